@@ -1,0 +1,86 @@
+//! Extractors that refuse bad input with problem+json naming the parameter or field.
+
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use wire::Problem;
+
+use super::ApiError;
+
+/// The query string as `T`. Unknown parameters are refused where `T` refuses them.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Query).map_err(
+            |error| {
+                let path = error.path().to_string();
+                let parameter = (path != ".").then_some(path);
+                ApiError(Problem {
+                    parameter,
+                    ..Problem::new(400, "Bad parameter", error.inner().to_string())
+                })
+            },
+        )
+    }
+}
+
+/// The parameters in the path as `T`.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Path(value)),
+            Err(rejection) => {
+                let names = RawPathParams::from_request_parts(parts, state).await;
+                let name = names.ok().and_then(|names| names.iter().next().map(|(name, _)| name.to_owned()));
+                Err(ApiError(path_problem(&rejection, name)))
+            }
+        }
+    }
+}
+
+fn path_problem(rejection: &PathRejection, parameter: Option<String>) -> Problem {
+    Problem { parameter, ..Problem::new(rejection.status().as_u16(), "Bad path", rejection.body_text()) }
+}
+
+/// A JSON body as `T`, whatever its content type says.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body =
+            axum::body::Bytes::from_request(request, state).await.map_err(|error: BytesRejection| {
+                ApiError(Problem::new(error.status().as_u16(), "Bad request body", error.body_text()))
+            })?;
+        let mut json = serde_json::Deserializer::from_slice(&body);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| body_problem(&error))?;
+        json.end().map_err(|error| Problem::bad_body(error.to_string()))?;
+        Ok(Json(value))
+    }
+}
+
+impl<T: serde::Serialize> axum::response::IntoResponse for Json<T> {
+    fn into_response(self) -> axum::response::Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+fn body_problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let path = error.path().to_string();
+    let mut problem = Problem::bad_body(error.inner().to_string());
+    problem.parameter = (path != ".").then_some(path);
+    ApiError(problem)
+}

@@ -1,0 +1,10 @@
+//! What every daemon of the project does alike, written once.
+//!
+//! [`config`] reads a TOML file and says where it is wrong; [`api`] gives HTTP interfaces one shape
+//! (problem+json, OpenAPI, metrics, heartbeat); [`telemetry`] starts the log; [`shutdown`] turns
+//! signals into an orderly end.
+
+pub mod api;
+pub mod config;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! What the balancer's processes say to each other.

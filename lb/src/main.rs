@@ -1,0 +1,70 @@
+//! The command line of the balancer.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use lb::settings::Settings;
+
+/// A load balancer that answers from a shared virtual IP address.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the proxy and the VIP speaker and watch over both.
+    Run(Common),
+    /// Forward requests (started by `run`).
+    Proxy(Common),
+    /// Speak VRRP and hold the VIP (started by `run`).
+    Vip(Common),
+}
+
+#[derive(Args)]
+struct Common {
+    /// The settings file.
+    #[arg(long, default_value = "/etc/holdfast/lb.toml")]
+    config: PathBuf,
+    /// Where accepted upstream sets are kept; overrides the file's `state_dir`.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// Only say whether the settings are valid.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    kit::telemetry::init();
+    let cli = Cli::parse();
+    let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
+    let mut settings = match Settings::load(&common.config) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error.to_string(), 2),
+    };
+    if common.check {
+        println!("{}: valid", common.config.display());
+        return ExitCode::SUCCESS;
+    }
+    if let Some(state_dir) = &common.state_dir {
+        settings.state_dir.clone_from(state_dir);
+    }
+    let result = match cli.command {
+        Command::Run(_) => lb::supervisor::run(&common.config, &settings),
+        Command::Proxy(_) => lb::proxy::run(settings),
+        Command::Vip(_) => lb::vip::run(&settings),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{error:#}"), 1),
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(message: &str, code: u8) -> ExitCode {
+    eprintln!("lb: {message}");
+    ExitCode::from(code)
+}

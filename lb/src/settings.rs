@@ -1,0 +1,277 @@
+//! The balancer's own TOML file: what does not change while it runs.
+//!
+//! What changes at run time (upstreams, routes, policies) comes over the admin interface and is kept
+//! in the state directory.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kit::config::{ConfigError, Source};
+use serde::Deserialize;
+use toml::Spanned;
+use wire::MachineId;
+
+/// The settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The machine's name.
+    pub machine: MachineId,
+    /// The machine's own address: admin binds here, VRRP speaks from here.
+    pub address: IpAddr,
+    /// The network interface the VIP is put on.
+    pub interface: String,
+    /// Where clients' requests are taken.
+    pub listen: SocketAddr,
+    /// Where the admin interface answers questions.
+    pub admin: SocketAddr,
+    /// Where the admin interface takes changes.
+    pub admin_changes: SocketAddr,
+    /// Who may make changes, besides this machine itself.
+    pub managers: Vec<IpAddr>,
+    /// Where accepted upstream sets and configurations are kept, and where the sockets between the
+    /// three processes are.
+    pub state_dir: PathBuf,
+    /// How many threads forward requests, each with its own runtime and listener.
+    pub workers: usize,
+    /// The virtual routers.
+    pub vips: Vec<Vip>,
+    /// What one client may use.
+    pub limits: Limits,
+}
+
+/// One virtual router.
+#[derive(Clone, Debug)]
+pub struct Vip {
+    /// The virtual IP address.
+    pub address: Ipv4Addr,
+    /// The virtual router's id.
+    pub vrid: u8,
+    /// The priority while fit: 200 to 254.
+    pub priority: u8,
+    /// The time between two adverts.
+    pub advert_interval: Duration,
+}
+
+/// The limits on what one connection or request may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The most client connections open at a time; above it new ones are closed at once.
+    pub connections: usize,
+    /// The largest request head, in bytes; above it the answer is 431.
+    pub header_bytes: usize,
+    /// The largest request body, in bytes; above it the answer is 413.
+    pub body_bytes: u64,
+    /// A request's head must be complete after so many milliseconds.
+    pub header_timeout_ms: u64,
+    /// A connection without a request is closed after so many milliseconds.
+    pub idle_timeout_ms: u64,
+    /// At an orderly stop, requests in progress have so many milliseconds.
+    pub stop_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 50_000,
+            header_bytes: 64 << 10,
+            body_bytes: 1 << 30,
+            header_timeout_ms: 10_000,
+            idle_timeout_ms: 60_000,
+            stop_timeout_ms: 5_000,
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    machine: MachineId,
+    address: IpAddr,
+    #[serde(default = "default_interface")]
+    interface: String,
+    #[serde(default = "default_listen")]
+    listen: SocketAddr,
+    #[serde(default)]
+    admin_port: Option<Spanned<u16>>,
+    #[serde(default)]
+    admin_changes_port: Option<Spanned<u16>>,
+    #[serde(default)]
+    managers: Vec<IpAddr>,
+    #[serde(default = "default_state_dir")]
+    state_dir: PathBuf,
+    #[serde(default)]
+    workers: Option<Spanned<usize>>,
+    #[serde(default, rename = "vip")]
+    vips: Vec<Spanned<VipFile>>,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VipFile {
+    address: Ipv4Addr,
+    vrid: Spanned<u8>,
+    priority: Spanned<u8>,
+    #[serde(default)]
+    advert_interval_ms: Option<Spanned<u64>>,
+}
+
+/// VRRP counts its interval in centiseconds and has 12 bits for it (RFC 9568, section 5.2.7); below
+/// 30 ms a busy machine would lose adverts.
+const ADVERT_INTERVAL_MS: std::ops::RangeInclusive<u64> = 30..=40_950;
+
+impl Settings {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// At the first place that cannot be used, with line, column and what is expected.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::check(&Source::read(path)?)
+    }
+
+    fn check(source: &Source) -> Result<Self, ConfigError> {
+        let File {
+            machine,
+            address,
+            interface,
+            listen,
+            admin_port,
+            admin_changes_port,
+            managers,
+            state_dir,
+            workers,
+            vips: vip_files,
+            limits,
+        } = source.parse()?;
+        let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
+        let changes_port_value = admin_changes_port.as_ref().map_or(8443, |port| *port.as_ref());
+        if admin_port_value == changes_port_value {
+            let span = admin_changes_port.as_ref().or(admin_port.as_ref()).map(Spanned::span);
+            return Err(source.error_at(span, "admin_port and admin_changes_port must differ"));
+        }
+        if let Some(count) = workers.as_ref().filter(|count| !(1..=256).contains(count.as_ref())) {
+            return Err(source.error_at(Some(count.span()), "expected 1 to 256 workers"));
+        }
+        let mut vips: Vec<Vip> = Vec::new();
+        for file in vip_files {
+            let span = file.span();
+            let vip = file.into_inner().check(source)?;
+            if vips.iter().any(|other| other.vrid == vip.vrid || other.address == vip.address) {
+                return Err(source.error_at(Some(span), "another [[vip]] has the same vrid or address"));
+            }
+            if IpAddr::V4(vip.address) == address {
+                return Err(source.error_at(Some(span), "the VIP must not be the machine's own address"));
+            }
+            vips.push(vip);
+        }
+        Ok(Settings {
+            machine,
+            address,
+            interface,
+            listen,
+            admin: SocketAddr::new(address, admin_port_value),
+            admin_changes: SocketAddr::new(address, changes_port_value),
+            managers,
+            state_dir,
+            workers: workers.map_or_else(default_workers, Spanned::into_inner),
+            vips,
+            limits,
+        })
+    }
+}
+
+impl VipFile {
+    fn check(self, source: &Source) -> Result<Vip, ConfigError> {
+        let VipFile { address, vrid, priority, advert_interval_ms } = self;
+        if *vrid.as_ref() == 0 {
+            return Err(source.error_at(Some(vrid.span()), "expected a vrid from 1 to 255"));
+        }
+        if !(200..=254).contains(priority.as_ref()) {
+            return Err(source.error_at(
+                Some(priority.span()),
+                "expected a priority from 200 to 254: lower ones mean unfit, 255 belongs to an address owner",
+            ));
+        }
+        if let Some(interval) = advert_interval_ms
+            .as_ref()
+            .filter(|interval| !ADVERT_INTERVAL_MS.contains(interval.as_ref()) || interval.as_ref() % 10 != 0)
+        {
+            return Err(source.error_at(
+                Some(interval.span()),
+                "expected a multiple of 10 ms from 30 to 40950 (VRRP counts in centiseconds)",
+            ));
+        }
+        Ok(Vip {
+            address,
+            vrid: vrid.into_inner(),
+            priority: priority.into_inner(),
+            advert_interval: Duration::from_millis(advert_interval_ms.map_or(100, Spanned::into_inner)),
+        })
+    }
+}
+
+fn default_interface() -> String {
+    "eth0".to_owned()
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 80))
+}
+
+fn default_state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/lb")
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "machine = \"a-lb\"\naddress = \"192.168.10.10\"\n";
+
+    fn check(text: &str) -> Result<Settings, String> {
+        Settings::check(&Source::from_text("lb.toml", text)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_design() {
+        let settings = check(MINIMAL).expect("valid");
+        assert_eq!(settings.admin.to_string(), "192.168.10.10:8080");
+        assert_eq!(settings.admin_changes.to_string(), "192.168.10.10:8443");
+        assert_eq!(settings.listen.to_string(), "0.0.0.0:80");
+    }
+
+    #[test]
+    fn bad_values_are_refused_where_they_stand() {
+        let cases = [
+            ("[[vip]]\naddress = \"10.0.0.1\"\nvrid = 0\npriority = 240", "lb.toml:5:8: expected a vrid"),
+            (
+                "[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 255",
+                "lb.toml:6:12: expected a priority",
+            ),
+            (
+                "[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 240\nadvert_interval_ms = 25",
+                "lb.toml:7:22: expected a multiple",
+            ),
+            (
+                "[[vip]]\naddress = \"192.168.10.10\"\nvrid = 1\npriority = 240",
+                "lb.toml:3:1: the VIP must not be",
+            ),
+            ("workers = 0", "lb.toml:3:11: expected 1 to 256"),
+            ("admin_port = 8443", "lb.toml:3:14: admin_port and"),
+            ("[limits]\nbody_byte = 1", "lb.toml:4:1: unknown field `body_byte`"),
+        ];
+        for (text, expected) in cases {
+            let error = check(&format!("{MINIMAL}{text}\n")).expect_err(text);
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What people and tools read from a manager: the whole cluster as that manager sees it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::vip::RouterState;
+use crate::{HostName, Incarnation, MachineId, PoolName};
+
+/// What `GET /cluster` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterView {
+    /// The host that answers.
+    pub host: HostName,
+    /// Every host is alive, every desired machine is ready, and every VIP is held by exactly one balancer.
+    pub whole: bool,
+    /// Why it is not whole, one reason a line; empty when it is.
+    pub missing: Vec<String>,
+    /// The hosts, in the order of their names.
+    pub hosts: Vec<HostView>,
+    /// The public addresses.
+    pub vips: Vec<VipView>,
+}
+
+/// One host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostView {
+    /// Its name; the configured address while its manager has not been heard yet.
+    pub name: HostName,
+    /// Where its manager is reached.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// Whether its manager was heard lately; always true of the host that answers.
+    pub alive: bool,
+    /// How long ago its manager was heard, in milliseconds; none if never.
+    pub heard_ms_ago: Option<u64>,
+    /// The life of its manager.
+    pub epoch: u64,
+    /// How many machines it is to have.
+    pub desired: u32,
+    /// The machines it has.
+    pub machines: Vec<MachineView>,
+    /// Its balancer's view of itself.
+    pub lb: Option<LbView>,
+    /// What is wrong there that a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// One machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineView {
+    /// Its name.
+    pub id: MachineId,
+    /// What it is for: the name of its service, or `lb`.
+    pub service: PoolName,
+    /// Its address, the same for every incarnation.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Why it is in that phase.
+    pub reason: String,
+    /// Which build of it this is.
+    pub incarnation: Incarnation,
+    /// How often it was rebuilt since its manager started.
+    pub restarts: u32,
+    /// How long it has been in this phase, in milliseconds, when this was written.
+    pub for_ms: u64,
+    /// Whether it keeps dying and is rebuilt with growing pauses.
+    pub crash_looping: bool,
+}
+
+/// The phases of a machine's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Being created or started; no heartbeat yet.
+    Booting,
+    /// Heartbeats arrive.
+    Ready,
+    /// Heartbeats stopped; it is being asked again.
+    Suspect,
+    /// To be taken away, finishing what it has.
+    Draining,
+    /// Gone, or about to be destroyed.
+    Dead,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Phase::Booting => "Booting",
+            Phase::Ready => "Ready",
+            Phase::Suspect => "Suspect",
+            Phase::Draining => "Draining",
+            Phase::Dead => "Dead",
+        })
+    }
+}
+
+/// A balancer as its manager last heard of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LbView {
+    /// Its machine.
+    pub id: MachineId,
+    /// Its address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// The upstream set it confirmed to use.
+    pub generation: u64,
+    /// What it is for each VIP.
+    pub vips: Vec<LbVipView>,
+}
+
+/// A balancer's part in one VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LbVipView {
+    /// The public address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// What the balancer is for it.
+    pub state: RouterState,
+    /// The priority it advertises.
+    pub priority: u8,
+}
+
+/// One public address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VipView {
+    /// The address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// The balancers that say they hold it; exactly one when all is well.
+    pub holders: Vec<MachineId>,
+}
+
+/// One entry of `GET /events` (server-sent events, one JSON document each).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterEvent {
+    /// Counts the events since the manager started.
+    pub sequence: u64,
+    /// When, as seconds since 1970-01-01 UTC.
+    pub unix_ms: u64,
+    /// The host whose manager tells it.
+    pub host: HostName,
+    /// What kind of thing happened, such as `machine.ready`.
+    pub kind: String,
+    /// Whom it concerns: a machine, a peer or an address.
+    pub subject: String,
+    /// What happened, in words.
+    pub message: String,
+}
+
+/// One row of `GET /addresses`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddressView {
+    /// The address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// What it is used for now.
+    pub state: AddressState,
+    /// The machine that has it.
+    pub machine: Option<MachineId>,
+}
+
+/// What an address of the pool is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressState {
+    /// Not used.
+    Free,
+    /// A machine has it.
+    Used,
+    /// Its old machine could not be fenced; it is not given away.
+    Unfenced,
+}
+
+/// The body of `POST /vms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateMachine {
+    /// The service to have one more machine of.
+    pub service: PoolName,
+}
+
+/// The body of `POST /vms/{id}/fault`; the route exists only on a manager with `chaos = true`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultOrder {
+    /// What to do to the machine.
+    pub fault: FaultKind,
+}
+
+/// What can be done to a machine to see what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// A power cut: nothing comes from it any more, not even a reset.
+    Kill,
+    /// Every process stands still and nothing comes from it.
+    Freeze,
+    /// Undoes a freeze.
+    Thaw,
+    /// Ends the service's process inside; the machine lives on and starts it again.
+    StopProcess,
+}

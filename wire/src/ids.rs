@@ -1,0 +1,73 @@
+//! Names and numbers by which the parts speak of the same thing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(transparent)]
+        pub struct $type(pub String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl From<&str> for $type {
+            fn from(text: &str) -> Self {
+                $type(text.to_owned())
+            }
+        }
+
+        impl From<String> for $type {
+            fn from(text: String) -> Self {
+                $type(text)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a host, as its manager's configuration gives it. Unique in the cluster.
+    HostName
+}
+name! {
+    /// The name of a machine, such as `a-stateless-1`. It stays the same when the machine is rebuilt;
+    /// what changes then is the [`Incarnation`].
+    MachineId
+}
+name! {
+    /// The name of a pool of upstreams; a service's machines form the pool of the service's name.
+    PoolName
+}
+name! {
+    /// One incarnation of one machine, such as `a-stateless-1.7`: what a balancer keys its knowledge
+    /// of an upstream by, so that a rebuilt machine starts with a clean record.
+    EndpointId
+}
+
+impl EndpointId {
+    /// The id of `machine` in its `incarnation`.
+    pub fn of(machine: &MachineId, incarnation: Incarnation) -> Self {
+        EndpointId(format!("{machine}.{incarnation}"))
+    }
+}
+
+/// Counts the machines a host ever built. Given to each new machine, never used twice by a host.
+pub type Incarnation = u64;
+
+/// Orders the documents one sender pushes to one receiver. A receiver refuses a lower one than it
+/// holds and treats an equal one as already known.
+pub type Generation = u64;

@@ -1,0 +1,94 @@
+//! What a manager tells its balancer: which requests go to which pool, and how a pool is treated.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Generation, PoolName};
+
+/// The body of `PUT /config`, and what `GET /config` answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Where this configuration stands in the order of all the manager ever sent.
+    pub generation: Generation,
+    /// The first route that matches a request decides.
+    pub routes: Vec<Route>,
+    /// How the pools are treated; a pool that is not named here is treated by the defaults.
+    #[serde(default)]
+    pub pools: BTreeMap<PoolName, PoolPolicy>,
+}
+
+/// Sends the requests it matches to a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Names the route in metrics and logs.
+    pub name: String,
+    /// The host names it answers for, without port; none means every host.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// The paths it answers for: `/` is every path, `/api` is `/api` itself and all below it.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Where its requests go.
+    pub pool: PoolName,
+}
+
+/// How the upstreams of a pool are tried, timed, ejected and probed. All times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolPolicy {
+    /// The longest wait for a TCP connection to one upstream.
+    pub connect_timeout_ms: u64,
+    /// The bounds of the learned first-byte deadline that every try but the last has.
+    pub first_byte_min_ms: u64,
+    /// The upper bound.
+    pub first_byte_max_ms: u64,
+    /// The first-byte deadline while nothing has been learned yet.
+    pub first_byte_cold_ms: u64,
+    /// The longest wait for the whole of a request, from its head to the first byte of its answer,
+    /// over all tries.
+    pub request_timeout_ms: u64,
+    /// How many different upstreams one request may be sent to.
+    pub max_tries: u32,
+    /// Retries that are not free may be at most this share of the requests …
+    pub retry_budget_ratio: f64,
+    /// … and so many per second on top.
+    pub retry_budget_per_second: f64,
+    /// An upstream is ejected after so many failures in a row.
+    pub eject_after: u32,
+    /// The first ejection lasts so long; each one in a row doubles it …
+    pub eject_min_ms: u64,
+    /// … up to this.
+    pub eject_max_ms: u64,
+    /// What an ejected upstream is asked (`GET`, any 2xx is well) before it is used again.
+    pub probe_path: String,
+    /// The longest wait for the answer to a probe.
+    pub probe_timeout_ms: u64,
+}
+
+impl Default for PoolPolicy {
+    fn default() -> Self {
+        PoolPolicy {
+            connect_timeout_ms: 250,
+            first_byte_min_ms: 250,
+            first_byte_max_ms: 3_000,
+            first_byte_cold_ms: 1_000,
+            request_timeout_ms: 30_000,
+            max_tries: 3,
+            retry_budget_ratio: 0.2,
+            retry_budget_per_second: 10.0,
+            eject_after: 3,
+            eject_min_ms: 1_000,
+            eject_max_ms: 30_000,
+            probe_path: "/health/ready".to_owned(),
+            probe_timeout_ms: 500,
+        }
+    }
+}
+
+fn default_path() -> String {
+    "/".to_owned()
+}

@@ -1,0 +1,36 @@
+//! What a machine is given before it starts: its seed.
+//!
+//! The seed travels on a small disk labelled `CIDATA` (or, for a namespace machine, as a directory)
+//! beside the three NoCloud files that any cloud image knows. This one file is for our own guests.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::MachineId;
+use crate::proxy_config::ProxyConfig;
+use crate::upstreams::UpstreamSet;
+
+/// The name of the file on the seed.
+pub const FILE: &str = "holdfast.json";
+
+/// What the guest's init and program need to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seed {
+    /// The machine's name; also its host name.
+    pub machine: MachineId,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The length of its network's prefix.
+    pub prefix: u8,
+    /// Where packets for other networks go.
+    pub gateway: Ipv4Addr,
+    /// The program's settings: the text of its TOML file.
+    pub settings: String,
+    /// For a balancer: the first upstream set, so that it can serve before its manager has spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstreams: Option<UpstreamSet>,
+    /// For a balancer: its routes and policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_config: Option<ProxyConfig>,
+}

@@ -1,0 +1,71 @@
+//! What a balancer says of the virtual IP addresses it shares with the others, and what it can be told.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What `GET /vip` answers: one entry for each virtual router, in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VipStatus {
+    /// The virtual routers this balancer takes part in.
+    pub routers: Vec<RouterStatus>,
+}
+
+/// One virtual router as this balancer sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouterStatus {
+    /// The virtual IP address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// The virtual router's id on its network segment (RFC 9568, section 5.2.3).
+    pub vrid: u8,
+    /// What this balancer is in it.
+    pub state: RouterState,
+    /// The priority it advertises or would advertise now.
+    pub priority: u8,
+    /// Who holds the address, as far as this balancer knows.
+    #[schema(value_type = Option<String>)]
+    pub holder: Option<IpAddr>,
+    /// Why it last changed state, in words.
+    pub reason: String,
+    /// How long it has been in this state, in milliseconds.
+    pub for_ms: u64,
+}
+
+/// The states of a virtual router (RFC 9568, section 6.4), by the names DESIGN's words have for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RouterState {
+    /// Takes no part: its proxy is not there.
+    Init,
+    /// Listens to the holder.
+    Backup,
+    /// Holds the address.
+    Master,
+}
+
+/// The body of `PUT /vip`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VipOrder {
+    /// The virtual router meant; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrid: Option<u8>,
+    /// The priority from now on, 1 to 254; below 200 the balancer counts as unfit and is preempted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// What to do at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<VipAction>,
+}
+
+/// What a balancer can be asked to do with the address at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VipAction {
+    /// Hold the address from now on.
+    TakeOver,
+    /// Let go of the address, if another balancer is there to hold it.
+    Release,
+}
