@@ -6,5 +6,6 @@
 
 pub mod api;
 pub mod config;
+pub mod readiness;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,1 +1,98 @@
-fn main() {}
+//! The command line of the manager.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use manager::cli::{self, Output, VmCommand};
+use manager::config::Config;
+use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
+
+/// Keeps the machines of one host alive.
+#[derive(Parser)]
+#[command(name = "manager", version)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Common {
+    /// This host's configuration file.
+    #[arg(long, global = true, env = "HOLDFAST_CONFIG", default_value = "/etc/holdfast/manager.toml")]
+    config: PathBuf,
+    /// The manager to ask, such as http://192.168.10.1:8080; else the one of the configuration file.
+    #[arg(long, global = true, env = "HOLDFAST_MANAGER")]
+    manager: Option<String>,
+    /// How answers are printed.
+    #[arg(long, short, global = true, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the manager of this host.
+    Run {
+        /// Only say whether the configuration is valid.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Say whether the configuration is valid and whether this host can be run with it.
+    Check,
+    /// Show hosts, machines and public addresses.
+    Status,
+    /// List, create, delete machines, and read their consoles.
+    #[command(subcommand)]
+    Vm(VmCommand),
+    /// Show what happens, as it happens.
+    Events,
+    /// The inner side of namespace machines.
+    #[command(name = SUBCOMMAND, hide = true, subcommand)]
+    NamespaceMachine(NamespaceMachine),
+}
+
+#[derive(Subcommand)]
+enum NamespaceMachine {
+    Boot(BootArgs),
+    Init(InitArgs),
+}
+
+fn main() -> ExitCode {
+    kit::telemetry::init();
+    let Cli { common, command } = Cli::parse();
+    // Before any thread is started: namespaces are a thread's own.
+    let result = match command {
+        Command::NamespaceMachine(NamespaceMachine::Boot(args)) => boot(&args),
+        Command::NamespaceMachine(NamespaceMachine::Init(args)) => init(&args),
+        Command::Run { check: true } => load(&common).map(|_| println!("{}: valid", common.config.display())),
+        Command::Run { check: false } => load(&common).and_then(manager::daemon::run),
+        Command::Check => load(&common).and_then(|config| cli::check(&common.config, &config)),
+        Command::Status => client(&common).and_then(|client| client.status()),
+        Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
+        Command::Events => client(&common).and_then(|client| client.events()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            // What was typed or written wrongly is told apart from what went wrong.
+            let usage = error.is::<kit::config::ConfigError>() || error.is::<cli::Usage>();
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn load(common: &Common) -> anyhow::Result<Config> {
+    Ok(Config::load(&common.config)?)
+}
+
+fn client(common: &Common) -> anyhow::Result<cli::Client> {
+    cli::Client::new(common.manager.as_deref(), &common.config, common.output)
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(message: &str) {
+    eprintln!("manager: {message}");
+}

@@ -1,0 +1,61 @@
+//! `/cluster` and what else shows how things are.
+
+use std::convert::Infallible;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::Response;
+use futures_util::{Stream, StreamExt};
+use kit::api::{Json, metrics_response};
+use tokio_stream::wrappers::BroadcastStream;
+use wire::cluster::{AddressView, ClusterEvent, ClusterView};
+
+use super::Api;
+
+/// The whole cluster, as this manager sees it.
+#[utoipa::path(get, path = "/cluster", responses((status = 200, body = ClusterView)))]
+pub(super) async fn cluster(State(api): State<Api>) -> Json<ClusterView> {
+    Json(api.shared.look(|engine, now| engine.cluster(now)))
+}
+
+/// Everything that happens from now on, as server-sent events. A watcher that is too slow is told how
+/// many it missed, as a comment.
+#[utoipa::path(get, path = "/events", responses((status = 200, body = ClusterEvent, content_type = "text/event-stream")))]
+pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = BroadcastStream::new(api.shared.subscribe()).map(|event| {
+        Ok(match event {
+            Ok(event) => Event::default()
+                .id(event.sequence.to_string())
+                .event(event.kind.clone())
+                .data(serde_json::to_string(&event).unwrap_or_default()),
+            Err(missed) => Event::default().comment(missed.to_string()),
+        })
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+/// What each address of this host's pool is used for.
+#[utoipa::path(get, path = "/addresses", responses((status = 200, body = [AddressView])))]
+pub(super) async fn addresses(State(api): State<Api>) -> Json<Vec<AddressView>> {
+    Json(api.shared.look(|engine, _| engine.addresses()))
+}
+
+/// All of the manager's state, for finding out why it does what it does. No stable format.
+#[utoipa::path(get, path = "/state", responses((status = 200, body = Object)))]
+pub(super) async fn state(State(api): State<Api>) -> Json<serde_json::Value> {
+    Json(api.shared.look(|engine, now| engine.snapshot(now)))
+}
+
+/// The manager runs.
+#[utoipa::path(get, path = "/health/live", responses((status = 204)))]
+pub(super) async fn live() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// Metrics for Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    let view = api.shared.look(|engine, now| engine.cluster(now));
+    metrics_response(api.shared.metrics().updated(&view))
+}

@@ -1,0 +1,101 @@
+//! `/vms`: this host's machines.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use kit::api::{ApiError, Json, Path};
+use wire::cluster::{CreateMachine, FaultOrder, MachineView};
+use wire::{MachineId, Problem};
+
+use super::Api;
+use crate::ports::hypervisor::HypervisorError;
+
+/// How much of a console is given, in bytes.
+const CONSOLE_LIMIT: u64 = 256 << 10;
+
+/// This host's machines.
+#[utoipa::path(get, path = "/vms", responses((status = 200, body = [MachineView])))]
+pub(super) async fn list(State(api): State<Api>) -> Json<Vec<MachineView>> {
+    Json(api.shared.look(|engine, now| engine.machines(now)))
+}
+
+/// One more machine of a service. It gets a free address and is there when its phase is `ready`.
+#[utoipa::path(post, path = "/vms", request_body = CreateMachine, responses(
+    (status = 202, body = MachineView),
+    (status = 404, description = "unknown service", body = Problem),
+    (status = 409, description = "no free address", body = Problem),
+))]
+pub(super) async fn create(
+    State(api): State<Api>,
+    Json(order): Json<CreateMachine>,
+) -> Result<(StatusCode, Json<MachineView>), ApiError> {
+    let slot = api.shared.ask(|engine, now| engine.create_machine(now, &order.service))?;
+    Ok((StatusCode::ACCEPTED, Json(find(&api, &slot.id)?)))
+}
+
+/// One machine.
+#[utoipa::path(get, path = "/vms/{id}", params(("id" = String, Path)), responses(
+    (status = 200, body = MachineView), (status = 404, body = Problem),
+))]
+pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<MachineView>, ApiError> {
+    Ok(Json(find(&api, &id.into())?))
+}
+
+/// One machine less. It is drained first; it is gone when it is no longer listed.
+#[utoipa::path(delete, path = "/vms/{id}", params(("id" = String, Path)), responses(
+    (status = 202, body = MachineView),
+    (status = 404, body = Problem),
+    (status = 409, description = "the balancer, or already on its way out", body = Problem),
+))]
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<MachineView>), ApiError> {
+    let id = MachineId(id);
+    api.shared.ask(|engine, now| engine.delete_machine(now, &id))?;
+    Ok((StatusCode::ACCEPTED, Json(find(&api, &id)?)))
+}
+
+/// The end of what a machine wrote to its console.
+#[utoipa::path(get, path = "/vms/{id}/logs", params(("id" = String, Path)), responses(
+    (status = 200, body = String), (status = 404, body = Problem),
+))]
+pub(super) async fn logs(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let id = MachineId(id);
+    find(&api, &id)?;
+    let text = api.hypervisor.console(&id, CONSOLE_LIMIT).await.map_err(|error| problem(&id, &error))?;
+    Ok(text.into_response())
+}
+
+/// Harms a machine, to see what happens. Only there with `chaos = true`.
+#[utoipa::path(post, path = "/vms/{id}/fault", params(("id" = String, Path)), request_body = FaultOrder, responses(
+    (status = 204), (status = 404, body = Problem), (status = 409, description = "it does not run", body = Problem),
+))]
+pub(super) async fn fault(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Json(order): Json<FaultOrder>,
+) -> Result<StatusCode, ApiError> {
+    let id = MachineId(id);
+    find(&api, &id)?;
+    tracing::warn!(machine = %id, fault = ?order.fault, "fault ordered");
+    api.hypervisor.inject(&id, order.fault).await.map_err(|error| problem(&id, &error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
+    let machines = api.shared.look(|engine, now| engine.machines(now));
+    machines
+        .into_iter()
+        .find(|machine| &machine.id == id)
+        .ok_or_else(|| Problem::not_found(format!("there is no machine `{id}` on this host")))
+}
+
+fn problem(id: &MachineId, error: &HypervisorError) -> Problem {
+    match error {
+        HypervisorError::NotRunning | HypervisorError::Exists => Problem::conflict(format!("{id}: {error}")),
+        HypervisorError::NotFenced(_) | HypervisorError::Failed(_) => {
+            Problem::new(500, "Hypervisor failed", format!("{id}: {error}"))
+        }
+    }
+}

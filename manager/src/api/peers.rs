@@ -1,0 +1,29 @@
+//! `/peers`: what other managers tell.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State};
+use kit::api::{ApiError, Json, Path};
+use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::{HostName, Problem};
+
+use super::Api;
+
+/// A peer's snapshot of its host. Taken only from the addresses that the configuration lists as peers.
+#[utoipa::path(put, path = "/peers/{host}", params(("host" = String, Path)), request_body = HostSnapshot, responses(
+    (status = 200, body = SnapshotAck),
+    (status = 403, description = "not a peer", body = Problem),
+    (status = 409, description = "of an older epoch, or this host's own name", body = Problem),
+))]
+pub(super) async fn receive(
+    State(api): State<Api>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path(host): Path<String>,
+    Json(snapshot): Json<HostSnapshot>,
+) -> Result<Json<SnapshotAck>, ApiError> {
+    if snapshot.host != HostName(host.clone()) {
+        let detail = format!("the path says `{host}`, the snapshot `{}`", snapshot.host);
+        return Err(Problem::bad_parameter("host", detail).into());
+    }
+    Ok(Json(api.shared.ask(|engine, now| engine.receive(now, from.ip(), snapshot))?))
+}

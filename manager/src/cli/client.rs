@@ -1,0 +1,174 @@
+//! Asks a manager over its API.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use reqwest::{Method, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use wire::Problem;
+use wire::cluster::{ClusterEvent, ClusterView, CreateMachine, MachineView};
+
+use super::{Output, table};
+use crate::config::Config;
+
+/// A manager answers within this, or there is none.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Something was typed that cannot be meant.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Usage(String);
+
+/// What can be done with machines.
+#[derive(Subcommand, Debug)]
+pub enum VmCommand {
+    /// List this host's machines.
+    List,
+    /// One more machine of a service.
+    Create {
+        /// The service.
+        service: String,
+    },
+    /// One machine less: it is drained, stopped and taken away.
+    Delete {
+        /// The machine's name.
+        id: String,
+    },
+    /// Print the end of what a machine wrote to its console.
+    Logs {
+        /// The machine's name.
+        id: String,
+    },
+}
+
+/// A client of one manager.
+pub struct Client {
+    url: String,
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+    output: Output,
+}
+
+impl Client {
+    /// A client of the manager at `url`, or of the one that the file at `config` configures.
+    ///
+    /// # Errors
+    ///
+    /// When neither says where the manager is.
+    pub fn new(url: Option<&str>, config: &Path, output: Output) -> Result<Self> {
+        let url = match url {
+            Some(url) => {
+                let parsed = reqwest::Url::parse(url)
+                    .map_err(|error| Usage(format!("--manager {url}: {error}; expected http://ADDRESS:PORT")))?;
+                parsed.as_str().trim_end_matches('/').to_owned()
+            }
+            None => {
+                let config = Config::load(config)
+                    .context("which manager? name it with --manager http://ADDRESS:PORT, or its file with --config")?;
+                format!("http://{}:{}", config.address, config.api_port)
+            }
+        };
+        let http = reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Client { url, http, runtime, output })
+    }
+
+    /// `manager status`.
+    ///
+    /// # Errors
+    ///
+    /// When the manager cannot be asked.
+    pub fn status(&self) -> Result<()> {
+        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
+        self.print(&view, table::cluster)
+    }
+
+    /// `manager vm …`.
+    ///
+    /// # Errors
+    ///
+    /// What the manager refused, in its words.
+    pub fn vm(&self, command: &VmCommand) -> Result<()> {
+        match command {
+            VmCommand::List => {
+                let machines: Vec<MachineView> = self.ask(Method::GET, "/vms", None::<&()>)?;
+                self.print(&machines, |machines| table::machines(machines))
+            }
+            VmCommand::Create { service } => {
+                let order = CreateMachine { service: service.as_str().into() };
+                let machine: MachineView = self.ask(Method::POST, "/vms", Some(&order))?;
+                self.print(&machine, |machine| format!("{} is being created at {}", machine.id, machine.address))
+            }
+            VmCommand::Delete { id } => {
+                let machine: MachineView = self.ask(Method::DELETE, &format!("/vms/{id}"), None::<&()>)?;
+                self.print(&machine, |machine| format!("{} is being drained", machine.id))
+            }
+            VmCommand::Logs { id } => {
+                let text = self.runtime.block_on(async {
+                    Ok::<_, anyhow::Error>(self.send(Method::GET, &format!("/vms/{id}/logs"), None::<&()>).await?.text().await?)
+                })?;
+                print!("{text}");
+                Ok(())
+            }
+        }
+    }
+
+    /// `manager events`: until interrupted.
+    ///
+    /// # Errors
+    ///
+    /// When the manager cannot be asked, or goes away.
+    pub fn events(&self) -> Result<()> {
+        self.runtime.block_on(async {
+            let url = format!("{}/events", self.url);
+            let mut response = self.http.get(url).send().await.with_context(|| self.unreachable())?;
+            let mut text = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                text.extend_from_slice(&chunk);
+                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = text.drain(..=end).collect();
+                    if let Some(data) = line.strip_prefix(b"data:") {
+                        self.print(&serde_json::from_slice::<ClusterEvent>(data)?, table::event)?;
+                    }
+                }
+            }
+            bail!("the manager ended the stream")
+        })
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+        self.runtime.block_on(async { Ok(self.send(method, path, body).await?.json().await?) })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Response> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).timeout(TIMEOUT);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.with_context(|| self.unreachable())?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        match response.json::<Problem>().await {
+            Ok(problem) => bail!("{}", problem.detail),
+            Err(_) => bail!("{} answered {status}", self.url),
+        }
+    }
+
+    fn unreachable(&self) -> String {
+        format!("cannot ask the manager at {}: does it run there? --manager names another", self.url)
+    }
+
+    fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
+        match self.output {
+            Output::Table => println!("{}", table(value)),
+            Output::Json => println!("{}", serde_json::to_string(value)?),
+        }
+        Ok(())
+    }
+}

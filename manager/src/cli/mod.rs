@@ -1,0 +1,17 @@
+//! What people type: the API from the command line, and a check of the host.
+
+mod check;
+mod client;
+mod table;
+
+pub use check::check;
+pub use client::{Client, Usage, VmCommand};
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}

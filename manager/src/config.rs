@@ -1,0 +1,421 @@
+//! The manager's TOML file.
+//!
+//! [`File`] is what is written, [`Config`] what is used; the conversion names every field, so that a
+//! new one cannot be forgotten, and refuses what cannot work with the place in the file.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use kit::config::{ConfigError, Source};
+use serde::Deserialize;
+use toml::Spanned;
+use wire::{HostName, PoolName};
+
+use crate::address_pool::{AddressPool, AddressRange};
+
+/// The name that stands for the host's balancer where services are named.
+pub const LB: &str = "lb";
+
+/// Where balancers answer questions, heartbeats among them.
+pub const LB_ADMIN_PORT: u16 = 8080;
+
+/// Where balancers take changes.
+pub const LB_CHANGES_PORT: u16 = 8443;
+
+/// The longest name of a host or a service, in characters.
+const MAX_NAME: usize = 24;
+
+/// The configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This host's name.
+    pub name: HostName,
+    /// This host's address; the API is there on [`Config::api_port`].
+    pub address: Ipv4Addr,
+    /// The port of this manager's API and of its peers'.
+    pub api_port: u16,
+    /// The network all hosts and machines are on.
+    pub network: Ipv4Net,
+    /// The other managers.
+    pub peers: Vec<Ipv4Addr>,
+    /// Where machines send packets for other networks.
+    pub gateway: Ipv4Addr,
+    /// Which driver makes machines.
+    pub hypervisor: Hypervisor,
+    /// The bridge machines are connected to.
+    pub bridge: String,
+    /// What this host may give to its machines.
+    pub pool: AddressPool,
+    /// Where the manager and its machines keep their files.
+    pub state_dir: PathBuf,
+    /// Where the programs for namespace machines are.
+    pub programs: PathBuf,
+    /// Whether the API can be told to harm machines.
+    pub chaos: bool,
+    /// The public addresses.
+    pub vips: Vec<Vip>,
+    /// What runs on this host.
+    pub services: Vec<Service>,
+    /// When a silent machine counts as dead.
+    pub heartbeat: Heartbeat,
+}
+
+/// Which driver makes machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hypervisor {
+    /// A machine is a process and network namespace on this host.
+    Namespaces,
+}
+
+/// One public address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its virtual router's id.
+    pub vrid: u8,
+    /// The priority of this host's balancer.
+    pub priority: u8,
+    /// The time between two adverts.
+    pub advert_interval: Duration,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name, and that of its pool.
+    pub name: PoolName,
+    /// The program its machines run.
+    pub program: String,
+    /// Where its machines listen.
+    pub port: u16,
+    /// How many machines this host has of it at first.
+    pub replicas: u32,
+}
+
+/// When a silent machine is suspected and when it counts as dead. Times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Heartbeat {
+    /// The time between two heartbeats that machines are told to keep.
+    pub interval_ms: u64,
+    /// Silence for so long makes a machine suspect.
+    pub silence_ms: u64,
+    /// The waits before each of the retries; when the last has failed, the machine is dead.
+    pub retry_waits_ms: Vec<u64>,
+    /// How long one retry waits for a heartbeat.
+    pub retry_timeout_ms: u64,
+    /// A machine that has not sent its first heartbeat by then is dead.
+    pub boot_timeout_ms: u64,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Heartbeat {
+            interval_ms: 250,
+            silence_ms: 800,
+            retry_waits_ms: vec![100, 200, 400, 800],
+            retry_timeout_ms: 400,
+            boot_timeout_ms: 15_000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Spanned<HostName>,
+    address: Spanned<Ipv4Addr>,
+    #[serde(default = "default_api_port")]
+    api_port: u16,
+    #[serde(default = "default_prefix")]
+    prefix: Spanned<u8>,
+    #[serde(default)]
+    peers: Vec<Spanned<Ipv4Addr>>,
+    gateway: Spanned<Ipv4Addr>,
+    hypervisor: Hypervisor,
+    #[serde(default = "default_bridge")]
+    bridge: String,
+    address_pool: Spanned<Vec<AddressRange>>,
+    #[serde(default = "default_state_dir")]
+    state_dir: PathBuf,
+    #[serde(default)]
+    programs: Option<PathBuf>,
+    #[serde(default)]
+    chaos: bool,
+    #[serde(default, rename = "vip")]
+    vips: Vec<Spanned<VipFile>>,
+    #[serde(default, rename = "service")]
+    services: Vec<Spanned<ServiceFile>>,
+    #[serde(default)]
+    heartbeat: Option<Spanned<Heartbeat>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VipFile {
+    address: Spanned<Ipv4Addr>,
+    vrid: Spanned<u8>,
+    role: Role,
+    #[serde(default)]
+    advert_interval_ms: Option<Spanned<u64>>,
+}
+
+/// Who is preferred in the first election.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Master,
+    Secondary,
+}
+
+impl Role {
+    fn priority(self) -> u8 {
+        match self {
+            Role::Master => 240,
+            Role::Secondary => 230,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceFile {
+    name: Spanned<PoolName>,
+    #[serde(default = "default_program")]
+    program: String,
+    #[serde(default = "default_service_port")]
+    port: Spanned<u16>,
+    replicas: u32,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// At the first place that cannot be used, with line, column and what is expected.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::check(&Source::read(path)?)
+    }
+
+    /// Checks the text of a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// See [`Config::load`].
+    pub fn check(source: &Source) -> Result<Self, ConfigError> {
+        let File {
+            name,
+            address,
+            api_port,
+            prefix,
+            peers,
+            gateway,
+            hypervisor,
+            bridge,
+            address_pool,
+            state_dir,
+            programs,
+            chaos,
+            vips,
+            services,
+            heartbeat,
+        } = source.parse()?;
+        let wrong = |at: std::ops::Range<usize>, message: String| Err(source.error_at(Some(at), &message));
+
+        if let Err(message) = check_name(name.as_ref().as_str()) {
+            return wrong(name.span(), message);
+        }
+        let Ok(network) = Ipv4Net::new(*address.as_ref(), *prefix.as_ref()).map(|net| net.trunc()) else {
+            return wrong(prefix.span(), "expected a prefix length from 0 to 32".to_owned());
+        };
+        for peer in &peers {
+            if peer.as_ref() == address.as_ref() {
+                return wrong(peer.span(), "a manager is not its own peer: leave its address out".to_owned());
+            }
+        }
+        let pool_span = address_pool.span();
+        let pool = match AddressPool::new(address_pool.as_ref()) {
+            Ok(pool) => pool,
+            Err(message) => return wrong(pool_span, format!("address_pool: {message}")),
+        };
+        let taken = std::iter::once(("this host", address.as_ref()))
+            .chain(std::iter::once(("the gateway", gateway.as_ref())))
+            .chain(peers.iter().map(|peer| ("a peer", peer.as_ref())))
+            .chain(vips.iter().map(|vip| ("a VIP", vip.as_ref().address.as_ref())));
+        for (whose, taken) in taken {
+            if pool.contains(*taken) {
+                let message = format!("address_pool contains {taken}, the address of {whose}: leave it out");
+                return wrong(pool_span, message);
+            }
+        }
+        if let Some(outside) = pool.addresses().iter().find(|address| !network.contains(*address)) {
+            let message = format!("address_pool has {outside}, which is outside of this host's network {network}");
+            return wrong(pool_span, message);
+        }
+        let mut checked_vips: Vec<Vip> = Vec::new();
+        for vip in vips {
+            let span = vip.span();
+            let vip = vip.into_inner().check(source, *address.as_ref())?;
+            if checked_vips.iter().any(|other| other.vrid == vip.vrid || other.address == vip.address) {
+                return wrong(span, "another [[vip]] has the same vrid or address".to_owned());
+            }
+            checked_vips.push(vip);
+        }
+        let mut checked_services: Vec<Service> = Vec::new();
+        for service in services {
+            let service = service.into_inner().check(source, &checked_services)?;
+            checked_services.push(service);
+        }
+        let wanted = checked_services.iter().map(|service| u64::from(service.replicas)).sum::<u64>() + 1;
+        if pool.addresses().len() as u64 <= wanted - 1 {
+            let message = format!(
+                "address_pool has {} addresses, but one balancer and {} service machines are configured: add {}",
+                pool.addresses().len(),
+                wanted - 1,
+                wanted - pool.addresses().len() as u64,
+            );
+            return wrong(pool_span, message);
+        }
+        let heartbeat_span = heartbeat.as_ref().map_or(0..0, Spanned::span);
+        let heartbeat = heartbeat.map_or_else(Heartbeat::default, Spanned::into_inner);
+        if let Err(message) = heartbeat.check() {
+            return wrong(heartbeat_span, message);
+        }
+        Ok(Config {
+            name: name.into_inner(),
+            address: address.into_inner(),
+            api_port,
+            network,
+            peers: peers.into_iter().map(Spanned::into_inner).collect(),
+            gateway: gateway.into_inner(),
+            hypervisor,
+            bridge,
+            pool,
+            state_dir,
+            programs: programs.unwrap_or_else(own_directory),
+            chaos,
+            vips: checked_vips,
+            services: checked_services,
+            heartbeat,
+        })
+    }
+}
+
+impl VipFile {
+    fn check(self, source: &Source, host: Ipv4Addr) -> Result<Vip, ConfigError> {
+        let VipFile { address, vrid, role, advert_interval_ms } = self;
+        if *address.as_ref() == host {
+            return Err(source.error_at(Some(address.span()), "the VIP must not be this host's own address"));
+        }
+        if *vrid.as_ref() == 0 {
+            return Err(source.error_at(Some(vrid.span()), "expected a vrid from 1 to 255"));
+        }
+        if let Some(interval) = &advert_interval_ms {
+            let value = *interval.as_ref();
+            if !(30..=40_950).contains(&value) || value % 10 != 0 {
+                let message = "expected a multiple of 10 ms from 30 to 40950 (VRRP counts in centiseconds)";
+                return Err(source.error_at(Some(interval.span()), message));
+            }
+        }
+        Ok(Vip {
+            address: address.into_inner(),
+            vrid: vrid.into_inner(),
+            priority: role.priority(),
+            advert_interval: Duration::from_millis(advert_interval_ms.map_or(100, Spanned::into_inner)),
+        })
+    }
+}
+
+impl ServiceFile {
+    fn check(self, source: &Source, others: &[Service]) -> Result<Service, ConfigError> {
+        let ServiceFile { name, program, port, replicas } = self;
+        if let Err(message) = check_name(name.as_ref().as_str()) {
+            return Err(source.error_at(Some(name.span()), &message));
+        }
+        if name.as_ref().as_str() == LB {
+            return Err(source.error_at(Some(name.span()), "`lb` is the balancer's own name: choose another"));
+        }
+        if others.iter().any(|other| &other.name == name.as_ref()) {
+            return Err(source.error_at(Some(name.span()), "another [[service]] has the same name"));
+        }
+        if *port.as_ref() == 0 {
+            return Err(source.error_at(Some(port.span()), "expected a port from 1 to 65535"));
+        }
+        Ok(Service { name: name.into_inner(), program, port: port.into_inner(), replicas })
+    }
+}
+
+impl Heartbeat {
+    fn check(&self) -> Result<(), String> {
+        let Heartbeat { interval_ms, silence_ms, retry_waits_ms, retry_timeout_ms, boot_timeout_ms } = self;
+        if !(10..=60_000).contains(interval_ms) {
+            return Err("heartbeat.interval_ms: expected 10 to 60000".to_owned());
+        }
+        if *silence_ms < 2 * interval_ms {
+            return Err(format!(
+                "heartbeat.silence_ms: expected at least twice interval_ms ({}), else every late beat is a suspicion",
+                2 * interval_ms
+            ));
+        }
+        if retry_waits_ms.is_empty() || retry_waits_ms.len() > 16 {
+            return Err("heartbeat.retry_waits_ms: expected 1 to 16 waits".to_owned());
+        }
+        if *retry_timeout_ms < 50 || *boot_timeout_ms < 500 {
+            return Err("heartbeat: expected retry_timeout_ms >= 50 and boot_timeout_ms >= 500".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Names become host names, file names and parts of machine names.
+fn check_name(name: &str) -> Result<(), String> {
+    let valid = !name.is_empty()
+        && name.len() <= MAX_NAME
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if valid {
+        Ok(())
+    } else {
+        Err(format!("expected a name of 1 to {MAX_NAME} lower-case letters, digits and inner hyphens"))
+    }
+}
+
+fn own_directory() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_path_buf))
+        .unwrap_or_else(|| PathBuf::from("/usr/bin"))
+}
+
+fn default_api_port() -> u16 {
+    8080
+}
+
+fn default_prefix() -> Spanned<u8> {
+    Spanned::new(0..0, 24)
+}
+
+fn default_bridge() -> String {
+    "br0".to_owned()
+}
+
+fn default_state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/holdfast")
+}
+
+fn default_program() -> String {
+    "stateless".to_owned()
+}
+
+fn default_service_port() -> Spanned<u16> {
+    Spanned::new(0..0, 8080)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The whole vocabulary of what the engine can ask for, and of what can be told to it.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+use wire::proxy_config::ProxyConfig;
+use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::upstreams::UpstreamSet;
+use wire::vip::VipStatus;
+use wire::{Generation, Incarnation, MachineId};
+
+use super::desired::Desired;
+use super::spec::{MachinePurpose, MachineSpec};
+
+/// Something to be done now. It stays in flight until its end is told or its deadline passes; there
+/// is never more than one of a [`Job`] in flight.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// Told back with the outcome, so that a late outcome of a given-up action is not mistaken.
+    pub id: u64,
+    /// What to do, with all that is needed to do it.
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Store the desired state so that it survives a power cut.
+    Save(Desired),
+    /// List the machines of this host.
+    List,
+    /// Create a machine. Its address is free: whatever had it was fenced.
+    Create(Box<MachineSpec>),
+    /// Ask a machine to end in an orderly way, and wait until it has.
+    Stop(MachineId),
+    /// Make sure that nothing of a machine is left. Doing it again changes nothing.
+    Fence(MachineId),
+    /// Listen to a machine's heartbeat until it breaks off; replaces an earlier watch of the machine.
+    Watch {
+        /// Whose heartbeat.
+        machine: MachineId,
+        /// Told back with each beat.
+        incarnation: Incarnation,
+        /// Where it answers.
+        address: std::net::SocketAddrV4,
+        /// The first beat must arrive within this.
+        first_beat: Duration,
+    },
+    /// Give the host's balancer this upstream set.
+    Push {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+        /// The set.
+        set: UpstreamSet,
+    },
+    /// Give the host's balancer these routes and policies.
+    Configure {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+        /// The configuration.
+        config: ProxyConfig,
+    },
+    /// Ask the host's balancer for its part in the VIPs.
+    ReadLb {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+        /// Also ask for the upstream set and the configuration it holds.
+        documents: bool,
+    },
+    /// Give a peer this host's snapshot.
+    Tell {
+        /// The peer's address.
+        peer: Ipv4Addr,
+        /// The snapshot.
+        snapshot: Box<HostSnapshot>,
+    },
+    /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
+    /// priority 0 from its address).
+    Resign {
+        /// The dead balancer's address.
+        lb: Ipv4Addr,
+    },
+}
+
+/// What an action works on; the key under which it is in flight.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Job {
+    /// The stored state.
+    Save,
+    /// The list of machines.
+    List,
+    /// Creating, stopping or fencing a machine: one at a time.
+    Build(MachineId),
+    /// A machine's heartbeat.
+    Watch(MachineId),
+    /// The balancer's upstream set.
+    Push,
+    /// The balancer's configuration.
+    Configure,
+    /// The balancer's state.
+    ReadLb,
+    /// A peer.
+    Tell(Ipv4Addr),
+    /// The wire.
+    Resign,
+}
+
+/// What the engine is told.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Nothing but that time has passed.
+    Tick,
+    /// The hypervisor says that a machine ended.
+    Exited {
+        /// Which.
+        machine: MachineId,
+        /// Which build of it.
+        incarnation: Incarnation,
+        /// In words.
+        reason: String,
+    },
+    /// A machine's heartbeat arrived.
+    Beat {
+        /// Whose.
+        machine: MachineId,
+        /// Which build of it.
+        incarnation: Incarnation,
+    },
+    /// An action came to its end.
+    Finished {
+        /// Which.
+        id: u64,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// How an action ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is done; nothing more to say.
+    Done,
+    /// It could not be done; in words.
+    Failed(String),
+    /// The machines that exist.
+    Listed(Vec<ObservedMachine>),
+    /// The receiver holds something newer, of this generation (push) or epoch (tell).
+    Stale(u64),
+    /// The balancer's state.
+    LbRead(Box<LbReading>),
+    /// The peer has the snapshot.
+    Told(SnapshotAck),
+}
+
+/// A machine as the hypervisor knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedMachine {
+    /// What its metadata says it is for; nothing where that cannot be read.
+    pub purpose: MachinePurpose,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// What a balancer says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct LbReading {
+    /// Its part in the VIPs.
+    pub vip: VipStatus,
+    /// The set it holds, where asked for.
+    pub upstreams: Option<UpstreamSet>,
+    /// The generation of the configuration it holds, where asked for.
+    pub config_generation: Option<Generation>,
+}

@@ -1,0 +1,66 @@
+//! What is known of this host's own balancer, and what it ought to know.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use wire::proxy_config::ProxyConfig;
+use wire::upstreams::{Upstream, UpstreamSet};
+use wire::vip::{RouterState, VipStatus};
+use wire::{Generation, PoolName};
+
+use super::Time;
+
+/// The pools of an upstream set, without a generation.
+pub(super) type Pools = BTreeMap<PoolName, Vec<Upstream>>;
+
+/// The host's balancer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Balancer {
+    /// The highest generation that was ever used for a set.
+    pub(super) generation: Generation,
+    /// What it confirmed to hold, and under which generation.
+    pub(super) confirmed: Option<UpstreamSet>,
+    /// The same of its configuration.
+    pub(super) config_generation: Generation,
+    pub(super) confirmed_config: Option<ProxyConfig>,
+    /// Its part in the VIPs, when last asked; none while it is not there.
+    pub(super) vip: Option<VipStatus>,
+    /// When to ask it again.
+    pub(super) read_at: Time,
+    /// When to push again after a failure.
+    pub(super) push_at: Time,
+    /// When to configure again after a failure.
+    pub(super) configure_at: Time,
+}
+
+impl Balancer {
+    /// Whether it confirmed to use exactly `pools`.
+    pub(super) fn uses(&self, pools: &Pools) -> bool {
+        self.confirmed.as_ref().is_some_and(|set| &set.pools == pools)
+    }
+
+    /// The next set to push: `pools` under a generation above all before it.
+    pub(super) fn next_set(&mut self, pools: Pools) -> UpstreamSet {
+        self.generation += 1;
+        UpstreamSet { generation: self.generation, pools }
+    }
+
+    /// The next configuration to push.
+    pub(super) fn next_config(&mut self, mut config: ProxyConfig) -> ProxyConfig {
+        self.config_generation += 1;
+        config.generation = self.config_generation;
+        config
+    }
+
+    /// Whether it may hold a VIP, as far as is known.
+    pub(super) fn may_hold_vip(&self) -> bool {
+        self.vip.as_ref().is_none_or(|vip| vip.routers.iter().any(|router| router.state != RouterState::Backup))
+    }
+
+    /// It died: nothing that was known of its state holds any more.
+    pub(super) fn forget(&mut self) {
+        self.confirmed = None;
+        self.confirmed_config = None;
+        self.vip = None;
+    }
+}

@@ -1,0 +1,197 @@
+//! How many machines of what there are to be, and at which addresses: the one thing a manager keeps on
+//! disk, because no hypervisor remembers it across a power cut.
+//!
+//! `replicas` in the configuration is only the initial count. What people add and remove later is
+//! recorded here, and lasts until `replicas` itself is changed.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use wire::{HostName, Incarnation, MachineId, PoolName};
+
+use crate::config::{Config, LB};
+
+/// So many incarnations are reserved with one write.
+const INCARNATION_BLOCK: u64 = 1_000;
+
+/// A place for a machine: its name and address stay, however often it is rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slot {
+    /// The machine's name.
+    pub id: MachineId,
+    /// The machine's service, or `lb`.
+    pub service: PoolName,
+    /// The machine's address.
+    pub address: Ipv4Addr,
+}
+
+/// What is to be on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Counts the lives of the manager.
+    pub epoch: u64,
+    /// Every incarnation below this may have been used.
+    pub incarnations_reserved: Incarnation,
+    /// The balancer's address.
+    lb: Ipv4Addr,
+    /// The services.
+    services: BTreeMap<PoolName, ServiceSlots>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct ServiceSlots {
+    /// The `replicas` these slots started from.
+    initial: u32,
+    /// Number and address of each machine.
+    slots: BTreeMap<u32, Ipv4Addr>,
+}
+
+impl Desired {
+    /// Brings what was stored into line with the configuration: addresses outside the pool and
+    /// services that are gone are dropped, counts follow `replicas` where that was changed.
+    pub fn reconcile(stored: Option<Desired>, config: &Config) -> Self {
+        let epoch = stored.as_ref().map_or(0, |stored| stored.epoch) + 1;
+        let reserved = stored.as_ref().map_or(0, |stored| stored.incarnations_reserved);
+        let lb = stored
+            .as_ref()
+            .map(|stored| stored.lb)
+            .filter(|address| config.pool.contains(*address))
+            .or_else(|| config.pool.addresses().first().copied())
+            .unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let mut desired = Desired { epoch, incarnations_reserved: reserved, lb, services: BTreeMap::new() };
+        let mut known = stored.map(|stored| stored.services).unwrap_or_default();
+        let mut counts = Vec::new();
+        for service in &config.services {
+            let mut slots = known.remove(&service.name).unwrap_or_default();
+            let count =
+                if slots.initial == service.replicas { slots.slots.len() } else { service.replicas as usize };
+            slots.initial = service.replicas;
+            slots.slots.retain(|_, address| config.pool.contains(*address) && *address != lb);
+            while slots.slots.len() > count {
+                slots.slots.pop_last();
+            }
+            counts.push((&service.name, count));
+            desired.services.insert(service.name.clone(), slots);
+        }
+        // Only now are all kept addresses known, so that filling up takes none of them.
+        for (service, count) in counts {
+            while desired.count(service) < count
+                && desired.add(&config.name, config, service, &[]).is_some()
+            {}
+        }
+        desired
+    }
+
+    /// Reserves the next block of incarnations, to be saved before one of them is used.
+    pub fn reserve_incarnations(&mut self) {
+        self.incarnations_reserved += INCARNATION_BLOCK;
+    }
+
+    /// All slots, the balancer's first.
+    pub fn slots(&self, host: &HostName) -> Vec<Slot> {
+        let lb = Slot { id: lb_id(host), service: LB.into(), address: self.lb };
+        let services = self.services.iter().flat_map(|(service, slots)| {
+            slots.slots.iter().map(|(number, address)| Slot {
+                id: machine_id(host, service, *number),
+                service: service.clone(),
+                address: *address,
+            })
+        });
+        std::iter::once(lb).chain(services).collect()
+    }
+
+    /// How many machines of `service` there are to be.
+    pub fn count(&self, service: &PoolName) -> usize {
+        self.services.get(service).map_or(0, |slots| slots.slots.len())
+    }
+
+    /// How many machines of all kinds there are to be.
+    pub fn total(&self) -> usize {
+        1 + self.services.values().map(|slots| slots.slots.len()).sum::<usize>()
+    }
+
+    /// One more machine of `service`, with the first number and address that neither a slot nor one of
+    /// the machines `existing` has; none when the pool is used up or the service unknown.
+    pub fn add(
+        &mut self,
+        host: &HostName,
+        config: &Config,
+        service: &PoolName,
+        existing: &[Slot],
+    ) -> Option<Slot> {
+        let mut taken = self.slots(host);
+        taken.extend_from_slice(existing);
+        let mut free = config.pool.addresses().iter().copied();
+        let address = free.find(|address| taken.iter().all(|slot| slot.address != *address))?;
+        let slots = self.services.get_mut(service)?;
+        let (number, id) = (1..)
+            .map(|number| (number, machine_id(host, service, number)))
+            .find(|(_, id)| taken.iter().all(|slot| &slot.id != id))?;
+        slots.slots.insert(number, address);
+        Some(Slot { id, service: service.clone(), address })
+    }
+
+    /// One machine less: that of `id`. Returns whether there was such a slot.
+    pub fn remove(&mut self, host: &HostName, id: &MachineId) -> bool {
+        self.services.iter_mut().any(|(service, slots)| {
+            let number = slots.slots.keys().copied().find(|number| &machine_id(host, service, *number) == id);
+            number.is_some_and(|number| slots.slots.remove(&number).is_some())
+        })
+    }
+}
+
+/// The name of the balancer of `host`.
+pub fn lb_id(host: &HostName) -> MachineId {
+    MachineId(format!("{host}-{LB}"))
+}
+
+fn machine_id(host: &HostName, service: &PoolName, number: u32) -> MachineId {
+    MachineId(format!("{host}-{service}-{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::config;
+
+    #[test]
+    fn counts_that_people_changed_last_until_replicas_changes() {
+        let two = config(2);
+        let host = two.name.clone();
+        let service: PoolName = "stateless".into();
+        let mut desired = Desired::reconcile(None, &two);
+        assert_eq!(desired.count(&service), 2);
+        let third = desired.add(&host, &two, &service, &[]).expect("there is room");
+        assert_eq!(third.id.as_str(), "a-stateless-3");
+        assert!(desired.remove(&host, &"a-stateless-1".into()));
+        assert!(!desired.remove(&host, &"a-stateless-1".into()));
+        let before = desired.slots(&host);
+
+        let again = Desired::reconcile(Some(desired.clone()), &two);
+        assert_eq!(again.slots(&host), before);
+        assert_eq!(again.epoch, desired.epoch + 1);
+
+        let changed = Desired::reconcile(Some(desired), &config(3));
+        assert_eq!(changed.count(&service), 3);
+    }
+
+    #[test]
+    fn a_number_or_address_that_still_exists_is_not_given_away() {
+        let config = config(1);
+        let host = config.name.clone();
+        let mut desired = Desired::reconcile(None, &config);
+        let old = desired.slots(&host)[1].clone();
+        assert!(desired.remove(&host, &old.id));
+        let new = desired.add(&host, &config, &"stateless".into(), std::slice::from_ref(&old)).expect("room");
+        assert!(new.id != old.id && new.address != old.address);
+    }
+
+    #[test]
+    fn a_used_up_pool_gives_no_slot() {
+        let config = config(6);
+        let mut desired = Desired::reconcile(None, &config);
+        assert_eq!(desired.total(), 7);
+        assert_eq!(desired.add(&config.name.clone(), &config, &"stateless".into(), &[]), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! One machine's life.
+//!
+//! ```text
+//!             create                first beat
+//!   Waiting ──────────▶ Booting ─────────────────▶ Ready ◀──────────┐ beat
+//!      ▲                   │ exit, time out          │ silence       │
+//!      │ fenced            ▼                         ▼               │
+//!      └───────────────── Dead ◀──────────────── Suspect ────────────┘
+//!      (not wanted: gone)  ▲    last retry failed
+//!                          └──────────────── Draining ◀── deleted, from any phase but Dead
+//! ```
+
+use std::time::Duration;
+
+use serde::Serialize;
+use wire::Incarnation;
+use wire::cluster::{MachineView, Phase};
+
+use super::Time;
+use super::desired::Slot;
+
+/// A machine that lives so long is healthy again: what happened before is forgotten.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// The pause before the third rebuild in a row; each further one doubles it …
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// … up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// So many deaths in a row are shown as a crash loop.
+const CRASH_LOOP: u32 = 3;
+
+/// A machine as its manager knows it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    pub(super) slot: Slot,
+    pub(super) incarnation: Incarnation,
+    pub(super) life: Life,
+    /// When the present life began.
+    pub(super) since: Time,
+    /// Why, in words.
+    pub(super) reason: String,
+    /// Whether the desired state has it.
+    pub(super) wanted: bool,
+    /// Rebuilds since the manager started.
+    pub(super) restarts: u32,
+    /// Deaths in a row without a healthy time in between.
+    pub(super) deaths: u32,
+}
+
+/// Where in its life a machine is, with what is needed to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) enum Life {
+    /// Its address is free; it is to be created.
+    Waiting { not_before: Time },
+    /// Being created; or created, and its first heartbeat is awaited.
+    Booting { created: bool, until: Time, next_watch: Time },
+    /// Its heartbeats arrive.
+    Ready { last_beat: Time },
+    /// Its heartbeats stopped. `attempt` retries were made; the next one is due at `next`.
+    Suspect { attempt: usize, next: Time },
+    /// It is being taken away: first every balancer is told (our snapshot's version that says so is
+    /// `told_in`), then it is stopped. Each step ends at `until` at the latest.
+    Draining { until: Time, told_in: Option<u64>, stopping: bool },
+    /// To be fenced, not before `fence_at`, and then rebuilt, not before `rebuild_at`.
+    Dead { fence_at: Time, rebuild_at: Time, fence_failed: bool },
+}
+
+impl Machine {
+    /// A machine that is to be created.
+    pub(super) fn waiting(slot: Slot, now: Time) -> Self {
+        Machine {
+            slot,
+            incarnation: 0,
+            life: Life::Waiting { not_before: now },
+            since: now,
+            reason: "to be created".to_owned(),
+            wanted: true,
+            restarts: 0,
+            deaths: 0,
+        }
+    }
+
+    /// The phase people see.
+    pub(super) fn phase(&self) -> Phase {
+        match self.life {
+            Life::Waiting { .. } if self.incarnation > 0 => Phase::Dead,
+            Life::Waiting { .. } | Life::Booting { .. } => Phase::Booting,
+            Life::Ready { .. } => Phase::Ready,
+            Life::Suspect { .. } => Phase::Suspect,
+            Life::Draining { .. } => Phase::Draining,
+            Life::Dead { .. } => Phase::Dead,
+        }
+    }
+
+    /// Whether something of it may exist: its address must not be given away.
+    pub(super) fn may_exist(&self) -> bool {
+        !matches!(self.life, Life::Waiting { .. })
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.life, Life::Ready { .. })
+    }
+
+    /// Counts a death and says how long to wait before the next try: nothing after the first two, then
+    /// growing pauses.
+    pub(super) fn pause_after_death(&mut self, now: Time) -> Duration {
+        let healthy = matches!(self.life, Life::Ready { .. }) && now.saturating_sub(self.since) >= HEALTHY_AFTER;
+        self.deaths = if healthy { 1 } else { self.deaths + 1 };
+        match self.deaths {
+            0..=2 => Duration::ZERO,
+            deaths => FIRST_PAUSE.saturating_mul(1 << (deaths - 3).min(16)).min(LONGEST_PAUSE),
+        }
+    }
+
+    pub(super) fn crash_looping(&self) -> bool {
+        self.deaths >= CRASH_LOOP
+    }
+
+    /// What people and peers see of it.
+    pub(super) fn view(&self, now: Time) -> MachineView {
+        MachineView {
+            id: self.slot.id.clone(),
+            service: self.slot.service.clone(),
+            address: self.slot.address.into(),
+            phase: self.phase(),
+            reason: self.reason.clone(),
+            incarnation: self.incarnation,
+            restarts: self.restarts,
+            for_ms: u64::try_from(now.saturating_sub(self.since).as_millis()).unwrap_or(u64::MAX),
+            crash_looping: self.crash_looping(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_a_healthy_life_forgives() {
+        let slot = Slot { id: "a-x-1".into(), service: "x".into(), address: [10, 0, 0, 1].into() };
+        let mut machine = Machine::waiting(slot, Duration::ZERO);
+        let pauses: Vec<u128> =
+            (0..12).map(|_| machine.pause_after_death(Duration::ZERO).as_millis()).collect();
+        assert_eq!(pauses, [0, 0, 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]);
+        assert!(machine.crash_looping());
+        machine.life = Life::Ready { last_beat: HEALTHY_AFTER };
+        assert_eq!(machine.pause_after_death(HEALTHY_AFTER), Duration::ZERO);
+        assert!(!machine.crash_looping());
+    }
+}

@@ -1,0 +1,327 @@
+//! The engine: what should happen now.
+//!
+//! ```text
+//!   events ──▶ observe ──▶ state ──▶ plan ──▶ actions (done by the executor, which tells their end)
+//!   requests ─▶ create_machine, delete_machine, receive      │
+//!                            └──▶ cluster, state: all of it as data
+//! ```
+//!
+//! `plan` derives what is to be done anew from the whole state each time. There is no clock here, no
+//! randomness, no I/O and no map without order: the same events at the same times give the same
+//! actions, which is what lets a simulator run years of them.
+//!
+//! The parts: [`machines`](self) keeps machines alive, `publish` tells the peers and the balancer,
+//! `views` shows the state.
+
+mod action;
+mod balancer;
+mod desired;
+mod machine;
+mod machines;
+mod notice;
+mod peer;
+mod publish;
+mod requests;
+mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde::Serialize;
+use wire::{Incarnation, MachineId};
+
+pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
+pub use desired::{Desired, Slot, lb_id};
+pub use notice::{Notice, Severity};
+pub use spec::{MachinePurpose, MachineSpec};
+
+use crate::config::Config;
+use balancer::{Balancer, Pools};
+use machine::{Life, Machine};
+use peer::Peer;
+
+/// A moment, as the time since an arbitrary origin that stays the same while the process lives.
+pub type Time = Duration;
+
+/// The engine looks at its state at least this often.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A gap of so much between two looks means that this process itself stood still.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// After deaths that look like our own fault, machines are rebuilt one at a time for so long.
+const BRAKE: Duration = Duration::from_secs(5);
+
+/// The machines are listed this often; events are hints, the list is the truth.
+const LIST_EVERY: Duration = Duration::from_secs(2);
+
+/// What is to be done now, and when to look again.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// To be started, in this order.
+    pub actions: Vec<Action>,
+    /// When to plan again at the latest, even if nothing is observed.
+    pub wake: Time,
+    /// What that wake-up is for.
+    pub wake_reason: &'static str,
+}
+
+impl Plan {
+    fn wake_by(&mut self, at: Time, reason: &'static str) {
+        if at < self.wake {
+            self.wake = at;
+            self.wake_reason = reason;
+        }
+    }
+}
+
+/// An action in flight.
+#[derive(Clone, Debug)]
+struct Flight {
+    id: u64,
+    started: Time,
+    /// When it is given up; a heartbeat watch never is.
+    deadline: Option<Time>,
+    command: Command,
+}
+
+/// How far a manager that has just started knows what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+enum Adoption {
+    /// The hypervisor was not asked yet: nothing may be changed.
+    Unlisted,
+    /// The machines are known; what they and the balancer say is awaited until then. Nothing is
+    /// published, for it would be less than what the others know already.
+    Settling { until: Time },
+    /// All is known.
+    Settled,
+}
+
+/// All that a manager knows and wants.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    desired: Desired,
+    /// The desired state that is safely stored.
+    saved: Option<Desired>,
+    save_at: Time,
+    next_incarnation: Incarnation,
+    machines: BTreeMap<MachineId, Machine>,
+    adoption: Adoption,
+    /// Machines that were found running and have not been heard yet.
+    unverified: BTreeSet<MachineId>,
+    list_at: Time,
+    peers: BTreeMap<std::net::Ipv4Addr, Peer>,
+    balancer: Balancer,
+    /// What the balancer knew of other hosts when this manager started.
+    inherited: Pools,
+    /// A balancer that died holding, or perhaps holding, a VIP.
+    resign: Option<std::net::Ipv4Addr>,
+    version: u64,
+    published: Option<wire::snapshot::HostSnapshot>,
+    /// Peers whose overlapping pool was reported.
+    overlaps_told: BTreeSet<std::net::Ipv4Addr>,
+    recent_deaths: VecDeque<Time>,
+    brake_until: Time,
+    flights: BTreeMap<Job, Flight>,
+    next_action: u64,
+    last_look: Option<Time>,
+    notices: Vec<Notice>,
+}
+
+impl Engine {
+    /// The engine of a manager that starts `now`. `stored` is the desired state that an earlier life
+    /// left on disk.
+    pub fn new(config: Config, stored: Option<Desired>, now: Time) -> Self {
+        let next_incarnation = stored.as_ref().map_or(0, |stored| stored.incarnations_reserved) + 1;
+        let mut desired = Desired::reconcile(stored, &config);
+        desired.reserve_incarnations();
+        let machines = desired
+            .slots(&config.name)
+            .into_iter()
+            .map(|slot| (slot.id.clone(), Machine::waiting(slot, now)))
+            .collect();
+        let peers = config.peers.iter().map(|address| (*address, Peer::new(*address))).collect();
+        Engine {
+            config,
+            desired,
+            saved: None,
+            save_at: now,
+            next_incarnation,
+            machines,
+            adoption: Adoption::Unlisted,
+            unverified: BTreeSet::new(),
+            list_at: now,
+            peers,
+            balancer: Balancer::default(),
+            inherited: Pools::new(),
+            resign: None,
+            version: 0,
+            published: None,
+            overlaps_told: BTreeSet::new(),
+            recent_deaths: VecDeque::new(),
+            brake_until: Time::ZERO,
+            flights: BTreeMap::new(),
+            next_action: 0,
+            last_look: None,
+            notices: Vec::new(),
+        }
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes note of something that happened. Never fails: what makes no sense any more is ignored.
+    pub fn observe(&mut self, now: Time, event: Event) {
+        self.look(now);
+        match event {
+            Event::Tick => {}
+            Event::Exited { machine, incarnation, reason } => self.exited(now, &machine, incarnation, &reason),
+            Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
+            Event::Finished { id, outcome } => {
+                let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());
+                if let Some(flight) = job.and_then(|job| self.flights.remove(&job)) {
+                    self.finished(now, flight, outcome);
+                }
+            }
+        }
+    }
+
+    /// What is to be started now.
+    pub fn plan(&mut self, now: Time) -> Plan {
+        self.look(now);
+        let mut plan = Plan { actions: Vec::new(), wake: now + TICK, wake_reason: "tick" };
+        self.plan_save(now, &mut plan);
+        self.plan_list(now, &mut plan);
+        if self.adoption != Adoption::Unlisted {
+            self.plan_machines(now, &mut plan);
+            self.plan_resign(now, &mut plan);
+            self.plan_settling(now, &mut plan);
+            self.plan_balancer(now, &mut plan);
+            self.plan_peers(now, &mut plan);
+        }
+        for flight in self.flights.values() {
+            if let Some(deadline) = flight.deadline {
+                plan.wake_by(deadline, "deadline of an action");
+            }
+        }
+        plan
+    }
+
+    /// What happened since this was last called, in words.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Notices the passing of time: whether this process stood still, and which actions are overdue.
+    fn look(&mut self, now: Time) {
+        if let Some(last) = self.last_look.replace(now) {
+            let gap = now.saturating_sub(last);
+            if gap > STALLED {
+                self.note(
+                    Severity::Warning,
+                    "manager.stalled",
+                    self.config.name.to_string(),
+                    format!("this manager stood still for {} ms: deadlines start anew", gap.as_millis()),
+                );
+                self.start_deadlines_anew(now, gap);
+            }
+        }
+        let overdue: Vec<Job> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(job, _)| job.clone())
+            .collect();
+        for flight in overdue.iter().filter_map(|job| self.flights.remove(job)).collect::<Vec<_>>() {
+            let waited = now.saturating_sub(flight.started).as_millis();
+            self.finished(now, flight, Outcome::Failed(format!("no end after {waited} ms")));
+        }
+    }
+
+    /// Starts `command` unless its job is already being worked on.
+    fn start(&mut self, now: Time, job: Job, command: Command, plan: &mut Plan) {
+        if self.flights.contains_key(&job) {
+            return;
+        }
+        self.next_action += 1;
+        let id = self.next_action;
+        let deadline = command.allowance().map(|allowance| now + allowance);
+        plan.actions.push(Action { id, command: command.clone() });
+        self.flights.insert(job, Flight { id, started: now, deadline, command });
+    }
+
+    fn finished(&mut self, now: Time, flight: Flight, outcome: Outcome) {
+        match flight.command {
+            Command::Save(desired) => self.save_finished(now, desired, outcome),
+            Command::List => self.list_finished(now, flight.started, outcome),
+            Command::Create(spec) => self.create_finished(now, &spec.purpose, outcome),
+            Command::Stop(machine) => self.stop_finished(now, &machine, outcome),
+            Command::Fence(machine) => self.fence_finished(now, &machine, outcome),
+            Command::Watch { machine, incarnation, .. } => {
+                self.watch_finished(now, &machine, incarnation, outcome);
+            }
+            Command::Push { set, .. } => self.push_finished(now, set, outcome),
+            Command::Configure { config, .. } => self.configure_finished(now, config, outcome),
+            Command::ReadLb { .. } => self.lb_read(now, outcome),
+            Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
+            Command::Resign { lb } => {
+                if let Outcome::Failed(reason) = outcome {
+                    let message = format!("could not say on the wire that it let go of its VIPs: {reason}");
+                    self.note(Severity::Warning, "vip.resign-failed", lb.to_string(), message);
+                }
+            }
+        }
+    }
+
+    fn plan_save(&mut self, now: Time, plan: &mut Plan) {
+        if self.saved.as_ref() == Some(&self.desired) {
+            return;
+        }
+        if now >= self.save_at {
+            self.start(now, Job::Save, Command::Save(self.desired.clone()), plan);
+        } else {
+            plan.wake_by(self.save_at, "store the desired state");
+        }
+    }
+
+    fn save_finished(&mut self, now: Time, desired: Desired, outcome: Outcome) {
+        match outcome {
+            Outcome::Failed(reason) => {
+                self.save_at = now + Duration::from_secs(1);
+                let message = format!("the desired state cannot be stored: {reason}");
+                self.note(Severity::Error, "store.failed", self.config.name.to_string(), message);
+            }
+            _ => self.saved = Some(desired),
+        }
+    }
+
+    fn plan_resign(&mut self, now: Time, plan: &mut Plan) {
+        if let Some(lb) = self.resign.take() {
+            self.start(now, Job::Resign, Command::Resign { lb }, plan);
+        }
+    }
+
+    fn note(&mut self, severity: Severity, kind: &'static str, subject: String, message: String) {
+        self.notices.push(Notice { severity, kind, subject, message });
+    }
+}
+
+impl Command {
+    /// How long it may take before it is given up.
+    fn allowance(&self) -> Option<Duration> {
+        let seconds = match self {
+            Command::Watch { .. } => return None,
+            Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
+            Command::Save(_) | Command::List => 10,
+            Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } => 3,
+            Command::ReadLb { .. } | Command::Resign { .. } => 2,
+        };
+        Some(Duration::from_secs(seconds))
+    }
+}

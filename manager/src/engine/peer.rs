@@ -1,0 +1,59 @@
+//! What is known of another manager.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+use wire::snapshot::HostSnapshot;
+
+use super::Time;
+
+/// A peer that was not heard for so long is shown as lost.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+
+/// Another manager.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Peer {
+    pub(super) address: Ipv4Addr,
+    /// Its newest snapshot.
+    pub(super) held: Option<HostSnapshot>,
+    /// When that snapshot came.
+    pub(super) held_since: Time,
+    /// When it was last heard, by a snapshot or an answer.
+    pub(super) heard: Option<Time>,
+    /// Which of our snapshots it has: epoch and version.
+    pub(super) acknowledged: Option<(u64, u64)>,
+    /// The newest of our versions that its balancer uses.
+    pub(super) applied: u64,
+    /// The newest version of its snapshot that our balancer uses.
+    pub(super) using: u64,
+    /// When to tell it again.
+    pub(super) tell_at: Time,
+    /// How often telling failed in a row.
+    pub(super) failures: u32,
+}
+
+impl Peer {
+    pub(super) fn new(address: Ipv4Addr) -> Self {
+        Peer {
+            address,
+            held: None,
+            held_since: Time::ZERO,
+            heard: None,
+            acknowledged: None,
+            applied: 0,
+            using: 0,
+            tell_at: Time::ZERO,
+            failures: 0,
+        }
+    }
+
+    pub(super) fn is_alive(&self, now: Time) -> bool {
+        self.heard.is_some_and(|heard| now.saturating_sub(heard) < LOST_AFTER)
+    }
+
+    /// When it will count as lost unless it is heard again.
+    pub(super) fn lost_at(&self) -> Option<Time> {
+        self.heard.map(|heard| heard + LOST_AFTER)
+    }
+}

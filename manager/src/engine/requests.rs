@@ -1,0 +1,137 @@
+//! What people and peers ask of the engine, with an answer at once.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::{MachineId, PoolName, Problem};
+
+use super::{Engine, Life, Machine, Severity, Slot, Time, lb_id};
+
+impl Engine {
+    /// One more machine of `service` on this host.
+    ///
+    /// # Errors
+    ///
+    /// 404 for an unknown service, 409 when the address pool is used up.
+    pub fn create_machine(&mut self, now: Time, service: &PoolName) -> Result<Slot, Problem> {
+        if !self.config.services.iter().any(|known| &known.name == service) {
+            let known: Vec<&str> = self.config.services.iter().map(|known| known.name.as_str()).collect();
+            let detail = format!("there is no service `{service}` on this host; there is: {}", known.join(", "));
+            return Err(Problem { parameter: Some("service".to_owned()), ..Problem::not_found(detail) });
+        }
+        let existing: Vec<Slot> = self.machines.values().map(|machine| machine.slot.clone()).collect();
+        let host = self.config.name.clone();
+        let Some(slot) = self.desired.add(&host, &self.config, service, &existing) else {
+            return Err(Problem::conflict(format!(
+                "all {} addresses of this host's pool are used: delete a machine or enlarge address_pool",
+                self.config.pool.addresses().len()
+            )));
+        };
+        self.machines.insert(slot.id.clone(), Machine::waiting(slot.clone(), now));
+        let message = format!("asked for; it gets {}", slot.address);
+        self.note(Severity::Info, "machine.requested", slot.id.to_string(), message);
+        Ok(slot)
+    }
+
+    /// One machine less on this host: it is drained, stopped and taken away.
+    ///
+    /// # Errors
+    ///
+    /// 404 for an unknown machine, 409 for the host's balancer and for one that is on its way out.
+    pub fn delete_machine(&mut self, now: Time, id: &MachineId) -> Result<(), Problem> {
+        let host = self.config.name.clone();
+        if *id == lb_id(&host) {
+            return Err(Problem::conflict("a host always has its balancer; it cannot be deleted"));
+        }
+        let Some(machine) = self.machines.get_mut(id) else {
+            return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
+        };
+        if !machine.wanted {
+            return Err(Problem::conflict(format!("`{id}` is being taken away already")));
+        }
+        machine.wanted = false;
+        match machine.life {
+            Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => {
+                machine.life =
+                    Life::Draining { until: now + super::machines::DRAIN_TELL, told_in: None, stopping: false };
+                machine.since = now;
+                machine.reason = "deleted".to_owned();
+            }
+            Life::Waiting { .. } | Life::Dead { .. } | Life::Draining { .. } => {}
+        }
+        self.desired.remove(&host, id);
+        self.note(Severity::Info, "machine.draining", id.to_string(), "deleted: draining it first".to_owned());
+        Ok(())
+    }
+
+    /// A peer at `from` tells everything about its host.
+    ///
+    /// # Errors
+    ///
+    /// 403 when `from` is no configured peer; 409 with the epoch held when the snapshot is of an older
+    /// one, and when two hosts have the same name.
+    pub fn receive(&mut self, now: Time, from: IpAddr, snapshot: HostSnapshot) -> Result<SnapshotAck, Problem> {
+        let peer = match from {
+            IpAddr::V4(from) => self.peers.get_mut(&from),
+            IpAddr::V6(_) => None,
+        };
+        let Some(peer) = peer else {
+            return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers")));
+        };
+        if snapshot.host == self.config.name {
+            let detail = format!("this host is called `{}` too: give each host a name of its own", snapshot.host);
+            return Err(Problem::conflict(detail));
+        }
+        let first = peer.heard.is_none();
+        peer.heard = Some(now);
+        let newer = match &peer.held {
+            Some(held) if snapshot.epoch < held.epoch => {
+                let detail = format!("this host holds epoch {} of {}", held.epoch, held.host);
+                return Err(Problem::stale(held.epoch, detail));
+            }
+            Some(held) => (snapshot.epoch, snapshot.version) >= (held.epoch, held.version),
+            None => true,
+        };
+        if newer {
+            let epoch_changed = peer.held.as_ref().is_none_or(|held| held.epoch != snapshot.epoch);
+            if epoch_changed {
+                peer.using = 0;
+            }
+            peer.held = Some(snapshot);
+            peer.held_since = now;
+        }
+        let ack = peer.held.as_ref().map_or(SnapshotAck { epoch: 0, version: 0, applied: 0 }, |held| SnapshotAck {
+            epoch: held.epoch,
+            version: held.version,
+            applied: peer.using,
+        });
+        let address = peer.address;
+        if first {
+            let name = peer.held.as_ref().map_or_else(String::new, |held| held.host.to_string());
+            self.note(Severity::Info, "peer.heard", address.to_string(), format!("heard for the first time: {name}"));
+        }
+        self.check_pool_overlap(address);
+        Ok(ack)
+    }
+
+    fn check_pool_overlap(&mut self, peer: Ipv4Addr) {
+        if let Some(warning) = self.pool_overlap(peer)
+            && !self.overlaps_told.contains(&peer)
+        {
+            self.overlaps_told.insert(peer);
+            self.note(Severity::Error, "peer.pool-overlap", peer.to_string(), warning);
+        }
+    }
+
+    /// Two managers that may give away the same address: nothing good can come of it.
+    pub(super) fn pool_overlap(&self, peer: Ipv4Addr) -> Option<String> {
+        let held = self.peers.get(&peer)?.held.as_ref()?;
+        let address = self.config.pool.overlap(&held.address_pool)?;
+        Some(format!(
+            "address_pool of {} ({}) and of {} share {address}: change one of them, or two machines get the same address",
+            self.config.name,
+            self.config.pool.to_texts().join(", "),
+            held.host,
+        ))
+    }
+}

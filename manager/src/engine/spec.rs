@@ -1,0 +1,137 @@
+//! What a machine is made from.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use wire::proxy_config::ProxyConfig;
+use wire::seed::Seed;
+use wire::upstreams::UpstreamSet;
+use wire::{Incarnation, MachineId, PoolName};
+
+use super::desired::Slot;
+use crate::config::{Config, Service};
+
+/// What a machine is for. The hypervisor keeps it with the machine: it is all that a restarted manager
+/// needs to know it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachinePurpose {
+    /// Its name.
+    pub id: MachineId,
+    /// The service it belongs to, or `lb`.
+    pub service: PoolName,
+    /// Which build of it this is.
+    pub incarnation: Incarnation,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// Everything that is needed to create a machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineSpec {
+    /// What it is for.
+    pub purpose: MachinePurpose,
+    /// Its MAC address, a function of its IP address.
+    pub mac: [u8; 6],
+    /// The program it runs.
+    pub program: String,
+    /// What it is given before it starts.
+    pub seed: Seed,
+}
+
+/// The settings of the sample service, and of any program that takes the same ones.
+#[derive(Serialize)]
+struct ServiceSettings<'a> {
+    machine: &'a str,
+    listen: String,
+    heartbeat_interval_ms: u64,
+}
+
+/// The settings of a balancer.
+#[derive(Serialize)]
+struct LbSettings<'a> {
+    machine: &'a str,
+    address: Ipv4Addr,
+    managers: [Ipv4Addr; 1],
+    vip: Vec<LbVip>,
+}
+
+#[derive(Serialize)]
+struct LbVip {
+    address: Ipv4Addr,
+    vrid: u8,
+    priority: u8,
+    advert_interval_ms: u64,
+}
+
+impl MachineSpec {
+    /// A machine of `service` in `slot`.
+    pub fn of_service(config: &Config, service: &Service, slot: &Slot, incarnation: Incarnation) -> Self {
+        let settings = ServiceSettings {
+            machine: slot.id.as_str(),
+            listen: format!("{}:{}", slot.address, service.port),
+            heartbeat_interval_ms: config.heartbeat.interval_ms,
+        };
+        Self::new(config, slot, incarnation, &service.program, toml_of(&settings), None, None)
+    }
+
+    /// The host's balancer, which can serve from the first moment.
+    pub fn of_lb(
+        config: &Config,
+        slot: &Slot,
+        incarnation: Incarnation,
+        upstreams: UpstreamSet,
+        proxy_config: ProxyConfig,
+    ) -> Self {
+        let settings = LbSettings {
+            machine: slot.id.as_str(),
+            address: slot.address,
+            managers: [config.address],
+            vip: config
+                .vips
+                .iter()
+                .map(|vip| LbVip {
+                    address: vip.address,
+                    vrid: vip.vrid,
+                    priority: vip.priority,
+                    advert_interval_ms: u64::try_from(vip.advert_interval.as_millis()).unwrap_or(u64::MAX),
+                })
+                .collect(),
+        };
+        Self::new(config, slot, incarnation, "lb", toml_of(&settings), Some(upstreams), Some(proxy_config))
+    }
+
+    fn new(
+        config: &Config,
+        slot: &Slot,
+        incarnation: Incarnation,
+        program: &str,
+        settings: String,
+        upstreams: Option<UpstreamSet>,
+        proxy_config: Option<ProxyConfig>,
+    ) -> Self {
+        MachineSpec {
+            purpose: MachinePurpose {
+                id: slot.id.clone(),
+                service: slot.service.clone(),
+                incarnation,
+                address: slot.address,
+            },
+            mac: crate::address_pool::mac_of(slot.address),
+            program: program.to_owned(),
+            seed: Seed {
+                machine: slot.id.clone(),
+                address: slot.address,
+                prefix: config.network.prefix_len(),
+                gateway: config.gateway,
+                settings,
+                upstreams,
+                proxy_config,
+            },
+        }
+    }
+}
+
+/// These settings are structs of texts and numbers, which TOML can always express.
+fn toml_of(settings: &impl Serialize) -> String {
+    toml::to_string(settings).unwrap_or_default()
+}

@@ -1,0 +1,161 @@
+//! The engine's state as data: for people, for tools, and for a bug report.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use wire::cluster::{AddressState, AddressView, ClusterView, HostView, MachineView, Phase, VipView};
+use wire::snapshot::HostSnapshot;
+use wire::vip::RouterState;
+
+use super::{Engine, Life, Peer, Time};
+
+impl Engine {
+    /// The whole cluster, as this manager sees it.
+    pub fn cluster(&self, now: Time) -> ClusterView {
+        let mut hosts = vec![self.own_host(now)];
+        hosts.extend(self.peers.values().map(|peer| self.peer_host(now, peer)));
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        let vips: Vec<VipView> = self
+            .config
+            .vips
+            .iter()
+            .map(|vip| VipView { address: vip.address.into(), holders: holders(&hosts, vip.address) })
+            .collect();
+        let missing = missing(&hosts, &vips);
+        ClusterView { host: self.config.name.clone(), whole: missing.is_empty(), missing, hosts, vips }
+    }
+
+    /// The machines of this host.
+    pub fn machines(&self, now: Time) -> Vec<MachineView> {
+        self.machines.values().map(|machine| machine.view(now)).collect()
+    }
+
+    /// What each address of the pool is used for.
+    pub fn addresses(&self) -> Vec<AddressView> {
+        self.config.pool.addresses().iter().map(|address| self.address(*address)).collect()
+    }
+
+    fn address(&self, address: Ipv4Addr) -> AddressView {
+        let machine = self.machines.values().find(|machine| machine.slot.address == address);
+        let state = match machine.map(|machine| &machine.life) {
+            None => AddressState::Free,
+            Some(Life::Dead { fence_failed: true, .. }) => AddressState::Unfenced,
+            Some(_) => AddressState::Used,
+        };
+        AddressView { address: address.into(), state, machine: machine.map(|machine| machine.slot.id.clone()) }
+    }
+
+    /// Everything, as JSON.
+    pub fn snapshot(&self, now: Time) -> serde_json::Value {
+        let flights: Vec<serde_json::Value> = self
+            .flights
+            .iter()
+            .map(|(job, flight)| {
+                serde_json::json!({
+                    "job": job,
+                    "id": flight.id,
+                    "for_ms": millis(now.saturating_sub(flight.started)),
+                    "given_up_in_ms": flight.deadline.map(|deadline| millis(deadline.saturating_sub(now))),
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "now_ms": millis(now),
+            "host": self.config.name,
+            "adoption": self.adoption,
+            "desired": self.desired,
+            "desired_is_saved": self.saved.as_ref() == Some(&self.desired),
+            "next_incarnation": self.next_incarnation,
+            "version": self.version,
+            "braked": now < self.brake_until,
+            "machines": self.machines,
+            "peers": self.peers.values().collect::<Vec<_>>(),
+            "balancer": self.balancer,
+            "in_flight": flights,
+        })
+    }
+
+    fn own_host(&self, now: Time) -> HostView {
+        let HostSnapshot { host, address, address_pool: _, epoch, version: _, endpoints: _, machines, desired, lb } =
+            self.host_snapshot(now);
+        let warnings = self.peers.keys().filter_map(|peer| self.pool_overlap(*peer)).collect();
+        HostView { name: host, address, alive: true, heard_ms_ago: Some(0), epoch, desired, machines, lb, warnings }
+    }
+
+    fn peer_host(&self, now: Time, peer: &Peer) -> HostView {
+        let alive = peer.is_alive(now);
+        let heard_ms_ago = peer.heard.map(|heard| millis(now.saturating_sub(heard)));
+        let warnings = self.pool_overlap(peer.address).into_iter().collect();
+        let age = millis(now.saturating_sub(peer.held_since));
+        match peer.held.clone() {
+            None => HostView {
+                name: peer.address.to_string().into(),
+                address: peer.address.into(),
+                alive,
+                heard_ms_ago,
+                epoch: 0,
+                desired: 0,
+                machines: Vec::new(),
+                lb: None,
+                warnings,
+            },
+            Some(HostSnapshot {
+                host, address, address_pool: _, epoch, version: _, endpoints: _, machines, desired, lb,
+            }) => HostView {
+                name: host,
+                address,
+                alive,
+                heard_ms_ago,
+                epoch,
+                desired,
+                machines: machines
+                    .into_iter()
+                    .map(|machine| MachineView { for_ms: machine.for_ms.saturating_add(age), ..machine })
+                    .collect(),
+                lb,
+                warnings,
+            },
+        }
+    }
+}
+
+fn holders(hosts: &[HostView], vip: Ipv4Addr) -> Vec<wire::MachineId> {
+    hosts
+        .iter()
+        .filter(|host| host.alive)
+        .filter_map(|host| host.lb.as_ref())
+        .filter(|lb| {
+            lb.vips.iter().any(|held| held.address == IpAddr::V4(vip) && held.state == RouterState::Master)
+        })
+        .map(|lb| lb.id.clone())
+        .collect()
+}
+
+fn missing(hosts: &[HostView], vips: &[VipView]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for host in hosts {
+        if !host.alive {
+            missing.push(format!("host {}: its manager is not heard", host.name));
+            continue;
+        }
+        let ready = host.machines.iter().filter(|machine| machine.phase == Phase::Ready).count();
+        if ready < host.desired as usize {
+            missing.push(format!("host {}: {ready} of {} machines are ready", host.name, host.desired));
+        }
+        for machine in host.machines.iter().filter(|machine| machine.phase != Phase::Ready) {
+            missing.push(format!("{}: {}: {}", machine.id, machine.phase, machine.reason));
+        }
+        missing.extend(host.warnings.iter().cloned());
+    }
+    for vip in vips.iter().filter(|vip| vip.holders.len() != 1) {
+        let holders: Vec<&str> = vip.holders.iter().map(wire::MachineId::as_str).collect();
+        missing.push(match holders.as_slice() {
+            [] => format!("VIP {}: no balancer holds it", vip.address),
+            several => format!("VIP {}: held by {}", vip.address, several.join(" and ")),
+        });
+    }
+    missing
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,219 @@
+//! Carries out what the engine plans, and tells it what happens.
+//!
+//! ```text
+//!   exits, beats, ends of actions ──▶ engine.observe ─┐
+//!                  clock, requests ──▶ engine.plan ◀──┘──▶ one task per action ──▶ ports
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::sleep_until;
+use wire::MachineId;
+use wire::cluster::ClusterEvent;
+
+use crate::config::Config;
+use crate::engine::{Action, Command, Engine, Event, Notice, Outcome, Severity, Time};
+use crate::metrics::Metrics;
+use crate::ports::balancer::Balancer;
+use crate::ports::guests::Guests;
+use crate::ports::hypervisor::{Exit, Hypervisor};
+use crate::ports::peers::Peers;
+use crate::ports::resign::resign;
+use crate::store::Store;
+
+/// So many events are kept for a watcher that is slow; it is told when it missed some.
+const EVENT_BACKLOG: usize = 1_024;
+
+/// The engine, shared between the executor and the API. It is locked only for moments, never across
+/// anything that waits.
+pub struct Shared {
+    engine: Mutex<Engine>,
+    origin: Instant,
+    changed: Notify,
+    events: broadcast::Sender<ClusterEvent>,
+    sequence: Mutex<u64>,
+    metrics: Metrics,
+}
+
+impl Shared {
+    /// Shares `engine`, whose clock starts at `origin`.
+    pub fn new(engine: Engine, origin: Instant, metrics: Metrics) -> Self {
+        Shared {
+            engine: Mutex::new(engine),
+            origin,
+            changed: Notify::new(),
+            events: broadcast::channel(EVENT_BACKLOG).0,
+            sequence: Mutex::new(0),
+            metrics,
+        }
+    }
+
+    /// Asks the engine something, or for something; the executor plans anew afterwards.
+    pub fn ask<T>(&self, question: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let answer = question(&mut self.lock(), self.origin.elapsed());
+        self.changed.notify_one();
+        answer
+    }
+
+    /// Looks at the engine without changing anything.
+    pub fn look<T>(&self, view: impl FnOnce(&Engine, Time) -> T) -> T {
+        view(&self.lock(), self.origin.elapsed())
+    }
+
+    /// Every event from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<ClusterEvent> {
+        self.events.subscribe()
+    }
+
+    /// The manager's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one place where transitions are logged, counted and told to watchers.
+    fn tell(&self, host: &wire::HostName, notice: Notice) {
+        let Notice { severity, kind, subject, message } = notice;
+        match severity {
+            Severity::Info => tracing::info!(%kind, %subject, "{message}"),
+            Severity::Warning => tracing::warn!(%kind, %subject, "{message}"),
+            Severity::Error => tracing::error!(%kind, %subject, "{message}"),
+        }
+        self.metrics.count_event(kind);
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut sequence = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        *sequence += 1;
+        // Nobody watching is fine.
+        let _ = self.events.send(ClusterEvent {
+            sequence: *sequence,
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            host: host.clone(),
+            kind: kind.to_owned(),
+            subject,
+            message,
+        });
+    }
+}
+
+/// The neighbours an action is carried out with.
+#[derive(Clone)]
+pub struct Ports {
+    /// Makes machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Hears machines.
+    pub guests: Guests,
+    /// Tells the balancer.
+    pub balancer: Balancer,
+    /// Tells the other managers.
+    pub peers: Peers,
+    /// Keeps the desired state.
+    pub store: Store,
+}
+
+/// Runs the engine until the process ends.
+pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedReceiver<Exit>) {
+    let config = Arc::new(shared.look(|engine, _| engine.config().clone()));
+    let (told, mut events) = mpsc::unbounded_channel();
+    let mut watches: BTreeMap<MachineId, AbortHandle> = BTreeMap::new();
+    loop {
+        let (plan, notices) = {
+            let mut engine = shared.lock();
+            let plan = engine.plan(shared.origin.elapsed());
+            (plan, engine.take_notices())
+        };
+        for notice in notices {
+            shared.tell(&config.name, notice);
+        }
+        for action in plan.actions {
+            start(&config, &ports, &told, &mut watches, action);
+        }
+        let wake = shared.origin + plan.wake;
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = sleep_until(wake.into()) => shared.lock().observe(shared.origin.elapsed(), Event::Tick),
+            Some(event) = events.recv() => shared.lock().observe(shared.origin.elapsed(), event),
+            Some(Exit { machine, incarnation, reason }) = exits.recv() => {
+                shared.lock().observe(shared.origin.elapsed(), Event::Exited { machine, incarnation, reason });
+            }
+        }
+        // What came in together is planned for together.
+        while let Ok(event) = events.try_recv() {
+            shared.lock().observe(shared.origin.elapsed(), event);
+        }
+    }
+}
+
+type Told = mpsc::UnboundedSender<Event>;
+
+fn start(
+    config: &Arc<Config>,
+    ports: &Ports,
+    told: &Told,
+    watches: &mut BTreeMap<MachineId, AbortHandle>,
+    action: Action,
+) {
+    let Action { id, command } = action;
+    let watched = match &command {
+        Command::Watch { machine, .. } => Some(machine.clone()),
+        Command::Fence(machine) => {
+            if let Some(watch) = watches.remove(machine) {
+                watch.abort();
+            }
+            None
+        }
+        _ => None,
+    };
+    let (config, ports, told) = (Arc::clone(config), ports.clone(), told.clone());
+    let task = tokio::spawn(async move {
+        let outcome = carry_out(&config, &ports, &told, command).await;
+        // The executor ends only with the process.
+        let _ = told.send(Event::Finished { id, outcome });
+    });
+    if let Some(machine) = watched
+        && let Some(before) = watches.insert(machine, task.abort_handle())
+    {
+        before.abort();
+    }
+}
+
+async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command) -> Outcome {
+    match command {
+        Command::Save(desired) => {
+            let store = ports.store.clone();
+            let saved = tokio::task::spawn_blocking(move || store.save(&desired)).await;
+            done(saved.map_err(std::io::Error::other).flatten())
+        }
+        Command::List => match ports.hypervisor.list().await {
+            Ok(machines) => Outcome::Listed(machines),
+            Err(error) => Outcome::Failed(error.to_string()),
+        },
+        Command::Create(spec) => done(ports.hypervisor.create(&spec).await),
+        Command::Stop(machine) => done(ports.hypervisor.shutdown(&machine).await),
+        Command::Fence(machine) => done(ports.hypervisor.destroy(&machine).await),
+        Command::Watch { machine, incarnation, address, first_beat } => {
+            let beat = || {
+                let _ = told.send(Event::Beat { machine: machine.clone(), incarnation });
+            };
+            Outcome::Failed(ports.guests.listen(address, first_beat, beat).await)
+        }
+        Command::Push { lb, set } => ports.balancer.push(lb, &set).await,
+        Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,
+        Command::ReadLb { lb, documents } => ports.balancer.read(lb, documents).await,
+        Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot).await,
+        Command::Resign { lb } => done(resign(config.address, lb, &config.vips)),
+    }
+}
+
+fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,15 @@
+//! The manager: keeps the machines of one host alive and tells balancers and peers about them.
+//!
+//! [`engine`] decides, [`executor`] does what it decided through the [`ports`], [`api`] lets people and
+//! peers ask, [`cli`] is what people type.
+
+pub mod address_pool;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod executor;
+pub mod metrics;
+pub mod ports;
+pub mod store;

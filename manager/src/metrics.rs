@@ -1,0 +1,76 @@
+//! The manager's metrics.
+
+use kit::api::process_registry;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use wire::cluster::{ClusterView, Phase};
+
+/// All phases, so that each has a series from the start.
+const PHASES: [Phase; 5] = [Phase::Booting, Phase::Ready, Phase::Suspect, Phase::Draining, Phase::Dead];
+
+/// The manager's metrics and where they are registered.
+pub struct Metrics {
+    registry: Registry,
+    events: IntCounterVec,
+    machines: IntGaugeVec,
+    desired: IntGaugeVec,
+    peers_alive: IntGaugeVec,
+    vip_holders: IntGaugeVec,
+}
+
+impl Metrics {
+    /// A new set of metrics.
+    ///
+    /// # Errors
+    ///
+    /// When two metrics have one name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = process_registry();
+        let counter = IntCounterVec::new(
+            Opts::new("manager_events_total", "Transitions, by what happened, such as machine.dead."),
+            &["kind"],
+        )?;
+        registry.register(Box::new(counter.clone()))?;
+        let gauge = |name: &str, help: &str, label: &str| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        Ok(Metrics {
+            events: counter,
+            machines: gauge("manager_machines", "This host's machines, by phase.", "phase")?,
+            desired: gauge("manager_machines_desired", "How many machines a host is to have.", "host")?,
+            peers_alive: gauge("manager_host_alive", "Whether a host's manager is heard (1) or not (0).", "host")?,
+            vip_holders: gauge("manager_vip_holders", "How many balancers say that they hold a VIP.", "vip")?,
+            registry,
+        })
+    }
+
+    /// Counts one event.
+    pub fn count_event(&self, kind: &str) {
+        self.events.with_label_values(&[kind]).inc();
+    }
+
+    /// The registry, with the gauges set to what `view` shows.
+    pub fn updated(&self, view: &ClusterView) -> &Registry {
+        for phase in PHASES {
+            let count = view
+                .hosts
+                .iter()
+                .filter(|host| host.name == view.host)
+                .flat_map(|host| &host.machines)
+                .filter(|machine| machine.phase == phase)
+                .count();
+            let label = phase.to_string().to_lowercase();
+            self.machines.with_label_values(&[&label]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for host in &view.hosts {
+            self.desired.with_label_values(&[host.name.as_str()]).set(i64::from(host.desired));
+            self.peers_alive.with_label_values(&[host.name.as_str()]).set(i64::from(host.alive));
+        }
+        for vip in &view.vips {
+            let holders = i64::try_from(vip.holders.len()).unwrap_or(i64::MAX);
+            self.vip_holders.with_label_values(&[&vip.address.to_string()]).set(holders);
+        }
+        &self.registry
+    }
+}

@@ -1,0 +1,91 @@
+//! What makes machines and ends them. Two drivers keep this contract; one suite of tests checks both.
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use wire::cluster::FaultKind;
+use wire::{Incarnation, MachineId};
+
+use crate::engine::{MachineSpec, ObservedMachine};
+
+/// Why a driver could not do what it was asked. The text says what to do about it where that is known.
+#[derive(Debug, Error)]
+pub enum HypervisorError {
+    /// There is a machine of this name already; it must be fenced first.
+    #[error("a machine of this name exists")]
+    Exists,
+    /// There is no such machine, or it does not run.
+    #[error("no such machine runs")]
+    NotRunning,
+    /// Something of the machine is still there.
+    #[error("not everything of the machine is gone: {0}")]
+    NotFenced(String),
+    /// The host lacks something, or the driver failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A machine ended without being asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Which machine.
+    pub machine: MachineId,
+    /// Which build of it.
+    pub incarnation: Incarnation,
+    /// In words.
+    pub reason: String,
+}
+
+/// Where a driver tells of machines that ended.
+pub type Exits = mpsc::UnboundedSender<Exit>;
+
+/// A hypervisor.
+///
+/// Machines live on when the manager that made them ends. From a machine that was killed, frozen or
+/// destroyed nothing comes any more: no ARP reply, no reset, no acknowledgement.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// The machines of this host, running or not. Those that were not made by a manager with the same
+    /// state directory are not among them. Machines found running are watched from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the machines cannot be listed; then nothing is known about any of them.
+    async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError>;
+
+    /// Makes a machine and starts it. Returns when it runs, not when it answers.
+    ///
+    /// # Errors
+    ///
+    /// Whatever was made until then is left for [`Hypervisor::destroy`].
+    async fn create(&self, spec: &MachineSpec) -> Result<(), HypervisorError>;
+
+    /// Asks a machine to end and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// [`HypervisorError::NotRunning`]; or it does not end in time.
+    async fn shutdown(&self, machine: &MachineId) -> Result<(), HypervisorError>;
+
+    /// Ends a machine at once and removes all that is left of it. A machine that is not there is a
+    /// success: when this returns, the address is free.
+    ///
+    /// # Errors
+    ///
+    /// [`HypervisorError::NotFenced`]: the address must not be used.
+    async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError>;
+
+    /// Harms a machine, to see what happens.
+    ///
+    /// # Errors
+    ///
+    /// [`HypervisorError::NotRunning`].
+    async fn inject(&self, machine: &MachineId, fault: FaultKind) -> Result<(), HypervisorError>;
+
+    /// The end of what a machine wrote to its console, at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such machine or its console cannot be read.
+    async fn console(&self, machine: &MachineId, limit: u64) -> Result<String, HypervisorError>;
+}

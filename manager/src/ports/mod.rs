@@ -1,0 +1,9 @@
+//! How the engine's actions are carried out: each port is one neighbour of the manager.
+
+pub mod balancer;
+pub mod guests;
+pub mod hypervisor;
+pub mod namespaces;
+pub mod peers;
+pub mod resign;
+mod transport;

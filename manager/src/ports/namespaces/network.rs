@@ -1,0 +1,123 @@
+//! The cable between a machine and the host's bridge.
+
+use std::net::Ipv4Addr;
+use std::os::fd::RawFd;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use thiserror::Error as ThisError;
+
+/// The machine's end of the cable.
+pub(super) const GUEST_INTERFACE: &str = "eth0";
+
+/// The network of one namespace.
+pub(super) struct Network {
+    handle: Handle,
+}
+
+#[derive(Debug, ThisError)]
+pub(super) enum NetworkError {
+    #[error("there is no network interface `{0}`: make it, or name another one")]
+    NoInterface(String),
+    #[error("{what}: {error}")]
+    Refused {
+        what: &'static str,
+        error: Error,
+    },
+}
+
+fn refused(what: &'static str) -> impl FnOnce(Error) -> NetworkError {
+    move |error| NetworkError::Refused { what, error }
+}
+
+/// The host's end of the cable of the machine with `address`.
+pub(super) fn port_name(address: Ipv4Addr) -> String {
+    format!("hf{:08x}", address.to_bits())
+}
+
+impl Network {
+    /// The network of the namespace this is called in, wherever it is used from later.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Network { handle })
+    }
+
+    /// Lays a cable between `bridge` and the network namespace `guest`.
+    pub(super) async fn add_port(
+        &self,
+        address: Ipv4Addr,
+        mac: [u8; 6],
+        bridge: &str,
+        guest: RawFd,
+    ) -> Result<(), NetworkError> {
+        let bridge = self.index(bridge).await?.ok_or_else(|| NetworkError::NoInterface(bridge.to_owned()))?;
+        let far_end = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(GUEST_INTERFACE)
+            .address(mac.to_vec())
+            .setns_by_fd(guest)
+            .build();
+        let cable = LinkMessageBuilder::<LinkVeth>::new(&port_name(address), GUEST_INTERFACE)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(far_end)))
+            .controller(bridge)
+            .up()
+            .build();
+        self.handle.link().add(cable).execute().await.map_err(refused("the cable to the bridge cannot be laid"))
+    }
+
+    /// Gives the machine its address, in its own namespace.
+    pub(super) async fn configure_guest(
+        &self,
+        address: Ipv4Addr,
+        prefix: u8,
+        gateway: Ipv4Addr,
+    ) -> Result<(), NetworkError> {
+        self.set_port("lo", true).await?;
+        let index = self
+            .index(GUEST_INTERFACE)
+            .await?
+            .ok_or_else(|| NetworkError::NoInterface(GUEST_INTERFACE.to_owned()))?;
+        let add = self.handle.address().add(index, address.into(), prefix);
+        add.execute().await.map_err(refused("the address cannot be set"))?;
+        self.set_port(GUEST_INTERFACE, true).await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+        self.handle.route().add(route).execute().await.map_err(refused("the gateway cannot be set"))
+    }
+
+    /// Switches an interface on or off; one that is not there counts as off.
+    pub(super) async fn set_port(&self, name: &str, up: bool) -> Result<(), NetworkError> {
+        let Some(index) = self.index(name).await? else {
+            return if up { Err(NetworkError::NoInterface(name.to_owned())) } else { Ok(()) };
+        };
+        let builder = LinkMessageBuilder::<LinkUnspec>::new().index(index);
+        let change = if up { builder.up() } else { builder.down() };
+        match self.handle.link().set(change.build()).execute().await {
+            Err(error) if !up && is_gone(&error) => Ok(()),
+            result => result.map_err(refused("the interface cannot be switched")),
+        }
+    }
+
+    /// Takes a cable away; one that is not there is fine.
+    pub(super) async fn remove_port(&self, name: &str) -> Result<(), NetworkError> {
+        let Some(index) = self.index(name).await? else { return Ok(()) };
+        match self.handle.link().del(index).execute().await {
+            Err(error) if is_gone(&error) => Ok(()),
+            result => result.map_err(refused("the cable cannot be taken away")),
+        }
+    }
+
+    async fn index(&self, name: &str) -> Result<Option<u32>, NetworkError> {
+        let mut links = self.handle.link().get().match_name(name.to_owned()).execute();
+        match links.try_next().await {
+            Ok(link) => Ok(link.map(|link| link.header.index)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(refused("the interfaces cannot be listed")(error)),
+        }
+    }
+}
+
+fn is_gone(error: &Error) -> bool {
+    let Error::NetlinkError(message) = error else { return false };
+    message.code.is_some_and(|code| -code.get() == nix::errno::Errno::ENODEV as i32)
+}
