@@ -337,13 +337,15 @@ wait_whole() {
 [ $# -ge 1 ] || { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "$SELF"; exit 2; }
 command=$1
 shift
+case $command in
+    up | wait) : "${HOLDFAST_BIN:?set it to the directory of the programs}" ;;
+esac
 if [ $# -ge 1 ]; then
     mkdir -p "$1"
     set -- "$(readlink -f "$1")" "${@:2}"
 fi
 case $command in
     up)
-        : "${HOLDFAST_BIN:?set it to the directory of the programs}"
         HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
         export HOLDFAST_BIN
         mkdir -p "$1"

@@ -254,7 +254,8 @@ impl Config {
             }
         }
         if let Some(outside) = pool.addresses().iter().find(|address| !network.contains(*address)) {
-            let message = format!("address_pool has {outside}, which is outside of this host's network {network}");
+            let message =
+                format!("address_pool has {outside}, which is outside of this host's network {network}");
             return wrong(pool_span, message);
         }
         let mut checked_vips: Vec<Vip> = Vec::new();

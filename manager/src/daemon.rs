@@ -38,10 +38,14 @@ pub fn run(config: Config) -> Result<()> {
 async fn serve_host(config: Config) -> Result<()> {
     let address = SocketAddr::from((config.address, config.api_port));
     let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot answer on {address}: is {} an address of this host, and the port free?", config.address)
+        format!(
+            "cannot answer on {address}: is {} an address of this host, and the port free?",
+            config.address
+        )
     })?;
     let store = Store::new(&config.state_dir);
-    let stored = store.load().with_context(|| format!("cannot use state_dir {}", config.state_dir.display()))?;
+    let stored =
+        store.load().with_context(|| format!("cannot use state_dir {}", config.state_dir.display()))?;
     let (exits, ended) = mpsc::unbounded_channel();
     let hypervisor = driver(&config, exits)?;
     let ports = Ports {

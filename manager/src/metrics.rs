@@ -39,7 +39,11 @@ impl Metrics {
             events: counter,
             machines: gauge("manager_machines", "This host's machines, by phase.", "phase")?,
             desired: gauge("manager_machines_desired", "How many machines a host is to have.", "host")?,
-            peers_alive: gauge("manager_host_alive", "Whether a host's manager is heard (1) or not (0).", "host")?,
+            peers_alive: gauge(
+                "manager_host_alive",
+                "Whether a host's manager is heard (1) or not (0).",
+                "host",
+            )?,
             vip_holders: gauge("manager_vip_holders", "How many balancers say that they hold a VIP.", "vip")?,
             registry,
         })

@@ -1,1 +1,67 @@
-//! admin
+//! The admin interface: what the balancer says of itself, and what its manager tells it.
+//!
+//! ```text
+//!   address:8080 ─▶ reads                     anyone on the network
+//!   address:8443 ─▶ peer ─▶ allowed? ─▶ changes    its managers and the machine itself
+//! ```
+//!
+//! Both are bound to the machine's own address, never to the VIP, and run on a thread of their own: a
+//! question never waits behind requests, nor they behind it.
+
+mod changes;
+mod listen;
+mod peer;
+mod reads;
+mod status;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::link::VipLink;
+use crate::proxy::metrics::StateCollector;
+use crate::proxy::state::State;
+use crate::settings::Settings;
+
+/// What the handlers share.
+pub(crate) struct Admin {
+    settings: Arc<Settings>,
+    state: Arc<State>,
+    vip: VipLink,
+    metrics: prometheus::Registry,
+    started: Instant,
+}
+
+type Shared = axum::extract::State<Arc<Admin>>;
+
+/// Serves both ports for ever.
+pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>) {
+    let metrics = kit::api::process_registry();
+    if let Err(error) = metrics.register(Box::new(StateCollector::new(state.clone()))) {
+        tracing::error!(%error, "the proxy's figures will be missing from /metrics");
+    }
+    let vip = VipLink::new(&settings.state_dir);
+    let admin = Arc::new(Admin { settings: settings.clone(), state, vip, metrics, started: Instant::now() });
+    let (reads, changes) = routers(admin);
+    tokio::join!(listen::reads(settings.admin, reads), listen::changes(settings.admin_changes, changes));
+}
+
+fn routers(admin: Arc<Admin>) -> (Router, Router) {
+    let info = utoipa::openapi::InfoBuilder::new()
+        .title("Holdfast balancer")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("PUT is taken on the port for changes only, and only from the managers."))
+        .build();
+    let document = utoipa::openapi::OpenApiBuilder::new().info(info).build();
+    let (reads, mut document) =
+        OpenApiRouter::with_openapi(document).merge(reads::router()).split_for_parts();
+    let (changes, changes_document) = changes::router().split_for_parts();
+    document.merge(changes_document);
+    let reads = kit::api::with_docs(reads.with_state(admin.clone()), document);
+    let changes = changes
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), changes::only_from_managers))
+        .with_state(admin);
+    (kit::api::with_fallbacks(reads), kit::api::with_fallbacks(changes))
+}

@@ -1,5 +1,184 @@
-//! proxy
-/// run
-pub fn run(_settings: crate::settings::Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not there yet")
+//! The proxy: takes clients' requests and forwards them to upstreams.
+//!
+//! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
+//! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
+//! `route` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! What they all look at is `state`; who may be used is decided in `health`.
+
+pub(crate) mod accept;
+pub(crate) mod app;
+pub(crate) mod balance;
+pub(crate) mod client_stream;
+pub(crate) mod clock;
+pub(crate) mod connection;
+pub(crate) mod context;
+pub(crate) mod error_page;
+pub(crate) mod forward;
+pub(crate) mod headers;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod plain_stream;
+pub(crate) mod request_head;
+pub(crate) mod route;
+pub(crate) mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pingora_core::server::configuration::ServerConf;
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::app::App;
+use self::connection::Server;
+use self::state::State;
+use crate::settings::{Limits, Settings};
+use crate::{admin, link};
+
+/// How often idle upstream connections that cannot be used any more are closed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// After the speaker was told that we are going, connections are still taken for so long: until another
+/// balancer holds the address they keep coming here.
+const STOP_NOTICE: Duration = Duration::from_millis(300);
+
+/// Pingora's retry loop is bounded by our own count of tries; this only has to be above it.
+const PINGORA_TRIES: usize = 200;
+
+/// Idle upstream connections that Pingora's own path keeps per worker.
+const PINGORA_IDLE: usize = 1024;
+
+/// Forwards requests until asked to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When the state directory cannot be used or the address for clients cannot be had.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let state = State::load(&settings.state_dir, settings.workers)
+        .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
+    let state = Arc::new(state);
+    let settings = Arc::new(settings);
+    allow_descriptors(&settings.limits);
+    let (stop, stopping) = watch::channel(false);
+    let worker_ended = CancellationToken::new();
+    // All of them, before any serves: either the whole balancer starts or none of it.
+    let listeners = (0..settings.workers)
+        .map(|_| accept::listen(settings.listen))
+        .collect::<std::io::Result<Vec<_>>>()
+        .with_context(|| format!("{} cannot be listened on", settings.listen))?;
+    let mut workers = Vec::new();
+    for (worker, listener) in listeners.into_iter().enumerate() {
+        let (state, settings, stopping) = (state.clone(), settings.clone(), stopping.clone());
+        let ended = worker_ended.clone();
+        let thread = thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
+            let _ended = ended.drop_guard();
+            run_worker(worker, listener, state, &settings, stopping)
+        })?;
+        workers.push(thread);
+    }
+    let snapshot = state.snapshot();
+    tracing::info!(
+        listen = %settings.listen, workers = settings.workers,
+        upstreams_generation = snapshot.set.generation, config_generation = snapshot.config.generation,
+        "serving"
+    );
+    drop(snapshot);
+    control(&settings, state, stop, &worker_ended)?;
+    for worker in workers {
+        worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What is not on a request's way: the admin interface, sweeping, and the signal to stop.
+fn control(
+    settings: &Arc<Settings>,
+    state: Arc<State>,
+    stop: watch::Sender<bool>,
+    worker_ended: &CancellationToken,
+) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::spawn(admin::serve(settings.clone(), state.clone()));
+        tokio::spawn(sweep(state));
+        tokio::select! {
+            signal = kit::shutdown::requested() => tracing::info!(signal = signal?, "stopping"),
+            // Half a balancer would look like a whole one: better to be started again.
+            () = worker_ended.cancelled() => tracing::error!("a worker ended, stopping"),
+        }
+        link::set_draining(true);
+        if !settings.vips.is_empty() {
+            tokio::time::sleep(STOP_NOTICE).await;
+        }
+        anyhow::Ok(())
+    })?;
+    let _ = stop.send(true);
+    // Kept until the workers are done: probes and questions from the admin interface end with us.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn sweep(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        for upstream in state.snapshot().upstreams() {
+            upstream.sweep_idle();
+        }
+    }
+}
+
+fn run_worker(
+    worker: usize,
+    listener: std::net::TcpListener,
+    state: Arc<State>,
+    settings: &Settings,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let conf = ServerConf {
+        threads: 1,
+        max_retries: PINGORA_TRIES,
+        upstream_keepalive_pool_size: PINGORA_IDLE,
+        ..ServerConf::default()
+    };
+    let app = App { state: state.clone(), limits: settings.limits.clone(), worker };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let proxy = Arc::new(pingora_proxy::http_proxy(&Arc::new(conf), app));
+        if !settings.vips.is_empty() {
+            tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
+        }
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let server = Server { proxy, limits: settings.limits.clone(), stop };
+        accept::run(listener, state, server).await;
+        anyhow::Ok(())
+    })
+}
+
+/// Raises the number of descriptors we may have open to what the system allows. The default of many
+/// systems is 1,024, and a request takes two.
+fn allow_descriptors(limits: &Limits) {
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most).map(|()| most));
+    match allowed {
+        Ok(allowed) if allowed >= 2 * limits.connections as u64 => {}
+        Ok(allowed) => {
+            tracing::warn!(
+                allowed,
+                connections = limits.connections,
+                "too few descriptors for limits.connections"
+            );
+        }
+        Err(error) => tracing::warn!(%error, "the number of descriptors cannot be raised"),
+    }
+}
+
+/// Locks `mutex`. A panic while it was held does not make what it guards unusable: each change to it is
+/// complete in itself.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

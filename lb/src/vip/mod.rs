@@ -1,5 +1,58 @@
-//! vip
-/// run
-pub fn run(_settings: &crate::settings::Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not there yet")
+//! `lb vip`: speaks VRRP for the balancer and holds its virtual addresses. Small and alone in its
+//! process, so that nothing the proxy does can delay an advert.
+//!
+//! ```text
+//!              adverts               ticks, orders
+//!                 │                        │
+//!           [`adverts`]   timers     [`listener`] ── [`presence`]: is the proxy there?
+//!                 └───────────┬────────────┘
+//!                        [`speaker`]  one vrrp::Router for each [[vip]]
+//!                             │ effects, one after the other
+//!                        [`network`]
+//!            ┌────────────────┼────────────────┐
+//!       [`adverts`]      [`address`]         [`arp`]
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, bail};
+
+use crate::settings::Settings;
+
+pub(crate) mod address;
+mod adverts;
+mod arp;
+mod interface;
+mod listener;
+mod network;
+mod presence;
+mod realtime;
+mod speaker;
+
+pub(crate) use network::Network;
+
+/// Speaks until it is asked to end, and hands the addresses over in order then.
+///
+/// # Errors
+///
+/// When the interface or the own address does not exist, a right is missing (CAP_NET_RAW,
+/// CAP_NET_ADMIN), or an address cannot be held. What was held is released first.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    if settings.vips.is_empty() {
+        bail!("the settings have no [[vip]] to speak for");
+    }
+    runtime()?.block_on(speaker::run(settings))
+}
+
+/// One thread is enough, and the only kind that real-time priority can be given to as a whole.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")
+}
+
+/// The address to speak from.
+fn own_address(settings: &Settings) -> anyhow::Result<Ipv4Addr> {
+    match settings.address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => bail!("VRRP here speaks from IPv4 addresses only, `address` is {address}"),
+    }
 }

@@ -37,7 +37,10 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/vms/{id}", params(("id" = String, Path)), responses(
     (status = 200, body = MachineView), (status = 404, body = Problem),
 ))]
-pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<MachineView>, ApiError> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<MachineView>, ApiError> {
     Ok(Json(find(&api, &id.into())?))
 }
 

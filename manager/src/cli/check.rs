@@ -51,8 +51,10 @@ fn address(config: &Config) -> Result<String, String> {
 }
 
 fn bridge(name: &str) -> Result<String, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let link = runtime.block_on(async {
         use futures_util::TryStreamExt;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
@@ -70,7 +72,9 @@ fn bridge(name: &str) -> Result<String, String> {
     }
     let setting = |file: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/bridge/{file}"));
     if setting("stp_state").is_ok_and(|state| state.trim() != "0") {
-        return Err(format!("spanning tree makes new machines deaf for seconds: ip link set {name} type bridge stp_state 0"));
+        return Err(format!(
+            "spanning tree makes new machines deaf for seconds: ip link set {name} type bridge stp_state 0"
+        ));
     }
     Ok(format!("{name} is there"))
 }

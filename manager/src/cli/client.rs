@@ -62,13 +62,15 @@ impl Client {
     pub fn new(url: Option<&str>, config: &Path, output: Output) -> Result<Self> {
         let url = match url {
             Some(url) => {
-                let parsed = reqwest::Url::parse(url)
-                    .map_err(|error| Usage(format!("--manager {url}: {error}; expected http://ADDRESS:PORT")))?;
+                let parsed = reqwest::Url::parse(url).map_err(|error| {
+                    Usage(format!("--manager {url}: {error}; expected http://ADDRESS:PORT"))
+                })?;
                 parsed.as_str().trim_end_matches('/').to_owned()
             }
             None => {
-                let config = Config::load(config)
-                    .context("which manager? name it with --manager http://ADDRESS:PORT, or its file with --config")?;
+                let config = Config::load(config).context(
+                    "which manager? name it with --manager http://ADDRESS:PORT, or its file with --config",
+                )?;
                 format!("http://{}:{}", config.address, config.api_port)
             }
         };
@@ -101,7 +103,9 @@ impl Client {
             VmCommand::Create { service } => {
                 let order = CreateMachine { service: service.as_str().into() };
                 let machine: MachineView = self.ask(Method::POST, "/vms", Some(&order))?;
-                self.print(&machine, |machine| format!("{} is being created at {}", machine.id, machine.address))
+                self.print(&machine, |machine| {
+                    format!("{} is being created at {}", machine.id, machine.address)
+                })
             }
             VmCommand::Delete { id } => {
                 let machine: MachineView = self.ask(Method::DELETE, &format!("/vms/{id}"), None::<&()>)?;
@@ -109,7 +113,9 @@ impl Client {
             }
             VmCommand::Logs { id } => {
                 let text = self.runtime.block_on(async {
-                    Ok::<_, anyhow::Error>(self.send(Method::GET, &format!("/vms/{id}/logs"), None::<&()>).await?.text().await?)
+                    Ok::<_, anyhow::Error>(
+                        self.send(Method::GET, &format!("/vms/{id}/logs"), None::<&()>).await?.text().await?,
+                    )
                 })?;
                 print!("{text}");
                 Ok(())
@@ -140,7 +146,12 @@ impl Client {
         })
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T> {
         self.runtime.block_on(async { Ok(self.send(method, path, body).await?.json().await?) })
     }
 

@@ -31,13 +31,41 @@ fn the_readme_example_is_valid() {
 fn what_cannot_work_is_refused_where_it_stands() {
     let pool = "192.168.10.10-192.168.10.16";
     let cases = [
-        (pool, "192.168.10.100-192.168.10.130", "a.toml:6:16: address_pool contains 192.168.10.120, the address of a VIP"),
-        (pool, "192.168.10.1-192.168.10.9", "a.toml:6:16: address_pool contains 192.168.10.1, the address of this host"),
-        (pool, "192.168.10.2-192.168.10.9", "a.toml:6:16: address_pool contains 192.168.10.2, the address of a peer"),
-        (pool, "192.168.10.10-192.168.10.11", "a.toml:6:16: address_pool has 2 addresses, but one balancer and 2 service machines are configured: add 1"),
-        (pool, "192.168.11.10-192.168.11.16", "a.toml:6:16: address_pool has 192.168.11.10, which is outside"),
-        (pool, "192.168.10.16-192.168.10.10", "a.toml:6:17: `192.168.10.16-192.168.10.10` ends before it begins"),
-        ("gateway = \"192.168.10.1\"", "gateway = \"192.168.10.12\"", "a.toml:6:16: address_pool contains 192.168.10.12, the address of the gateway"),
+        (
+            pool,
+            "192.168.10.100-192.168.10.130",
+            "a.toml:6:16: address_pool contains 192.168.10.120, the address of a VIP",
+        ),
+        (
+            pool,
+            "192.168.10.1-192.168.10.9",
+            "a.toml:6:16: address_pool contains 192.168.10.1, the address of this host",
+        ),
+        (
+            pool,
+            "192.168.10.2-192.168.10.9",
+            "a.toml:6:16: address_pool contains 192.168.10.2, the address of a peer",
+        ),
+        (
+            pool,
+            "192.168.10.10-192.168.10.11",
+            "a.toml:6:16: address_pool has 2 addresses, but one balancer and 2 service machines are configured: add 1",
+        ),
+        (
+            pool,
+            "192.168.11.10-192.168.11.16",
+            "a.toml:6:16: address_pool has 192.168.11.10, which is outside",
+        ),
+        (
+            pool,
+            "192.168.10.16-192.168.10.10",
+            "a.toml:6:17: `192.168.10.16-192.168.10.10` ends before it begins",
+        ),
+        (
+            "gateway = \"192.168.10.1\"",
+            "gateway = \"192.168.10.12\"",
+            "a.toml:6:16: address_pool contains 192.168.10.12, the address of the gateway",
+        ),
         ("[\"192.168.10.2\"]", "[\"192.168.10.1\"]", "a.toml:3:10: a manager is not its own peer"),
         ("vrid = 50", "vrid = 0", "a.toml:9:8: expected a vrid"),
         ("\"master\"", "\"boss\"", "a.toml:10:8: unknown variant `boss`"),

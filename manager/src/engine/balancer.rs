@@ -54,7 +54,9 @@ impl Balancer {
 
     /// Whether it may hold a VIP, as far as is known.
     pub(super) fn may_hold_vip(&self) -> bool {
-        self.vip.as_ref().is_none_or(|vip| vip.routers.iter().any(|router| router.state != RouterState::Backup))
+        self.vip
+            .as_ref()
+            .is_none_or(|vip| vip.routers.iter().any(|router| router.state != RouterState::Backup))
     }
 
     /// It died: nothing that was known of its state holds any more.

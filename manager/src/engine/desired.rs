@@ -76,9 +76,9 @@ impl Desired {
         }
         // Only now are all kept addresses known, so that filling up takes none of them.
         for (service, count) in counts {
-            while desired.count(service) < count
-                && desired.add(&config.name, config, service, &[]).is_some()
-            {}
+            while desired.count(service) < count && desired.add(&config.name, config, service, &[]).is_some()
+            {
+            }
         }
         desired
     }

@@ -106,7 +106,8 @@ impl Machine {
     /// Counts a death and says how long to wait before the next try: nothing after the first two, then
     /// growing pauses.
     pub(super) fn pause_after_death(&mut self, now: Time) -> Duration {
-        let healthy = matches!(self.life, Life::Ready { .. }) && now.saturating_sub(self.since) >= HEALTHY_AFTER;
+        let healthy =
+            matches!(self.life, Life::Ready { .. }) && now.saturating_sub(self.since) >= HEALTHY_AFTER;
         self.deaths = if healthy { 1 } else { self.deaths + 1 };
         match self.deaths {
             0..=2 => Duration::ZERO,

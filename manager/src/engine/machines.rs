@@ -7,8 +7,8 @@ use wire::cluster::Phase;
 use wire::{Incarnation, MachineId};
 
 use super::{
-    Adoption, BRAKE, Command, Engine, Job, LIST_EVERY, Life, Machine, MachinePurpose, MachineSpec, ObservedMachine,
-    Outcome, Plan, Severity, Slot, Time,
+    Adoption, BRAKE, Command, Engine, Job, LIST_EVERY, Life, Machine, MachinePurpose, MachineSpec,
+    ObservedMachine, Outcome, Plan, Severity, Slot, Time,
 };
 use crate::config::{LB, LB_ADMIN_PORT};
 
@@ -84,9 +84,11 @@ impl Engine {
         if known.is_some_and(Machine::may_exist) {
             return;
         }
-        let fits = known.is_some_and(|machine| machine.slot.address == address && machine.slot.service == service);
+        let fits =
+            known.is_some_and(|machine| machine.slot.address == address && machine.slot.service == service);
         let slot = Slot { id: id.clone(), service, address };
-        let mut machine = known.cloned().unwrap_or_else(|| Machine { wanted: false, ..Machine::waiting(slot, now) });
+        let mut machine =
+            known.cloned().unwrap_or_else(|| Machine { wanted: false, ..Machine::waiting(slot, now) });
         machine.incarnation = incarnation;
         machine.since = now;
         let severity = if seen.running && fits && self.adoption == Adoption::Unlisted {
@@ -207,7 +209,8 @@ impl Engine {
             let config = self.balancer.next_config(config);
             MachineSpec::of_lb(&self.config, &slot, incarnation, set, config)
         } else {
-            let Some(service) = self.config.services.iter().find(|service| service.name == slot.service) else {
+            let Some(service) = self.config.services.iter().find(|service| service.name == slot.service)
+            else {
                 return;
             };
             MachineSpec::of_service(&self.config, service, &slot, incarnation)
@@ -220,7 +223,8 @@ impl Engine {
             machine.incarnation = incarnation;
             machine.life = Life::Booting { created: false, until, next_watch: now };
             machine.since = now;
-            machine.reason = if rebuilt { format!("rebuilt: {}", machine.reason) } else { "created".to_owned() };
+            machine.reason =
+                if rebuilt { format!("rebuilt: {}", machine.reason) } else { "created".to_owned() };
             rebuilt
         });
         let message = format!("{} at {}", if rebuilt { "rebuilding" } else { "creating" }, slot.address);
@@ -279,7 +283,8 @@ impl Engine {
         let Life::Dead { rebuild_at, .. } = machine.life else { return };
         if let Outcome::Failed(reason) = outcome {
             machine.life = Life::Dead { fence_at: now + FENCE_AGAIN, rebuild_at, fence_failed: true };
-            let message = format!("cannot be fenced, its address {} stays unused: {reason}", machine.slot.address);
+            let message =
+                format!("cannot be fenced, its address {} stays unused: {reason}", machine.slot.address);
             self.note(Severity::Error, "machine.unfenced", id.to_string(), message);
             return;
         }
@@ -311,7 +316,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn watch_finished(&mut self, now: Time, id: &MachineId, incarnation: Incarnation, outcome: Outcome) {
+    pub(super) fn watch_finished(
+        &mut self,
+        now: Time,
+        id: &MachineId,
+        incarnation: Incarnation,
+        outcome: Outcome,
+    ) {
         let waits = self.config.heartbeat.retry_waits_ms.clone();
         let reason = match outcome {
             Outcome::Failed(reason) => reason,
@@ -359,7 +370,11 @@ impl Engine {
         let address = machine.slot.address;
         let is_lb = machine.slot.service.as_str() == LB;
         let message = if machine.crash_looping() {
-            format!("dead: {reason}; {} deaths in a row, next try in {} ms", machine.deaths, pause.as_millis())
+            format!(
+                "dead: {reason}; {} deaths in a row, next try in {} ms",
+                machine.deaths,
+                pause.as_millis()
+            )
         } else {
             format!("dead: {reason}")
         };

@@ -181,7 +181,9 @@ impl Engine {
         self.look(now);
         match event {
             Event::Tick => {}
-            Event::Exited { machine, incarnation, reason } => self.exited(now, &machine, incarnation, &reason),
+            Event::Exited { machine, incarnation, reason } => {
+                self.exited(now, &machine, incarnation, &reason)
+            }
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
                 let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());

@@ -36,11 +36,17 @@ impl Engine {
         let mut pools: Pools =
             self.config.services.iter().map(|service| (service.name.clone(), Vec::new())).collect();
         for endpoint in self.endpoints() {
-            pools.entry(endpoint.service.clone()).or_default().push(upstream(&endpoint, self.config.name.clone()));
+            pools
+                .entry(endpoint.service.clone())
+                .or_default()
+                .push(upstream(&endpoint, self.config.name.clone()));
         }
         for snapshot in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
             for endpoint in &snapshot.endpoints {
-                pools.entry(endpoint.service.clone()).or_default().push(upstream(endpoint, snapshot.host.clone()));
+                pools
+                    .entry(endpoint.service.clone())
+                    .or_default()
+                    .push(upstream(endpoint, snapshot.host.clone()));
             }
         }
         // What the balancer knew of a host that has not been heard since this manager started stays.
@@ -56,7 +62,11 @@ impl Engine {
 
     fn is_heard(&self, host: &wire::HostName) -> bool {
         *host == self.config.name
-            || self.peers.values().filter_map(|peer| peer.held.as_ref()).any(|snapshot| snapshot.host == *host)
+            || self
+                .peers
+                .values()
+                .filter_map(|peer| peer.held.as_ref())
+                .any(|snapshot| snapshot.host == *host)
     }
 
     /// The endpoints of this host.
@@ -166,9 +176,10 @@ impl Engine {
 
     fn note_vip_changes(&mut self, new: &wire::vip::VipStatus) {
         for router in &new.routers {
-            let old = self.balancer.vip.as_ref().and_then(|vip| {
-                vip.routers.iter().find(|old| old.vrid == router.vrid).map(|old| old.state)
-            });
+            let old =
+                self.balancer.vip.as_ref().and_then(|vip| {
+                    vip.routers.iter().find(|old| old.vrid == router.vrid).map(|old| old.state)
+                });
             if old.is_some_and(|old| old != router.state) {
                 let message = format!("the balancer here is now {:?}: {}", router.state, router.reason);
                 self.note(Severity::Info, "vip.changed", router.address.to_string(), message.to_lowercase());
@@ -194,7 +205,9 @@ impl Engine {
 
     pub(super) fn configure_finished(&mut self, now: Time, config: ProxyConfig, outcome: Outcome) {
         match outcome {
-            Outcome::Stale(held) => self.balancer.config_generation = self.balancer.config_generation.max(held),
+            Outcome::Stale(held) => {
+                self.balancer.config_generation = self.balancer.config_generation.max(held)
+            }
             Outcome::Failed(reason) => {
                 self.balancer.configure_at = now + LB_AGAIN;
                 let message = format!("cannot push configuration {}: {reason}", config.generation);
@@ -272,9 +285,10 @@ impl Engine {
     }
 
     pub(super) fn tell_finished(&mut self, now: Time, peer: Ipv4Addr, told: &HostSnapshot, outcome: Outcome) {
-        let draining = self.machines.values().any(|machine| {
-            matches!(machine.life, Life::Draining { stopping: false, .. })
-        });
+        let draining = self
+            .machines
+            .values()
+            .any(|machine| matches!(machine.life, Life::Draining { stopping: false, .. }));
         let Some(peer) = self.peers.get_mut(&peer) else { return };
         match outcome {
             Outcome::Told(SnapshotAck { epoch, version, applied }) => {
@@ -321,7 +335,8 @@ impl Engine {
             });
         let peers = told_in.is_some_and(|told_in| {
             self.peers.values().filter(|peer| peer.is_alive(now)).all(|peer| {
-                peer.acknowledged.is_some_and(|(epoch, _)| epoch == self.desired.epoch) && peer.applied >= told_in
+                peer.acknowledged.is_some_and(|(epoch, _)| epoch == self.desired.epoch)
+                    && peer.applied >= told_in
             })
         });
         own && (peers || self.peers.is_empty())

@@ -16,7 +16,8 @@ impl Engine {
     pub fn create_machine(&mut self, now: Time, service: &PoolName) -> Result<Slot, Problem> {
         if !self.config.services.iter().any(|known| &known.name == service) {
             let known: Vec<&str> = self.config.services.iter().map(|known| known.name.as_str()).collect();
-            let detail = format!("there is no service `{service}` on this host; there is: {}", known.join(", "));
+            let detail =
+                format!("there is no service `{service}` on this host; there is: {}", known.join(", "));
             return Err(Problem { parameter: Some("service".to_owned()), ..Problem::not_found(detail) });
         }
         let existing: Vec<Slot> = self.machines.values().map(|machine| machine.slot.clone()).collect();
@@ -52,15 +53,23 @@ impl Engine {
         machine.wanted = false;
         match machine.life {
             Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => {
-                machine.life =
-                    Life::Draining { until: now + super::machines::DRAIN_TELL, told_in: None, stopping: false };
+                machine.life = Life::Draining {
+                    until: now + super::machines::DRAIN_TELL,
+                    told_in: None,
+                    stopping: false,
+                };
                 machine.since = now;
                 machine.reason = "deleted".to_owned();
             }
             Life::Waiting { .. } | Life::Dead { .. } | Life::Draining { .. } => {}
         }
         self.desired.remove(&host, id);
-        self.note(Severity::Info, "machine.draining", id.to_string(), "deleted: draining it first".to_owned());
+        self.note(
+            Severity::Info,
+            "machine.draining",
+            id.to_string(),
+            "deleted: draining it first".to_owned(),
+        );
         Ok(())
     }
 
@@ -70,7 +79,12 @@ impl Engine {
     ///
     /// 403 when `from` is no configured peer; 409 with the epoch held when the snapshot is of an older
     /// one, and when two hosts have the same name.
-    pub fn receive(&mut self, now: Time, from: IpAddr, snapshot: HostSnapshot) -> Result<SnapshotAck, Problem> {
+    pub fn receive(
+        &mut self,
+        now: Time,
+        from: IpAddr,
+        snapshot: HostSnapshot,
+    ) -> Result<SnapshotAck, Problem> {
         let peer = match from {
             IpAddr::V4(from) => self.peers.get_mut(&from),
             IpAddr::V6(_) => None,
@@ -79,7 +93,8 @@ impl Engine {
             return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers")));
         };
         if snapshot.host == self.config.name {
-            let detail = format!("this host is called `{}` too: give each host a name of its own", snapshot.host);
+            let detail =
+                format!("this host is called `{}` too: give each host a name of its own", snapshot.host);
             return Err(Problem::conflict(detail));
         }
         let first = peer.heard.is_none();
@@ -100,15 +115,18 @@ impl Engine {
             peer.held = Some(snapshot);
             peer.held_since = now;
         }
-        let ack = peer.held.as_ref().map_or(SnapshotAck { epoch: 0, version: 0, applied: 0 }, |held| SnapshotAck {
-            epoch: held.epoch,
-            version: held.version,
-            applied: peer.using,
+        let ack = peer.held.as_ref().map_or(SnapshotAck { epoch: 0, version: 0, applied: 0 }, |held| {
+            SnapshotAck { epoch: held.epoch, version: held.version, applied: peer.using }
         });
         let address = peer.address;
         if first {
             let name = peer.held.as_ref().map_or_else(String::new, |held| held.host.to_string());
-            self.note(Severity::Info, "peer.heard", address.to_string(), format!("heard for the first time: {name}"));
+            self.note(
+                Severity::Info,
+                "peer.heard",
+                address.to_string(),
+                format!("heard for the first time: {name}"),
+            );
         }
         self.check_pool_overlap(address);
         Ok(ack)

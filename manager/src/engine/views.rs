@@ -41,7 +41,11 @@ impl Engine {
             Some(Life::Dead { fence_failed: true, .. }) => AddressState::Unfenced,
             Some(_) => AddressState::Used,
         };
-        AddressView { address: address.into(), state, machine: machine.map(|machine| machine.slot.id.clone()) }
+        AddressView {
+            address: address.into(),
+            state,
+            machine: machine.map(|machine| machine.slot.id.clone()),
+        }
     }
 
     /// Everything, as JSON.
@@ -75,10 +79,29 @@ impl Engine {
     }
 
     fn own_host(&self, now: Time) -> HostView {
-        let HostSnapshot { host, address, address_pool: _, epoch, version: _, endpoints: _, machines, desired, lb } =
-            self.host_snapshot(now);
+        let HostSnapshot {
+            host,
+            address,
+            address_pool: _,
+            epoch,
+            version: _,
+            endpoints: _,
+            machines,
+            desired,
+            lb,
+        } = self.host_snapshot(now);
         let warnings = self.peers.keys().filter_map(|peer| self.pool_overlap(*peer)).collect();
-        HostView { name: host, address, alive: true, heard_ms_ago: Some(0), epoch, desired, machines, lb, warnings }
+        HostView {
+            name: host,
+            address,
+            alive: true,
+            heard_ms_ago: Some(0),
+            epoch,
+            desired,
+            machines,
+            lb,
+            warnings,
+        }
     }
 
     fn peer_host(&self, now: Time, peer: &Peer) -> HostView {
@@ -99,7 +122,15 @@ impl Engine {
                 warnings,
             },
             Some(HostSnapshot {
-                host, address, address_pool: _, epoch, version: _, endpoints: _, machines, desired, lb,
+                host,
+                address,
+                address_pool: _,
+                epoch,
+                version: _,
+                endpoints: _,
+                machines,
+                desired,
+                lb,
             }) => HostView {
                 name: host,
                 address,

@@ -26,7 +26,12 @@ impl Guests {
     /// Listens to the machine at `address` and calls `beat` for each heartbeat, until the stream breaks
     /// off. Returns why it did. The first beat must arrive within `first_beat`; later silence is for
     /// the caller to judge.
-    pub async fn listen(&self, address: SocketAddrV4, first_beat: Duration, mut beat: impl FnMut()) -> String {
+    pub async fn listen(
+        &self,
+        address: SocketAddrV4,
+        first_beat: Duration,
+        mut beat: impl FnMut(),
+    ) -> String {
         let mut reader = LineReader::default();
         let opened = async {
             let url = format!("http://{address}{}", heartbeat::PATH);

@@ -52,10 +52,9 @@ async fn start(args: &BootArgs) -> Result<()> {
     let files = Files::at(&args.directory);
     let seed = files.read_seed().context("cannot read the seed")?;
     let host = Network::new().context("cannot reach the host's network")?;
-    unshare(
-        CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID,
-    )
-    .context("cannot make namespaces: this needs root, or a user namespace in which one is root")?;
+    // The mounts are left to the init: it would take /proc away from this process.
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID)
+        .context("cannot make namespaces: this needs root, or a user namespace in which one is root")?;
     nix::unistd::sethostname(seed.machine.as_str()).context("cannot set the host name")?;
     let namespace = File::open("/proc/thread-self/ns/net").context("cannot open the machine's network")?;
     host.add_port(seed.address, mac_of(seed.address), &args.bridge, namespace.as_raw_fd()).await?;

@@ -46,7 +46,8 @@ impl Files {
         write(&self.seed(seed::FILE), &serde_json::to_vec_pretty(&spec.seed)?)?;
         write(
             &self.seed("meta-data"),
-            format!("instance-id: {machine}.{}\nlocal-hostname: {machine}\n", spec.purpose.incarnation).as_bytes(),
+            format!("instance-id: {machine}.{}\nlocal-hostname: {machine}\n", spec.purpose.incarnation)
+                .as_bytes(),
         )?;
         write(
             &self.seed("network-config"),

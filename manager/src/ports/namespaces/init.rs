@@ -13,6 +13,7 @@ use clap::Args;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -47,9 +48,11 @@ pub struct InitArgs {
 ///
 /// When the machine cannot be set up. A program that fails is no error: it is started again.
 pub fn init(args: &InitArgs) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make mounts of its own")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the mounts private")?;
-    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).context("cannot mount /proc")?;
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)
+        .context("cannot mount /proc")?;
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     signals.add(Signal::SIGTERM);
@@ -135,7 +138,8 @@ impl Keeper {
     }
 
     fn ended(&mut self, pid: Pid) {
-        let Some((_, since)) = self.child.take_if(|(child, _)| i64::from(child.id()) == i64::from(pid.as_raw()))
+        let Some((_, since)) =
+            self.child.take_if(|(child, _)| i64::from(child.id()) == i64::from(pid.as_raw()))
         else {
             return;
         };

@@ -215,12 +215,15 @@ impl Hypervisor for Namespaces {
             match timeout(FENCE_TIME, init.ended()).await {
                 Ok(ended) => ended.map_err(failed)?,
                 Err(_) => {
-                    let reason = format!("process {} lives {} s after SIGKILL", init.pid(), FENCE_TIME.as_secs());
+                    let reason =
+                        format!("process {} lives {} s after SIGKILL", init.pid(), FENCE_TIME.as_secs());
                     return Err(HypervisorError::NotFenced(reason));
                 }
             }
         }
-        files.remove().map_err(|error| HypervisorError::NotFenced(format!("{}: {error}", files.directory.display())))
+        files
+            .remove()
+            .map_err(|error| HypervisorError::NotFenced(format!("{}: {error}", files.directory.display())))
     }
 
     async fn inject(&self, machine: &MachineId, fault: FaultKind) -> Result<(), HypervisorError> {
@@ -245,10 +248,11 @@ impl Hypervisor for Namespaces {
     }
 
     async fn console(&self, machine: &MachineId, limit: u64) -> Result<String, HypervisorError> {
-        let mut file = std::fs::File::open(self.files(machine).console()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => HypervisorError::NotRunning,
-            _ => failed(error),
-        })?;
+        let mut file =
+            std::fs::File::open(self.files(machine).console()).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => HypervisorError::NotRunning,
+                _ => failed(error),
+            })?;
         let length = file.metadata().map_err(failed)?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(limit))).map_err(failed)?;
         let mut bytes = Vec::new();

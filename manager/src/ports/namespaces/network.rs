@@ -21,10 +21,7 @@ pub(super) enum NetworkError {
     #[error("there is no network interface `{0}`: make it, or name another one")]
     NoInterface(String),
     #[error("{what}: {error}")]
-    Refused {
-        what: &'static str,
-        error: Error,
-    },
+    Refused { what: &'static str, error: Error },
 }
 
 fn refused(what: &'static str) -> impl FnOnce(Error) -> NetworkError {
@@ -63,7 +60,12 @@ impl Network {
             .controller(bridge)
             .up()
             .build();
-        self.handle.link().add(cable).execute().await.map_err(refused("the cable to the bridge cannot be laid"))
+        self.handle
+            .link()
+            .add(cable)
+            .execute()
+            .await
+            .map_err(refused("the cable to the bridge cannot be laid"))
     }
 
     /// Gives the machine its address, in its own namespace.

@@ -1,0 +1,89 @@
+//! What a manager may change.
+
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use kit::api::{ApiError, Json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use wire::Problem;
+use wire::proxy_config::ProxyConfig;
+use wire::upstreams::UpstreamSet;
+use wire::vip::{VipOrder, VipStatus};
+
+use super::peer::Peer;
+use super::{Admin, Shared};
+use crate::link::LinkError;
+use crate::proxy::state;
+
+pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new().routes(routes!(put_upstreams)).routes(routes!(put_config)).routes(routes!(put_vip))
+}
+
+/// Lets only managers and the machine itself through.
+pub(super) async fn only_from_managers(
+    State(admin): Shared,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if peer.may_change(&admin.settings) {
+        Ok(next.run(request).await)
+    } else {
+        tracing::warn!(%peer, method = %request.method(), path = request.uri().path(), "change refused");
+        Err(Problem::forbidden(format!("{peer} is not a manager of this balancer")).into())
+    }
+}
+
+/// Takes a new upstream set into use.
+#[utoipa::path(put, path = "/upstreams", request_body = UpstreamSet, responses(
+    (status = 200, description = "in use and stored; at the generation held, nothing changes"),
+    (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 409, description = "a newer one is held", body = Problem),
+))]
+async fn put_upstreams(State(admin): Shared, Json(set): Json<UpstreamSet>) -> Result<(), ApiError> {
+    blocking(admin, |state| state.put_upstreams(set)).await
+}
+
+/// Takes a new configuration into use.
+#[utoipa::path(put, path = "/config", request_body = ProxyConfig, responses(
+    (status = 200, description = "in use and stored; at the generation held, nothing changes"),
+    (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 409, description = "a newer one is held", body = Problem),
+))]
+async fn put_config(State(admin): Shared, Json(config): Json<ProxyConfig>) -> Result<(), ApiError> {
+    blocking(admin, |state| state.put_config(config)).await
+}
+
+/// The disk may take its time; heartbeats must not wait for it.
+async fn blocking(
+    admin: Arc<Admin>,
+    change: impl FnOnce(&state::State) -> Result<(), Problem> + Send + 'static,
+) -> Result<(), ApiError> {
+    let done = tokio::task::spawn_blocking(move || change(&admin.state)).await;
+    done.unwrap_or_else(|error| Err(Problem::new(500, "Failed", error.to_string()))).map_err(ApiError)
+}
+
+/// Sets the priority of a virtual router, or has its address taken or released at once.
+#[utoipa::path(put, path = "/vip", request_body = VipOrder, responses(
+    (status = 200, body = VipStatus), (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 409, description = "not possible now", body = Problem),
+    (status = 503, description = "the VIP speaker does not answer", body = Problem),
+))]
+async fn put_vip(State(admin): Shared, Json(order): Json<VipOrder>) -> Result<Json<VipStatus>, ApiError> {
+    if admin.settings.vips.is_empty() {
+        return Err(Problem::conflict("this balancer has no [[vip]]").into());
+    }
+    if order.priority.is_some_and(|priority| !(1..=254).contains(&priority)) {
+        return Err(Problem::bad_parameter("priority", "expected 1 to 254").into());
+    }
+    admin.vip.order(order).await.map(Json).map_err(|error| {
+        let text = error.to_string();
+        ApiError(match error {
+            LinkError::NotReachable(_) => Problem::unavailable(text),
+            LinkError::Refused(_) => Problem::conflict(text),
+        })
+    })
+}

@@ -1,0 +1,51 @@
+//! Binds the two ports, as soon as the machine has its address: the interface may come up later than we.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use super::peer::{ChangesListener, Peer};
+
+/// The first wait for an address that is not there; each further one doubles it …
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+
+/// … up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Answers questions on `address` for ever.
+pub(super) async fn reads(address: SocketAddr, router: Router) {
+    let listener = bind(address).await;
+    if let Err(error) = kit::api::serve(listener, router, std::future::pending()).await {
+        tracing::error!(%address, %error, "the admin interface ended");
+    }
+}
+
+/// Takes changes on `address` for ever.
+pub(super) async fn changes(address: SocketAddr, router: Router) {
+    let listener = ChangesListener(bind(address).await);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::error!(%address, %error, "the admin interface for changes ended");
+    }
+}
+
+async fn bind(address: SocketAddr) -> TcpListener {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tracing::info!(%address, "admin interface up");
+                return listener;
+            }
+            Err(error) => {
+                if wait == FIRST_WAIT {
+                    tracing::warn!(%address, %error, "admin address not there yet, trying on");
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+}

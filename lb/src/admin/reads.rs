@@ -1,0 +1,89 @@
+//! What anyone may ask.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use kit::api::{ApiError, Json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use wire::Problem;
+use wire::proxy_config::ProxyConfig;
+use wire::upstreams::UpstreamSet;
+use wire::vip::VipStatus;
+
+use super::status::Status;
+use super::{Admin, Shared};
+
+pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
+    OpenApiRouter::new()
+        .routes(routes!(heartbeat))
+        .routes(routes!(live))
+        .routes(routes!(ready))
+        .routes(routes!(upstreams))
+        .routes(routes!(config))
+        .routes(routes!(status))
+        .routes(routes!(vip))
+        .routes(routes!(metrics))
+}
+
+/// An endless stream of heartbeats (server-sent events).
+#[utoipa::path(get, path = "/heartbeat", responses((status = 200, content_type = "text/event-stream", body = String)))]
+async fn heartbeat() -> Response {
+    kit::api::heartbeat_stream(wire::heartbeat::DEFAULT_INTERVAL).into_response()
+}
+
+/// Whether the process runs.
+#[utoipa::path(get, path = "/health/live", responses((status = 200)))]
+async fn live() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Whether there is an upstream to send requests to.
+#[utoipa::path(get, path = "/health/ready", responses((status = 200), (status = 503, body = Problem)))]
+async fn ready(State(admin): Shared) -> Result<StatusCode, ApiError> {
+    let snapshot = admin.state.snapshot();
+    let can_serve = snapshot.routes.iter().any(|route| !route.pool.members().is_empty());
+    if can_serve {
+        Ok(StatusCode::OK)
+    } else {
+        Err(Problem::unavailable("no route leads to an upstream").into())
+    }
+}
+
+/// The upstream set in use.
+#[utoipa::path(get, path = "/upstreams", responses((status = 200, body = UpstreamSet)))]
+async fn upstreams(State(admin): Shared) -> Json<UpstreamSet> {
+    Json(UpstreamSet::clone(&admin.state.snapshot().set))
+}
+
+/// The configuration in use; until one was given, the one that stands in for it.
+#[utoipa::path(get, path = "/config", responses((status = 200, body = ProxyConfig)))]
+async fn config(State(admin): Shared) -> Json<ProxyConfig> {
+    Json(ProxyConfig::clone(&admin.state.snapshot().config))
+}
+
+/// All of the balancer's state.
+#[utoipa::path(get, path = "/status", responses((status = 200, body = Status)))]
+async fn status(State(admin): Shared) -> Json<Status> {
+    let vip = ask_vip(&admin).await.ok();
+    Json(Status::of(&admin, vip))
+}
+
+/// The virtual IP addresses.
+#[utoipa::path(get, path = "/vip", responses((status = 200, body = VipStatus), (status = 503, body = Problem)))]
+async fn vip(State(admin): Shared) -> Result<Json<VipStatus>, ApiError> {
+    Ok(Json(ask_vip(&admin).await?))
+}
+
+async fn ask_vip(admin: &Admin) -> Result<VipStatus, Problem> {
+    if admin.settings.vips.is_empty() {
+        return Ok(VipStatus::default());
+    }
+    admin.vip.status().await.map_err(|error| Problem::unavailable(error.to_string()))
+}
+
+/// Figures for Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain", body = String)))]
+async fn metrics(State(admin): Shared) -> Response {
+    kit::api::metrics_response(&admin.metrics)
+}

@@ -1,0 +1,94 @@
+//! One worker: a thread with its own runtime and its own listener on the shared port, so that a
+//! connection, its requests and its upstream connections stay on one core.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use super::client_stream::ClientStream;
+use super::connection::{self, Server};
+use super::forward::connect::watch_for_death;
+use super::state::State;
+use super::state::connections::Open;
+
+/// Connections the kernel keeps for us until we accept them.
+const BACKLOG: i32 = 4096;
+
+/// After an accept fails for want of descriptors or memory, the next one waits so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a stopping worker looks whether its requests are done.
+const STOP_POLL: Duration = Duration::from_millis(5);
+
+/// Opens a listener that shares its port with those of the other workers.
+///
+/// # Errors
+///
+/// When the address cannot be had.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit these from the listener.
+    socket.set_tcp_nodelay(true)?;
+    watch_for_death(&SockRef::from(&socket));
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts connections until asked to stop, then lets requests in progress finish within
+/// `limits.stop_timeout_ms`. Connections without a request are closed when the runtime is dropped.
+pub(crate) async fn run(listener: TcpListener, state: Arc<State>, server: Server) {
+    let server = Arc::new(server);
+    let mut stop = server.stop.clone();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, peer)) => admit(tcp, peer, &state, &server),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    // Those that came before the stop are served; closing the listener would reset them.
+    while let Some(Ok((tcp, peer))) = listener.accept().now_or_never() {
+        admit(tcp, peer, &state, &server);
+    }
+    drop(listener);
+    drain(&state, &server).await;
+}
+
+fn admit(tcp: TcpStream, peer: SocketAddr, state: &Arc<State>, server: &Arc<Server>) {
+    if let Some(open) = Open::admit(state, server.limits.connections) {
+        let client = ClientStream::new(tcp, peer.ip().to_canonical());
+        tokio::spawn(connection::serve(client, open, server.clone()));
+    }
+}
+
+async fn drain(state: &State, server: &Server) {
+    let end = Instant::now() + Duration::from_millis(server.limits.stop_timeout_ms);
+    loop {
+        // First, so that connections just accepted have begun with the request they brought.
+        tokio::time::sleep(STOP_POLL).await;
+        if state.connections.busy() == 0 {
+            return;
+        }
+        if Instant::now() >= end {
+            let requests = state.connections.busy();
+            tracing::warn!(requests, "stopped before all requests were answered");
+            return;
+        }
+    }
+}

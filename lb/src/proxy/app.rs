@@ -1,0 +1,310 @@
+//! Pingora's hooks: where a request enters, which way it is forwarded, and what is said when it fails.
+//!
+//! ```text
+//!   request_filter ── may be repeated ──▶ forward::forward, answered
+//!        │ anything else
+//!        ▼
+//!   upstream_peer ◀──── retry ─────┬──────────────────────────┐
+//!        ▼                         │ nothing was sent         │ idempotent, whole, nothing answered yet
+//!     (connect) ─────▶ fail_to_connect                        │
+//!        ▼                                                    │
+//!   upstream_request_filter ─▶ … ─────────────────────▶ error_while_proxy
+//!        ▼                                                    ▼
+//!   upstream_response_filter ─▶ response_filter        fail_to_proxy: 502, 503, 504, 413
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::time::Instant;
+
+use super::context::{Account, Context, client_of, expect_body};
+use super::error_page::Refusal;
+use super::forward::connect::{
+    ConnectFailure, DEAD_PEER, KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL,
+};
+use super::forward::respond::{self, Framing};
+use super::forward::tries::Tries;
+use super::forward::{self, may_be_repeated};
+use super::headers;
+use super::health::{self, Failure};
+use super::metrics::Retry;
+use super::route;
+use super::state::State;
+use super::state::upstream::MAX_IDLE_AGE;
+use crate::settings::Limits;
+
+/// A client that takes none of what it is sent for so long is given up.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client that sends none of its body for so long is given up.
+const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The rest of a body that nobody waits for any more is read away for so long.
+const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The proxy as one worker's Pingora knows it.
+pub(crate) struct App {
+    pub(crate) state: Arc<State>,
+    pub(crate) limits: Limits,
+    pub(crate) worker: usize,
+}
+
+#[async_trait]
+impl ProxyHttp for App {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// None: the compression module of the default costs every request.
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        let arrived = Instant::now();
+        let client = client_of(session)?;
+        let length = expect_body(session, &client);
+        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        session.set_read_timeout(Some(CLIENT_READ_TIMEOUT));
+        session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
+        context.client = Some(client.clone());
+
+        let snapshot = self.state.snapshot();
+        let Some(route) = route::find(&snapshot.routes, session.req_header()).cloned() else {
+            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client));
+            Refusal::NoRoute.answer(session).await?;
+            return Ok(true);
+        };
+        drop(snapshot);
+        context.account = Some(Account::open(route.stats.clone(), arrived, client.clone()));
+        if length.is_some_and(|length| length > self.limits.body_bytes) {
+            Refusal::BodyTooLarge.answer(session).await?;
+            return Ok(true);
+        }
+        let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
+        let mut tries = Tries::new(route.clone());
+        if may_be_repeated(session) {
+            let request = session.req_header();
+            let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
+            forward::forward(session, &client, &mut tries, learned, self.worker, until).await?;
+            return Ok(true);
+        }
+        client.answer_by(Some(until));
+        context.tries = Some(tries);
+        Ok(false)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        // A slow upload is the client's time: the answer's time begins anew with each part.
+        if let (Some(client), Some(tries)) = (&context.client, &context.tries) {
+            let timeout = Duration::from_millis(tries.pool().policy.request_timeout_ms);
+            client.answer_by(client.deadline().map(|_| Instant::now() + timeout));
+        }
+        context.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
+        if context.body_bytes > self.limits.body_bytes {
+            context.refusal = Some(Refusal::BodyTooLarge);
+            return Err(Error::new_down(ErrorType::HTTPStatus(Refusal::BodyTooLarge.status())));
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        let Some(tries) = &mut context.tries else { return Err(Error::new_in(ErrorType::InternalError)) };
+        context.present = None;
+        let choice = tries.next().map_err(|refusal| {
+            context.refusal = Some(refusal);
+            Error::new_in(ErrorType::HTTPStatus(refusal.status()))
+        })?;
+        let upstream = &choice.member.upstream;
+        let mut peer = HttpPeer::new(upstream.address, false, String::new());
+        peer.group_key = upstream.pool_key();
+        let connect = Duration::from_millis(tries.pool().policy.connect_timeout_ms);
+        peer.options.connection_timeout = Some(connect);
+        peer.options.total_connection_timeout = Some(connect);
+        peer.options.idle_timeout = Some(MAX_IDLE_AGE);
+        peer.options.tcp_keepalive = Some(TcpKeepalive {
+            idle: KEEPALIVE_IDLE,
+            interval: KEEPALIVE_INTERVAL,
+            count: KEEPALIVE_COUNT as usize,
+            user_timeout: DEAD_PEER,
+        });
+        let in_flight = upstream.begin();
+        context.present = Some((choice, in_flight));
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let (Some(tries), Some((choice, _))) = (&mut context.tries, context.present.take()) {
+            let failure = match error.etype() {
+                ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => ConnectFailure::Refused,
+                ErrorType::ConnectTimedout => ConnectFailure::TimedOut,
+                _ => ConnectFailure::Other,
+            };
+            health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+            tries.failed(choice, Retry::Connect);
+        }
+        // Nothing was sent, so this is safe for every method; `upstream_peer` says when it is enough.
+        error.set_retry(true);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some((choice, _)) = &context.present {
+            health::connected(&choice.member.upstream);
+        }
+        match &context.client {
+            // Pingora has dropped the hop-by-hop fields before.
+            Some(client) => headers::describe_client(request, client.peer()),
+            None => Ok(()),
+        }
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        error.set_retry(false);
+        if *error.esource() != ErrorSource::Upstream || session.response_written().is_some() {
+            return error;
+        }
+        let (Some(tries), Some((choice, _))) = (&mut context.tries, context.present.take()) else {
+            return error;
+        };
+        let reason = if reused {
+            Retry::Stale
+        } else {
+            health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
+            Retry::Broken
+        };
+        // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
+        if session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated()
+            && context.refusal.is_none()
+        {
+            tries.failed(choice, reason);
+            error.set_retry(true);
+        }
+        error
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some((choice, _)) = &context.present {
+            choice.member.upstream.touch();
+            if !response.status.is_informational() {
+                health::answered(&choice.member.upstream);
+            }
+        }
+        if let Some(client) = &context.client
+            && (!response.status.is_informational()
+                || response.status == http::StatusCode::SWITCHING_PROTOCOLS)
+        {
+            client.answer_by(None);
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if let Some((choice, _)) = &context.present {
+            choice.member.upstream.touch();
+        }
+        Ok(None)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _context: &mut Context,
+    ) -> Result<()> {
+        headers::forward_response(response)?;
+        if respond::frame(response, session.req_header())? == Framing::Close {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let refusal = match (context.refusal, error.esource(), error.etype()) {
+            (Some(refusal), _, _) => Some(refusal),
+            (None, ErrorSource::Downstream, _) => None,
+            (None, _, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Refusal::TooSlow),
+            (None, _, _) => Some(Refusal::BadGateway),
+        };
+        let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+        match (refusal, &context.client) {
+            (Some(refusal), _) if !begun => {
+                let _ = refusal.answer(session).await;
+            }
+            // What the client has is a part, and must not look like the whole.
+            (_, Some(client)) if begun => client.abort().await,
+            (_, _) => {}
+        }
+        FailToProxy { error_code: refusal.map_or(0, Refusal::status), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+        if let Some(account) = &mut context.account {
+            account.answered = session.response_written().map(|response| response.status.as_u16());
+        }
+    }
+
+    /// Failures are counted, and logged where an upstream changes state; not once per request.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &Context,
+        _error: &Error,
+        _what: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

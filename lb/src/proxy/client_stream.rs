@@ -1,0 +1,337 @@
+//! A client's socket, as we hold it between requests and as Pingora sees it during one.
+//!
+//! Between requests it has no buffers: an idle connection costs its task and its socket. During one,
+//! Pingora owns a handle that gives it exactly one request's bytes, so that what a client sends ahead
+//! stays here for the next one; we keep another handle to notice a client that goes away.
+//!
+//! ```text
+//!   Head ──all of the head read──▶ Undecided ──the head says what follows──▶ Body (so many bytes)
+//!    ▲                                                                      │  or Open (until it ends)
+//!    └──────────────────────────── request done ─────────────────────────────┘
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::lock;
+use super::plain_stream::plain_stream;
+use super::request_head::head_length;
+
+/// Writes are gathered up to so many bytes, so that a head and a small body leave in one packet.
+const GATHER: usize = 16 << 10;
+
+/// How much is read at once while a head arrives.
+const HEAD_READ: usize = 2 << 10;
+
+/// A handle to a client's socket.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientStream(Arc<Mutex<Socket>>);
+
+#[derive(Debug)]
+struct Socket {
+    tcp: TcpStream,
+    peer: IpAddr,
+    /// Read from the client and not yet given out.
+    input: Vec<u8>,
+    phase: Phase,
+    /// Written by Pingora and not yet sent.
+    output: Vec<u8>,
+    sent: usize,
+    answer_by: Option<Instant>,
+    aborted: bool,
+}
+
+/// How much of what comes belongs to the present request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Head(usize),
+    Undecided,
+    Body(u64),
+    Open,
+}
+
+/// What became of the wait for a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadRead {
+    /// It is complete.
+    Complete,
+    /// It is larger than allowed.
+    TooLarge,
+    /// The client closed the connection.
+    Closed,
+}
+
+impl ClientStream {
+    pub(crate) fn new(tcp: TcpStream, peer: IpAddr) -> Self {
+        ClientStream(Arc::new(Mutex::new(Socket {
+            tcp,
+            peer,
+            input: Vec::new(),
+            phase: Phase::Undecided,
+            output: Vec::new(),
+            sent: 0,
+            answer_by: None,
+            aborted: false,
+        })))
+    }
+
+    /// The client's address.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.socket().peer
+    }
+
+    /// Waits, without buffers, for the first bytes of the next request; `false` when the client closed the
+    /// connection instead.
+    pub(crate) async fn next_begins(&self) -> bool {
+        if !self.socket().input.is_empty() {
+            return true;
+        }
+        let first = poll_fn(|context| {
+            let mut socket = self.socket();
+            ready!(socket.tcp.poll_read_ready(context))?;
+            let first = socket.poll_fill(context);
+            if first.is_pending() {
+                // Ready was a hint only.
+                socket.input = Vec::new();
+            }
+            first
+        });
+        matches!(first.await, Ok(1..))
+    }
+
+    /// Reads until a request's head is complete or larger than `limit` bytes.
+    pub(crate) async fn read_head(&self, limit: usize) -> HeadRead {
+        let mut searched = 0;
+        loop {
+            {
+                let mut socket = self.socket();
+                if let Some(length) = head_length(&socket.input, searched) {
+                    socket.phase = Phase::Head(length);
+                    return if length <= limit { HeadRead::Complete } else { HeadRead::TooLarge };
+                }
+                searched = socket.input.len();
+                if searched > limit {
+                    return HeadRead::TooLarge;
+                }
+            }
+            match poll_fn(|context| self.socket().poll_fill(context)).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return HeadRead::Closed,
+            }
+        }
+    }
+
+    /// So many more bytes belong to the present request.
+    pub(crate) fn expect_body(&self, length: u64) {
+        self.socket().phase = Phase::Body(length);
+    }
+
+    /// All that comes belongs to the present request: only its content tells where it ends.
+    pub(crate) fn expect_stream(&self) {
+        self.socket().phase = Phase::Open;
+    }
+
+    /// The request is done: gives its buffers back.
+    pub(crate) fn settle(&self) {
+        let mut socket = self.socket();
+        socket.answer_by = None;
+        socket.output = Vec::new();
+        socket.sent = 0;
+        socket.phase = Phase::Undecided;
+        if socket.input.is_empty() {
+            socket.input = Vec::new();
+        }
+    }
+
+    /// Resolves when the client has closed the connection. A client that has sent its next request ahead
+    /// is there.
+    pub(crate) async fn gone(&self) {
+        poll_fn(|context| self.socket().poll_gone(context)).await;
+    }
+
+    /// Sends what was gathered.
+    pub(crate) async fn send_gathered(&self) -> io::Result<()> {
+        poll_fn(|context| self.socket().poll_drain(context)).await
+    }
+
+    /// Sends `bytes` past Pingora.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.clone().write_all(bytes).await?;
+        self.send_gathered().await
+    }
+
+    /// Ends the connection with a reset and takes no more writes: the answer on it is broken, and the
+    /// client must not mistake what it has for the whole.
+    pub(crate) async fn abort(&self) {
+        let _ = self.send_gathered().await;
+        let mut socket = self.socket();
+        socket.aborted = true;
+        let _ = socket2::SockRef::from(&socket.tcp).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Sets until when the answer must have begun; none when it has.
+    pub(crate) fn answer_by(&self, deadline: Option<Instant>) {
+        self.socket().answer_by = deadline;
+    }
+
+    /// Until when the answer must have begun.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.socket().answer_by
+    }
+
+    /// Says that no more will be sent and reads away up to `limit` bytes, until the client closes: closing
+    /// with unread bytes would reset the connection and could take the answer with it.
+    pub(crate) async fn linger(&self, limit: usize) {
+        if self.socket().aborted {
+            return;
+        }
+        let _ = self.send_gathered().await;
+        let _ = self.clone().shutdown_write().await;
+        let mut left = limit;
+        while left > 0 {
+            self.socket().input.clear();
+            match poll_fn(|context| self.socket().poll_fill(context)).await {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn shutdown_write(&self) -> io::Result<()> {
+        poll_fn(|context| Pin::new(&mut self.socket().tcp).poll_shutdown(context)).await
+    }
+
+    fn fd(&self) -> i32 {
+        self.socket().tcp.as_raw_fd()
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Socket> {
+        lock(&self.0)
+    }
+}
+
+impl Socket {
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let filled = self.input.len();
+        self.input.resize(filled + HEAD_READ, 0);
+        let mut buffer = ReadBuf::new(&mut self.input[filled..]);
+        let result = Pin::new(&mut self.tcp).poll_read(context, &mut buffer);
+        let count = buffer.filled().len();
+        self.input.truncate(filled + count);
+        result.map_ok(|()| count)
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.input.is_empty() {
+            return Poll::Pending;
+        }
+        let mut byte = [0u8; 1];
+        match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Reads at most `limit` bytes, first of those read before.
+    fn poll_take(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        let limit = limit.min(buffer.remaining());
+        if !self.input.is_empty() {
+            let count = limit.min(self.input.len());
+            buffer.put_slice(&self.input[..count]);
+            self.input.drain(..count);
+            return Poll::Ready(Ok(count));
+        }
+        let before = buffer.filled().len();
+        if limit == buffer.remaining() {
+            ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
+            return Poll::Ready(Ok(buffer.filled().len() - before));
+        }
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(limit));
+        ready!(Pin::new(&mut self.tcp).poll_read(context, &mut part))?;
+        let count = part.filled().len();
+        buffer.advance(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() {
+            let count = ready!(Pin::new(&mut self.tcp).poll_write(context, &self.output[self.sent..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += count;
+        }
+        self.output.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut socket = self.socket();
+        match socket.phase {
+            Phase::Head(left) => {
+                let count = ready!(socket.poll_take(context, buffer, left))?;
+                socket.phase = if count < left { Phase::Head(left - count) } else { Phase::Undecided };
+            }
+            // Nothing more is Pingora's to read before it was decided what follows.
+            Phase::Undecided => {}
+            // The end of input is what tells Pingora that the client is gone.
+            Phase::Body(0) => ready!(socket.poll_gone(context)),
+            Phase::Body(left) => {
+                let limit = usize::try_from(left).unwrap_or(usize::MAX);
+                let count = ready!(socket.poll_take(context, buffer, limit))?;
+                socket.phase = Phase::Body(left - count as u64);
+            }
+            Phase::Open => {
+                ready!(socket.poll_take(context, buffer, usize::MAX))?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut socket = self.socket();
+        if socket.aborted {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if socket.output.len() + bytes.len() <= GATHER {
+            socket.output.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        ready!(socket.poll_drain(context))?;
+        Pin::new(&mut socket.tcp).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_drain(context)
+    }
+
+    /// Sends what is left; the connection itself is ended by who holds the other handle.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+plain_stream!(ClientStream);

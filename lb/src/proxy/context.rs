@@ -1,0 +1,84 @@
+//! What is known of one request while Pingora's hooks pass it along. However it ends, it is counted once.
+
+use std::sync::Arc;
+
+use http::header;
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tokio::time::Instant;
+
+use super::client_stream::ClientStream;
+use super::error_page::Refusal;
+use super::forward::is_upgrade;
+use super::forward::tries::{Choice, Tries};
+use super::metrics::RouteStats;
+use super::state::upstream::InFlight;
+
+/// What is known of one request.
+#[derive(Default)]
+pub(crate) struct Context {
+    pub(crate) account: Option<Account>,
+    pub(crate) client: Option<ClientStream>,
+    /// The tries on Pingora's own path.
+    pub(crate) tries: Option<Tries>,
+    pub(crate) present: Option<(Choice, InFlight)>,
+    pub(crate) body_bytes: u64,
+    /// What to answer when it fails.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Counts a request when it is dropped, so also one that panics or is cut off.
+pub(crate) struct Account {
+    /// The status of the answer, where there is one.
+    pub(crate) answered: Option<u16>,
+    stats: Arc<RouteStats>,
+    arrived: Instant,
+    client: ClientStream,
+}
+
+impl Account {
+    pub(crate) fn open(stats: Arc<RouteStats>, arrived: Instant, client: ClientStream) -> Self {
+        Account { answered: None, stats, arrived, client }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let overdue = self.client.deadline().is_some_and(|deadline| deadline <= now);
+        let status = self.answered.or(overdue.then(|| Refusal::TooSlow.status()));
+        self.stats.count(status, now.duration_since(self.arrived));
+    }
+}
+
+/// The handle to the client's socket that Pingora's session holds.
+///
+/// # Errors
+///
+/// When it is not a stream of ours, which it always is.
+pub(crate) fn client_of(session: &Session) -> Result<ClientStream> {
+    let stream = match session.as_downstream() {
+        ServerSession::H1(http1) => (**http1.stream()).as_any().downcast_ref::<ClientStream>(),
+        _ => None,
+    };
+    stream.cloned().ok_or_else(|| Error::explain(ErrorType::InternalError, "not a stream of ours"))
+}
+
+/// Tells `client` how much of what comes belongs to this request, and returns the length of its body where
+/// the head says it.
+pub(crate) fn expect_body(session: &mut Session, client: &ClientStream) -> Option<u64> {
+    let request = session.req_header();
+    if is_upgrade(request) || request.headers.contains_key(header::TRANSFER_ENCODING) {
+        client.expect_stream();
+        return None;
+    }
+    // Pingora has refused lengths that are no numbers or contradict each other.
+    let length = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.split(',').next()?.trim().parse().ok())
+        .unwrap_or(0);
+    client.expect_body(length);
+    Some(length)
+}

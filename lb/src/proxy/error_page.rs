@@ -1,0 +1,110 @@
+//! The answers the proxy gives itself, as problem documents: who is at fault is told apart by status.
+
+use bytes::Bytes;
+use http::header;
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use wire::Problem;
+
+/// After so many seconds a client may ask again where there was no upstream.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// Why a request is not answered by an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// 404: no route matches.
+    NoRoute,
+    /// 408: the request's head did not arrive in time.
+    HeadTooSlow,
+    /// 413: the request's body is larger than allowed.
+    BodyTooLarge,
+    /// 431: the request's head is larger than allowed.
+    HeadTooLarge,
+    /// 502: upstreams broke off or could not be connected to, while others may still live.
+    BadGateway,
+    /// 503: there is no upstream, or none that can be reached.
+    NoUpstream,
+    /// 504: no upstream answered in time.
+    TooSlow,
+}
+
+impl Refusal {
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Refusal::NoRoute => 404,
+            Refusal::HeadTooSlow => 408,
+            Refusal::BodyTooLarge => 413,
+            Refusal::HeadTooLarge => 431,
+            Refusal::BadGateway => 502,
+            Refusal::NoUpstream => 503,
+            Refusal::TooSlow => 504,
+        }
+    }
+
+    fn problem(self) -> Problem {
+        let (title, detail) = match self {
+            Refusal::NoRoute => ("No route", "no route matches this host and path"),
+            Refusal::HeadTooSlow => ("Request timeout", "the request's head did not arrive in time"),
+            Refusal::BodyTooLarge => ("Content too large", "the request's body is larger than allowed here"),
+            Refusal::HeadTooLarge => {
+                ("Request header fields too large", "the request's head is larger than allowed here")
+            }
+            Refusal::BadGateway => ("Bad gateway", "an upstream broke off or could not be connected to"),
+            Refusal::NoUpstream => ("No upstream", "no upstream can take this request now"),
+            Refusal::TooSlow => ("Gateway timeout", "no upstream answered in time"),
+        };
+        Problem::new(self.status(), title, detail)
+    }
+
+    fn body(self) -> Bytes {
+        // Serializing strings and numbers cannot fail; an empty body would still be a right answer.
+        serde_json::to_vec(&self.problem()).unwrap_or_default().into()
+    }
+
+    fn is_worth_repeating(self) -> bool {
+        matches!(self, Refusal::NoUpstream)
+    }
+
+    /// Whether the rest of the request is still on its way, so that the connection cannot be used again.
+    fn ends_connection(self) -> bool {
+        matches!(self, Refusal::HeadTooSlow | Refusal::BodyTooLarge | Refusal::HeadTooLarge)
+    }
+
+    /// Answers with it through Pingora.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be written to.
+    pub(crate) async fn answer(self, session: &mut Session) -> Result<()> {
+        if self.ends_connection() {
+            session.set_keepalive(None);
+        }
+        let body = self.body();
+        let mut response = ResponseHeader::build(self.status(), Some(6))?;
+        response.insert_header(header::CONTENT_TYPE, Problem::MEDIA_TYPE)?;
+        response.insert_header(header::CONTENT_LENGTH, body.len())?;
+        response.insert_header(header::CACHE_CONTROL, "no-store")?;
+        if self.is_worth_repeating() {
+            response.insert_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+        }
+        session.as_downstream_mut().write_response_header(Box::new(response)).await?;
+        session.as_downstream_mut().write_response_body(body, true).await
+    }
+
+    /// The whole answer, for when there is no Pingora session: it ends the connection.
+    pub(crate) fn raw(self) -> Vec<u8> {
+        let body = self.body();
+        let problem = self.problem();
+        let mut answer = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+            problem.status,
+            problem.title,
+            Problem::MEDIA_TYPE,
+            body.len(),
+        )
+        .into_bytes();
+        answer.extend_from_slice(&body);
+        answer
+    }
+}

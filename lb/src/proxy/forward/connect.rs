@@ -1,0 +1,142 @@
+//! Connections to upstreams: opened with a time limit, kept per worker, and every byte that comes
+//! over one is noted in its upstream's record as a sign of life.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::super::plain_stream::plain_stream;
+use super::super::state::upstream::Upstream;
+
+/// A peer that acknowledges nothing for so long is gone: the end of an answer that stalls because its
+/// machine lost power.
+pub(crate) const DEAD_PEER: Duration = Duration::from_secs(15);
+
+/// A connection on which nothing happens is asked whether its peer still lives after so long …
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+
+/// … and again each so often, until [`DEAD_PEER`].
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Keep-alive questions without an answer before the connection is given up.
+pub(crate) const KEEPALIVE_COUNT: u32 = 3;
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectFailure {
+    /// Nothing listens there, or there is no way there: certain at once.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// Anything else, such as a lack of local ports.
+    Other,
+}
+
+/// A TCP connection to an upstream.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    tcp: TcpStream,
+    upstream: Arc<Upstream>,
+    pool_key: u64,
+}
+
+impl Connection {
+    /// Opens a connection to `upstream` within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not established in time; nothing was sent then.
+    pub(crate) async fn open(upstream: &Arc<Upstream>, limit: Duration) -> Result<Self, ConnectFailure> {
+        let pool_key = upstream.pool_key();
+        upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
+        // Boxed: few requests open a connection, and none should carry the space for it.
+        let connecting = Box::pin(TcpStream::connect(upstream.address));
+        let tcp = tokio::time::timeout(limit, connecting)
+            .await
+            .map_err(|_elapsed| ConnectFailure::TimedOut)?
+            .map_err(|error| classify(&error))?;
+        let _ = tcp.set_nodelay(true);
+        watch_for_death(&SockRef::from(&tcp));
+        Ok(Connection { tcp, upstream: upstream.clone(), pool_key })
+    }
+
+    /// The key of the pool it may go back to.
+    pub(crate) fn pool_key(&self) -> u64 {
+        self.pool_key
+    }
+
+    fn fd(&self) -> i32 {
+        self.tcp.as_raw_fd()
+    }
+
+    /// Whether an idle connection can still be used: neither closed nor spoken on out of turn.
+    pub(crate) fn is_open(&mut self) -> bool {
+        let mut byte = [0u8; 1];
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.tcp).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+}
+
+/// Lets the kernel notice a peer that is gone without a word.
+pub(crate) fn watch_for_death(socket: &SockRef<'_>) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_COUNT);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(DEAD_PEER));
+}
+
+fn classify(error: &io::Error) -> ConnectFailure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable => ConnectFailure::Refused,
+        io::ErrorKind::TimedOut => ConnectFailure::TimedOut,
+        _ => ConnectFailure::Other,
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.upstream.touch();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+plain_stream!(Connection);

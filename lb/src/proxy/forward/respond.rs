@@ -1,0 +1,120 @@
+//! Passes an upstream's answer on as it comes: no more is read than the client takes.
+
+use std::pin::pin;
+
+use futures_util::FutureExt as _;
+use http::{Method, StatusCode, Version, header};
+use pingora_core::protocols::Stream;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::super::client_stream::ClientStream;
+use super::super::headers;
+use super::attempt::Answer;
+use super::connect::Connection;
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The client has all of it.
+    Complete,
+    /// The client went away.
+    ClientGone,
+    /// The upstream broke off in the middle; the client has a part.
+    BrokenOff,
+}
+
+/// Sends `answer` to the client and keeps the upstream's connection if it can be kept.
+///
+/// # Errors
+///
+/// When the answer's head cannot be passed on.
+pub(crate) async fn respond(
+    session: &mut Session,
+    client: &ClientStream,
+    answer: Answer,
+    worker: usize,
+) -> Result<Ending> {
+    let Answer { mut upstream, in_flight } = answer;
+    let Some(mut head) = upstream.resp_header().cloned() else { return Ok(Ending::BrokenOff) };
+    headers::forward_response(&mut head)?;
+    if frame(&mut head, session.req_header())? == Framing::Close {
+        session.set_keepalive(None);
+    }
+    if session.as_downstream_mut().write_response_header(Box::new(head)).await.is_err() {
+        return Ok(Ending::ClientGone);
+    }
+    let mut done = upstream.is_body_done();
+    while !done {
+        let chunk = {
+            let mut read = pin!(upstream.read_body_bytes());
+            match read.as_mut().now_or_never() {
+                Some(chunk) => chunk,
+                None => {
+                    // Nothing more for now: what was gathered goes out before we wait.
+                    if client.send_gathered().await.is_err() {
+                        return Ok(Ending::ClientGone);
+                    }
+                    tokio::select! {
+                        biased;
+                        chunk = read => chunk,
+                        () = client.gone() => return Ok(Ending::ClientGone),
+                    }
+                }
+            }
+        };
+        let Ok(chunk) = chunk else { return Ok(Ending::BrokenOff) };
+        done = upstream.is_body_done();
+        if let Some(chunk) = chunk
+            && session.as_downstream_mut().write_response_body(chunk, false).await.is_err()
+        {
+            return Ok(Ending::ClientGone);
+        }
+    }
+    // The connection is free before the client has the last byte: its next request may need it.
+    upstream.respect_keepalive();
+    if let Some(connection) = upstream.reuse().await.and_then(connection_of) {
+        in_flight.upstream().put_idle(worker, connection);
+    }
+    drop(in_flight);
+    match session.as_downstream_mut().finish_body().await {
+        Ok(()) => Ok(Ending::Complete),
+        Err(_) => Ok(Ending::ClientGone),
+    }
+}
+
+fn connection_of(stream: Stream) -> Option<Connection> {
+    stream.into_any().downcast::<Connection>().ok().map(|connection| *connection)
+}
+
+/// Whether the connection can be used after a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// The body's end can be told.
+    Kept,
+    /// The body ends with the connection.
+    Close,
+}
+
+/// Chooses how the end of the body is told to the client that sent `request`: HTTP/1.0 knows no chunks,
+/// and an HTTP/1.1 connection need not end with a body of unknown length.
+///
+/// # Errors
+///
+/// Never for these constant values.
+pub(crate) fn frame(response: &mut ResponseHeader, request: &RequestHeader) -> Result<Framing> {
+    response.set_version(Version::HTTP_11);
+    let has_body = request.method != Method::HEAD
+        && !response.status.is_informational()
+        && !matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_length = response.headers.contains_key(header::CONTENT_LENGTH);
+    if request.version != Version::HTTP_11 {
+        response.remove_header(&header::TRANSFER_ENCODING);
+        return Ok(if has_body && !has_length { Framing::Close } else { Framing::Kept });
+    }
+    if has_body && !has_length && !response.headers.contains_key(header::TRANSFER_ENCODING) {
+        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(Framing::Kept)
+}

@@ -1,0 +1,124 @@
+//! Which upstream a request goes to next, and when it has been tried enough.
+//!
+//! A request is sent to at most `max_tries` upstreams. An upstream that could not be connected to was
+//! not sent anything, so it does not count, unless it was known to be down: otherwise a request would
+//! call on every dead machine there is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::balance::{self, same};
+use super::super::error_page::Refusal;
+use super::super::metrics::Retry;
+use super::super::route::Route;
+use super::super::state::pool::{Member, Pool};
+
+/// The most upstreams one request tries to connect to, even where that is free.
+const MAX_CONNECTS: usize = 16;
+
+/// The tries of one request.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    route: Arc<Route>,
+    tried: Vec<Member>,
+    /// Counted tries, the present one included.
+    counted: u32,
+    /// Broke off on a kept connection: it may be tried once more when nobody else is left.
+    stale: Option<Member>,
+    /// An upstream was sent the request and failed it.
+    was_sent: bool,
+    /// Why the last try came to nothing.
+    last: Option<Retry>,
+}
+
+/// The upstream for a try.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    pub(crate) member: Member,
+    /// Use no kept connection.
+    pub(crate) fresh: bool,
+    was_down: bool,
+}
+
+impl Tries {
+    pub(crate) fn new(route: Arc<Route>) -> Self {
+        route.pool.budget.count_request();
+        Tries { route, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.route.pool
+    }
+
+    /// Whom to try now.
+    ///
+    /// # Errors
+    ///
+    /// What to answer when there is nobody or it is enough.
+    pub(crate) fn next(&mut self) -> Result<Choice, Refusal> {
+        let pool = &self.route.pool;
+        if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
+            return Err(self.refusal());
+        }
+        let choice = match balance::pick(pool, &self.tried) {
+            Some(member) => {
+                Choice { was_down: member.upstream.is_down(), member: member.clone(), fresh: false }
+            }
+            None => match self.stale.take() {
+                Some(member) => Choice { member, fresh: true, was_down: false },
+                None => return Err(self.refusal()),
+            },
+        };
+        if let Some(reason) = self.last.take() {
+            self.route.stats.count_retry(reason);
+        }
+        self.counted += 1;
+        self.tried.push(choice.member.clone());
+        Ok(choice)
+    }
+
+    /// Whether another upstream could be tried that is not known to be down.
+    pub(crate) fn may_move(&self) -> bool {
+        let pool = &self.route.pool;
+        let fits = |member: &Member| {
+            !member.upstream.is_down()
+                && !self.tried.iter().any(|other| same(&other.upstream, &member.upstream))
+        };
+        self.counted < pool.policy.max_tries && pool.eligible().iter().any(fits)
+    }
+
+    /// Whether the pool can afford a retry that is not free.
+    pub(crate) fn afford(&self) -> bool {
+        self.route.pool.budget.take(&self.route.pool.policy, Instant::now())
+    }
+
+    /// Notes that the try of `choice` came to nothing.
+    pub(crate) fn failed(&mut self, choice: Choice, reason: Retry) {
+        match reason {
+            Retry::Connect => {
+                if !choice.was_down {
+                    self.counted = self.counted.saturating_sub(1);
+                }
+            }
+            Retry::Stale => self.stale = Some(choice.member),
+            Retry::Broken => {
+                self.was_sent = true;
+                if !self.afford() {
+                    self.counted = u32::MAX;
+                }
+            }
+            // Paid for when it was left.
+            Retry::Silent | Retry::TooSlow | Retry::Ejected => self.was_sent = true,
+        }
+        self.last = Some(reason);
+    }
+
+    fn refusal(&self) -> Refusal {
+        let pool = &self.route.pool;
+        if pool.members().is_empty() || (!self.was_sent && pool.is_dead()) {
+            Refusal::NoUpstream
+        } else {
+            Refusal::BadGateway
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The header fields a proxy must change: those that belong to one connection only (RFC 9110,
+//! section 7.6.1) go, those that tell of the client and of us come.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::{HeaderValue, Version};
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+/// How we name ourselves in `Via`.
+const VIA: &str = "1.1 lb";
+
+/// Belongs to one connection, whether `Connection` names it or not. `Transfer-Encoding` is dealt with
+/// where the framing is decided.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+];
+
+/// Header fields that no sender can make us drop by naming them in `Connection`: doing so would cut
+/// the message loose from its framing or its origin.
+const PROTECTED: [HeaderName; 4] =
+    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::VIA];
+
+/// Makes a client's request one of ours to an upstream.
+///
+/// # Errors
+///
+/// Where a value cannot be a header field, which a parsed request's parts always can.
+pub(crate) fn forward_request(request: &mut RequestHeader, client: IpAddr) -> Result<()> {
+    for name in hop_by_hop(&request.headers) {
+        request.remove_header(&name);
+    }
+    request.set_version(Version::HTTP_11);
+    describe_client(request, client)
+}
+
+/// Adds who the client is and that the request came through us, and asks for the path alone: an absolute
+/// target is for proxies (RFC 9112, section 3.2.1).
+///
+/// # Errors
+///
+/// As [`forward_request`].
+pub(crate) fn describe_client(request: &mut RequestHeader, client: IpAddr) -> Result<()> {
+    // Pingora's URI has the path alone; only the target as it was sent has the rest.
+    if !request.raw_path().starts_with(b"/") && request.uri.path().starts_with('/') {
+        request.set_uri(request.uri.clone());
+    }
+    let chain = appended(&request.headers, "x-forwarded-for", &client.to_string());
+    request.insert_header("X-Forwarded-For", chain)?;
+    request.insert_header("X-Forwarded-Proto", "http")?;
+    if let Some(host) = request.headers.get(header::HOST).cloned() {
+        request.insert_header("X-Forwarded-Host", host)?;
+    }
+    let via = appended(&request.headers, "via", VIA);
+    request.insert_header("Via", via)
+}
+
+/// Makes an upstream's response one of ours to a client.
+///
+/// # Errors
+///
+/// As [`forward_request`].
+pub(crate) fn forward_response(response: &mut ResponseHeader) -> Result<()> {
+    // The switch of protocols itself is what these two fields are for.
+    if response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        for name in hop_by_hop(&response.headers) {
+            response.remove_header(&name);
+        }
+    }
+    let via = appended(&response.headers, "via", VIA);
+    response.insert_header("Via", via)
+}
+
+fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut found: Vec<HeaderName> =
+        HOP_BY_HOP.into_iter().filter(|name| headers.contains_key(name)).collect();
+    for value in headers.get_all(header::CONNECTION) {
+        found.extend(
+            value
+                .as_bytes()
+                .split(|&byte| byte == b',')
+                .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+                .filter(|name| headers.contains_key(name) && !PROTECTED.contains(name)),
+        );
+    }
+    found
+}
+
+/// All values of `name` as one list with `last` at its end.
+fn appended(headers: &HeaderMap, name: &str, last: &str) -> HeaderValue {
+    let mut list = Vec::new();
+    for value in headers.get_all(name) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(last.as_bytes());
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or_else(|_| HeaderValue::from_static(VIA))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_connection_goes_and_what_tells_of_the_client_comes() {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
+        for (name, value) in [
+            ("Host", "example.org:8080"),
+            ("Connection", "close, X-Mine, Host"),
+            ("X-Mine", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("TE", "trailers"),
+            ("X-Forwarded-For", "198.51.100.1"),
+            ("X-Other", "2"),
+        ] {
+            request.append_header(name, value).expect("header");
+        }
+        forward_request(&mut request, [192, 0, 2, 7].into()).expect("forwarded");
+        let names: std::collections::BTreeSet<_> = request.headers.keys().map(HeaderName::as_str).collect();
+        let expected = ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"];
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(request.headers["x-forwarded-for"], "198.51.100.1, 192.0.2.7");
+        assert_eq!(request.headers["x-forwarded-host"], "example.org:8080");
+        assert_eq!(request.headers["via"], "1.1 lb");
+    }
+}

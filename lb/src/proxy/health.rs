@@ -1,0 +1,218 @@
+//! Who is ejected and who comes back.
+//!
+//! Failures in a row, or one that leaves no doubt, eject an upstream; while it is out it is probed, soon
+//! at first and then ever more slowly, and the first probe that is answered well brings it back. Slowness
+//! is not death: before silence counts as a failure, the upstream is asked whether it lives.
+//!
+//! ```text
+//!   ejected ──wait──▶ probe ──well──▶ readmitted
+//!      ▲                │
+//!      └──wait longer───┘ not well
+//!
+//!   wait: 250 ms, then half as long again each time, at most the penalty;
+//!   penalty: eject_min_ms, doubled for each ejection that follows soon on a readmission, at most eject_max_ms
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use wire::proxy_config::PoolPolicy;
+
+use super::forward::connect::ConnectFailure;
+use super::lock;
+use super::state::pool::Pool;
+use super::state::upstream::Upstream;
+
+/// The first probe of an ejected upstream comes after so long.
+const FIRST_PROBE: Duration = Duration::from_millis(250);
+
+/// The longest status line a probe reads, in bytes.
+const MAX_STATUS_LINE: usize = 1024;
+
+/// What went wrong with an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No connection.
+    Connect(ConnectFailure),
+    /// It closed or reset a fresh connection before it answered, or answered no HTTP.
+    Broken,
+    /// It sent no byte on any connection and does not answer a probe.
+    Silent,
+}
+
+impl Failure {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Failure::Connect(ConnectFailure::Refused) => "refused",
+            Failure::Connect(ConnectFailure::TimedOut) => "connect_timeout",
+            Failure::Connect(ConnectFailure::Other) => "connect",
+            Failure::Broken => "broken",
+            Failure::Silent => "silent",
+        }
+    }
+}
+
+/// What an upstream has to wait for, and what is being asked of it.
+#[derive(Debug, Default)]
+pub(crate) struct Penalty {
+    /// Ejections in a row.
+    strikes: u32,
+    readmitted: Option<Instant>,
+    /// The question whether it lives that is under way; all who ask meanwhile share the answer.
+    question: Option<watch::Receiver<Option<bool>>>,
+    /// When the last question that got no answer was put.
+    unanswered: Option<Instant>,
+}
+
+/// Notes that an upstream took a connection.
+pub(crate) fn connected(upstream: &Upstream) {
+    if upstream.health.unreachable.load(Ordering::Relaxed) {
+        upstream.health.unreachable.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Notes that an upstream answered.
+pub(crate) fn answered(upstream: &Upstream) {
+    if upstream.health.failures.load(Ordering::Relaxed) != 0 {
+        upstream.health.failures.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Holds `failure` against `upstream` and ejects it when it has had enough of them, unless it is the
+/// last one of `pool` that can be used.
+pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
+    upstream.counters.failures.fetch_add(1, Ordering::Relaxed);
+    let weight = match failure {
+        Failure::Connect(kind) => {
+            upstream.health.unreachable.store(true, Ordering::Relaxed);
+            match kind {
+                ConnectFailure::Refused => pool.policy.eject_after,
+                ConnectFailure::TimedOut => 1,
+                // Our own trouble, such as having no port left, says nothing about the upstream.
+                ConnectFailure::Other => 0,
+            }
+        }
+        Failure::Broken | Failure::Silent => 1,
+    };
+    let before = upstream.health.failures.fetch_add(weight, Ordering::Relaxed);
+    let failures = before.saturating_add(weight);
+    if failures >= pool.policy.eject_after && weight > 0 && !pool.is_last_usable(upstream) {
+        eject(pool, upstream, failure, failures);
+    }
+}
+
+fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32) {
+    if upstream.health.ejected.swap(true, Ordering::Relaxed) || upstream.is_retired() {
+        return;
+    }
+    let penalty = {
+        let mut state = lock(&upstream.health.penalty);
+        let longest = Duration::from_millis(pool.policy.eject_max_ms);
+        let relapse =
+            state.readmitted.is_some_and(|at| at.elapsed() < penalty(state.strikes, &pool.policy) * 2);
+        state.strikes = if relapse { state.strikes.saturating_add(1) } else { 0 };
+        penalty(state.strikes, &pool.policy).min(longest)
+    };
+    upstream.counters.ejections.fetch_add(1, Ordering::Relaxed);
+    upstream.forget_connections();
+    upstream.health.ejection.notify_waiters();
+    tracing::warn!(
+        upstream = %upstream.id, pool = %pool.name, address = %upstream.address,
+        reason = failure.name(), failures, "ejected"
+    );
+    tokio::spawn(probe_until_well(upstream.clone(), pool.policy.clone(), penalty));
+}
+
+fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
+    let doubled = policy.eject_min_ms.saturating_mul(1u64.checked_shl(strikes).unwrap_or(u64::MAX));
+    Duration::from_millis(doubled.min(policy.eject_max_ms))
+}
+
+async fn probe_until_well(upstream: Arc<Upstream>, policy: PoolPolicy, penalty: Duration) {
+    let started = Instant::now();
+    let mut wait = FIRST_PROBE.min(penalty);
+    loop {
+        tokio::time::sleep(wait).await;
+        if upstream.is_retired() {
+            return;
+        }
+        let limit = Duration::from_millis(policy.probe_timeout_ms);
+        if probe(&upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success()) {
+            break;
+        }
+        wait = (wait + wait / 2).min(penalty);
+    }
+    lock(&upstream.health.penalty).readmitted = Some(Instant::now());
+    upstream.health.failures.store(0, Ordering::Relaxed);
+    upstream.health.ejected.store(false, Ordering::Relaxed);
+    tracing::info!(
+        upstream = %upstream.id, address = %upstream.address,
+        after_ms = started.elapsed().as_millis(), "readmitted"
+    );
+}
+
+/// Whether `upstream` has sent a byte since `since`; where that is in doubt, it is asked and given until
+/// `limit` to answer.
+pub(crate) async fn lives(pool: &Pool, upstream: &Arc<Upstream>, since: Instant, limit: Duration) -> bool {
+    if upstream.spoke_after(since) {
+        return true;
+    }
+    let mut answer = {
+        let mut state = lock(&upstream.health.penalty);
+        if state.unanswered.is_some_and(|put| put > since) {
+            return false;
+        }
+        if let Some(question) = state.question.as_ref().filter(|question| question.borrow().is_none()) {
+            question.clone()
+        } else {
+            let (sender, receiver) = watch::channel(None);
+            state.question = Some(receiver.clone());
+            tokio::spawn(ask(upstream.clone(), pool.policy.probe_path.clone(), limit, sender));
+            receiver
+        }
+    };
+    // The sender may go away with its runtime; then nothing was heard.
+    let _ = answer.wait_for(Option::is_some).await;
+    upstream.spoke_after(since)
+}
+
+async fn ask(upstream: Arc<Upstream>, path: String, limit: Duration, answer: watch::Sender<Option<bool>>) {
+    let put = Instant::now();
+    let lives = probe(&upstream, &path, limit).await.is_some();
+    if !lives && !upstream.spoke_after(put) {
+        lock(&upstream.health.penalty).unanswered = Some(put);
+    }
+    let _ = answer.send(Some(lives));
+}
+
+/// Sends one probe; none where no answer came in time.
+async fn probe(upstream: &Upstream, path: &str, limit: Duration) -> Option<StatusCode> {
+    let status = tokio::time::timeout(limit, exchange(upstream, path)).await.ok()??;
+    connected(upstream);
+    Some(status)
+}
+
+async fn exchange(upstream: &Upstream, path: &str) -> Option<StatusCode> {
+    let mut tcp = TcpStream::connect(upstream.address).await.ok()?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: lb-probe\r\nConnection: close\r\n\r\n",
+        upstream.address
+    );
+    tcp.write_all(request.as_bytes()).await.ok()?;
+    let mut line = Vec::with_capacity(64);
+    while !line.contains(&b'\n') && line.len() < MAX_STATUS_LINE {
+        if tcp.read_buf(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        upstream.touch();
+    }
+    let line = std::str::from_utf8(line.split(|&byte| byte == b'\n').next()?).ok()?;
+    let code = line.strip_prefix("HTTP/1.")?.get(2..5)?;
+    StatusCode::from_bytes(code.as_bytes()).ok()
+}

@@ -1,0 +1,236 @@
+//! Figures for Prometheus.
+//!
+//! Nothing is registered while requests pass: what is counted lives in the records themselves (a route's
+//! here, an upstream's in its own), and a scrape reads those of the present snapshot. So a route or
+//! upstream that is gone takes its series along, and labels cannot pile up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use super::state::State;
+use super::state::snapshot::Snapshot;
+
+/// Upper bounds of the duration histogram, in seconds.
+const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The classes answers are counted in.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Why a request was tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// No connection: nothing was sent.
+    Connect,
+    /// A kept connection had been closed by the upstream.
+    Stale,
+    /// The upstream broke off before it answered.
+    Broken,
+    /// The upstream was silent altogether.
+    Silent,
+    /// The upstream lives but took too long.
+    TooSlow,
+    /// The upstream was ejected meanwhile.
+    Ejected,
+}
+
+impl Retry {
+    const ALL: [Retry; 6] =
+        [Retry::Connect, Retry::Stale, Retry::Broken, Retry::Silent, Retry::TooSlow, Retry::Ejected];
+
+    fn name(self) -> &'static str {
+        match self {
+            Retry::Connect => "connect",
+            Retry::Stale => "stale",
+            Retry::Broken => "broken",
+            Retry::Silent => "silent",
+            Retry::TooSlow => "too_slow",
+            Retry::Ejected => "ejected",
+        }
+    }
+}
+
+/// What happened on one route. It outlives snapshots, as the route's name does.
+#[derive(Debug)]
+pub(crate) struct RouteStats {
+    answers: [AtomicU64; CLASSES.len()],
+    retries: [AtomicU64; Retry::ALL.len()],
+    duration: Histogram,
+}
+
+impl Default for RouteStats {
+    fn default() -> Self {
+        let options = HistogramOpts::new(
+            "lb_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+        )
+        .buckets(BUCKETS.to_vec());
+        RouteStats {
+            answers: Default::default(),
+            retries: Default::default(),
+            // Name and buckets are constants that are valid together.
+            #[allow(clippy::expect_used)]
+            duration: Histogram::with_opts(options).expect("valid histogram"),
+        }
+    }
+}
+
+impl RouteStats {
+    /// Counts a request that was answered with `status` (none: not at all) after `took`.
+    pub(crate) fn count(&self, status: Option<u16>, took: Duration) {
+        let class = usize::from(status.unwrap_or(0) / 100).min(CLASSES.len() - 1);
+        self.answers[class].fetch_add(1, Ordering::Relaxed);
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a further try.
+    pub(crate) fn count_retry(&self, retry: Retry) {
+        self.retries[retry as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads the proxy's state at each scrape.
+pub(crate) struct StateCollector {
+    state: Arc<State>,
+}
+
+impl StateCollector {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        StateCollector { state }
+    }
+
+    fn families(&self) -> prometheus::Result<Vec<MetricFamily>> {
+        let snapshot = self.state.snapshot();
+        let mut families = routes(&snapshot, &self.state)?;
+        families.extend(upstreams(&snapshot)?);
+        for (name, help, value) in [
+            (
+                "lb_upstreams_generation",
+                "The generation of the upstream set in use.",
+                snapshot.set.generation,
+            ),
+            (
+                "lb_config_generation",
+                "The generation of the configuration in use.",
+                snapshot.config.generation,
+            ),
+            ("lb_connections_open", "Client connections open now.", self.state.connections.open()),
+            ("lb_requests_in_flight", "Requests being answered now.", self.state.connections.busy()),
+        ] {
+            let gauge = IntGauge::new(name, help)?;
+            gauge.set(signed(value));
+            families.extend(gauge.collect());
+        }
+        for (name, help, value) in [
+            (
+                "lb_connections_accepted_total",
+                "Client connections accepted.",
+                self.state.connections.accepted(),
+            ),
+            (
+                "lb_connections_refused_total",
+                "Client connections closed at once because there were too many.",
+                self.state.connections.refused(),
+            ),
+        ] {
+            let counter = prometheus::IntCounter::new(name, help)?;
+            counter.inc_by(value);
+            families.extend(counter.collect());
+        }
+        Ok(families)
+    }
+}
+
+fn routes(snapshot: &Snapshot, state: &State) -> prometheus::Result<Vec<MetricFamily>> {
+    let requests = IntCounterVec::new(
+        Opts::new("lb_requests_total", "Requests by the class of their answer; none: not answered."),
+        &["route", "pool", "class"],
+    )?;
+    let retries = IntCounterVec::new(
+        Opts::new("lb_retries_total", "Further tries by their reason."),
+        &["route", "pool", "reason"],
+    )?;
+    let mut durations: Option<MetricFamily> = None;
+    let routed =
+        snapshot.routes.iter().map(|route| (route.name.as_str(), route.pool.name.as_str(), &route.stats));
+    for (route, pool, stats) in routed.chain([("", "", &state.unrouted)]) {
+        for (class, count) in CLASSES.iter().zip(&stats.answers) {
+            requests.with_label_values(&[route, pool, class]).inc_by(count.load(Ordering::Relaxed));
+        }
+        for reason in Retry::ALL {
+            let count = stats.retries[reason as usize].load(Ordering::Relaxed);
+            retries.with_label_values(&[route, pool, reason.name()]).inc_by(count);
+        }
+        for mut family in stats.duration.collect() {
+            for metric in family.mut_metric() {
+                metric.set_label(vec![label("route", route), label("pool", pool)]);
+            }
+            match &mut durations {
+                None => durations = Some(family),
+                Some(all) => all.mut_metric().extend(family.take_metric()),
+            }
+        }
+    }
+    Ok([requests.collect(), retries.collect(), durations.into_iter().collect()].concat())
+}
+
+fn upstreams(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFamily>> {
+    const LABELS: &[&str] = &["pool", "upstream"];
+    let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), LABELS);
+    let counter = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), LABELS);
+    let in_flight = gauge("lb_upstream_in_flight", "Requests in flight at an upstream.")?;
+    let ejected = gauge("lb_upstream_ejected", "1 while an upstream is ejected.")?;
+    let requests = counter("lb_upstream_requests_total", "Requests sent to an upstream.")?;
+    let failures = counter("lb_upstream_failures_total", "Failures held against an upstream.")?;
+    let connects = counter("lb_upstream_connects_total", "Connections opened to an upstream.")?;
+    let ejections = counter("lb_ejections_total", "Times an upstream was ejected.")?;
+    for pool in snapshot.pools.values() {
+        for upstream in pool.members().iter().map(|member| &member.upstream) {
+            let labels = &[pool.name.as_str(), upstream.id.as_str()];
+            in_flight.with_label_values(labels).set(i64::from(upstream.in_flight()));
+            ejected.with_label_values(labels).set(i64::from(upstream.is_ejected()));
+            let counters = &upstream.counters;
+            for (family, value) in [
+                (&requests, &counters.requests),
+                (&failures, &counters.failures),
+                (&connects, &counters.connects),
+                (&ejections, &counters.ejections),
+            ] {
+                family.with_label_values(labels).inc_by(value.load(Ordering::Relaxed));
+            }
+        }
+    }
+    let gauges = [in_flight.collect(), ejected.collect()].concat();
+    let counters = [requests, failures, connects, ejections].map(|family| family.collect()).concat();
+    Ok([gauges, counters].concat())
+}
+
+fn label(name: &str, value: &str) -> prometheus::proto::LabelPair {
+    let mut pair = prometheus::proto::LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Collector for StateCollector {
+    /// None: the series come and go with what they tell of.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.families().unwrap_or_else(|error| {
+            tracing::error!(%error, "the figures cannot be collected");
+            Vec::new()
+        })
+    }
+}

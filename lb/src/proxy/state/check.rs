@@ -1,0 +1,145 @@
+//! Refuses documents that cannot be used, naming the field.
+
+use std::collections::HashSet;
+
+use wire::Problem;
+use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
+use wire::upstreams::{Upstream, UpstreamSet};
+
+/// The most pools in a set.
+const MAX_POOLS: usize = 1_000;
+/// The most upstreams in a set, over all pools.
+const MAX_UPSTREAMS: usize = 50_000;
+/// The most routes in a configuration.
+const MAX_ROUTES: usize = 1_000;
+/// The longest name or id, in bytes.
+const MAX_NAME: usize = 200;
+/// The largest weight.
+const MAX_WEIGHT: u32 = 1_000_000;
+/// The longest time a policy may name, in milliseconds: a day.
+const MAX_MILLIS: u64 = 86_400_000;
+
+type Checked = Result<(), Problem>;
+
+/// Whether `set` can be used.
+///
+/// # Errors
+///
+/// A problem of 400 that names the first field that cannot.
+pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
+    at_most(set.pools.len(), MAX_POOLS, "pools")?;
+    at_most(set.pools.values().map(Vec::len).sum(), MAX_UPSTREAMS, "pools")?;
+    let mut ids = HashSet::new();
+    for (name, members) in &set.pools {
+        is_name(name.as_str(), "pools")?;
+        for (index, Upstream { id, address, port, weight, zone: _, backup: _, state: _ }) in
+            members.iter().enumerate()
+        {
+            let field = |field: &str| format!("pools.{name}[{index}].{field}");
+            is_name(id.as_str(), &field("id"))?;
+            ensure(ids.insert(id), &field("id"), || format!("another upstream has the id {id}"))?;
+            ensure(*port != 0, &field("port"), || "expected 1 to 65535".to_owned())?;
+            ensure((1..=MAX_WEIGHT).contains(weight), &field("weight"), || {
+                format!("expected 1 to {MAX_WEIGHT}")
+            })?;
+            let is_host = !address.is_unspecified() && !address.is_multicast();
+            ensure(is_host, &field("address"), || "expected the address of a machine".to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `config` can be used.
+///
+/// # Errors
+///
+/// As [`upstreams`].
+pub(crate) fn config(config: &ProxyConfig) -> Checked {
+    let ProxyConfig { generation: _, routes, pools } = config;
+    at_most(routes.len(), MAX_ROUTES, "routes")?;
+    at_most(pools.len(), MAX_POOLS, "pools")?;
+    let mut names = HashSet::new();
+    for (index, Route { name, hosts, path, pool }) in routes.iter().enumerate() {
+        let field = |field: &str| format!("routes[{index}].{field}");
+        is_name(name, &field("name"))?;
+        ensure(names.insert(name), &field("name"), || format!("another route has the name {name}"))?;
+        is_name(pool.as_str(), &field("pool"))?;
+        is_path(path, &field("path"))?;
+        for host in hosts {
+            let is_host = !host.is_empty() && host.len() <= MAX_NAME && !host.contains(['/', ' ', '*']);
+            ensure(is_host, &field("hosts"), || format!("expected host names without port, found {host:?}"))?;
+        }
+    }
+    for (name, policy) in pools {
+        is_name(name.as_str(), "pools")?;
+        self::policy(policy, &format!("pools.{name}"))?;
+    }
+    Ok(())
+}
+
+fn policy(policy: &PoolPolicy, place: &str) -> Checked {
+    let PoolPolicy {
+        connect_timeout_ms,
+        first_byte_min_ms,
+        first_byte_max_ms,
+        first_byte_cold_ms,
+        request_timeout_ms,
+        max_tries,
+        retry_budget_ratio,
+        retry_budget_per_second,
+        eject_after,
+        eject_min_ms,
+        eject_max_ms,
+        probe_path,
+        probe_timeout_ms,
+    } = policy;
+    for (name, millis) in [
+        ("connect_timeout_ms", connect_timeout_ms),
+        ("first_byte_min_ms", first_byte_min_ms),
+        ("first_byte_max_ms", first_byte_max_ms),
+        ("first_byte_cold_ms", first_byte_cold_ms),
+        ("request_timeout_ms", request_timeout_ms),
+        ("eject_min_ms", eject_min_ms),
+        ("eject_max_ms", eject_max_ms),
+        ("probe_timeout_ms", probe_timeout_ms),
+    ] {
+        ensure((1..=MAX_MILLIS).contains(millis), &format!("{place}.{name}"), || {
+            format!("expected 1 to {MAX_MILLIS} milliseconds")
+        })?;
+    }
+    for (name, lower, upper) in [
+        ("first_byte_min_ms", first_byte_min_ms, first_byte_max_ms),
+        ("eject_min_ms", eject_min_ms, eject_max_ms),
+    ] {
+        ensure(lower <= upper, &format!("{place}.{name}"), || format!("is above the maximum, {upper}"))?;
+    }
+    for (name, count) in [("max_tries", max_tries), ("eject_after", eject_after)] {
+        ensure((1..=100).contains(count), &format!("{place}.{name}"), || "expected 1 to 100".to_owned())?;
+    }
+    for (name, value, most) in [
+        ("retry_budget_ratio", retry_budget_ratio, 10.0),
+        ("retry_budget_per_second", retry_budget_per_second, 1_000_000.0),
+    ] {
+        ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
+    }
+    is_path(probe_path, &format!("{place}.probe_path"))
+}
+
+fn is_name(name: &str, field: &str) -> Checked {
+    let fits = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
+    ensure(fits, field, || format!("expected a name of 1 to {MAX_NAME} bytes, found {name:?}"))
+}
+
+/// A path is written into requests as it is: nothing in it may end a line or a word.
+fn is_path(path: &str, field: &str) -> Checked {
+    let fits = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    ensure(fits, field, || format!("expected a path that begins with a slash, found {path:?}"))
+}
+
+fn at_most(count: usize, most: usize, field: &str) -> Checked {
+    ensure(count <= most, field, || format!("{count} are more than the {most} allowed"))
+}
+
+fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Problem::bad_parameter(field, detail())) }
+}

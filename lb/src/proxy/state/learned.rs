@@ -1,0 +1,145 @@
+//! How long upstreams usually take to the first byte, learned per route, method and path, so that a
+//! try can be given a deadline that fits what it asks for.
+//!
+//! Each cell of a table of fixed size holds a *decaying peak*: a slower sample pulls it half of the way
+//! up at once, a faster one lets it sink by 1/128 of the distance. It so stays near the slowest of the
+//! last hundred samples, about their 99th percentile, for one load and one store per request. Two
+//! paths that fall into the same cell share the slower one's deadline, which is the harmless way to err.
+//!
+//! ```text
+//!   cell: | samples, saturating: 16 bits | peak in microseconds: 48 bits |
+//! ```
+
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use wire::proxy_config::PoolPolicy;
+
+/// The number of cells.
+const CELLS: usize = 1024;
+
+/// A cell with fewer samples than this has learned nothing yet.
+const WARM: u64 = 8;
+
+/// A deadline is so many times the learned peak, within the policy's bounds.
+const MARGIN: u64 = 4;
+
+const PEAK_BITS: u32 = 48;
+const PEAK_MASK: u64 = (1 << PEAK_BITS) - 1;
+
+/// All that was learned.
+#[derive(Debug)]
+pub(crate) struct Learned(Box<[AtomicU64]>);
+
+/// One cell of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell<'a>(&'a AtomicU64);
+
+/// What one try may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadlines {
+    /// After so long without a byte the upstream's life is in question.
+    pub(crate) first_byte: Duration,
+    /// An upstream in question has so long to answer a probe.
+    pub(crate) probe: Duration,
+    /// After so long even an upstream that lives is left for another.
+    pub(crate) patience: Duration,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Learned((0..CELLS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Learned {
+    /// The cell for requests with `method` to `path` (without query) on `route`.
+    pub(crate) fn cell(&self, route: &str, method: &http::Method, path: &str) -> Cell<'_> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (route, method, path).hash(&mut hasher);
+        #[allow(clippy::cast_possible_truncation)] // the low bits are as good as any
+        let index = hasher.finish() as usize % CELLS;
+        Cell(&self.0[index])
+    }
+}
+
+impl Cell<'_> {
+    /// Takes in that a first byte came after `took`.
+    pub(crate) fn learn(self, took: Duration) {
+        let sample = u64::try_from(took.as_micros()).unwrap_or(PEAK_MASK).min(PEAK_MASK);
+        // Two threads may overwrite each other's sample; the estimate does not mind.
+        let cell = self.0.load(Ordering::Relaxed);
+        let (count, peak) = (cell >> PEAK_BITS, cell & PEAK_MASK);
+        let peak =
+            if sample > peak { peak + (sample - peak).div_ceil(2) } else { peak - (peak - sample) / 128 };
+        let count = (count + 1).min(u64::from(u16::MAX));
+        self.0.store(count << PEAK_BITS | peak, Ordering::Relaxed);
+    }
+
+    /// The deadlines for one try under `policy`.
+    pub(crate) fn deadlines(self, policy: &PoolPolicy) -> Deadlines {
+        let longest = Duration::from_millis(policy.first_byte_max_ms);
+        let probe = Duration::from_millis(policy.probe_timeout_ms);
+        match self.peak() {
+            None => Deadlines {
+                first_byte: Duration::from_millis(policy.first_byte_cold_ms),
+                probe,
+                patience: longest,
+            },
+            Some(peak) => {
+                let learned = Duration::from_micros(peak.saturating_mul(MARGIN));
+                let shortest = Duration::from_millis(policy.first_byte_min_ms).min(longest);
+                Deadlines {
+                    first_byte: learned.clamp(shortest, longest),
+                    // Silence beyond a learned deadline is suspicious already.
+                    probe: probe.min(shortest),
+                    patience: learned.max(longest),
+                }
+            }
+        }
+    }
+
+    fn peak(self) -> Option<u64> {
+        let cell = self.0.load(Ordering::Relaxed);
+        (cell >> PEAK_BITS >= WARM).then_some(cell & PEAK_MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(samples: impl IntoIterator<Item = u64>) -> Deadlines {
+        let learned = Learned::default();
+        let cell = learned.cell("r", &http::Method::GET, "/");
+        for millis in samples {
+            cell.learn(Duration::from_millis(millis));
+        }
+        cell.deadlines(&PoolPolicy::default())
+    }
+
+    #[test]
+    fn a_cold_cell_has_the_cold_deadline() {
+        assert_eq!(after([1; 7]).first_byte, Duration::from_millis(1_000));
+    }
+
+    #[test]
+    fn a_fast_route_has_the_shortest_deadline() {
+        assert_eq!(after([2; 100]).first_byte, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_slow_route_is_waited_for() {
+        let slow = after([2_000; 50]);
+        assert_eq!(slow.first_byte, Duration::from_millis(3_000));
+        assert!(slow.patience > Duration::from_millis(7_900), "{slow:?}");
+    }
+
+    #[test]
+    fn one_slow_answer_in_a_hundred_is_remembered_and_later_forgotten() {
+        let mixed = (0..1_000).map(|n| if n % 100 == 99 { 400 } else { 5 });
+        assert!(after(mixed).first_byte > Duration::from_millis(500));
+        assert_eq!(after([400; 10].into_iter().chain([5; 2_000])).first_byte, Duration::from_millis(250));
+    }
+}

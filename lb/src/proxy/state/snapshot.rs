@@ -1,0 +1,147 @@
+//! All that a request needs to know, made from the accepted set and configuration and never changed:
+//! a request that began with one snapshot ends with it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use wire::proxy_config::{self, ProxyConfig};
+use wire::upstreams::UpstreamSet;
+use wire::{EndpointId, PoolName};
+
+use super::super::route::Route;
+use super::pool::{Member, Pool};
+use super::upstream::Upstream;
+
+/// One accepted state.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// The set it was made from.
+    pub(crate) set: Arc<UpstreamSet>,
+    /// The configuration it was made from, or the one that stands in for it.
+    pub(crate) config: Arc<ProxyConfig>,
+    /// In the order in which they are matched.
+    pub(crate) routes: Vec<Arc<Route>>,
+    /// By name; those that only a route names are there too, empty.
+    pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
+    upstreams: HashMap<EndpointId, Arc<Upstream>>,
+}
+
+impl Snapshot {
+    /// The snapshot of `set` and `config`, with the records that `self` has of what stays.
+    pub(crate) fn next(
+        &self,
+        set: Arc<UpstreamSet>,
+        config: Option<Arc<ProxyConfig>>,
+        workers: usize,
+    ) -> Snapshot {
+        let config = config.unwrap_or_else(|| Arc::new(default_config(&set)));
+        let mut upstreams = HashMap::new();
+        let mut pools = BTreeMap::new();
+        for (name, described) in &set.pools {
+            let members = described.iter().map(|described| {
+                let upstream = self.record_of(described, workers);
+                upstreams.insert(described.id.clone(), upstream.clone());
+                Member::new(upstream, described)
+            });
+            let members = members.collect();
+            pools.insert(name.clone(), self.pool(name, &config, members));
+        }
+        let mut routes = Vec::new();
+        for described in &config.routes {
+            let pool = pools
+                .entry(described.pool.clone())
+                .or_insert_with(|| self.pool(&described.pool, &config, Vec::new()))
+                .clone();
+            let known =
+                self.routes.iter().find(|route| route.name == described.name && route.pool.name == pool.name);
+            let stats = known.map(|route| route.stats.clone()).unwrap_or_default();
+            routes.push(Arc::new(Route::new(described, pool, stats)));
+        }
+        Snapshot { set, config, routes, pools, upstreams }
+    }
+
+    /// The records that `next` has no more.
+    pub(crate) fn left_out_of<'a>(&'a self, next: &'a Snapshot) -> impl Iterator<Item = &'a Arc<Upstream>> {
+        self.upstreams
+            .iter()
+            .filter(|(id, upstream)| next.upstreams.get(*id).is_none_or(|kept| !Arc::ptr_eq(kept, upstream)))
+            .map(|(_, upstream)| upstream)
+    }
+
+    /// The record of each upstream.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.values()
+    }
+
+    /// The record of a machine stays while its id and place do.
+    fn record_of(&self, described: &wire::upstreams::Upstream, workers: usize) -> Arc<Upstream> {
+        self.upstreams
+            .get(&described.id)
+            .filter(|upstream| upstream.address == described.socket())
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Upstream::new(described.id.clone(), described.socket(), workers)))
+    }
+
+    fn pool(&self, name: &PoolName, config: &ProxyConfig, members: Vec<Member>) -> Arc<Pool> {
+        let policy = config.pools.get(name).cloned().unwrap_or_default();
+        let budget = self.pools.get(name).map(|pool| pool.budget.clone());
+        Arc::new(Pool::new(name.clone(), policy, budget, members))
+    }
+}
+
+/// What stands in for a configuration until one was given: everything goes to the only pool, if there
+/// is exactly one.
+fn default_config(set: &UpstreamSet) -> ProxyConfig {
+    let mut names = set.pools.keys();
+    let only = match (names.next(), names.next()) {
+        (Some(name), None) => Some(name.clone()),
+        _ => None,
+    };
+    let route = |pool| proxy_config::Route {
+        name: "default".to_owned(),
+        hosts: Vec::new(),
+        path: "/".to_owned(),
+        pool,
+    };
+    ProxyConfig { generation: 0, routes: only.map(route).into_iter().collect(), pools: BTreeMap::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str) -> Arc<UpstreamSet> {
+        let pools = text.split(';').filter(|pool| !pool.is_empty()).map(|pool| {
+            let (name, ports) = pool.split_once(':').expect("name:ports");
+            let upstreams = ports.split(',').map(|port| wire::upstreams::Upstream {
+                id: EndpointId(format!("{name}-{port}")),
+                address: [127, 0, 0, 1].into(),
+                port: port.parse().expect("port"),
+                weight: 1,
+                zone: "a".into(),
+                backup: false,
+                state: wire::upstreams::UpstreamState::Ready,
+            });
+            (PoolName::from(name), upstreams.collect())
+        });
+        Arc::new(UpstreamSet { generation: 1, pools: pools.collect() })
+    }
+
+    #[test]
+    fn records_outlive_a_swap_and_the_rest_is_left_out() {
+        let first = Snapshot::default().next(set("p:1,2"), None, 1);
+        let second = first.next(set("p:2,3"), None, 1);
+        let left: Vec<_> = first.left_out_of(&second).map(|upstream| upstream.id.to_string()).collect();
+        assert_eq!(left, ["p-1"]);
+        let id = EndpointId::from("p-2");
+        assert!(Arc::ptr_eq(&first.upstreams[&id], &second.upstreams[&id]));
+    }
+
+    #[test]
+    fn without_a_configuration_the_only_pool_gets_everything() {
+        for (pools, expected) in [("", 0), ("p:1", 1), ("p:1;q:2", 0)] {
+            let routes = Snapshot::default().next(set(pools), None, 1).routes;
+            assert_eq!(routes.len(), expected, "{pools}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Keeps what was accepted on disk, so that a balancer that starts alone serves what it last served.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::Problem;
+
+/// The directory of the accepted documents.
+#[derive(Debug)]
+pub(crate) struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// Uses `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Store { directory: directory.to_owned() })
+    }
+
+    /// The document in `file`; none where there is no such file. One that cannot be used is moved aside,
+    /// so that it can be looked at and the balancer starts all the same.
+    pub(crate) fn load<T: DeserializeOwned>(
+        &self,
+        file: &str,
+        check: fn(&T) -> Result<(), Problem>,
+    ) -> Option<T> {
+        let path = self.directory.join(file);
+        let error = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => error.to_string(),
+            Ok(text) => match serde_json::from_slice(&text) {
+                Err(error) => error.to_string(),
+                Ok(document) => match check(&document) {
+                    Err(problem) => problem.detail,
+                    Ok(()) => return Some(document),
+                },
+            },
+        };
+        let aside = self.directory.join(format!("{file}.unusable"));
+        let moved = fs::rename(&path, &aside);
+        tracing::error!(
+            path = %path.display(), aside = %aside.display(), moved = moved.is_ok(), %error,
+            "WHAT WAS STORED CANNOT BE USED; starting without it"
+        );
+        None
+    }
+
+    /// Puts `document` into `file`: after a power cut there is the old one or the new one, whole.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses it; the old one is then still there.
+    pub(crate) fn save<T: Serialize>(&self, file: &str, document: &T) -> io::Result<()> {
+        let temporary = self.directory.join(format!("{file}.new"));
+        let mut output = File::create(&temporary)?;
+        output.write_all(&serde_json::to_vec(document)?)?;
+        output.sync_all()?;
+        fs::rename(&temporary, self.directory.join(file))?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_corrupt_file_is_moved_aside() {
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Store::open(directory.path()).expect("store");
+        fs::write(directory.path().join("x.json"), "[1, 2").expect("written");
+        assert_eq!(store.load::<Vec<u8>>("x.json", |_| Ok(())), None);
+        assert!(directory.path().join("x.json.unusable").exists());
+        store.save("x.json", &[1u8, 2]).expect("saved");
+        assert_eq!(store.load::<Vec<u8>>("x.json", |_| Ok(())), Some(vec![1, 2]));
+    }
+}

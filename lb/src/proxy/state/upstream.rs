@@ -1,0 +1,214 @@
+//! What this balancer knows of one upstream from its own experience. It lives as long as the machine
+//! is in the set, whatever else a new set changes.
+//!
+//! ```text
+//!             failures in a row reach the limit, or nothing listens there
+//!   in use ──────────────────────────────────────────────────────▶ ejected
+//!      ▲                  a probe is answered well                    │
+//!      └──────────────────────────────────────────────────────────────┘
+//!   left out of the next set, from either: retired (idle connections closed, probing ends)
+//! ```
+//!
+//! The transitions are made in [`super::super::health`]; here is only the record.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use wire::EndpointId;
+
+use super::super::clock;
+use super::super::forward::connect::Connection;
+use super::super::lock;
+
+/// The most idle connections one worker keeps to one upstream.
+const MAX_IDLE: usize = 64;
+
+/// An idle connection older than this is not used again: common servers close theirs after 60 s or
+/// more, and one that is about to be closed is worth less than a new one.
+pub(crate) const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
+
+/// Counts the keys of all connection pools of the process; none is given out twice.
+static NEXT_POOL_KEY: AtomicU64 = AtomicU64::new(1);
+
+/// The record of one upstream.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// Its id.
+    pub(crate) id: EndpointId,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// How it is doing.
+    pub(crate) health: Health,
+    /// What happened to it so far.
+    pub(crate) counters: Counters,
+    in_flight: AtomicU32,
+    last_byte: AtomicU64,
+    pool_key: AtomicU64,
+    retired: AtomicBool,
+    idle: Box<[Mutex<VecDeque<Idle>>]>,
+}
+
+/// The part of the record that [`super::super::health`] writes.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    /// Failures since the last success.
+    pub(crate) failures: AtomicU32,
+    /// Out of use until a probe succeeds.
+    pub(crate) ejected: AtomicBool,
+    /// The last attempt to connect failed.
+    pub(crate) unreachable: AtomicBool,
+    /// The penalty and the probing under way.
+    pub(crate) penalty: Mutex<super::super::health::Penalty>,
+    /// Wakes the tries that wait for a verdict when it is ejected.
+    pub(crate) ejection: tokio::sync::Notify,
+}
+
+/// Totals since the record began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Requests sent to it.
+    pub(crate) requests: AtomicU64,
+    /// Failures held against it.
+    pub(crate) failures: AtomicU64,
+    /// Times it was ejected.
+    pub(crate) ejections: AtomicU64,
+    /// Connections opened to it for requests.
+    pub(crate) connects: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Upstream {
+    pub(crate) fn new(id: EndpointId, address: SocketAddr, workers: usize) -> Self {
+        Upstream {
+            id,
+            address,
+            health: Health::default(),
+            counters: Counters::default(),
+            in_flight: AtomicU32::new(0),
+            last_byte: AtomicU64::new(0),
+            pool_key: AtomicU64::new(NEXT_POOL_KEY.fetch_add(1, Ordering::Relaxed)),
+            retired: AtomicBool::new(false),
+            idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Notes that bytes came from it just now, on whatever connection.
+    pub(crate) fn touch(&self) {
+        self.last_byte.store(clock::micros(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// Whether bytes came from it after `since`.
+    pub(crate) fn spoke_after(&self, since: Instant) -> bool {
+        self.last_byte.load(Ordering::Relaxed) > clock::micros(since)
+    }
+
+    /// How long ago the last bytes came, in milliseconds; none if they never did.
+    pub(crate) fn silent_ms(&self) -> Option<u64> {
+        let last = self.last_byte.load(Ordering::Relaxed);
+        (last > 0).then(|| clock::micros(Instant::now()).saturating_sub(last) / 1_000)
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.health.ejected.load(Ordering::Relaxed)
+    }
+
+    /// Ejected, or the last connection to it failed.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_ejected() || self.health.unreachable.load(Ordering::Relaxed)
+    }
+
+    /// Only connections made under this key may be used again.
+    pub(crate) fn pool_key(&self) -> u64 {
+        self.pool_key.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out of service for good: no set names it any more.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.forget_connections();
+    }
+
+    /// Closes every idle connection to it; those in use will not be kept either.
+    pub(crate) fn forget_connections(&self) {
+        self.pool_key.store(NEXT_POOL_KEY.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        for shelf in &self.idle {
+            lock(shelf).clear();
+        }
+    }
+
+    /// An idle connection of `worker` that is still open, if there is one.
+    pub(crate) fn take_idle(&self, worker: usize) -> Option<Connection> {
+        let mut shelf = lock(self.idle.get(worker)?);
+        while let Some(Idle { mut connection, since }) = shelf.pop_back() {
+            if since.elapsed() < MAX_IDLE_AGE && connection.is_open() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection` for the next request of `worker`.
+    pub(crate) fn put_idle(&self, worker: usize, connection: Connection) {
+        let Some(shelf) = self.idle.get(worker) else { return };
+        let mut shelf = lock(shelf);
+        // Compared under the lock: whoever changes the key clears the shelf afterwards.
+        if connection.pool_key() != self.pool_key() || self.is_retired() {
+            return;
+        }
+        if shelf.len() >= MAX_IDLE {
+            shelf.pop_front();
+        }
+        shelf.push_back(Idle { connection, since: Instant::now() });
+    }
+
+    /// Closes idle connections that are old or that the upstream has closed.
+    pub(crate) fn sweep_idle(&self) {
+        for shelf in &self.idle {
+            lock(shelf).retain_mut(|idle| idle.since.elapsed() < MAX_IDLE_AGE && idle.connection.is_open());
+        }
+    }
+
+    /// How many idle connections there are to it.
+    pub(crate) fn idle_connections(&self) -> usize {
+        self.idle.iter().map(|shelf| lock(shelf).len()).sum()
+    }
+}
+
+/// One request in flight at an upstream.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Upstream>);
+
+impl InFlight {
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

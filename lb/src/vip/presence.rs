@@ -1,0 +1,190 @@
+//! Whether the proxy is there, judged from its ticks. Pure: time is an argument.
+//!
+//! ```text
+//!            every worker ticks            no tick of a worker for HUNG_AFTER
+//!   ┌──────┐ ─────────────────▶ ┌───────┐ ───────────────────────────────────▶ ┌──────┐
+//!   │ Gone │                    │ There │                                      │ Hung │
+//!   └──────┘ ◀───────────────── └───────┘ ◀─────────────────────────────────── └──────┘
+//!      ▲      a stream ends                 every worker ticks again               │
+//!      └───────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An event loop that has not ticked for this long is hung: six ticks missed.
+const HUNG_AFTER: Duration = Duration::from_millis(300);
+
+/// A proxy that hangs again and again moves the address no more often than this.
+const HANG_QUOTA: Duration = Duration::from_secs(30);
+
+/// What is known of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proxy {
+    /// Some worker is not connected.
+    Gone,
+    /// All its workers are connected.
+    There {
+        /// Some worker's event loop stands still.
+        hung: bool,
+        /// It wants no new connections.
+        draining: bool,
+    },
+}
+
+/// The ticks so far.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    workers: usize,
+    seen: BTreeMap<usize, Worker>,
+    draining: bool,
+    hung: bool,
+    last_hang: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    stream: u64,
+    ticked: Duration,
+}
+
+impl Presence {
+    /// A tick of `worker` out of `workers` arrived over `stream`.
+    pub(super) fn tick(&mut self, now: Duration, stream: u64, worker: usize, workers: usize, draining: bool) {
+        if workers != self.workers {
+            // Another proxy than the one before.
+            self.seen.clear();
+            self.workers = workers;
+        }
+        if worker < workers {
+            self.seen.insert(worker, Worker { stream, ticked: now });
+            self.draining = draining;
+        }
+    }
+
+    /// `stream` ended: its worker is gone, unless it came back over another one.
+    pub(super) fn closed(&mut self, stream: u64) {
+        self.seen.retain(|_, worker| worker.stream != stream);
+    }
+
+    /// We ourselves were late: ticks may be waiting to be read, so nobody is late before now.
+    pub(super) fn excuse(&mut self, now: Duration) {
+        for worker in self.seen.values_mut() {
+            worker.ticked = now;
+        }
+    }
+
+    /// What the proxy is now.
+    pub(super) fn look(&mut self, now: Duration) -> Proxy {
+        if self.workers == 0 || self.seen.len() < self.workers {
+            self.hung = false;
+            return Proxy::Gone;
+        }
+        if self.seen.values().all(|worker| now < worker.ticked + HUNG_AFTER) {
+            self.hung = false;
+        } else if !self.hung && self.last_hang.is_none_or(|last| now >= last + HANG_QUOTA) {
+            self.hung = true;
+            self.last_hang = Some(now);
+        }
+        Proxy::There { hung: self.hung, draining: self.draining }
+    }
+
+    /// When to look again if nothing arrives until then.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        if self.hung || self.seen.len() < self.workers {
+            return None;
+        }
+        let silent = self.seen.values().map(|worker| worker.ticked + HUNG_AFTER).min()?;
+        Some(self.last_hang.map_or(silent, |last| silent.max(last + HANG_QUOTA)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: Proxy = Proxy::There { hung: false, draining: false };
+    const HUNG: Proxy = Proxy::There { hung: true, draining: false };
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Two workers over the streams 1 and 2, both of which ticked at `now`.
+    fn both(presence: &mut Presence, now: Duration) {
+        presence.tick(now, 1, 0, 2, false);
+        presence.tick(now, 2, 1, 2, false);
+    }
+
+    #[test]
+    fn there_when_every_worker_ticks_gone_when_one_ends() {
+        let mut presence = Presence::default();
+        assert_eq!(presence.look(ms(0)), Proxy::Gone);
+        presence.tick(ms(0), 1, 0, 2, false);
+        assert_eq!(presence.look(ms(0)), Proxy::Gone);
+        presence.tick(ms(10), 2, 1, 2, false);
+        assert_eq!(presence.look(ms(10)), FINE);
+        presence.closed(1);
+        assert_eq!(presence.look(ms(20)), Proxy::Gone);
+    }
+
+    #[test]
+    fn an_old_stream_may_end_after_the_new_one_began() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        presence.tick(ms(10), 3, 0, 2, false);
+        presence.closed(1);
+        assert_eq!(presence.look(ms(10)), FINE);
+    }
+
+    #[test]
+    fn another_number_of_workers_is_another_proxy() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        presence.tick(ms(10), 3, 0, 3, false);
+        assert_eq!(presence.look(ms(10)), Proxy::Gone);
+    }
+
+    #[test]
+    fn one_silent_worker_hangs_until_it_ticks() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        presence.tick(ms(250), 1, 0, 2, false);
+        assert_eq!(presence.next_look(), Some(ms(300)));
+        assert_eq!(presence.look(ms(299)), FINE);
+        assert_eq!(presence.look(ms(300)), HUNG);
+        assert_eq!(presence.next_look(), None);
+        both(&mut presence, ms(400));
+        assert_eq!(presence.look(ms(400)), FINE);
+    }
+
+    #[test]
+    fn at_most_one_hang_in_thirty_seconds() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        assert_eq!(presence.look(ms(300)), HUNG);
+        both(&mut presence, ms(400));
+        presence.look(ms(400));
+        assert_eq!(presence.next_look(), Some(ms(30_300)));
+        assert_eq!(presence.look(ms(20_000)), FINE);
+        assert_eq!(presence.look(ms(30_300)), HUNG);
+    }
+
+    #[test]
+    fn our_own_lateness_is_no_hang() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        presence.excuse(ms(5000));
+        assert_eq!(presence.look(ms(5000)), FINE);
+        assert_eq!(presence.look(ms(5300)), HUNG);
+    }
+
+    #[test]
+    fn draining_is_what_was_said_last() {
+        let mut presence = Presence::default();
+        presence.tick(ms(0), 1, 0, 1, true);
+        assert_eq!(presence.look(ms(0)), Proxy::There { hung: false, draining: true });
+        presence.tick(ms(50), 1, 0, 1, false);
+        assert_eq!(presence.look(ms(50)), FINE);
+    }
+}

@@ -1,0 +1,192 @@
+//! A running `lb proxy`.
+
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::backend::Backend;
+
+/// How long anything may take that happens soon.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+static BALANCERS: AtomicU64 = AtomicU64::new(0);
+
+/// The process and where it is. Killed when dropped.
+pub(crate) struct Balancer {
+    pub(crate) address: IpAddr,
+    child: Child,
+    directory: TempDir,
+    generation: AtomicU64,
+    http: reqwest::Client,
+}
+
+impl Balancer {
+    /// Starts one with the default settings.
+    pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// Starts one with `limits` as the lines of its `[limits]`.
+    pub(crate) async fn start_with(limits: &str) -> Self {
+        let address = own_address();
+        let directory = tempfile::tempdir().expect("directory");
+        let settings = format!(
+            "machine = \"test-lb\"\naddress = \"{address}\"\nlisten = \"{address}:8000\"\nworkers = 2\n\
+             state_dir = {:?}\n[limits]\n{limits}\n",
+            directory.path().join("state"),
+        );
+        std::fs::write(directory.path().join("lb.toml"), settings).expect("settings");
+        let child = spawn(&directory);
+        let http = reqwest::Client::builder().local_address(address).build().expect("client");
+        let balancer = Balancer { address, child, directory, generation: AtomicU64::new(0), http };
+        balancer.is_up().await;
+        balancer
+    }
+
+    /// Kills it at once and starts it again from the same directory.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("waited for");
+        self.child = spawn(&self.directory);
+        self.is_up().await;
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        let pid = i32::try_from(self.child.id()).expect("pid");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)
+            .expect("signalled");
+        eventually("the process ends", async || self.child.try_wait().expect("waited for")).await
+    }
+
+    pub(crate) fn state_dir(&self) -> std::path::PathBuf {
+        self.directory.path().join("state")
+    }
+
+    async fn is_up(&self) {
+        let clients = self.clients();
+        eventually("the balancer is up", async || {
+            tokio::net::TcpStream::connect(clients).await.ok()?;
+            self.http.get(self.read("/health/live")).send().await.ok()?;
+            self.http.get(self.change("/upstreams")).send().await.ok()
+        })
+        .await;
+    }
+
+    /// Where it takes clients' requests.
+    pub(crate) fn clients(&self) -> SocketAddr {
+        SocketAddr::new(self.address, 8000)
+    }
+
+    fn read(&self, path: &str) -> String {
+        format!("http://{}:8080{path}", self.address)
+    }
+
+    pub(crate) fn change(&self, path: &str) -> String {
+        format!("http://{}:8443{path}", self.address)
+    }
+
+    /// What `GET path` on the port for reads answers.
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        self.http.get(self.read(path)).send().await.expect("answer")
+    }
+
+    pub(crate) async fn get_json(&self, path: &str) -> Value {
+        self.get(path).await.json().await.expect("JSON")
+    }
+
+    /// `PUT path` on the port for changes: status and body.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.http.put(self.change(path)).json(body).send().await.expect("answer");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Gives it the pool `p` of these upstreams.
+    pub(crate) async fn use_upstreams(&self, upstreams: &[Value]) {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer =
+            self.put("/upstreams", &json!({"generation": generation, "pools": {"p": upstreams}})).await;
+        assert_eq!(answer.0, 200, "{answer:?}");
+    }
+
+    pub(crate) async fn use_backends(&self, backends: &[&Backend]) {
+        let upstreams: Vec<_> = backends.iter().map(|backend| backend.upstream()).collect();
+        self.use_upstreams(&upstreams).await;
+    }
+
+    /// Routes everything to the pool `p` with this policy.
+    pub(crate) async fn use_policy(&self, policy: Value) {
+        let config = json!({
+            "generation": 1,
+            "routes": [{"name": "all", "pool": "p"}],
+            "pools": {"p": policy},
+        });
+        let answer = self.put("/config", &config).await;
+        assert_eq!(answer.0, 200, "{answer:?}");
+    }
+
+    /// The record of `backend` in `/status`.
+    pub(crate) async fn record(&self, backend: &Backend) -> Value {
+        let status = self.get_json("/status").await;
+        let upstreams = status["pools"]["p"]["upstreams"].as_array().expect("upstreams").clone();
+        upstreams.into_iter().find(|upstream| upstream["id"] == backend.id()).expect("the backend's record")
+    }
+
+    /// Waits until `/status` says that `backend` is ejected, or is not.
+    pub(crate) async fn is_ejected(&self, backend: &Backend, ejected: bool) {
+        eventually(&format!("{} ejected: {ejected}", backend.id()), async || {
+            (self.record(backend).await["ejected"] == ejected).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(directory: &TempDir) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_lb"))
+        .arg("proxy")
+        .arg("--config")
+        .arg(directory.path().join("lb.toml"))
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("lb starts")
+}
+
+/// A loopback address that no other test has.
+fn own_address() -> IpAddr {
+    let mut hasher = std::hash::DefaultHasher::new();
+    let mut name = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = write!(name, "{}-{}", std::process::id(), BALANCERS.fetch_add(1, Ordering::Relaxed));
+    name.hash(&mut hasher);
+    let [a, b, c, ..] = hasher.finish().to_be_bytes();
+    IpAddr::from([127, a % 250 + 1, b % 250 + 1, c % 250 + 2])
+}
+
+/// Asks until there is an answer.
+///
+/// # Panics
+///
+/// When there is none soon.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,17 @@
+//! The proxy from outside: the real `lb proxy` process between clients and upstreams that are written
+//! here, byte by byte, so that each can misbehave in its own way.
+//!
+//! Each test has a loopback address of its own, so that all can run at once.
+
+#![allow(clippy::expect_used)] // helpers of tests; the configuration knows only tests themselves
+
+mod admin;
+mod backend;
+mod balancer;
+mod client;
+mod failover;
+mod forwarding;
+mod slowness;
+mod streams;
+mod swaps;
+mod trouble;

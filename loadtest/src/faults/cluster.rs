@@ -1,0 +1,163 @@
+//! What the managers say of the cluster, and what they are told to break.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use reqwest::Client;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use wire::cluster::{ClusterView, FaultKind, FaultOrder, Phase};
+use wire::{HostName, MachineId, Problem};
+
+use super::recovery::{Rule, Seen};
+
+/// The managers that may be asked.
+#[derive(Clone, Debug)]
+pub struct Managers {
+    urls: Vec<String>,
+    client: Client,
+}
+
+/// What the managers said at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// The cluster as each of them sees it.
+    pub views: Vec<ClusterView>,
+    /// By which URL the manager of a host was reached.
+    urls: BTreeMap<HostName, String>,
+}
+
+/// Where a manager listens whose address alone is known.
+const MANAGER_PORT: u16 = 8080;
+/// How often each manager is asked whether all is well.
+const POLL: Duration = Duration::from_millis(25);
+/// Connecting to a manager takes so long at most: one that is gone must not delay the next question.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Managers {
+    /// The managers at these URLs.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be made.
+    pub fn new(urls: Vec<String>) -> anyhow::Result<Self> {
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .build()
+            .context("making the client for the managers")?;
+        Ok(Managers { urls, client })
+    }
+
+    /// What each manager that answers says.
+    ///
+    /// # Errors
+    ///
+    /// When none answers.
+    pub async fn ask(&self) -> anyhow::Result<Answers> {
+        let mut asked = JoinSet::new();
+        for url in self.urls.clone() {
+            let client = self.client.clone();
+            asked.spawn(async move { (view(client, url.clone()).await, url) });
+        }
+        let mut answers = Answers::default();
+        let mut errors = Vec::new();
+        while let Some(answered) = asked.join_next().await {
+            match answered? {
+                (Ok(view), url) => {
+                    answers.urls.insert(view.host.clone(), url);
+                    answers.views.push(view);
+                }
+                (Err(error), _) => errors.push(format!("{error:#}")),
+            }
+        }
+        ensure!(!answers.views.is_empty(), "no manager answers: {}", errors.join("; "));
+        Ok(answers)
+    }
+
+    /// Has `kind` done to `target`, a machine or a service of which the first ready machine is taken, by
+    /// the manager of the host it is on. Gives back which machine it was.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such machine, or its manager does not do it.
+    pub async fn order(&self, answers: &Answers, kind: FaultKind, target: &str) -> anyhow::Result<MachineId> {
+        let machines = || {
+            answers.views.iter().flat_map(|view| {
+                view.hosts.iter().flat_map(|host| host.machines.iter().map(move |machine| (host, machine)))
+            })
+        };
+        let (host, machine) = machines()
+            .find(|(_, machine)| machine.id.as_str() == target)
+            .or_else(|| {
+                machines()
+                    .find(|(_, machine)| machine.service.as_str() == target && machine.phase == Phase::Ready)
+            })
+            .with_context(|| {
+                format!("there is no machine `{target}` and no ready machine of a service of that name")
+            })?;
+        let manager = match answers.urls.get(&host.name) {
+            Some(url) => url.clone(),
+            None => format!("http://{}", SocketAddr::new(host.address, MANAGER_PORT)),
+        };
+        let url = format!("{manager}/vms/{}/fault", machine.id);
+        let answer = self.client.post(&url).json(&FaultOrder { fault: kind }).send().await;
+        let answer = answer.with_context(|| format!("POST {url}"))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let detail = answer.json::<Problem>().await.map(|problem| problem.detail).unwrap_or_default();
+            let hint = if status == 404 { " (faults can be ordered only with `chaos = true`)" } else { "" };
+            bail!("POST {url} answered {status}: {detail}{hint}");
+        }
+        Ok(machine.id.clone())
+    }
+
+    /// Asks all managers until one shows that the fault is over.
+    pub async fn recovered(&self, rule: &Rule) -> ClusterView {
+        let begun = Instant::now();
+        let damage_anywhere = Arc::new(AtomicBool::new(false));
+        let mut watches = JoinSet::new();
+        // One by one they would wait for each other's timeouts.
+        for url in self.urls.clone() {
+            let (client, rule, damage_anywhere) =
+                (self.client.clone(), rule.clone(), damage_anywhere.clone());
+            watches.spawn(async move {
+                let mut damage_here = false;
+                loop {
+                    if let Ok(view) = view(client.clone(), url.clone()).await {
+                        if !view.whole {
+                            damage_here = true;
+                            damage_anywhere.store(true, Ordering::Relaxed);
+                        }
+                        let damage_anywhere = damage_anywhere.load(Ordering::Relaxed);
+                        let seen = Seen { since: begun.elapsed(), damage_here, damage_anywhere };
+                        if rule.is_met(&view, seen) {
+                            return view;
+                        }
+                    }
+                    sleep(POLL).await;
+                }
+            });
+        }
+        loop {
+            match watches.join_next().await {
+                Some(Ok(view)) => return view,
+                Some(Err(_)) => {}
+                // Every watch died; the caller's timeout decides.
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+async fn view(client: Client, manager: String) -> anyhow::Result<ClusterView> {
+    let url = format!("{manager}/cluster");
+    let answer = client.get(&url).send().await.with_context(|| format!("GET {url}"))?;
+    ensure!(answer.status().is_success(), "GET {url} answered {}", answer.status());
+    answer.json().await.with_context(|| format!("GET {url} did not answer with a cluster"))
+}

@@ -1,0 +1,291 @@
+//! What a run found, for programs (as JSON) and for people.
+
+pub mod progress;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::count::{Failure, Ledger, Tally};
+use crate::faults::{FaultLog, FaultRecord};
+use crate::outage::Successes;
+use crate::pace::micros;
+
+/// The report. Times in milliseconds, from the run's start where they are moments.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What was asked for.
+    pub url: String,
+    /// Requests per second.
+    pub rate: f64,
+    /// How long requests were sent.
+    pub duration_ms: f64,
+    /// How many requests should have been sent in that time.
+    pub intended: u64,
+    /// How many were.
+    pub sent: u64,
+    /// How many were answered in full with 2xx or 3xx.
+    pub succeeded: u64,
+    /// How many were not, those among them that were never sent.
+    pub failed: u64,
+    /// The failed ones by reason.
+    pub failed_by_kind: BTreeMap<Failure, u64>,
+    /// The share of the intended requests that succeeded.
+    pub availability_percent: f64,
+    /// The longest time between the starts of two successful requests.
+    pub longest_outage_ms: f64,
+    /// From due to answered, of the successful requests.
+    pub latency_ms: Quantiles,
+    /// From due to sent: how well this program kept its own schedule.
+    pub lateness_ms: Lateness,
+    /// The two halves of the load.
+    pub connections: Connections,
+    /// What was broken.
+    pub faults: Vec<Fault>,
+    /// Whether the figures mean anything.
+    pub valid: bool,
+    /// Why not.
+    pub invalid_reasons: Vec<String>,
+    /// Whether it was ended before its time.
+    pub interrupted: bool,
+    /// The goal.
+    pub min_availability_percent: Option<f64>,
+    /// Whether the goal was met and every fault recovered.
+    pub met: bool,
+    /// Why not.
+    pub missed_reasons: Vec<String>,
+}
+
+/// Latencies in milliseconds; none if nothing succeeded.
+#[derive(Clone, Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Quantiles {
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p99: Option<f64>,
+    pub p999: Option<f64>,
+    pub max: Option<f64>,
+    pub mean: Option<f64>,
+}
+
+/// How late requests were sent, in milliseconds; none if nothing was sent.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Lateness {
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+/// Requests on fresh and on kept connections, apart.
+#[derive(Clone, Debug, Serialize)]
+pub struct Connections {
+    /// Those that opened a connection.
+    pub fresh: Half,
+    /// Those that used one that was open, where there was one.
+    pub kept: Half,
+}
+
+/// One half of the load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Half {
+    /// As in [`Report`].
+    pub sent: u64,
+    /// As in [`Report`].
+    pub succeeded: u64,
+    /// As in [`Report`].
+    pub failed: u64,
+    /// As in [`Report`].
+    pub failed_by_kind: BTreeMap<Failure, u64>,
+    /// As in [`Report`].
+    pub latency_ms: Quantiles,
+}
+
+/// One fault and what it did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fault {
+    /// What was done.
+    pub fault: String,
+    /// To whom.
+    pub victim: Option<String>,
+    /// When.
+    pub at_ms: f64,
+    /// The longest time between the starts of two successful requests around it.
+    pub outage_ms: f64,
+    /// How many of the requests that started around it failed.
+    pub failed: u64,
+    /// Those by reason.
+    pub failed_by_kind: BTreeMap<Failure, u64>,
+    /// How long it took until all was well again.
+    pub recovered_after_ms: Option<f64>,
+    /// The victim's address before.
+    pub address_before: Option<IpAddr>,
+    /// The victim's address after.
+    pub address_after: Option<IpAddr>,
+}
+
+/// What the report is made of, besides what was counted.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What was asked for.
+    pub url: String,
+    /// Requests per second.
+    pub rate: f64,
+    /// How long requests were sent, in microseconds.
+    pub duration_us: u64,
+    /// Whether the run was ended before its time.
+    pub interrupted: bool,
+    /// The goal.
+    pub min_availability_percent: Option<f64>,
+}
+
+/// A run in which one request in a hundred was sent later than this says nothing about the service.
+const MAX_LATENESS_MS: f64 = 100.0;
+/// What still happens so long after its recovery is put down to a fault.
+const AFTERMATH: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Report {
+    /// Draws the sums.
+    pub fn new(facts: Facts, ledger: Ledger, log: FaultLog) -> Self {
+        let Facts { url, rate, duration_us, interrupted, min_availability_percent } = facts;
+        let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
+        let Ledger { fresh, kept, lateness, successes, failures, uncounted } = ledger;
+        let mut latency = fresh.latency.clone();
+        // Both were made with the same bounds.
+        let _ = latency.add(&kept.latency);
+        let mut failed_by_kind = fresh.failed.clone();
+        for (failure, count) in &kept.failed {
+            *failed_by_kind.entry(*failure).or_default() += count;
+        }
+        let succeeded = fresh.succeeded + kept.succeeded;
+        let failed = fresh.failures() + kept.failures();
+        let intended = succeeded + failed;
+        let availability_percent = percent(succeeded, intended);
+        let lateness_ms = Lateness { p99: quantile(&lateness, 0.99), max: quantile(&lateness, 1.0) };
+
+        let sent = fresh.sent() + kept.sent();
+        if sent == 0 {
+            invalid_reasons.push("no request was sent".to_owned());
+        }
+        if let Some(late) = lateness_ms.p99.filter(|late| *late > MAX_LATENESS_MS) {
+            invalid_reasons.push(format!(
+                "one request in a hundred was sent {late} ms late or more (limit {MAX_LATENESS_MS} ms): this machine is too busy to measure"
+            ));
+        }
+        if uncounted > 0 {
+            invalid_reasons.push(format!("{uncounted} requests were beyond what one run keeps account of"));
+        }
+        if let Some(goal) = min_availability_percent.filter(|goal| availability_percent < *goal) {
+            missed_reasons.push(format!("availability is below {goal} %"));
+        }
+        let successes = Successes::new(successes, duration_us);
+        Report {
+            url,
+            rate,
+            duration_ms: ms(duration_us),
+            intended,
+            sent,
+            succeeded,
+            failed,
+            failed_by_kind,
+            availability_percent,
+            longest_outage_ms: ms(successes.longest_gap()),
+            latency_ms: Quantiles::of(&latency),
+            lateness_ms,
+            connections: Connections { fresh: Half::of(fresh), kept: Half::of(kept) },
+            faults: faults(&records, &successes, &failures, duration_us),
+            valid: invalid_reasons.is_empty(),
+            invalid_reasons,
+            interrupted,
+            min_availability_percent,
+            met: missed_reasons.is_empty(),
+            missed_reasons,
+        }
+    }
+
+    /// The exit code that says all this.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Report { interrupted: true, .. } => 130,
+            Report { valid: false, .. } => 3,
+            Report { met: false, .. } => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl Half {
+    fn of(tally: Tally) -> Self {
+        Half {
+            sent: tally.sent(),
+            succeeded: tally.succeeded,
+            failed: tally.failures(),
+            latency_ms: Quantiles::of(&tally.latency),
+            failed_by_kind: tally.failed,
+        }
+    }
+}
+
+impl Quantiles {
+    fn of(latency: &Histogram<u64>) -> Self {
+        Quantiles {
+            p50: quantile(latency, 0.5),
+            p90: quantile(latency, 0.9),
+            p99: quantile(latency, 0.99),
+            p999: quantile(latency, 0.999),
+            max: quantile(latency, 1.0),
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            mean: (!latency.is_empty()).then(|| ms(latency.mean() as u64)),
+        }
+    }
+}
+
+/// Each fault with what happened from its moment until a little after its recovery, or until the next.
+fn faults(
+    records: &[FaultRecord],
+    successes: &Successes,
+    failures: &[(u64, Failure)],
+    end_us: u64,
+) -> Vec<Fault> {
+    let next = records.iter().skip(1).map(|next| next.at_us).chain([u64::MAX]);
+    records
+        .iter()
+        .zip(next)
+        .map(|(record, next_us)| {
+            let from = record.at_us;
+            let to =
+                record.recovered_us.map_or(end_us, |recovered| recovered + micros(AFTERMATH)).min(next_us);
+            let mut failed_by_kind = BTreeMap::new();
+            for (_, failure) in failures.iter().filter(|(start, _)| (from..to).contains(start)) {
+                *failed_by_kind.entry(*failure).or_default() += 1;
+            }
+            Fault {
+                fault: record.fault.clone(),
+                victim: record.victim.name().map(str::to_owned),
+                at_ms: ms(from),
+                outage_ms: ms(successes.longest_gap_touching(from, to)),
+                failed: failed_by_kind.values().sum(),
+                failed_by_kind,
+                recovered_after_ms: record.recovered_us.map(|recovered| ms(recovered.saturating_sub(from))),
+                address_before: record.address_before,
+                address_after: record.address_after,
+            }
+        })
+        .collect()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn ms(us: u64) -> f64 {
+    us as f64 / 1000.0
+}
+
+fn quantile(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
+    (!histogram.is_empty()).then(|| ms(histogram.value_at_quantile(quantile)))
+}

@@ -1,0 +1,191 @@
+//! One run, from the checks before the first request to the report after the last.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::count::{Connection, Failure, Ledger, Outcome};
+use crate::faults::cluster::Managers;
+use crate::faults::{Ending, Injector, ensure_whole};
+use crate::options::{Options, Target};
+use crate::pace::{Clock, Pacer, micros};
+use crate::report::progress::Progress;
+use crate::report::{Facts, Report};
+use crate::send::Sender;
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// What was asked for cannot be done; found before the first request.
+    #[error("{0:#}")]
+    Input(anyhow::Error),
+    /// The run broke down.
+    #[error("{0:#}")]
+    Broken(anyhow::Error),
+}
+
+/// Requests are sent for so long after the last fault has recovered.
+const AFTER_LAST_FAULT: Duration = Duration::from_secs(2);
+/// How much longer than their timeout the last requests are waited for.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Descriptors needed besides those of requests in flight: kept connections, those still closing,
+/// managers, commands.
+const SPARE_DESCRIPTORS: u64 = 4096;
+
+/// Checks everything, sends the load, injects the faults, and writes the report to `options.json`.
+///
+/// # Errors
+///
+/// See [`RunError`]. A goal that was missed is no error; the report says so.
+pub async fn run(options: Options) -> Result<Report, RunError> {
+    let (target, managers, json) = prepare(&options).await.map_err(RunError::Input)?;
+    let report = measure(options, target, managers).await.map_err(RunError::Broken)?;
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(&file, &report)
+            .map_err(|error| RunError::Broken(anyhow!(error).context("writing the JSON report")))?;
+    }
+    Ok(report)
+}
+
+/// Everything that can be found wrong before the first request.
+async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Option<File>)> {
+    options.check()?;
+    let target = Target::find(&options.url).await?;
+    let managers = match &options.managers[..] {
+        [] => None,
+        urls => {
+            let managers = Managers::new(urls.to_vec())?;
+            ensure_whole(&managers).await?;
+            Some(managers)
+        }
+    };
+    // Emptied now, so that an older run's report is never taken for this one's.
+    let json = options.json.as_ref().map(|path| {
+        File::create(path).with_context(|| format!("--json {}: cannot be written", path.display()))
+    });
+    Ok((target, managers, json.transpose()?))
+}
+
+async fn measure(options: Options, target: Target, managers: Option<Managers>) -> anyhow::Result<Report> {
+    let in_flight_max = options.connections_max();
+    allow_descriptors(u64::from(in_flight_max) + SPARE_DESCRIPTORS)?;
+    let ledger = Arc::new(Mutex::new(Ledger::new()?));
+    let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
+    let sender = Sender::new(target, options.timeout)?;
+    let progress = Arc::new(Progress::new(ledger.clone()));
+
+    let clock = Clock::start();
+    let pacer = Arc::new(Pacer::new(clock, options.rate));
+    let duration_us = micros(options.duration);
+    if options.faults.is_empty() {
+        pacer.end_at(duration_us);
+    }
+    let sending = {
+        let (pacer, ledger, in_flight, handle) =
+            (pacer.clone(), ledger.clone(), in_flight.clone(), Handle::current());
+        let load = Load { clock, sender, ledger, in_flight };
+        std::thread::Builder::new().name("pacer".to_owned()).spawn(move || {
+            pacer.run(|number, due_us| load.send(&handle, number, due_us));
+        })?
+    };
+
+    let mut injector = Injector::new(
+        options.faults,
+        managers,
+        clock,
+        options.fault_timeout,
+        options.timeout,
+        ledger.clone(),
+        progress.clone(),
+    );
+    let telling = tokio::spawn({
+        let progress = progress.clone();
+        async move { progress.tell().await }
+    });
+    let (end_us, interrupted) = tokio::select! {
+        biased;
+        signal = kit::shutdown::requested() => {
+            signal.context("listening for signals")?;
+            (clock.now_us(), true)
+        }
+        end_us = until_the_end(&mut injector, &pacer, clock, duration_us) => (end_us, false),
+    };
+    pacer.end_at(end_us);
+    let log = injector.finish().await;
+    // It looks at its end many times a second.
+    sending.join().map_err(|_| anyhow!("the pacer died"))?;
+    // Each request ends by its own timeout, so this does too.
+    let all = in_flight.acquire_many(in_flight_max);
+    let answered = tokio::time::timeout(options.timeout + LAST_ANSWERS, all).await;
+    telling.abort();
+    progress.end();
+    drop(answered.context("requests were in flight long after their timeout")??);
+
+    let facts = Facts {
+        url: options.url,
+        rate: options.rate,
+        duration_us: end_us,
+        interrupted,
+        min_availability_percent: options.min_availability,
+    };
+    let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Report::new(facts, ledger, log))
+}
+
+/// Injects the faults and waits for the end, which depends on them; says when it was.
+async fn until_the_end(injector: &mut Injector, pacer: &Pacer, clock: Clock, duration_us: u64) -> u64 {
+    let end_us = match injector.run().await {
+        Ending::NoFaults => duration_us,
+        Ending::Recovered => duration_us.max(clock.now_us() + micros(AFTER_LAST_FAULT)),
+        Ending::GaveUp => clock.now_us(),
+    };
+    pacer.end_at(end_us);
+    tokio::time::sleep_until(clock.at(end_us).into()).await;
+    end_us
+}
+
+/// What becomes of a slot: a request, sent on a task of its own.
+struct Load {
+    clock: Clock,
+    sender: Arc<Sender>,
+    ledger: Arc<Mutex<Ledger>>,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Load {
+    fn send(&self, handle: &Handle, number: u64, due_us: u64) {
+        let connection = if number.is_multiple_of(2) { Connection::Fresh } else { Connection::Kept };
+        let (clock, ledger) = (self.clock, self.ledger.clone());
+        let record = move |started_us, result| {
+            let finished_us = clock.now_us();
+            let outcome = Outcome { connection, due_us, started_us, finished_us, result };
+            ledger.lock().unwrap_or_else(PoisonError::into_inner).record(outcome);
+        };
+        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
+            return record(due_us, Err(Failure::NotSent));
+        };
+        let sender = self.sender.clone();
+        handle.spawn(async move {
+            let started_us = clock.now_us();
+            let result = sender.send(connection).await;
+            record(started_us, result);
+            drop(permit);
+        });
+    }
+}
+
+/// Raises the limit on open descriptors as far as needed, or as far as it may be.
+fn allow_descriptors(needed: u64) -> anyhow::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading the limit of descriptors")?;
+    if soft < needed {
+        setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard)
+            .context("raising the limit of descriptors")?;
+    }
+    Ok(())
+}

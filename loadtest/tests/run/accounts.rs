@@ -1,0 +1,117 @@
+//! Every slot is accounted for, under the right name, and time without answers is measured.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::process::run;
+use crate::truth::{Act, Truth};
+
+#[test]
+fn every_slot_is_sent_half_of_them_on_fresh_connections() {
+    let truth = Truth::ok();
+    let ended = run(&truth.url, &["--rate", "200", "--duration", "1s", "--min-availability", "100"]);
+    let report = ended.expect(0);
+    assert_eq!(report["sent"], 200);
+    assert_eq!(report["succeeded"], 200);
+    assert_eq!(report["availability_percent"], 100.0);
+    assert_eq!(report["connections"]["fresh"]["sent"], 100);
+    assert_eq!(report["connections"]["kept"]["sent"], 100);
+    assert_eq!(report["valid"], true);
+    assert_eq!(report["met"], true);
+    assert!(report["latency_ms"]["p50"].is_f64() && report["latency_ms"]["p999"].is_f64());
+    assert!(report["longest_outage_ms"].as_f64().unwrap() < 500.0);
+    assert_eq!(truth.requests.load(Ordering::SeqCst), 200);
+    let connections = truth.connections.load(Ordering::SeqCst);
+    assert!((101..180).contains(&connections), "{connections} connections: kept ones are used again");
+    assert!(ended.stdout.contains("200 of 200 intended"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("The goal was met."), "{}", ended.stdout);
+}
+
+#[test]
+fn each_way_to_fail_has_its_name() {
+    let truth = Truth::start(|number, _| match number % 10 {
+        0 => Act::status(404),
+        1 => Act::status(500),
+        2 => Act::status(502),
+        3 => Act::status(503),
+        4 => Act::status(504),
+        5 => Act::Close(String::new()),
+        6 => Act::Close("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf".to_owned()),
+        7 => Act::Close("SSH-2.0-nothing\r\n\r\n".to_owned()),
+        8 => Act::Reset,
+        _ => Act::status(302),
+    });
+    let ended = run(&truth.url, &["--rate", "100", "--duration", "1s", "--min-availability", "50"]);
+    let report = ended.expect(1);
+    let expected = json!({
+        "http-4xx": 10, "http-5xx": 10, "http-502": 10, "http-503": 10, "http-504": 10,
+        "eof": 10, "short-body": 10, "protocol": 10, "reset": 10,
+    });
+    assert_eq!(report["failed_by_kind"], expected);
+    assert_eq!(report["succeeded"], 10);
+    assert_eq!(report["met"], false);
+    assert!(ended.stdout.contains("MISSED: availability is below 50 %"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_stall_is_met_by_requests_on_schedule_and_counted_in_full() {
+    // The server answers for half a second, then nothing for a second, then everything again.
+    let begun = std::sync::OnceLock::new();
+    let truth = Truth::start(move |_, _| {
+        let passed = begun.get_or_init(Instant::now).elapsed();
+        let stalled = (Duration::from_millis(500)..Duration::from_millis(1500)).contains(&passed);
+        if stalled { Act::Stall(Duration::from_secs(3)) } else { Act::ok() }
+    });
+    let ended = run(&truth.url, &["--rate", "100", "--duration", "2500ms", "--timeout", "300ms"]);
+    let report = ended.expect(0);
+    assert_eq!(report["sent"], 250, "sending did not wait for answers");
+    let lost = report["failed_by_kind"]["timeout"].as_u64().unwrap();
+    assert!((90..=110).contains(&lost), "{lost} of 100 lost");
+    assert_eq!(report["failed"], lost, "and nothing else");
+    let outage = report["longest_outage_ms"].as_f64().unwrap();
+    assert!((950.0..1200.0).contains(&outage), "{outage} ms");
+}
+
+#[test]
+fn what_cannot_be_sent_counts_as_failed() {
+    let truth = Truth::start(|_, _| Act::Stall(Duration::from_secs(9)));
+    let limits = ["--connections-max", "7", "--timeout", "5s"];
+    let report = run(&truth.url, &[&["--rate", "100", "--duration", "500ms"], &limits[..]].concat());
+    let report = report.expect(0);
+    assert_eq!(report["sent"], 7);
+    assert_eq!(report["failed_by_kind"], json!({"timeout": 7, "not-sent": 43}));
+    assert_eq!(report["availability_percent"], 0.0);
+    assert_eq!(report["latency_ms"]["p50"], json!(null));
+}
+
+#[test]
+fn nobody_listening_is_refused_and_a_silent_host_is_a_connect_timeout() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ended = run(&format!("http://{free}"), &["--rate", "50", "--duration", "200ms"]);
+    assert_eq!(ended.expect(0)["failed_by_kind"], json!({"refused": 10}));
+
+    // A listener whose queue is full drops further attempts.
+    let socket = socket_that_never_accepts();
+    let address = socket.local_addr().unwrap();
+    let ended =
+        run(&format!("http://{address}"), &["--rate", "50", "--duration", "200ms", "--timeout", "400ms"]);
+    let report = ended.expect(0);
+    assert_eq!(report["succeeded"], 0);
+    assert!(report["failed_by_kind"]["connect-timeout"].as_u64().unwrap() >= 8, "{report}");
+}
+
+fn socket_that_never_accepts() -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    listener
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_while_idle_costs_no_request() {
+    // The server closes each connection after one answer without having said that it would.
+    let truth = Truth::start(|_, _| Act::Close("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned()));
+    let report = run(&truth.url, &["--rate", "20", "--duration", "1s"]);
+    assert_eq!(report.expect(0)["succeeded"], 20);
+}

@@ -1,0 +1,9 @@
+//! The real program against servers whose behaviour is known exactly: what it says must be what was.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod accounts;
+mod cluster;
+mod commands;
+mod inputs;
+mod process;
+mod truth;

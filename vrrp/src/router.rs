@@ -1,0 +1,282 @@
+//! One virtual router: who holds the address, decided from the adverts alone (RFC 9568, section 6.4).
+//!
+//! ```text
+//!            ready                silence for Down, or priority 0 and silence for Skew,
+//!   ┌──────┐ ──────▶ ┌────────┐   or an unfit holder, or an order      ┌────────┐
+//!   │ Init │         │ Backup │ ─────────────────────────────────────▶ │ Master │
+//!   └──────┘ ◀────── └────────┘ ◀───────────────────────────────────── └────────┘
+//!       ▲     stop               a higher one heard, or woke up late        │
+//!       └───────────────────────────────────────────────────────────────────┘
+//!                  stop: the address is removed, then priority 0 says so
+//! ```
+//!
+//! It differs from the RFC where a group of equals serves better than an owner and its stand-ins:
+//! - Fit routers (priority from [`FIT_FROM`](crate::fitness::FIT_FROM)) do not preempt each other. An unfit holder is preempted at
+//!   once by any router of higher priority, instead of after its Down interval.
+//! - Priority 0 counts only from the present holder, so that a belated one deposes nobody.
+//! - A router that slept too long to be sure of its state first lets go and listens.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::effect::{Effect, Reason, State, WakeReason};
+use crate::fitness::{Fitness, HIGHEST, Unfit};
+use crate::packet::{Advert, PRIORITY_RELEASE};
+
+mod rules;
+mod term;
+#[cfg(test)]
+mod tests;
+
+use term::{Raised, Term};
+
+/// An offered address is kept, and a raised priority said, for so many Down intervals.
+const PATIENCE: u32 = 3;
+
+/// What a router is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct RouterConfig {
+    /// The virtual router's id.
+    pub vrid: u8,
+    /// The address this router speaks from.
+    pub own: Ipv4Addr,
+    /// Its priority while fit, 1 to 254.
+    pub priority: u8,
+    /// The time between its adverts while it holds the address.
+    pub interval: Duration,
+}
+
+/// Why an order is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// There is no proxy here that would answer at the address.
+    #[error("the proxy is not there")]
+    NotReady,
+    /// A fit holder would be replaced by this unfit one, only to take the address back.
+    #[error("this balancer is unfit")]
+    Unfit,
+}
+
+/// One virtual router. Every input says what time it is; after it the caller carries out the effects
+/// ([`poll_effect`](Self::poll_effect)) and comes back at [`next_wake`](Self::next_wake) at the latest.
+#[derive(Clone, Debug)]
+pub struct Router {
+    config: RouterConfig,
+    fitness: Fitness,
+    phase: Phase,
+    reason: Reason,
+    since: Duration,
+    heard: Option<Heard>,
+    /// The interval of whoever was heard last: it, not ours, says when silence means death.
+    learned: Duration,
+    effects: VecDeque<Effect>,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Init,
+    Backup {
+        /// When to take over unless a holder is heard.
+        down_at: Duration,
+        /// What will have been the reason then.
+        because: Reason,
+        /// Before this an unfit holder is left alone: what we hear may be old.
+        preempt_from: Duration,
+    },
+    Master(Term),
+}
+
+/// The last advert of another one that holds the address.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    from: Ipv4Addr,
+    priority: u8,
+    at: Duration,
+}
+
+impl Router {
+    /// A router in [`State::Init`].
+    #[must_use]
+    pub fn new(now: Duration, config: RouterConfig) -> Self {
+        Router {
+            config,
+            fitness: Fitness::new(config.priority),
+            phase: Phase::Init,
+            reason: Reason::New,
+            since: now,
+            heard: None,
+            learned: config.interval,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// What would answer at the address is there: take part (section 6.4.1).
+    pub fn ready(&mut self, now: Duration) {
+        if let Phase::Init = self.phase {
+            self.enter_backup(now, Reason::Ready, now);
+        }
+    }
+
+    /// What would answer at the address is gone: take no part, and say so if the address was held
+    /// (sections 6.4.2 and 6.4.3, Shutdown).
+    pub fn stop(&mut self, now: Duration) {
+        self.notice_sleep(now);
+        self.fitness.set(Unfit::SteppingDown, false);
+        match self.phase {
+            Phase::Init => return,
+            Phase::Backup { .. } => {}
+            Phase::Master(_) => {
+                // In this order nobody takes the address before it is free, and a process that was
+                // frozen between the two says nothing false.
+                self.effects.push_back(Effect::RemoveAddress);
+                let interval = self.config.interval;
+                self.effects.push_back(Effect::SendAdvert { priority: PRIORITY_RELEASE, interval });
+            }
+        }
+        self.enter(now, Phase::Init, Reason::Stopped);
+    }
+
+    /// An advert arrived from `source`. One of another virtual router is ignored.
+    pub fn receive(&mut self, now: Duration, source: Ipv4Addr, advert: &Advert) {
+        self.notice_sleep(now);
+        if advert.vrid != self.config.vrid {
+            return;
+        }
+        if advert.priority == PRIORITY_RELEASE {
+            self.receive_release(now, source);
+        } else if source != self.config.own {
+            self.receive_claim(now, source, advert);
+        }
+    }
+
+    /// Does what is due.
+    pub fn wake(&mut self, now: Duration) {
+        self.notice_sleep(now);
+        match &self.phase {
+            Phase::Init => {}
+            Phase::Backup { down_at, because, .. } => {
+                if now >= *down_at {
+                    self.enter_master(now, *because, None);
+                }
+            }
+            Phase::Master(_) => self.hold(now),
+        }
+    }
+
+    /// Changes the priority that this router has while fit, clamped to 1 to 254.
+    pub fn set_priority(&mut self, now: Duration, priority: u8) {
+        self.adjust(now, |fitness| fitness.set_base(priority));
+    }
+
+    /// Says that a trouble began or ended.
+    pub fn set_unfit(&mut self, now: Duration, trouble: Unfit, on: bool) {
+        self.adjust(now, |fitness| fitness.set(trouble, on));
+    }
+
+    /// Holds the address from now on. The former holder yields to a priority above its own, said until
+    /// it has had the time to hear it; only at 254, the highest there is, its address decides.
+    ///
+    /// # Errors
+    ///
+    /// When this router cannot serve.
+    pub fn take_over(&mut self, now: Duration) -> Result<(), Refused> {
+        self.notice_sleep(now);
+        match &mut self.phase {
+            Phase::Init => return Err(Refused::NotReady),
+            Phase::Backup { .. } if !self.fitness.is_fit() => return Err(Refused::Unfit),
+            Phase::Backup { .. } => {
+                let raised = self.heard(now).map(|heard| Raised {
+                    priority: heard.priority.saturating_add(1).min(HIGHEST),
+                    until: now + self.down() * PATIENCE,
+                });
+                self.enter_master(now, Reason::Ordered, raised);
+            }
+            Phase::Master(term) => {
+                term.offer_ends = None;
+                self.adjust(now, |fitness| fitness.set(Unfit::SteppingDown, false));
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers the address to the others: this router counts as unfit until one of them took it. If none
+    /// does, it stays the holder.
+    ///
+    /// # Errors
+    ///
+    /// When this router takes no part.
+    pub fn release(&mut self, now: Duration) -> Result<(), Refused> {
+        self.notice_sleep(now);
+        let ends = now + self.down() * PATIENCE;
+        match &mut self.phase {
+            Phase::Init => return Err(Refused::NotReady),
+            Phase::Backup { .. } => {}
+            Phase::Master(term) => {
+                term.offer_ends = Some(ends);
+                term.raised = None;
+                self.fitness.set(Unfit::SteppingDown, true);
+                self.advertise(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing to do, in order. `now` is the time at which it will be done: a process that was
+    /// frozen since its last input gets something else to do than it would have got before.
+    pub fn poll_effect(&mut self, now: Duration) -> Option<Effect> {
+        self.notice_sleep(now);
+        let effect = self.effects.pop_front()?;
+        if let (Effect::SendAdvert { .. }, Phase::Master(term)) = (effect, &mut self.phase) {
+            term.sent_at = now;
+        }
+        Some(effect)
+    }
+
+    /// When to call [`wake`](Self::wake) at the latest, and why; `None` while there is no hurry.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<(Duration, WakeReason)> {
+        match &self.phase {
+            Phase::Init => None,
+            Phase::Backup { down_at, .. } => Some((*down_at, WakeReason::Down)),
+            Phase::Master(term) => Some(term.next()),
+        }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Init => State::Init,
+            Phase::Backup { .. } => State::Backup,
+            Phase::Master(_) => State::Master,
+        }
+    }
+
+    /// What brought it into its state, and when.
+    #[must_use]
+    pub fn since(&self) -> (Reason, Duration) {
+        (self.reason, self.since)
+    }
+
+    /// The priority it advertises, or would.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        let own = self.fitness.priority();
+        match &self.phase {
+            Phase::Init | Phase::Backup { .. } => own,
+            Phase::Master(term) => term.raised.map_or(own, |raised| raised.priority.max(own)),
+        }
+    }
+
+    /// Who holds the address as far as this router knows.
+    #[must_use]
+    pub fn holder(&self, now: Duration) -> Option<Ipv4Addr> {
+        match self.phase {
+            Phase::Init | Phase::Backup { .. } => self.heard(now).map(|heard| heard.from),
+            Phase::Master(_) => Some(self.config.own),
+        }
+    }
+}
