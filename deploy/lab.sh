@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A two-host network on one machine: what the demo and the end-to-end tests run in.
 #
-#   lab.sh up DIR              make the lab, start both hosts and their managers; ends with the lab's
-#                              standard input, so that nothing outlives the caller
+#   lab.sh up DIR [keep]       make the lab, start both hosts and their managers; DIR/up appears when that
+#                              is done. The lab ends with this command's standard input, so that it
+#                              outlives no caller; with `keep` only `down` ends it
 #   lab.sh wait DIR SECONDS    wait until the cluster is whole
 #   lab.sh exec DIR WHERE CMD… run a command on a host (a, b) or on the client
 #   lab.sh fault DIR FAULT     harm something from outside, as hardware would, and mend it where it
@@ -37,12 +38,11 @@ die() { echo "lab: $*" >&2; exit 1; }
 # --- outside: making, entering and ending a lab ------------------------------------------------------
 
 up() {
-    local dir=$1 user=()
-    mkdir -p "$dir"
+    local user=()
     [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
     # --kill-child: were this unshare killed, the lab would end too.
     exec unshare "${user[@]}" --mount --net --pid --fork --kill-child --mount-proc \
-        bash "$SELF" inside "$dir"
+        bash "$SELF" inside "$@"
 }
 
 # The first process of the lab, as seen from here.
@@ -97,6 +97,9 @@ inside() {
     make_network
     for host in a b; do host_up "$dir" "$host"; done
     touch "$dir/up"
+    if [ "${2:-}" = keep ]; then
+        while :; do sleep 3600; done
+    fi
     # Whoever started the lab holds the other end: when that is closed, for whatever reason, all ends.
     while read -r _; do :; done
 }
@@ -337,23 +340,21 @@ wait_whole() {
 [ $# -ge 1 ] || { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "$SELF"; exit 2; }
 command=$1
 shift
-case $command in
-    up | wait) : "${HOLDFAST_BIN:?set it to the directory of the programs}" ;;
-esac
 if [ $# -ge 1 ]; then
     mkdir -p "$1"
     set -- "$(readlink -f "$1")" "${@:2}"
 fi
+# A lab keeps the programs it was started with.
+if [ -r "${1:-}/bin" ] && [ "$command" != up ]; then HOLDFAST_BIN=$(cat "$1/bin"); fi
 case $command in
     up)
-        HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
-        export HOLDFAST_BIN
-        mkdir -p "$1"
+        readlink -f "${HOLDFAST_BIN:?set it to the directory of the programs}" >"$1/bin"
+        HOLDFAST_BIN=$(cat "$1/bin")
         rm -f "$1/up"
         echo $$ >"$1/outer.pid"
-        up "$1"
+        up "$@"
         ;;
-    inside) inside "$1" ;;
+    inside) inside "$@" ;;
     host-init) host_init "$1" "$2" ;;
     exec) enter "$@" ;;
     wait) wait_whole "$@" ;;

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs the tests.
+#
+#   deploy/test.sh [SUITE…]      without a name: all of them
+#
+#   quick        format, lints, licences, shell scripts, unit tests, the programs on loopback
+#   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
+#
+# Exit code: 0 all passed, 1 not, 2 unknown suite.
+set -euo pipefail
+# shellcheck source=deploy/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+ALL=(quick namespaces)
+
+# Test programs that need namespaces; everything else is quick.
+IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract)'
+
+report=()
+step() {
+    local name=$1
+    shift
+    say "$name"
+    "$@" || { report+=("$name: FAILED"); return 1; }
+    report+=("$name: ok")
+}
+
+tests() {
+    local name=$1 filter=$2 log
+    log=$(mktemp)
+    say "$name: tests"
+    local status=0
+    cargo nextest run --workspace --locked --no-fail-fast -E "$filter" 2>&1 | tee "$log" || status=1
+    report+=("$name: $(sed -n 's/.*\( [0-9]* tests\{0,1\} run: .*\)/\1/p' "$log" | tail -n 1)")
+    rm -f "$log"
+    return "$status"
+}
+
+scripts() { git ls-files '*.sh' .ci/run | xargs shellcheck --external-sources; }
+
+# Advisories come from a repository that may be out of reach; licences, bans and sources need nothing.
+dependencies() {
+    cargo deny --locked check --hide-inclusion-graph licenses bans sources || return 1
+    if timeout 60 cargo deny --locked fetch db >/dev/null 2>&1; then
+        cargo deny --locked check --hide-inclusion-graph advisories
+    else
+        report+=("quick: advisories skipped: the advisory database cannot be reached")
+    fi
+}
+
+quick() {
+    local status=0
+    need_commands shellcheck:shellcheck git:git
+    need_cargo_tool cargo-deny cargo-deny
+    step "quick: format" cargo fmt --all --check || status=1
+    step "quick: shell scripts" scripts || status=1
+    step "quick: dependencies" dependencies || status=1
+    step "quick: lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings || status=1
+    tests quick "not ($IN_NAMESPACES)" || status=1
+    return "$status"
+}
+
+namespaces() {
+    need_lab
+    need_commands tcpdump:tcpdump
+    cargo build --workspace --bins --locked --quiet
+    tests namespaces "$IN_NAMESPACES"
+}
+
+case ${1:-} in -h | --help) help_of "$0" && exit 0 ;; esac
+for suite in "$@"; do
+    [[ " ${ALL[*]} " == *" $suite "* ]] || STATUS=2 die "there is no suite '$suite'; there are: ${ALL[*]}"
+done
+need_build
+need_cargo_tool cargo-nextest cargo-nextest
+failed=()
+for suite in "${@:-${ALL[@]}}"; do
+    "$suite" || failed+=("$suite")
+done
+echo
+printf '%s\n' "${report[@]}"
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "FAILED: ${failed[*]}"
+    exit 1
+fi
+echo "All passed."
