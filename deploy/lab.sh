@@ -146,8 +146,8 @@ cable() {
 host_up() {
     local dir=$1 host=$2
     mkdir -p "$dir/$host/state"
-    sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|; s|^programs = .*|programs = \"$HOLDFAST_BIN\"|" \
-        "$DEPLOY/profiles/demo-$host.toml" >"$dir/$host/manager.toml"
+    sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|; s|^programs = .*|programs = \"$HOLDFAST_BIN\"|; s|^chaos = .*|chaos = true|" \
+        "$DEPLOY/profiles/host-$host.toml" >"$dir/$host/manager.toml"
     in_net switch ip link set "port-$host" up
     (exec nsenter --net="/run/netns/$host" -- unshare --mount --pid --fork --mount-proc \
         bash "$SELF" host-init "$dir" "$host") </dev/null >>"$dir/$host/host.log" 2>&1 &
