@@ -272,13 +272,13 @@ impl Config {
             let service = service.into_inner().check(source, &checked_services)?;
             checked_services.push(service);
         }
-        let wanted = checked_services.iter().map(|service| u64::from(service.replicas)).sum::<u64>() + 1;
-        if pool.addresses().len() as u64 <= wanted - 1 {
+        let replicas: u64 = checked_services.iter().map(|service| u64::from(service.replicas)).sum();
+        let addresses = pool.addresses().len() as u64;
+        if addresses < replicas + 1 {
             let message = format!(
-                "address_pool has {} addresses, but one balancer and {} service machines are configured: add {}",
-                pool.addresses().len(),
-                wanted - 1,
-                wanted - pool.addresses().len() as u64,
+                "address_pool has {addresses} addresses, but one balancer and {replicas} service machines are \
+                 configured: add {}",
+                replicas + 1 - addresses,
             );
             return wrong(pool_span, message);
         }

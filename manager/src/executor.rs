@@ -187,8 +187,10 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
     match command {
         Command::Save(desired) => {
             let store = ports.store.clone();
-            let saved = tokio::task::spawn_blocking(move || store.save(&desired)).await;
-            done(saved.map_err(std::io::Error::other).flatten())
+            match tokio::task::spawn_blocking(move || store.save(&desired)).await {
+                Ok(saved) => done(saved),
+                Err(error) => Outcome::Failed(error.to_string()),
+            }
         }
         Command::List => match ports.hypervisor.list().await {
             Ok(machines) => Outcome::Listed(machines),

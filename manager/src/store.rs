@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Desired;
 
@@ -11,12 +12,14 @@ use crate::engine::Desired;
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    /// One save at a time: one that the disk held up must not overwrite a later one.
+    saving: Arc<Mutex<()>>,
 }
 
 impl Store {
     /// The store in `directory`.
     pub fn new(directory: &Path) -> Self {
-        Store { directory: directory.to_owned() }
+        Store { directory: directory.to_owned(), saving: Arc::default() }
     }
 
     fn path(&self) -> PathBuf {
@@ -57,6 +60,7 @@ impl Store {
     ///
     /// When it cannot be written; then what was saved before is still there.
     pub fn save(&self, desired: &Desired) -> io::Result<()> {
+        let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let temporary = self.path().with_extension("json.new");
         let mut file = File::create(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(desired)?)?;

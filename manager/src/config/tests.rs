@@ -59,7 +59,7 @@ fn what_cannot_work_is_refused_where_it_stands() {
         (
             pool,
             "192.168.10.16-192.168.10.10",
-            "a.toml:6:17: `192.168.10.16-192.168.10.10` ends before it begins",
+            "a.toml:6:16: `192.168.10.16-192.168.10.10` ends before it begins",
         ),
         (
             "gateway = \"192.168.10.1\"",

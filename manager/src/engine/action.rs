@@ -14,7 +14,8 @@ use super::desired::Desired;
 use super::spec::{MachinePurpose, MachineSpec};
 
 /// Something to be done now. It stays in flight until its end is told or its deadline passes; there
-/// is never more than one of a [`Job`] in flight.
+/// is never more than one of a [`Job`] in flight. What listens to a machine, or is on its way to a balancer,
+/// is given up when that dies, so that it does not hold up what its successor is asked.
 #[derive(Clone, Debug)]
 pub struct Action {
     /// Told back with the outcome, so that a late outcome of a given-up action is not mistaken.

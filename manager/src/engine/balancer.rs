@@ -64,5 +64,8 @@ impl Balancer {
         self.confirmed = None;
         self.confirmed_config = None;
         self.vip = None;
+        self.read_at = Time::ZERO;
+        self.push_at = Time::ZERO;
+        self.configure_at = Time::ZERO;
     }
 }

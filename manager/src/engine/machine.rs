@@ -106,17 +106,27 @@ impl Machine {
     /// Counts a death and says how long to wait before the next try: nothing after the first two, then
     /// growing pauses.
     pub(super) fn pause_after_death(&mut self, now: Time) -> Duration {
-        let healthy =
-            matches!(self.life, Life::Ready { .. }) && now.saturating_sub(self.since) >= HEALTHY_AFTER;
-        self.deaths = if healthy { 1 } else { self.deaths + 1 };
+        self.forgive(now);
+        self.deaths += 1;
         match self.deaths {
             0..=2 => Duration::ZERO,
             deaths => FIRST_PAUSE.saturating_mul(1 << (deaths - 3).min(16)).min(LONGEST_PAUSE),
         }
     }
 
-    pub(super) fn crash_looping(&self) -> bool {
-        self.deaths >= CRASH_LOOP
+    /// Forgets earlier deaths if it is healthy. To be called before it leaves [`Life::Ready`].
+    pub(super) fn forgive(&mut self, now: Time) {
+        if self.is_healthy(now) {
+            self.deaths = 0;
+        }
+    }
+
+    fn is_healthy(&self, now: Time) -> bool {
+        self.is_ready() && now.saturating_sub(self.since) >= HEALTHY_AFTER
+    }
+
+    pub(super) fn crash_looping(&self, now: Time) -> bool {
+        self.deaths >= CRASH_LOOP && !self.is_healthy(now)
     }
 
     /// What people and peers see of it.
@@ -130,7 +140,7 @@ impl Machine {
             incarnation: self.incarnation,
             restarts: self.restarts,
             for_ms: u64::try_from(now.saturating_sub(self.since).as_millis()).unwrap_or(u64::MAX),
-            crash_looping: self.crash_looping(),
+            crash_looping: self.crash_looping(now),
         }
     }
 }
@@ -146,9 +156,9 @@ mod tests {
         let pauses: Vec<u128> =
             (0..12).map(|_| machine.pause_after_death(Duration::ZERO).as_millis()).collect();
         assert_eq!(pauses, [0, 0, 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]);
-        assert!(machine.crash_looping());
+        assert!(machine.crash_looping(Duration::ZERO));
         machine.life = Life::Ready { last_beat: HEALTHY_AFTER };
         assert_eq!(machine.pause_after_death(HEALTHY_AFTER), Duration::ZERO);
-        assert!(!machine.crash_looping());
+        assert!(!machine.crash_looping(HEALTHY_AFTER));
     }
 }

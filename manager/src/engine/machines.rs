@@ -1,4 +1,5 @@
-//! Keeps the host's machines alive: the transitions of [`Life`] and what each of them asks for.
+//! Keeps the host's machines alive: what each phase of [`Life`] asks for, and what follows when that is
+//! done.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -7,13 +8,12 @@ use wire::cluster::Phase;
 use wire::{Incarnation, MachineId};
 
 use super::{
-    Adoption, BRAKE, Command, Engine, Job, LIST_EVERY, Life, Machine, MachinePurpose, MachineSpec,
-    ObservedMachine, Outcome, Plan, Severity, Slot, Time,
+    Command, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Outcome, Plan, Severity, Time,
 };
 use crate::config::{LB, LB_ADMIN_PORT};
 
 /// While a machine boots, its heartbeat is asked for this often.
-const BOOT_POLL: Duration = Duration::from_millis(25);
+pub(super) const BOOT_POLL: Duration = Duration::from_millis(25);
 
 /// All balancers should have heard within this that a machine is draining.
 pub(super) const DRAIN_TELL: Duration = Duration::from_secs(3);
@@ -24,96 +24,7 @@ const DRAIN_STOP: Duration = Duration::from_secs(15);
 /// A machine that could not be fenced is tried again after this.
 const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
-/// Deaths within this time count together.
-const MASS_DEATH_WINDOW: Duration = Duration::from_secs(5);
-
-/// A restarted manager waits at most this long for what its machines and its balancer say.
-const SETTLE: Duration = Duration::from_secs(2);
-
 impl Engine {
-    pub(super) fn plan_list(&mut self, now: Time, plan: &mut Plan) {
-        if now >= self.list_at {
-            self.start(now, Job::List, Command::List, plan);
-        } else {
-            plan.wake_by(self.list_at, "list the machines");
-        }
-    }
-
-    pub(super) fn list_finished(&mut self, now: Time, started: Time, outcome: Outcome) {
-        let Outcome::Listed(observed) = outcome else {
-            self.list_at = now + Duration::from_millis(200);
-            if let Outcome::Failed(reason) = outcome {
-                let message = format!("the machines cannot be listed: {reason}");
-                self.note(Severity::Error, "hypervisor.failed", self.config.name.to_string(), message);
-            }
-            return;
-        };
-        self.list_at = now + LIST_EVERY;
-        let missing: Vec<MachineId> = self
-            .machines
-            .iter()
-            .filter(|(id, machine)| {
-                machine.may_exist()
-                    && machine.since <= started
-                    && !matches!(machine.life, Life::Dead { .. })
-                    && !self.flights.contains_key(&Job::Build((*id).clone()))
-                    && !observed.iter().any(|seen| seen.running && &seen.purpose.id == *id)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in missing {
-            self.died(now, &id, "the hypervisor no longer has it");
-        }
-        for seen in observed {
-            self.seen(now, seen);
-        }
-        if self.adoption == Adoption::Unlisted {
-            self.adoption = Adoption::Settling { until: now + SETTLE };
-        }
-    }
-
-    /// A machine is in the hypervisor's list that the engine does not think is there: one from an
-    /// earlier life of this manager, or a left-over.
-    fn seen(&mut self, now: Time, seen: ObservedMachine) {
-        let MachinePurpose { id, service, incarnation, address } = seen.purpose;
-        if self.flights.contains_key(&Job::Build(id.clone())) {
-            return;
-        }
-        self.next_incarnation = self.next_incarnation.max(incarnation + 1);
-        let known = self.machines.get(&id);
-        if known.is_some_and(Machine::may_exist) {
-            return;
-        }
-        let fits =
-            known.is_some_and(|machine| machine.slot.address == address && machine.slot.service == service);
-        let slot = Slot { id: id.clone(), service, address };
-        let mut machine =
-            known.cloned().unwrap_or_else(|| Machine { wanted: false, ..Machine::waiting(slot, now) });
-        machine.incarnation = incarnation;
-        machine.since = now;
-        let severity = if seen.running && fits && self.adoption == Adoption::Unlisted {
-            machine.life = Life::Suspect { attempt: 0, next: now };
-            machine.reason = "found running when the manager started".to_owned();
-            self.unverified.insert(id.clone());
-            Severity::Info
-        } else if seen.running && machine.wanted {
-            machine.life = Life::Dead { fence_at: now, rebuild_at: now, fence_failed: false };
-            machine.reason = "left over from before".to_owned();
-            Severity::Warning
-        } else if seen.running {
-            machine.life = Life::Draining { until: now + DRAIN_TELL, told_in: None, stopping: false };
-            machine.reason = "found running but not wanted".to_owned();
-            Severity::Info
-        } else {
-            machine.life = Life::Dead { fence_at: now, rebuild_at: now, fence_failed: false };
-            machine.reason = "found ended".to_owned();
-            Severity::Info
-        };
-        let message = machine.reason.clone();
-        self.machines.insert(id.clone(), machine);
-        self.note(severity, "machine.adopted", id.to_string(), message);
-    }
-
     pub(super) fn plan_machines(&mut self, now: Time, plan: &mut Plan) {
         let ids: Vec<MachineId> = self.machines.keys().cloned().collect();
         for id in ids {
@@ -151,7 +62,13 @@ impl Engine {
                 self.suspect(now, id, &format!("no heartbeat for {} ms", (now - last_beat).as_millis()));
                 self.plan_machine(now, id, plan);
             }
-            Life::Ready { last_beat } => plan.wake_by(last_beat + silence, "a heartbeat is due"),
+            Life::Ready { last_beat } => {
+                plan.wake_by(last_beat + silence, "a heartbeat is due");
+                // A late beat of a watch that was given up may have made it ready again.
+                if !watching {
+                    self.watch(now, id, Duration::from_millis(heartbeat.retry_timeout_ms), plan);
+                }
+            }
             Life::Suspect { .. } if watching => {}
             Life::Suspect { attempt, .. } if attempt >= heartbeat.retry_waits_ms.len() => {
                 self.died(now, id, &format!("no heartbeat after {attempt} retries"));
@@ -167,7 +84,7 @@ impl Engine {
                     self.set_life(id, Life::Draining { until: now + DRAIN_STOP, told_in, stopping: true });
                     self.start(now, Job::Build(id.clone()), Command::Stop(id.clone()), plan);
                     plan.wake_by(now + DRAIN_STOP, "a machine should have stopped");
-                } else {
+                } else if now < until {
                     plan.wake_by(until, "balancers should know of a draining machine");
                 }
             }
@@ -192,6 +109,15 @@ impl Engine {
                 return;
             }
         }
+        let Some(slot) = self.machines.get(id).map(|machine| machine.slot.clone()) else { return };
+        // Two services may have exchanged addresses in the configuration, or the store was lost: what
+        // has this one's address goes first.
+        let taken = |other: &Machine| {
+            other.slot.id != slot.id && other.slot.address == slot.address && other.may_exist()
+        };
+        if self.machines.values().any(taken) {
+            return;
+        }
         // An incarnation is used only when nobody can use it again after a power cut.
         let stored = self.saved.as_ref().map_or(0, |saved| saved.incarnations_reserved);
         if self.next_incarnation >= stored {
@@ -200,7 +126,6 @@ impl Engine {
             }
             return self.plan_save(now, plan);
         }
-        let Some(slot) = self.machines.get(id).map(|machine| machine.slot.clone()) else { return };
         let incarnation = self.next_incarnation;
         let spec = if slot.service.as_str() == LB {
             let pools = self.pools();
@@ -271,7 +196,7 @@ impl Engine {
         self.finish_draining(now, id);
     }
 
-    fn finish_draining(&mut self, now: Time, id: &MachineId) {
+    pub(super) fn finish_draining(&mut self, now: Time, id: &MachineId) {
         if self.machines.get(id).is_some_and(|machine| matches!(machine.life, Life::Draining { .. })) {
             self.set_life(id, Life::Dead { fence_at: now, rebuild_at: now, fence_failed: false });
             self.flights.remove(&Job::Watch(id.clone()));
@@ -289,6 +214,10 @@ impl Engine {
             return;
         }
         machine.life = Life::Waiting { not_before: rebuild_at };
+        // One that was found with other settings than it is to have gets them now.
+        if let Some(slot) = self.desired.slots(&self.config.name).into_iter().find(|slot| &slot.id == id) {
+            machine.slot = slot;
+        }
         if !machine.wanted {
             self.machines.remove(id);
             self.note(Severity::Info, "machine.gone", id.to_string(), "taken away".to_owned());
@@ -316,133 +245,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn watch_finished(
-        &mut self,
-        now: Time,
-        id: &MachineId,
-        incarnation: Incarnation,
-        outcome: Outcome,
-    ) {
-        let waits = self.config.heartbeat.retry_waits_ms.clone();
-        let reason = match outcome {
-            Outcome::Failed(reason) => reason,
-            _ => "its heartbeat ended".to_owned(),
-        };
-        let Some(machine) = self.current(id, incarnation) else { return };
-        match &mut machine.life {
-            Life::Ready { .. } => self.suspect(now, id, &reason),
-            Life::Suspect { attempt, next } => {
-                *next = now + waits.get(*attempt).map_or(Duration::ZERO, |wait| Duration::from_millis(*wait));
-            }
-            Life::Booting { next_watch, .. } => *next_watch = now + BOOT_POLL,
-            Life::Waiting { .. } | Life::Draining { .. } | Life::Dead { .. } => {}
-        }
-    }
-
-    fn suspect(&mut self, now: Time, id: &MachineId, reason: &str) {
-        let first = self.config.heartbeat.retry_waits_ms.first().copied().unwrap_or_default();
-        if let Some(machine) = self.machines.get_mut(id) {
-            machine.life = Life::Suspect { attempt: 0, next: now + Duration::from_millis(first) };
-            machine.since = now;
-            machine.reason = reason.to_owned();
-        }
-        // A watch that is silent is of no more use; the retry makes a new one.
-        self.flights.remove(&Job::Watch(id.clone()));
-        self.note(Severity::Warning, "machine.suspect", id.to_string(), reason.to_owned());
-    }
-
-    pub(super) fn exited(&mut self, now: Time, id: &MachineId, incarnation: Incarnation, reason: &str) {
-        let Some(machine) = self.current(id, incarnation) else { return };
-        match machine.life {
-            Life::Draining { .. } => self.finish_draining(now, id),
-            Life::Waiting { .. } | Life::Dead { .. } => {}
-            Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => self.died(now, id, reason),
-        }
-    }
-
-    /// A machine that should live does not. It is fenced next, then rebuilt.
-    fn died(&mut self, now: Time, id: &MachineId, reason: &str) {
-        let Some(machine) = self.machines.get_mut(id) else { return };
-        let pause = machine.pause_after_death(now);
-        machine.life = Life::Dead { fence_at: now, rebuild_at: now + pause, fence_failed: false };
-        machine.since = now;
-        machine.reason = reason.to_owned();
-        let address = machine.slot.address;
-        let is_lb = machine.slot.service.as_str() == LB;
-        let message = if machine.crash_looping() {
-            format!(
-                "dead: {reason}; {} deaths in a row, next try in {} ms",
-                machine.deaths,
-                pause.as_millis()
-            )
-        } else {
-            format!("dead: {reason}")
-        };
-        self.flights.remove(&Job::Watch(id.clone()));
-        self.unverified.remove(id);
-        if is_lb {
-            if self.balancer.may_hold_vip() {
-                self.resign = Some(address);
-            }
-            self.balancer.forget();
-        }
-        self.note(Severity::Warning, "machine.dead", id.to_string(), message);
-        self.count_death(now);
-    }
-
-    /// More than half of the host's machines dead within seconds: perhaps it is this host.
-    fn count_death(&mut self, now: Time) {
-        self.recent_deaths.push_back(now);
-        while self.recent_deaths.front().is_some_and(|death| now.saturating_sub(*death) > MASS_DEATH_WINDOW) {
-            self.recent_deaths.pop_front();
-        }
-        if self.recent_deaths.len() * 2 > self.desired.total().max(2) {
-            if now >= self.brake_until {
-                let message = format!(
-                    "{} of {} machines died within {} s: rebuilding one at a time",
-                    self.recent_deaths.len(),
-                    self.desired.total(),
-                    MASS_DEATH_WINDOW.as_secs(),
-                );
-                self.note(Severity::Error, "host.mass-death", self.config.name.to_string(), message);
-            }
-            self.brake_until = now + BRAKE;
-        }
-    }
-
-    /// This process stood still for `gap`: what machines did meanwhile was not heard, so none of them
-    /// can be blamed for silence.
-    pub(super) fn start_deadlines_anew(&mut self, now: Time, gap: Duration) {
-        self.brake_until = now + BRAKE;
-        for machine in self.machines.values_mut() {
-            match &mut machine.life {
-                Life::Ready { last_beat } => *last_beat = now,
-                Life::Suspect { attempt, next } => {
-                    *attempt = 0;
-                    *next = now;
-                }
-                Life::Booting { until, .. } | Life::Draining { until, .. } => *until += gap,
-                Life::Waiting { .. } | Life::Dead { .. } => {}
-            }
-        }
-        for flight in self.flights.values_mut() {
-            flight.deadline = flight.deadline.map(|deadline| deadline + gap);
-        }
-    }
-
-    pub(super) fn plan_settling(&mut self, now: Time, plan: &mut Plan) {
-        let Adoption::Settling { until } = self.adoption else { return };
-        let lb_heard = self.ready_lb().is_none() || self.balancer.confirmed.is_some();
-        if now >= until || (self.unverified.is_empty() && lb_heard) {
-            self.adoption = Adoption::Settled;
-            self.unverified.clear();
-        } else {
-            plan.wake_by(until, "settle after the start");
-        }
-    }
-
     /// The machine `id`, if it is still in this incarnation.
-    fn current(&mut self, id: &MachineId, incarnation: Incarnation) -> Option<&mut Machine> {
+    pub(super) fn current(&mut self, id: &MachineId, incarnation: Incarnation) -> Option<&mut Machine> {
         self.machines.get_mut(id).filter(|machine| machine.incarnation == incarnation)
     }
 

@@ -10,12 +10,17 @@
 //! randomness, no I/O and no map without order: the same events at the same times give the same
 //! actions, which is what lets a simulator run years of them.
 //!
-//! The parts: [`machines`](self) keeps machines alive, `publish` tells the peers and the balancer,
+//! The parts: `listing` finds what is there, `machines` keeps it alive, `deaths` judges who is lost,
+//! `balancing` tells the balancer, `publish` the peers, `requests` answers both people and peers, and
 //! `views` shows the state.
 
 mod action;
 mod balancer;
+mod balancing;
+mod deaths;
 mod desired;
+mod flights;
+mod listing;
 mod machine;
 mod machines;
 mod notice;
@@ -25,9 +30,11 @@ mod requests;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -40,6 +47,7 @@ pub use spec::{MachinePurpose, MachineSpec};
 
 use crate::config::Config;
 use balancer::{Balancer, Pools};
+use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
 
@@ -48,9 +56,6 @@ pub type Time = Duration;
 
 /// The engine looks at its state at least this often.
 const TICK: Duration = Duration::from_millis(500);
-
-/// A gap of so much between two looks means that this process itself stood still.
-const STALLED: Duration = Duration::from_secs(1);
 
 /// After deaths that look like our own fault, machines are rebuilt one at a time for so long.
 const BRAKE: Duration = Duration::from_secs(5);
@@ -76,16 +81,6 @@ impl Plan {
             self.wake_reason = reason;
         }
     }
-}
-
-/// An action in flight.
-#[derive(Clone, Debug)]
-struct Flight {
-    id: u64,
-    started: Time,
-    /// When it is given up; a heartbeat watch never is.
-    deadline: Option<Time>,
-    command: Command,
 }
 
 /// How far a manager that has just started knows what it has.
@@ -114,17 +109,20 @@ pub struct Engine {
     /// Machines that were found running and have not been heard yet.
     unverified: BTreeSet<MachineId>,
     list_at: Time,
+    /// When creating, stopping or fencing a machine ended, where a list may not know of it yet.
+    built: BTreeMap<MachineId, Time>,
     peers: BTreeMap<std::net::Ipv4Addr, Peer>,
     balancer: Balancer,
-    /// What the balancer knew of other hosts when this manager started.
-    inherited: Pools,
+    /// What the balancer knew of other hosts when this manager first read it.
+    inherited: Option<Pools>,
     /// A balancer that died holding, or perhaps holding, a VIP.
     resign: Option<std::net::Ipv4Addr>,
     version: u64,
     published: Option<wire::snapshot::HostSnapshot>,
     /// Peers whose overlapping pool was reported.
     overlaps_told: BTreeSet<std::net::Ipv4Addr>,
-    recent_deaths: VecDeque<Time>,
+    /// When each of the machines that died lately last did.
+    recent_deaths: BTreeMap<MachineId, Time>,
     brake_until: Time,
     flights: BTreeMap<Job, Flight>,
     next_action: u64,
@@ -155,14 +153,15 @@ impl Engine {
             adoption: Adoption::Unlisted,
             unverified: BTreeSet::new(),
             list_at: now,
+            built: BTreeMap::new(),
             peers,
             balancer: Balancer::default(),
-            inherited: Pools::new(),
+            inherited: None,
             resign: None,
             version: 0,
             published: None,
             overlaps_told: BTreeSet::new(),
-            recent_deaths: VecDeque::new(),
+            recent_deaths: BTreeMap::new(),
             brake_until: Time::ZERO,
             flights: BTreeMap::new(),
             next_action: 0,
@@ -187,8 +186,8 @@ impl Engine {
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
                 let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());
-                if let Some(flight) = job.and_then(|job| self.flights.remove(&job)) {
-                    self.finished(now, flight, outcome);
+                if let Some(job) = job {
+                    self.end(now, &job, outcome);
                 }
             }
         }
@@ -218,67 +217,6 @@ impl Engine {
     /// What happened since this was last called, in words.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
-    }
-
-    /// Notices the passing of time: whether this process stood still, and which actions are overdue.
-    fn look(&mut self, now: Time) {
-        if let Some(last) = self.last_look.replace(now) {
-            let gap = now.saturating_sub(last);
-            if gap > STALLED {
-                self.note(
-                    Severity::Warning,
-                    "manager.stalled",
-                    self.config.name.to_string(),
-                    format!("this manager stood still for {} ms: deadlines start anew", gap.as_millis()),
-                );
-                self.start_deadlines_anew(now, gap);
-            }
-        }
-        let overdue: Vec<Job> = self
-            .flights
-            .iter()
-            .filter(|(_, flight)| flight.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|(job, _)| job.clone())
-            .collect();
-        for flight in overdue.iter().filter_map(|job| self.flights.remove(job)).collect::<Vec<_>>() {
-            let waited = now.saturating_sub(flight.started).as_millis();
-            self.finished(now, flight, Outcome::Failed(format!("no end after {waited} ms")));
-        }
-    }
-
-    /// Starts `command` unless its job is already being worked on.
-    fn start(&mut self, now: Time, job: Job, command: Command, plan: &mut Plan) {
-        if self.flights.contains_key(&job) {
-            return;
-        }
-        self.next_action += 1;
-        let id = self.next_action;
-        let deadline = command.allowance().map(|allowance| now + allowance);
-        plan.actions.push(Action { id, command: command.clone() });
-        self.flights.insert(job, Flight { id, started: now, deadline, command });
-    }
-
-    fn finished(&mut self, now: Time, flight: Flight, outcome: Outcome) {
-        match flight.command {
-            Command::Save(desired) => self.save_finished(now, desired, outcome),
-            Command::List => self.list_finished(now, flight.started, outcome),
-            Command::Create(spec) => self.create_finished(now, &spec.purpose, outcome),
-            Command::Stop(machine) => self.stop_finished(now, &machine, outcome),
-            Command::Fence(machine) => self.fence_finished(now, &machine, outcome),
-            Command::Watch { machine, incarnation, .. } => {
-                self.watch_finished(now, &machine, incarnation, outcome);
-            }
-            Command::Push { set, .. } => self.push_finished(now, set, outcome),
-            Command::Configure { config, .. } => self.configure_finished(now, config, outcome),
-            Command::ReadLb { .. } => self.lb_read(now, outcome),
-            Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
-            Command::Resign { lb } => {
-                if let Outcome::Failed(reason) = outcome {
-                    let message = format!("could not say on the wire that it let go of its VIPs: {reason}");
-                    self.note(Severity::Warning, "vip.resign-failed", lb.to_string(), message);
-                }
-            }
-        }
     }
 
     fn plan_save(&mut self, now: Time, plan: &mut Plan) {
@@ -311,19 +249,5 @@ impl Engine {
 
     fn note(&mut self, severity: Severity, kind: &'static str, subject: String, message: String) {
         self.notices.push(Notice { severity, kind, subject, message });
-    }
-}
-
-impl Command {
-    /// How long it may take before it is given up.
-    fn allowance(&self) -> Option<Duration> {
-        let seconds = match self {
-            Command::Watch { .. } => return None,
-            Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
-            Command::Save(_) | Command::List => 10,
-            Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } => 3,
-            Command::ReadLb { .. } | Command::Resign { .. } => 2,
-        };
-        Some(Duration::from_secs(seconds))
     }
 }

@@ -1,14 +1,36 @@
-//! Sets scenes for the engine's tests: a host, a clock that only the test moves, and an obedient world.
+//! Sets scenes for the engine's tests: hosts, a clock that only the test moves, and an obedient world.
+
+mod controls;
+mod effects;
+mod guest;
+mod host;
+mod world;
+
+pub(crate) use world::{Kind, World};
 
 use crate::config::Config;
 
 /// The configuration of host `a` with so many machines of the sample service.
 pub(crate) fn config(replicas: u32) -> Config {
-    let text = format!(
-        "name = \"a\"\naddress = \"192.168.10.1\"\npeers = [\"192.168.10.2\"]\ngateway = \"192.168.10.1\"\n\
-         hypervisor = \"namespaces\"\naddress_pool = [\"192.168.10.10-192.168.10.16\"]\n\
-         [[vip]]\naddress = \"192.168.10.120\"\nvrid = 50\nrole = \"master\"\n\
+    host("a", 1, 2, "192.168.10.10-192.168.10.16", "master", replicas)
+}
+
+/// The configuration of host `b`, the peer of `a`.
+pub(crate) fn config_of_peer(replicas: u32) -> Config {
+    host("b", 2, 1, "192.168.10.20-192.168.10.26", "secondary", replicas)
+}
+
+/// A host with every setting that the two differ in.
+pub(crate) fn host(name: &str, own: u8, peer: u8, pool: &str, role: &str, replicas: u32) -> Config {
+    parse(&format!(
+        "name = \"{name}\"\naddress = \"192.168.10.{own}\"\npeers = [\"192.168.10.{peer}\"]\n\
+         gateway = \"192.168.10.{own}\"\nhypervisor = \"namespaces\"\naddress_pool = [\"{pool}\"]\n\
+         [[vip]]\naddress = \"192.168.10.120\"\nvrid = 50\nrole = \"{role}\"\n\
          [[service]]\nname = \"stateless\"\nreplicas = {replicas}\n"
-    );
-    Config::check(&kit::config::Source::from_text("a.toml", &text)).expect("valid")
+    ))
+}
+
+/// The configuration that `text` is.
+pub(crate) fn parse(text: &str) -> Config {
+    Config::check(&kit::config::Source::from_text("host.toml", text)).expect("valid")
 }

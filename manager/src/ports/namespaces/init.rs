@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use wire::seed::Seed;
 
 use super::files::{Files, write};
+use super::spawn::spawn;
 
 /// The pause before a program that ended is started again, unless it had run for longer than
 /// [`SETTLED`]; doubled up to [`LONGEST_PAUSE`] when it keeps ending.
@@ -123,7 +124,7 @@ impl Keeper {
         if self.child.is_some() || self.end_by.is_some() || Instant::now() < self.start_at {
             return;
         }
-        match self.command.spawn() {
+        match spawn(&mut self.command) {
             Ok(child) => self.child = Some((child, Instant::now())),
             Err(error) => {
                 tracing::error!("cannot start {:?}: {error}", self.command.get_program());

@@ -17,6 +17,7 @@ mod files;
 mod init;
 mod network;
 mod processes;
+mod spawn;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -58,6 +59,8 @@ const BOOT_TIME: Duration = Duration::from_secs(20);
 pub struct Namespaces {
     bridge: String,
     programs: PathBuf,
+    /// The program that has the [`SUBCOMMAND`].
+    manager: PathBuf,
     machines: PathBuf,
     network: Network,
     exits: Exits,
@@ -80,12 +83,20 @@ impl Namespaces {
         Ok(Namespaces {
             bridge: config.bridge.clone(),
             programs: config.programs.clone(),
+            manager: std::env::current_exe().map_err(failed)?,
             machines,
             network: Network::new().map_err(failed)?,
             exits,
             watched: Arc::default(),
             locks: Mutex::default(),
         })
+    }
+
+    /// Has machines made by the manager's program at `path`, for a driver that runs in another program.
+    #[must_use]
+    pub fn with_manager(mut self, path: PathBuf) -> Self {
+        self.manager = path;
+        self
     }
 
     fn files(&self, machine: &MachineId) -> Files {
@@ -167,7 +178,7 @@ impl Hypervisor for Namespaces {
                 program.display()
             )));
         }
-        let boot = Command::new(std::env::current_exe().map_err(failed)?)
+        let boot = Command::new(&self.manager)
             .args([SUBCOMMAND, "boot"])
             .arg("--directory")
             .arg(&files.directory)

@@ -1,0 +1,201 @@
+//! Tells the host's balancer what to send requests to, and asks it for its part in the VIPs.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use wire::proxy_config::{ProxyConfig, Route};
+use wire::snapshot::Endpoint;
+use wire::upstreams::{Upstream, UpstreamSet};
+
+use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Pools, Severity, Time, lb_id};
+
+/// The balancer is asked for its part in the VIPs this often.
+const READ_LB_EVERY: Duration = Duration::from_millis(250);
+
+/// What failed between manager and balancer is tried again after this.
+const LB_AGAIN: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Every upstream of every host, as far as known.
+    pub(super) fn pools(&self) -> Pools {
+        let mut pools: Pools =
+            self.config.services.iter().map(|service| (service.name.clone(), Vec::new())).collect();
+        for endpoint in self.endpoints() {
+            pools
+                .entry(endpoint.service.clone())
+                .or_default()
+                .push(upstream(&endpoint, self.config.name.clone()));
+        }
+        for snapshot in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
+            for endpoint in &snapshot.endpoints {
+                pools
+                    .entry(endpoint.service.clone())
+                    .or_default()
+                    .push(upstream(endpoint, snapshot.host.clone()));
+            }
+        }
+        // What the balancer knew of a host that has not been heard since this manager started stays.
+        for (pool, upstreams) in self.inherited.iter().flatten() {
+            let unheard = upstreams.iter().filter(|upstream| !self.is_heard(&upstream.zone)).cloned();
+            pools.entry(pool.clone()).or_default().extend(unheard);
+        }
+        for upstreams in pools.values_mut() {
+            upstreams.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));
+        }
+        pools
+    }
+
+    fn is_heard(&self, host: &wire::HostName) -> bool {
+        *host == self.config.name
+            || self
+                .peers
+                .values()
+                .filter_map(|peer| peer.held.as_ref())
+                .any(|snapshot| snapshot.host == *host)
+    }
+
+    /// One route: everything goes to the first service. Without a service there is none.
+    pub(super) fn proxy_config(&self) -> ProxyConfig {
+        let route = self.config.services.first().map(|service| Route {
+            name: service.name.to_string(),
+            hosts: Vec::new(),
+            path: "/".to_owned(),
+            pool: service.name.clone(),
+        });
+        ProxyConfig { generation: 0, routes: route.into_iter().collect(), ..ProxyConfig::default() }
+    }
+
+    /// The address of the host's balancer, if its heartbeats arrive.
+    pub(super) fn ready_lb(&self) -> Option<Ipv4Addr> {
+        let machine = self.machines.get(&lb_id(&self.config.name))?;
+        machine.is_ready().then_some(machine.slot.address)
+    }
+
+    /// Whether the host's balancer may be sending requests, with whatever set it was last given. One
+    /// that is starting has its set from the seed, one that is suspected may only be slow to answer us.
+    pub(super) fn lb_may_serve(&self) -> bool {
+        self.machines
+            .get(&lb_id(&self.config.name))
+            .is_some_and(|machine| !matches!(machine.life, Life::Waiting { .. } | Life::Dead { .. }))
+    }
+
+    pub(super) fn plan_balancer(&mut self, now: Time, plan: &mut Plan) {
+        let pools = self.pools();
+        let lb = self.ready_lb();
+        if !self.lb_may_serve() || self.balancer.uses(&pools) {
+            for peer in self.peers.values_mut() {
+                peer.using = peer.held.as_ref().map_or(0, |snapshot| snapshot.version);
+            }
+        }
+        let Some(lb) = lb else { return };
+        let documents = self.balancer.confirmed.is_none();
+        if now >= self.balancer.read_at {
+            self.start(now, Job::ReadLb, Command::ReadLb { lb, documents }, plan);
+        } else {
+            plan.wake_by(self.balancer.read_at, "ask the balancer");
+        }
+        if documents || self.adoption != Adoption::Settled {
+            return;
+        }
+        if !self.balancer.uses(&pools) && !self.flights.contains_key(&Job::Push) {
+            if now >= self.balancer.push_at {
+                let set = self.balancer.next_set(pools);
+                self.start(now, Job::Push, Command::Push { lb, set }, plan);
+            } else {
+                plan.wake_by(self.balancer.push_at, "push again");
+            }
+        }
+        let mut config = self.proxy_config();
+        let known = self.balancer.confirmed_config.as_ref().is_some_and(|confirmed| {
+            config.generation = confirmed.generation;
+            &config == confirmed
+        });
+        if !known && !self.flights.contains_key(&Job::Configure) {
+            if now >= self.balancer.configure_at {
+                let config = self.balancer.next_config(config);
+                self.start(now, Job::Configure, Command::Configure { lb, config }, plan);
+            } else {
+                plan.wake_by(self.balancer.configure_at, "configure again");
+            }
+        }
+    }
+
+    pub(super) fn lb_read(&mut self, now: Time, outcome: Outcome) {
+        self.balancer.read_at = now + READ_LB_EVERY;
+        // A balancer that died meanwhile is not known any more by what it said before.
+        if self.ready_lb().is_none() {
+            return;
+        }
+        let Outcome::LbRead(reading) = outcome else {
+            self.balancer.read_at = now + LB_AGAIN;
+            return;
+        };
+        self.note_vip_changes(&reading.vip);
+        self.balancer.vip = Some(reading.vip);
+        if let Some(generation) = reading.config_generation {
+            self.balancer.config_generation = self.balancer.config_generation.max(generation);
+        }
+        if let Some(set) = reading.upstreams {
+            self.balancer.generation = self.balancer.generation.max(set.generation);
+            // The first that is read was given by the life before this one, however late it answers.
+            self.inherited.get_or_insert_with(|| set.pools.clone());
+            self.balancer.confirmed = Some(set);
+        }
+    }
+
+    fn note_vip_changes(&mut self, new: &wire::vip::VipStatus) {
+        for router in &new.routers {
+            let old =
+                self.balancer.vip.as_ref().and_then(|vip| {
+                    vip.routers.iter().find(|old| old.vrid == router.vrid).map(|old| old.state)
+                });
+            if old.is_some_and(|old| old != router.state) {
+                let message = format!("the balancer here is now {:?}: {}", router.state, router.reason);
+                self.note(Severity::Info, "vip.changed", router.address.to_string(), message.to_lowercase());
+            }
+        }
+    }
+
+    pub(super) fn push_finished(&mut self, now: Time, set: UpstreamSet, outcome: Outcome) {
+        match outcome {
+            Outcome::Stale(held) => self.balancer.generation = self.balancer.generation.max(held),
+            Outcome::Failed(reason) => {
+                self.balancer.push_at = now + LB_AGAIN;
+                let message = format!("cannot push upstream set {}: {reason}", set.generation);
+                self.note(Severity::Warning, "lb.push-failed", lb_id(&self.config.name).to_string(), message);
+            }
+            // One that died meanwhile has forgotten what it confirmed.
+            _ if self.ready_lb().is_some() && self.balancer.confirmed.is_some() => {
+                self.balancer.confirmed = Some(set);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn configure_finished(&mut self, now: Time, config: ProxyConfig, outcome: Outcome) {
+        match outcome {
+            Outcome::Stale(held) => {
+                self.balancer.config_generation = self.balancer.config_generation.max(held)
+            }
+            Outcome::Failed(reason) => {
+                self.balancer.configure_at = now + LB_AGAIN;
+                let message = format!("cannot push configuration {}: {reason}", config.generation);
+                self.note(Severity::Warning, "lb.push-failed", lb_id(&self.config.name).to_string(), message);
+            }
+            _ if self.ready_lb().is_some() => self.balancer.confirmed_config = Some(config),
+            _ => {}
+        }
+    }
+}
+
+fn upstream(endpoint: &Endpoint, zone: wire::HostName) -> Upstream {
+    Upstream {
+        id: endpoint.id.clone(),
+        address: endpoint.address,
+        port: endpoint.port,
+        weight: 1,
+        zone,
+        backup: false,
+        state: endpoint.state,
+    }
+}

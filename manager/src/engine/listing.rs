@@ -1,0 +1,128 @@
+//! Compares the hypervisor's list with what is thought to be there, and adopts, at the start, what an
+//! earlier life of this manager left running.
+//!
+//! A list is a picture of some moment between its start and its end. What was done to a machine in that
+//! time, or heard from it, is newer than the picture and counts more.
+
+use std::time::Duration;
+
+use wire::MachineId;
+
+use super::machines::DRAIN_TELL;
+use super::{
+    Adoption, Command, Engine, Job, LIST_EVERY, Life, Machine, MachinePurpose, ObservedMachine, Outcome,
+    Plan, Severity, Slot, Time,
+};
+
+/// A restarted manager waits at most this long for what its machines and its balancer say.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// A list that failed is asked for again after this.
+const LIST_AGAIN: Duration = Duration::from_millis(200);
+
+impl Engine {
+    pub(super) fn plan_list(&mut self, now: Time, plan: &mut Plan) {
+        if now >= self.list_at {
+            self.start(now, Job::List, Command::List, plan);
+        } else {
+            plan.wake_by(self.list_at, "list the machines");
+        }
+    }
+
+    pub(super) fn list_finished(&mut self, now: Time, started: Time, outcome: Outcome) {
+        let Outcome::Listed(observed) = outcome else {
+            self.list_at = now + LIST_AGAIN;
+            if let Outcome::Failed(reason) = outcome {
+                let message = format!("the machines cannot be listed: {reason}");
+                self.note(Severity::Error, "hypervisor.failed", self.config.name.to_string(), message);
+            }
+            return;
+        };
+        self.list_at = now + LIST_EVERY;
+        // What ended before this list was asked for is in it, and in every later one.
+        self.built.retain(|_, ended| *ended >= started);
+        let missing: Vec<MachineId> = self
+            .machines
+            .iter()
+            .filter(|(id, machine)| {
+                let heard = matches!(machine.life, Life::Ready { last_beat } if last_beat > started);
+                machine.may_exist()
+                    && !heard
+                    && !matches!(machine.life, Life::Dead { .. })
+                    && !self.is_newer_than_list(id)
+                    && !observed.iter().any(|seen| seen.running && &seen.purpose.id == *id)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in missing {
+            self.died(now, &id, "the hypervisor no longer has it");
+        }
+        for seen in observed {
+            self.seen(now, seen);
+        }
+        if self.adoption == Adoption::Unlisted {
+            self.adoption = Adoption::Settling { until: now + SETTLE };
+        }
+    }
+
+    /// Whether something is being done to machine `id`, or was while the list was made.
+    fn is_newer_than_list(&self, id: &MachineId) -> bool {
+        self.flights.contains_key(&Job::Build(id.clone())) || self.built.contains_key(id)
+    }
+
+    /// A machine is in the hypervisor's list. Where the engine does not think it is there, it is one
+    /// from an earlier life of this manager, or a left-over.
+    fn seen(&mut self, now: Time, seen: ObservedMachine) {
+        let MachinePurpose { id, service, incarnation, address } = seen.purpose;
+        self.next_incarnation = self.next_incarnation.max(incarnation + 1);
+        if self.is_newer_than_list(&id) {
+            return;
+        }
+        let known = self.machines.get(&id);
+        if known.is_some_and(Machine::may_exist) {
+            return;
+        }
+        let slot = Slot { id: id.clone(), service, address };
+        let fits = known.is_some_and(|machine| machine.slot == slot);
+        let mut machine = known
+            .cloned()
+            .unwrap_or_else(|| Machine { wanted: false, ..Machine::waiting(slot.clone(), now) });
+        let rebuild_at = match machine.life {
+            Life::Waiting { not_before } => not_before.max(now),
+            _ => now,
+        };
+        let dead = Life::Dead { fence_at: now, rebuild_at, fence_failed: false };
+        // Until it is fenced, the address it really has is the one that is taken.
+        machine.slot = slot;
+        machine.incarnation = incarnation;
+        machine.since = now;
+        let (life, reason, severity) = match (seen.running, machine.wanted) {
+            (true, true) if fits && self.adoption == Adoption::Unlisted => {
+                self.unverified.insert(id.clone());
+                let life = Life::Suspect { attempt: 0, next: now };
+                (life, "found running when the manager started", Severity::Info)
+            }
+            (true, true) => (dead, "left over from before", Severity::Warning),
+            (true, false) => {
+                let life = Life::Draining { until: now + DRAIN_TELL, told_in: None, stopping: false };
+                (life, "found running but not wanted", Severity::Info)
+            }
+            (false, _) => (dead, "found ended", Severity::Info),
+        };
+        machine.life = life;
+        machine.reason = reason.to_owned();
+        self.machines.insert(id.clone(), machine);
+        self.note(severity, "machine.adopted", id.to_string(), reason.to_owned());
+    }
+
+    pub(super) fn plan_settling(&mut self, now: Time, plan: &mut Plan) {
+        let Adoption::Settling { until } = self.adoption else { return };
+        let lb_heard = self.ready_lb().is_none() || self.balancer.confirmed.is_some();
+        if now >= until || (self.unverified.is_empty() && lb_heard) {
+            self.adoption = Adoption::Settled;
+            self.unverified.clear();
+        } else {
+            plan.wake_by(until, "settle after the start");
+        }
+    }
+}

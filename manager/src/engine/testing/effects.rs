@@ -1,0 +1,177 @@
+//! What the world does when an engine asks for something, and what it checks each time.
+
+use std::time::Duration;
+
+use super::guest::Guest;
+use super::world::{Happening, World};
+use crate::engine::{Command, Engine, Event, MachineSpec, ObservedMachine, Outcome};
+use wire::MachineId;
+
+/// The time between two heartbeats of a machine.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// A crash-looping machine lives so long.
+const SHORT_LIFE: Duration = Duration::from_millis(50);
+
+impl World {
+    /// The machines of `host`, as a list that is asked for now has them.
+    pub(super) fn listed(&self, host: usize) -> Outcome {
+        let guests = self.hosts[host].guests.values();
+        Outcome::Listed(
+            guests
+                .map(|guest| ObservedMachine { purpose: guest.purpose.clone(), running: guest.running })
+                .collect(),
+        )
+    }
+
+    /// Carries out `command` of `host`.
+    pub(super) fn effect(&mut self, host: usize, command: &Command) -> Outcome {
+        let now = self.now;
+        match command {
+            Command::Save(desired) => {
+                self.hosts[host].disk = Some(desired.clone());
+                Outcome::Done
+            }
+            Command::List => self.listed(host),
+            Command::Create(spec) => self.make(host, spec),
+            Command::Stop(id) => {
+                let stopped = self.end(id, "it was asked to");
+                if stopped { Outcome::Done } else { Outcome::Failed("no such machine runs".to_owned()) }
+            }
+            Command::Fence(id) => {
+                self.end(id, "it was destroyed");
+                self.hosts[host].guests.remove(id);
+                Outcome::Done
+            }
+            Command::Push { set, .. } => self.lb(host).map_or_else(silence, |lb| lb.push(set)),
+            Command::Configure { config, .. } => {
+                self.lb(host).map_or_else(silence, |lb| lb.configure(config))
+            }
+            Command::ReadLb { documents, .. } => {
+                let (holder, config) = (self.vip_holder.clone(), self.hosts[host].config.clone());
+                self.lb(host).map_or_else(silence, |lb| {
+                    lb.read(&config, holder.as_ref() == Some(&lb.purpose.id), *documents)
+                })
+            }
+            Command::Tell { peer, snapshot } => {
+                let from = self.hosts[host].config.address;
+                let cut = self.cut;
+                let peer = self.hosts.iter_mut().find(|other| other.config.address == *peer);
+                let Some((peer, engine)) = peer
+                    .filter(|peer| !cut && peer.stalled_until <= now)
+                    .and_then(|peer| peer.engine.as_mut().map(|engine| (&mut peer.dirty, engine)))
+                else {
+                    return silence();
+                };
+                *peer = true;
+                match engine.receive(now, from.into(), (**snapshot).clone()) {
+                    Ok(ack) => Outcome::Told(ack),
+                    Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
+                }
+            }
+            Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,
+        }
+    }
+
+    fn lb(&mut self, host: usize) -> Option<&mut Guest> {
+        self.hosts[host].guests.values_mut().find(|guest| guest.is_lb() && guest.answers())
+    }
+
+    fn make(&mut self, host: usize, spec: &MachineSpec) -> Outcome {
+        let id = &spec.purpose.id;
+        if self.hosts[host].guests.contains_key(id) {
+            return Outcome::Failed("a machine of this name exists".to_owned());
+        }
+        self.assert_free(spec);
+        self.hosts[host].guests.insert(id.clone(), Guest::new(spec));
+        let (machine, incarnation) = (id.clone(), spec.purpose.incarnation);
+        if self.hosts[host].crash_on_start.contains(id) {
+            self.after(SHORT_LIFE, Happening::Die { machine, incarnation });
+        } else if !self.hosts[host].never_boot.contains(id) {
+            let boot = self.hosts[host].boot;
+            self.after(boot, Happening::Boot { machine, incarnation });
+        }
+        Outcome::Done
+    }
+
+    /// No address is on two machines, and none is given away before its last machine was destroyed.
+    pub(super) fn assert_free(&self, spec: &MachineSpec) {
+        for guest in self.hosts.iter().flat_map(|host| host.guests.values()) {
+            assert!(
+                guest.purpose.address != spec.purpose.address,
+                "{} gets the address of {} at {:?}",
+                spec.purpose.id,
+                guest.purpose.id,
+                self.now
+            );
+        }
+    }
+
+    /// A machine ends; its hypervisor tells of it. Returns whether it ran.
+    pub(super) fn end(&mut self, id: &MachineId, reason: &str) -> bool {
+        let Some(host) = self.host_of(id) else { return false };
+        let Some(guest) = self.hosts[host].guests.get_mut(id).filter(|guest| guest.running) else {
+            return false;
+        };
+        guest.running = false;
+        guest.up = false;
+        let event = Event::Exited {
+            machine: id.clone(),
+            incarnation: guest.purpose.incarnation,
+            reason: reason.to_owned(),
+        };
+        if !self.hosts[host].exits_are_lost {
+            self.after(Duration::from_millis(1), Happening::Told { host, event });
+        }
+        true
+    }
+
+    /// A watch asks its machine, or listens to it further.
+    pub(super) fn listen(
+        &mut self,
+        host: usize,
+        life: u64,
+        id: u64,
+        command: Command,
+        give_up: Option<Duration>,
+    ) {
+        let Command::Watch { machine, incarnation, .. } = &command else { return };
+        if self.hosts[host].life != life || self.hosts[host].watches.get(machine) != Some(&id) {
+            return;
+        }
+        let now = self.now;
+        let guest = self.hosts[host].guests.get(machine);
+        if guest.is_some_and(Guest::answers) {
+            let event = Event::Beat { machine: machine.clone(), incarnation: *incarnation };
+            self.tell(host, event);
+            return self.after(BEAT, Happening::Listen { host, life, id, command, give_up: None });
+        }
+        let refuses = guest.is_some_and(|guest| guest.running && !guest.frozen && !guest.up);
+        match give_up {
+            Some(at) if refuses || now >= at => {
+                let outcome = Outcome::Failed(if refuses { "refused" } else { "no answer" }.to_owned());
+                self.tell(host, Event::Finished { id, outcome });
+            }
+            Some(at) => {
+                let next = (at - now).min(Duration::from_millis(50));
+                self.after(next, Happening::Listen { host, life, id, command, give_up });
+            }
+            // A stream to a machine that is dead or frozen stays open, and silent.
+            None => self.after(BEAT, Happening::Listen { host, life, id, command, give_up }),
+        }
+    }
+
+    /// Tells the engine of `host` something, if it runs.
+    pub(super) fn tell(&mut self, host: usize, event: Event) {
+        let now = self.now;
+        let host = &mut self.hosts[host];
+        host.dirty = true;
+        if let Some(engine) = host.engine.as_mut() {
+            Engine::observe(engine, now, event);
+        }
+    }
+}
+
+fn silence() -> Outcome {
+    Outcome::Failed("no answer".to_owned())
+}

@@ -1,0 +1,75 @@
+//! A machine as the hypervisor has it. One that is a balancer behaves like one.
+
+use wire::proxy_config::ProxyConfig;
+use wire::upstreams::UpstreamSet;
+use wire::vip::{RouterState, RouterStatus, VipStatus};
+
+use crate::config::{Config, LB};
+use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
+
+/// A machine that exists: its address is taken until it is destroyed.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) purpose: MachinePurpose,
+    pub(crate) running: bool,
+    pub(crate) frozen: bool,
+    /// Whether it has come as far as answering.
+    pub(crate) up: bool,
+    pub(crate) set: UpstreamSet,
+    pub(crate) config: ProxyConfig,
+}
+
+impl Guest {
+    pub(super) fn new(spec: &MachineSpec) -> Self {
+        Guest {
+            purpose: spec.purpose.clone(),
+            running: true,
+            frozen: false,
+            up: false,
+            set: spec.seed.upstreams.clone().unwrap_or_default(),
+            config: spec.seed.proxy_config.clone().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn is_lb(&self) -> bool {
+        self.purpose.service.as_str() == LB
+    }
+
+    pub(super) fn answers(&self) -> bool {
+        self.running && !self.frozen && self.up
+    }
+
+    pub(super) fn push(&mut self, set: &UpstreamSet) -> Outcome {
+        if set.generation < self.set.generation {
+            return Outcome::Stale(self.set.generation);
+        }
+        self.set = set.clone();
+        Outcome::Done
+    }
+
+    pub(super) fn configure(&mut self, config: &ProxyConfig) -> Outcome {
+        if config.generation < self.config.generation {
+            return Outcome::Stale(self.config.generation);
+        }
+        self.config = config.clone();
+        Outcome::Done
+    }
+
+    pub(super) fn read(&self, host: &Config, holds: bool, documents: bool) -> Outcome {
+        let state = if holds { RouterState::Master } else { RouterState::Backup };
+        let routers = host.vips.iter().map(|vip| RouterStatus {
+            address: vip.address.into(),
+            vrid: vip.vrid,
+            state,
+            priority: vip.priority,
+            holder: None,
+            reason: "elected".to_owned(),
+            for_ms: 0,
+        });
+        Outcome::LbRead(Box::new(LbReading {
+            vip: VipStatus { routers: routers.collect() },
+            upstreams: documents.then(|| self.set.clone()),
+            config_generation: documents.then_some(self.config.generation),
+        }))
+    }
+}

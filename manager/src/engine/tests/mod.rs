@@ -1,0 +1,12 @@
+//! What the engine does, told as stories: one file for each thing that can happen.
+
+mod adoption;
+mod balancer;
+mod brake;
+mod crash_loop;
+mod death;
+mod deletion;
+mod fencing;
+mod peers;
+mod soak;
+mod start;
