@@ -232,15 +232,20 @@ thaw_machine() {
     in_net "${id%%-*}" ip link set "$(machine_port "$dir" "$id")" up
 }
 
-# The balancer that holds the public address: the one that has it on its interface.
+# The balancer that holds the public address: the one that has it on its interface. While it moves,
+# nobody does for a moment.
 holder() {
-    local dir=$1 host pid
-    for host in a b; do
-        pid=$(machine_pid "$dir" "$host-lb" 2>/dev/null) || continue
-        if nsenter --target "$pid" --net -- ip -o address show dev eth0 | grep -q ' 192\.168\.10\.120/32 '; then
-            echo "$host-lb"
-            return 0
-        fi
+    local dir=$1 host pid end=$((SECONDS + 5))
+    while [ $SECONDS -lt "$end" ]; do
+        for host in a b; do
+            pid=$(machine_pid "$dir" "$host-lb" 2>/dev/null) || continue
+            if nsenter --target "$pid" --net -- ip -o address show dev eth0 2>/dev/null \
+                | grep -q ' 192\.168\.10\.120/32 '; then
+                echo "$host-lb"
+                return 0
+            fi
+        done
+        sleep 0.05
     done
     die "no balancer holds the public address"
 }
@@ -294,9 +299,19 @@ fault() {
             host_up "$dir" "$who"
             ;;
         kill-all-stateless)
-            local ids id
-            ids=$(find "$dir"/[ab]/state/machines -maxdepth 1 -name '*-stateless-*' -printf '%f\n')
-            for id in $ids; do kill_machine "$dir" "$id"; done
+            # All are found first: between the first death and the last one nothing must be rebuilt.
+            local ids id host pids=()
+            local -A ports
+            for host in a b; do
+                ids=$(find "$dir/$host/state/machines" -maxdepth 1 -name "$host-stateless-*" -printf '%f\n')
+                ports[$host]=
+                for id in $ids; do
+                    pids+=("$(machine_pid "$dir" "$id")")
+                    ports[$host]+="link set $(machine_port "$dir" "$id") down"$'\n'
+                done
+            done
+            for host in a b; do in_net "$host" ip -batch - <<<"${ports[$host]}"; done
+            kill -KILL "${pids[@]}"
             echo '{"fault": "kill all stateless"}'
             ;;
         stop-manager)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
-/// The most slots a run keeps account of; each costs 8 to 16 bytes. A longer run is refused at its
+/// The most slots a run keeps account of; each costs 16 bytes. A longer run is refused at its
 /// start; one that faults make longer goes on uncounted and is declared invalid.
 pub const MAX_REQUESTS: usize = 20_000_000;
 
@@ -102,6 +102,15 @@ pub struct Outcome {
     pub result: Result<(), Failure>,
 }
 
+/// When a request that succeeded was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Success {
+    /// When it was sent.
+    pub started_us: u64,
+    /// When its last byte had come.
+    pub arrived_us: u64,
+}
+
 /// The sums for one kind of connection.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -138,8 +147,8 @@ pub struct Ledger {
     pub kept: Tally,
     /// How much later than due requests were sent, in microseconds.
     pub lateness: Histogram<u64>,
-    /// When the requests that succeeded started; in the order in which they finished.
-    pub successes: Vec<u64>,
+    /// The requests that succeeded, in the order in which they finished.
+    pub successes: Vec<Success>,
     /// When the requests that failed started, and why they failed; in the order in which they did.
     pub failures: Vec<(u64, Failure)>,
     /// Slots beyond [`MAX_REQUESTS`], of which nothing is known.
@@ -178,7 +187,7 @@ impl Ledger {
             Ok(()) => {
                 tally.succeeded += 1;
                 tally.latency.saturating_record(finished_us.saturating_sub(due_us));
-                self.successes.push(started_us);
+                self.successes.push(Success { started_us, arrived_us: finished_us });
             }
             Err(failure) => {
                 *tally.failed.entry(failure).or_default() += 1;

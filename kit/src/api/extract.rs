@@ -1,5 +1,7 @@
 //! Extractors that refuse bad input with problem+json naming the parameter or field.
 
+use std::collections::HashSet;
+
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -16,11 +18,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        let pairs = form_urlencoded::parse(query);
         serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Query).map_err(
             |error| {
                 let path = error.path().to_string();
-                let parameter = (path != ".").then_some(path);
+                // A derived `T` finds one given twice when it has left the path to it behind.
+                let parameter = if path == "." { given_twice(query) } else { Some(path) };
                 ApiError(Problem {
                     parameter,
                     ..Problem::new(400, "Bad parameter", error.inner().to_string())
@@ -28,6 +32,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             },
         )
     }
+}
+
+/// The first parameter of `query` that was there before.
+fn given_twice(query: &[u8]) -> Option<String> {
+    let mut names = HashSet::new();
+    form_urlencoded::parse(query)
+        .map(|(name, _)| name)
+        .find(|name| !names.insert(name.clone()))
+        .map(String::from)
 }
 
 /// The parameters in the path as `T`.
@@ -83,4 +96,40 @@ fn body_problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErr
     let mut problem = Problem::bad_body(error.inner().to_string());
     problem.parameter = (path != ".").then_some(path);
     ApiError(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)] // only what is refused matters here
+    struct Span {
+        min: i64,
+        max: i64,
+    }
+
+    #[tokio::test]
+    async fn the_parameter_at_fault_is_named() {
+        for (query, expected) in [
+            ("min=1&max=word", Some("max")),
+            ("min=1&max=2&middle=3", Some("middle")),
+            ("min=1&max=2&min=1", Some("min")),
+            ("min=1&max=2&m%61x=3", Some("max")),
+            ("min=1", None),
+        ] {
+            let (mut parts, ()) = Request::get(format!("/?{query}")).body(()).expect("request").into_parts();
+            let ApiError(problem) =
+                Query::<Span>::from_request_parts(&mut parts, &()).await.expect_err("refused");
+            assert_eq!(
+                (problem.status, problem.parameter.as_deref()),
+                (400, expected),
+                "{query}: {problem:?}"
+            );
+        }
+    }
 }

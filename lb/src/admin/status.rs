@@ -71,6 +71,8 @@ struct UpstreamStatus {
     weight: u32,
     /// Out of use until a probe is answered well.
     ejected: bool,
+    /// Owes an answer for longer than is usual and is silent: others are chosen first.
+    in_doubt: bool,
     /// The last attempt to connect failed.
     unreachable: bool,
     /// Requests in flight.
@@ -133,6 +135,7 @@ impl UpstreamStatus {
             backup: member.backup,
             weight: member.weight,
             ejected: upstream.is_ejected(),
+            in_doubt: upstream.is_in_doubt(Instant::now()),
             unreachable: health.unreachable.load(Ordering::Relaxed),
             in_flight: upstream.in_flight(),
             idle_connections: upstream.idle_connections(),

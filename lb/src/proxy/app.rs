@@ -18,18 +18,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
+use super::client_socket::CLIENT_WRITE_TIMEOUT;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
-use super::forward::connect::{
-    ConnectFailure, DEAD_PEER, KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL,
-};
+use super::forward::connect::{ConnectFailure, pingora_peer};
 use super::forward::respond::{self, Framing};
 use super::forward::tries::Tries;
 use super::forward::{self, may_be_repeated};
@@ -38,11 +37,8 @@ use super::health::{self, Failure};
 use super::metrics::Retry;
 use super::route;
 use super::state::State;
-use super::state::upstream::MAX_IDLE_AGE;
+use super::state::learned::SHORTEST_DOUBT;
 use crate::settings::Limits;
-
-/// A client that takes none of what it is sent for so long is given up.
-const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client that sends none of its body for so long is given up.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -125,24 +121,16 @@ impl ProxyHttp for App {
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let Some(tries) = &mut context.tries else { return Err(Error::new_in(ErrorType::InternalError)) };
         context.present = None;
+        // A repeated body is counted anew.
+        context.body_bytes = 0;
         let choice = tries.next().map_err(|refusal| {
             context.refusal = Some(refusal);
             Error::new_in(ErrorType::HTTPStatus(refusal.status()))
         })?;
         let upstream = &choice.member.upstream;
-        let mut peer = HttpPeer::new(upstream.address, false, String::new());
-        peer.group_key = upstream.pool_key();
-        let connect = Duration::from_millis(tries.pool().policy.connect_timeout_ms);
-        peer.options.connection_timeout = Some(connect);
-        peer.options.total_connection_timeout = Some(connect);
-        peer.options.idle_timeout = Some(MAX_IDLE_AGE);
-        peer.options.tcp_keepalive = Some(TcpKeepalive {
-            idle: KEEPALIVE_IDLE,
-            interval: KEEPALIVE_INTERVAL,
-            count: KEEPALIVE_COUNT as usize,
-            user_timeout: DEAD_PEER,
-        });
+        let peer = pingora_peer(upstream, &tries.pool().policy);
         let in_flight = upstream.begin();
+        upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
         Ok(Box::new(peer))
     }
@@ -168,15 +156,28 @@ impl ProxyHttp for App {
         error
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        // A kept connection says nothing about whether a new one could be had.
+        if let (false, Some((choice, _))) = (reused, &context.present) {
+            health::connected(&choice.member.upstream);
+        }
+        Ok(())
+    }
+
     async fn upstream_request_filter(
         &self,
         _session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if let Some((choice, _)) = &context.present {
-            health::connected(&choice.member.upstream);
-        }
         match &context.client {
             // Pingora has dropped the hop-by-hop fields before.
             Some(client) => headers::describe_client(request, client.peer()),

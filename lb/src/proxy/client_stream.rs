@@ -3,12 +3,6 @@
 //! Between requests it has no buffers: an idle connection costs its task and its socket. During one,
 //! Pingora owns a handle that gives it exactly one request's bytes, so that what a client sends ahead
 //! stays here for the next one; we keep another handle to notice a client that goes away.
-//!
-//! ```text
-//!   Head ──all of the head read──▶ Undecided ──the head says what follows──▶ Body (so many bytes)
-//!    ▲                                                                      │  or Open (until it ends)
-//!    └──────────────────────────── request done ─────────────────────────────┘
-//! ```
 
 use std::future::poll_fn;
 use std::io;
@@ -17,11 +11,13 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::client_socket::{Phase, Socket};
 use super::lock;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
@@ -29,35 +25,9 @@ use super::request_head::head_length;
 /// Writes are gathered up to so many bytes, so that a head and a small body leave in one packet.
 const GATHER: usize = 16 << 10;
 
-/// How much is read at once while a head arrives.
-const HEAD_READ: usize = 2 << 10;
-
 /// A handle to a client's socket.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientStream(Arc<Mutex<Socket>>);
-
-#[derive(Debug)]
-struct Socket {
-    tcp: TcpStream,
-    peer: IpAddr,
-    /// Read from the client and not yet given out.
-    input: Vec<u8>,
-    phase: Phase,
-    /// Written by Pingora and not yet sent.
-    output: Vec<u8>,
-    sent: usize,
-    answer_by: Option<Instant>,
-    aborted: bool,
-}
-
-/// How much of what comes belongs to the present request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Head(usize),
-    Undecided,
-    Body(u64),
-    Open,
-}
 
 /// What became of the wait for a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +42,7 @@ pub(crate) enum HeadRead {
 
 impl ClientStream {
     pub(crate) fn new(tcp: TcpStream, peer: IpAddr) -> Self {
-        ClientStream(Arc::new(Mutex::new(Socket {
-            tcp,
-            peer,
-            input: Vec::new(),
-            phase: Phase::Undecided,
-            output: Vec::new(),
-            sent: 0,
-            answer_by: None,
-            aborted: false,
-        })))
+        ClientStream(Arc::new(Mutex::new(Socket::new(tcp, peer))))
     }
 
     /// The client's address.
@@ -175,7 +136,7 @@ impl ClientStream {
         let _ = self.send_gathered().await;
         let mut socket = self.socket();
         socket.aborted = true;
-        let _ = socket2::SockRef::from(&socket.tcp).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(&socket.tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// Sets until when the answer must have begun; none when it has.
@@ -216,68 +177,6 @@ impl ClientStream {
 
     fn socket(&self) -> MutexGuard<'_, Socket> {
         lock(&self.0)
-    }
-}
-
-impl Socket {
-    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let filled = self.input.len();
-        self.input.resize(filled + HEAD_READ, 0);
-        let mut buffer = ReadBuf::new(&mut self.input[filled..]);
-        let result = Pin::new(&mut self.tcp).poll_read(context, &mut buffer);
-        let count = buffer.filled().len();
-        self.input.truncate(filled + count);
-        result.map_ok(|()| count)
-    }
-
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.input.is_empty() {
-            return Poll::Pending;
-        }
-        let mut byte = [0u8; 1];
-        match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
-            Ok(1..) => Poll::Pending,
-            Ok(0) | Err(_) => Poll::Ready(()),
-        }
-    }
-
-    /// Reads at most `limit` bytes, first of those read before.
-    fn poll_take(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-        limit: usize,
-    ) -> Poll<io::Result<usize>> {
-        let limit = limit.min(buffer.remaining());
-        if !self.input.is_empty() {
-            let count = limit.min(self.input.len());
-            buffer.put_slice(&self.input[..count]);
-            self.input.drain(..count);
-            return Poll::Ready(Ok(count));
-        }
-        let before = buffer.filled().len();
-        if limit == buffer.remaining() {
-            ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
-            return Poll::Ready(Ok(buffer.filled().len() - before));
-        }
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(limit));
-        ready!(Pin::new(&mut self.tcp).poll_read(context, &mut part))?;
-        let count = part.filled().len();
-        buffer.advance(count);
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.output.len() {
-            let count = ready!(Pin::new(&mut self.tcp).poll_write(context, &self.output[self.sent..]))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += count;
-        }
-        self.output.clear();
-        self.sent = 0;
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -56,8 +56,10 @@ pub(crate) fn describe_client(request: &mut RequestHeader, client: IpAddr) -> Re
     let chain = appended(&request.headers, "x-forwarded-for", &client.to_string());
     request.insert_header("X-Forwarded-For", chain)?;
     request.insert_header("X-Forwarded-Proto", "http")?;
-    if let Some(host) = request.headers.get(header::HOST).cloned() {
-        request.insert_header("X-Forwarded-Host", host)?;
+    match request.headers.get(header::HOST).cloned() {
+        Some(host) => request.insert_header("X-Forwarded-Host", host)?,
+        // What the client says here, we do not know.
+        None => drop(request.remove_header("X-Forwarded-Host")),
     }
     let via = appended(&request.headers, "via", VIA);
     request.insert_header("Via", via)
@@ -108,6 +110,14 @@ fn appended(headers: &HeaderMap, name: &str, last: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_without_host_is_for_no_host_whatever_it_says() {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
+        request.append_header("X-Forwarded-Host", "bank.example").expect("header");
+        forward_request(&mut request, [192, 0, 2, 7].into()).expect("forwarded");
+        assert!(!request.headers.contains_key("x-forwarded-host"));
+    }
 
     #[test]
     fn what_belongs_to_the_connection_goes_and_what_tells_of_the_client_comes() {

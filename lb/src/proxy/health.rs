@@ -2,7 +2,7 @@
 //!
 //! Failures in a row, or one that leaves no doubt, eject an upstream; while it is out it is probed, soon
 //! at first and then ever more slowly, and the first probe that is answered well brings it back. Slowness
-//! is not death: before silence counts as a failure, the upstream is asked whether it lives.
+//! is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
 //!
 //! ```text
 //!   ejected ──wait──▶ probe ──well──▶ readmitted
@@ -17,22 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::watch;
 use wire::proxy_config::PoolPolicy;
 
 use super::forward::connect::ConnectFailure;
 use super::lock;
+use super::probe::probe;
 use super::state::pool::Pool;
 use super::state::upstream::Upstream;
 
 /// The first probe of an ejected upstream comes after so long.
 const FIRST_PROBE: Duration = Duration::from_millis(250);
-
-/// The longest status line a probe reads, in bytes.
-const MAX_STATUS_LINE: usize = 1024;
 
 /// What went wrong with an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +52,12 @@ impl Failure {
     }
 }
 
-/// What an upstream has to wait for, and what is being asked of it.
+/// What an upstream has to wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Penalty {
     /// Ejections in a row.
     strikes: u32,
     readmitted: Option<Instant>,
-    /// The question whether it lives that is under way; all who ask meanwhile share the answer.
-    question: Option<watch::Receiver<Option<bool>>>,
-    /// When the last question that got no answer was put.
-    unanswered: Option<Instant>,
 }
 
 /// Notes that an upstream took a connection.
@@ -98,7 +88,9 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
                 ConnectFailure::Other => 0,
             }
         }
-        Failure::Broken | Failure::Silent => 1,
+        Failure::Broken => 1,
+        // Whoever has asked since its last byte is a witness.
+        Failure::Silent => upstream.asks().clamp(1, pool.policy.eject_after.max(1)),
     };
     let before = upstream.health.failures.fetch_add(weight, Ordering::Relaxed);
     let failures = before.saturating_add(weight);
@@ -126,7 +118,7 @@ fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32)
         upstream = %upstream.id, pool = %pool.name, address = %upstream.address,
         reason = failure.name(), failures, "ejected"
     );
-    tokio::spawn(probe_until_well(upstream.clone(), pool.policy.clone(), penalty));
+    tokio::spawn(probe_until_well(upstream.clone(), penalty));
 }
 
 fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
@@ -134,7 +126,7 @@ fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
     Duration::from_millis(doubled.min(policy.eject_max_ms))
 }
 
-async fn probe_until_well(upstream: Arc<Upstream>, policy: PoolPolicy, penalty: Duration) {
+async fn probe_until_well(upstream: Arc<Upstream>, penalty: Duration) {
     let started = Instant::now();
     let mut wait = FIRST_PROBE.min(penalty);
     loop {
@@ -142,6 +134,8 @@ async fn probe_until_well(upstream: Arc<Upstream>, policy: PoolPolicy, penalty: 
         if upstream.is_retired() {
             return;
         }
+        // As it is now: a wrong path may have been what ejected it.
+        let policy = upstream.policy();
         let limit = Duration::from_millis(policy.probe_timeout_ms);
         if probe(&upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success()) {
             break;
@@ -155,64 +149,4 @@ async fn probe_until_well(upstream: Arc<Upstream>, policy: PoolPolicy, penalty: 
         upstream = %upstream.id, address = %upstream.address,
         after_ms = started.elapsed().as_millis(), "readmitted"
     );
-}
-
-/// Whether `upstream` has sent a byte since `since`; where that is in doubt, it is asked and given until
-/// `limit` to answer.
-pub(crate) async fn lives(pool: &Pool, upstream: &Arc<Upstream>, since: Instant, limit: Duration) -> bool {
-    if upstream.spoke_after(since) {
-        return true;
-    }
-    let mut answer = {
-        let mut state = lock(&upstream.health.penalty);
-        if state.unanswered.is_some_and(|put| put > since) {
-            return false;
-        }
-        if let Some(question) = state.question.as_ref().filter(|question| question.borrow().is_none()) {
-            question.clone()
-        } else {
-            let (sender, receiver) = watch::channel(None);
-            state.question = Some(receiver.clone());
-            tokio::spawn(ask(upstream.clone(), pool.policy.probe_path.clone(), limit, sender));
-            receiver
-        }
-    };
-    // The sender may go away with its runtime; then nothing was heard.
-    let _ = answer.wait_for(Option::is_some).await;
-    upstream.spoke_after(since)
-}
-
-async fn ask(upstream: Arc<Upstream>, path: String, limit: Duration, answer: watch::Sender<Option<bool>>) {
-    let put = Instant::now();
-    let lives = probe(&upstream, &path, limit).await.is_some();
-    if !lives && !upstream.spoke_after(put) {
-        lock(&upstream.health.penalty).unanswered = Some(put);
-    }
-    let _ = answer.send(Some(lives));
-}
-
-/// Sends one probe; none where no answer came in time.
-async fn probe(upstream: &Upstream, path: &str, limit: Duration) -> Option<StatusCode> {
-    let status = tokio::time::timeout(limit, exchange(upstream, path)).await.ok()??;
-    connected(upstream);
-    Some(status)
-}
-
-async fn exchange(upstream: &Upstream, path: &str) -> Option<StatusCode> {
-    let mut tcp = TcpStream::connect(upstream.address).await.ok()?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: lb-probe\r\nConnection: close\r\n\r\n",
-        upstream.address
-    );
-    tcp.write_all(request.as_bytes()).await.ok()?;
-    let mut line = Vec::with_capacity(64);
-    while !line.contains(&b'\n') && line.len() < MAX_STATUS_LINE {
-        if tcp.read_buf(&mut line).await.ok()? == 0 {
-            return None;
-        }
-        upstream.touch();
-    }
-    let line = std::str::from_utf8(line.split(|&byte| byte == b'\n').next()?).ok()?;
-    let code = line.strip_prefix("HTTP/1.")?.get(2..5)?;
-    StatusCode::from_bytes(code.as_bytes()).ok()
 }

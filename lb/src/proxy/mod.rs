@@ -3,21 +3,25 @@
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
-//! What they all look at is `state`; who may be used is decided in `health`.
+//! What they all look at is `state`; who may be used is decided in `health`, who had better not be in
+//! `doubt`; both ask with `probe`.
 
 pub(crate) mod accept;
 pub(crate) mod app;
 pub(crate) mod balance;
+mod client_socket;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod context;
+pub(crate) mod doubt;
 pub(crate) mod error_page;
 pub(crate) mod forward;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod plain_stream;
+pub(crate) mod probe;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
@@ -118,7 +122,7 @@ fn control(
         anyhow::Ok(())
     })?;
     let _ = stop.send(true);
-    // Kept until the workers are done: probes and questions from the admin interface end with us.
+    // Dropped without waiting for what still runs on it: the workers must hear of the stop now.
     runtime.shutdown_background();
     Ok(())
 }

@@ -15,3 +15,4 @@ mod slowness;
 mod streams;
 mod swaps;
 mod trouble;
+mod vanished;

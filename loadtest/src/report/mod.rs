@@ -1,18 +1,18 @@
 //! What a run found, for programs (as JSON) and for people.
 
+pub mod fault;
 pub mod progress;
 pub mod text;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use self::fault::Fault;
 use crate::count::{Failure, Ledger, Tally};
-use crate::faults::{FaultLog, FaultRecord};
+use crate::faults::FaultLog;
 use crate::outage::Successes;
-use crate::pace::micros;
 
 /// The report. Times in milliseconds, from the run's start where they are moments.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,12 @@ pub struct Report {
     pub availability_percent: f64,
     /// The longest time between the starts of two successful requests.
     pub longest_outage_ms: f64,
+    /// The longest time between the arrivals of two successful answers. Longer than the outage where
+    /// requests that started while nothing came were answered in the end.
+    pub longest_unanswered_ms: f64,
+    /// What the slowest successful request took from its start; none if nothing succeeded. `latency_ms`
+    /// counts from when it was due.
+    pub slowest_ms: Option<f64>,
     /// From due to answered, of the successful requests.
     pub latency_ms: Quantiles,
     /// From due to sent: how well this program kept its own schedule.
@@ -103,29 +109,6 @@ pub struct Half {
     pub latency_ms: Quantiles,
 }
 
-/// One fault and what it did.
-#[derive(Clone, Debug, Serialize)]
-pub struct Fault {
-    /// What was done.
-    pub fault: String,
-    /// To whom.
-    pub victim: Option<String>,
-    /// When.
-    pub at_ms: f64,
-    /// The longest time between the starts of two successful requests around it.
-    pub outage_ms: f64,
-    /// How many of the requests that started around it failed.
-    pub failed: u64,
-    /// Those by reason.
-    pub failed_by_kind: BTreeMap<Failure, u64>,
-    /// How long it took until all was well again.
-    pub recovered_after_ms: Option<f64>,
-    /// The victim's address before.
-    pub address_before: Option<IpAddr>,
-    /// The victim's address after.
-    pub address_after: Option<IpAddr>,
-}
-
 /// What the report is made of, besides what was counted.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -143,8 +126,6 @@ pub struct Facts {
 
 /// A run in which one request in a hundred was sent later than this says nothing about the service.
 const MAX_LATENESS_MS: f64 = 100.0;
-/// What still happens so long after its recovery is put down to a fault.
-const AFTERMATH: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Report {
     /// Draws the sums.
@@ -191,11 +172,13 @@ impl Report {
             failed,
             failed_by_kind,
             availability_percent,
-            longest_outage_ms: ms(successes.longest_gap()),
+            longest_outage_ms: ms(successes.starts.longest_gap()),
+            longest_unanswered_ms: ms(successes.arrivals.longest_gap()),
+            slowest_ms: successes.slowest_started_in(0, u64::MAX).map(ms),
             latency_ms: Quantiles::of(&latency),
             lateness_ms,
             connections: Connections { fresh: Half::of(fresh), kept: Half::of(kept) },
-            faults: faults(&records, &successes, &failures, duration_us),
+            faults: fault::faults(&records, &successes, &failures, duration_us),
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
             interrupted,
@@ -240,40 +223,6 @@ impl Quantiles {
             mean: (!latency.is_empty()).then(|| ms(latency.mean() as u64)),
         }
     }
-}
-
-/// Each fault with what happened from its moment until a little after its recovery, or until the next.
-fn faults(
-    records: &[FaultRecord],
-    successes: &Successes,
-    failures: &[(u64, Failure)],
-    end_us: u64,
-) -> Vec<Fault> {
-    let next = records.iter().skip(1).map(|next| next.at_us).chain([u64::MAX]);
-    records
-        .iter()
-        .zip(next)
-        .map(|(record, next_us)| {
-            let from = record.at_us;
-            let to =
-                record.recovered_us.map_or(end_us, |recovered| recovered + micros(AFTERMATH)).min(next_us);
-            let mut failed_by_kind = BTreeMap::new();
-            for (_, failure) in failures.iter().filter(|(start, _)| (from..to).contains(start)) {
-                *failed_by_kind.entry(*failure).or_default() += 1;
-            }
-            Fault {
-                fault: record.fault.clone(),
-                victim: record.victim.name().map(str::to_owned),
-                at_ms: ms(from),
-                outage_ms: ms(successes.longest_gap_touching(from, to)),
-                failed: failed_by_kind.values().sum(),
-                failed_by_kind,
-                recovered_after_ms: record.recovered_us.map(|recovered| ms(recovered.saturating_sub(from))),
-                address_before: record.address_before,
-                address_after: record.address_after,
-            }
-        })
-        .collect()
 }
 
 #[allow(clippy::cast_precision_loss)]

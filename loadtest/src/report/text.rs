@@ -14,7 +14,8 @@ impl Display for Report {
         writeln!(f, "{}   {} requests/s for {seconds:.1} s\n", self.url, self.rate)?;
         writeln!(f, "{}\n", self.load())?;
         writeln!(f, "Availability    {}", self.availability())?;
-        writeln!(f, "Longest outage  {:.1} ms", self.longest_outage_ms)?;
+        let (outage, unanswered) = (self.longest_outage_ms, self.longest_unanswered_ms);
+        writeln!(f, "Longest outage  {outage:.1} ms; without any answer {unanswered:.1} ms")?;
         if self.failed > 0 {
             writeln!(f, "Failures        {}", by_kind(&self.failed_by_kind))?;
         }
@@ -72,8 +73,18 @@ impl Report {
     }
 
     fn fault_table(&self) -> Table {
-        let mut table =
-            table(&["FAULT", "VICTIM", "ADDRESS", "AT s", "OUTAGE ms", "FAILED", "WELL AFTER ms", "BY KIND"]);
+        let mut table = table(&[
+            "FAULT",
+            "VICTIM",
+            "ADDRESS",
+            "AT s",
+            "OUTAGE ms",
+            "UNANSWERED ms",
+            "SLOWEST ms",
+            "FAILED",
+            "WELL AFTER ms",
+            "BY KIND",
+        ]);
         for fault in &self.faults {
             let address = match (fault.address_before, fault.address_after) {
                 (Some(before), Some(after)) if before == after => format!("{before} (same)"),
@@ -87,13 +98,15 @@ impl Report {
                 address,
                 format!("{:.3}", fault.at_ms / 1000.0),
                 format!("{:.1}", fault.outage_ms),
+                format!("{:.1}", fault.unanswered_ms),
+                millis(fault.slowest_ms),
                 fault.failed.to_string(),
                 fault.recovered_after_ms.map_or("not".to_owned(), |after| format!("{after:.0}")),
                 by_kind(&fault.failed_by_kind),
             ]);
         }
         let mut table = align(table, 3);
-        if let Some(column) = table.column_mut(7) {
+        if let Some(column) = table.column_mut(9) {
             column.set_cell_alignment(CellAlignment::Left);
         }
         table

@@ -72,6 +72,39 @@ fn a_stall_is_met_by_requests_on_schedule_and_counted_in_full() {
     assert_eq!(report["failed"], lost, "and nothing else");
     let outage = report["longest_outage_ms"].as_f64().unwrap();
     assert!((950.0..1200.0).contains(&outage), "{outage} ms");
+    let unanswered = report["longest_unanswered_ms"].as_f64().unwrap();
+    assert!((950.0..1200.0).contains(&unanswered), "{unanswered} ms");
+}
+
+#[test]
+fn a_stall_that_requests_survive_is_told_as_unanswered_time() {
+    // From 300 to 900 ms each answer is held back until 900 ms: nothing fails, and nothing comes.
+    let begun = std::sync::OnceLock::new();
+    let truth = Truth::start(move |_, _| {
+        let passed = begun.get_or_init(Instant::now).elapsed();
+        let (stall, end) = (Duration::from_millis(300), Duration::from_millis(900));
+        if (stall..end).contains(&passed) {
+            std::thread::sleep(end - passed);
+        }
+        Act::ok()
+    });
+    let options = ["--rate", "100", "--duration", "1500ms", "--fault", "exec:true @300ms"];
+    let ended = run(&truth.url, &options);
+    let report = ended.expect(0);
+    assert_eq!(report["failed"], 0);
+    let fault = &report["faults"][0];
+    for (figure, expected) in [
+        (&report["longest_outage_ms"], 0.0..300.0),
+        (&fault["outage_ms"], 0.0..300.0),
+        (&report["longest_unanswered_ms"], 550.0..900.0),
+        (&fault["unanswered_ms"], 550.0..900.0),
+        (&report["slowest_ms"], 500.0..900.0),
+        (&fault["slowest_ms"], 500.0..900.0),
+    ] {
+        let figure = figure.as_f64().unwrap();
+        assert!(expected.contains(&figure), "{figure} ms is not in {expected:?}: {report}");
+    }
+    assert!(ended.stdout.contains("UNANSWERED ms"), "{}", ended.stdout);
 }
 
 #[test]

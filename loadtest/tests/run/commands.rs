@@ -22,8 +22,8 @@ fn a_fault_is_charged_with_what_happened_around_it() {
     let truth = breakable(&broken);
     let path = broken.display();
     let fault = format!(
-        "exec:sleep 0.2; touch {path}; echo noise
-        echo '{{\"fault\": \"break it\", \"machine\": \"m-1\", \"at_unix_ms\": '$(date +%s%3N)'}}'; sleep 0.5; rm {path} @500ms"
+        "exec:sleep 0.2; at=$(date +%s%3N); touch {path}; echo noise
+        echo '{{\"fault\": \"break it\", \"machine\": \"m-1\", \"at_unix_ms\": '$at'}}'; sleep 0.5; rm {path} @500ms"
     );
     let options = [
         "--rate",

@@ -8,7 +8,7 @@ use wire::cluster::Phase;
 use wire::{Incarnation, MachineId};
 
 use super::{
-    Command, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Outcome, Plan, Severity, Time,
+    Command, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Outcome, Plan, Severity, Time, lb_id,
 };
 use crate::config::{LB, LB_ADMIN_PORT};
 
@@ -26,8 +26,11 @@ const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn plan_machines(&mut self, now: Time, plan: &mut Plan) {
-        let ids: Vec<MachineId> = self.machines.keys().cloned().collect();
-        for id in ids {
+        // The balancer first: where only one may be rebuilt at a time, the others wait for it.
+        let lb = lb_id(&self.config.name);
+        let others: Vec<MachineId> = self.machines.keys().filter(|id| **id != lb).cloned().collect();
+        self.plan_machine(now, &lb, plan);
+        for id in others {
             self.plan_machine(now, &id, plan);
         }
     }

@@ -4,12 +4,14 @@
 //! doing before it is left:
 //!
 //! ```text
-//!   sent ──first-byte deadline──▶ has the upstream sent anything, to anyone? else: does it answer a probe?
+//!   begun ──usual time over──▶ has the upstream sent anything, to anyone? else it is in doubt: see `doubt`
+//!     │ ejected meanwhile: the next upstream, free
+//!     ▼
+//!   first-byte deadline ──▶ has the upstream sent anything, to anyone? else: does it answer a probe?
 //!                                   │ yes: it lives           │ no: it is silent
 //!                                   ▼                         ▼
 //!                          wait on, ask again        a failure; the next upstream, if the budget has it
 //!                                   │ patience ends: the next upstream, if the budget has it
-//!                                   │ ejected meanwhile: the next upstream, free
 //!                                   ▼
 //!                            request timeout: 504
 //! ```
@@ -23,10 +25,11 @@ use pingora_proxy::Session;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::client_stream::ClientStream;
+use super::super::doubt;
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
 use super::super::state::learned::{Cell, Deadlines};
-use super::super::state::upstream::InFlight;
+use super::super::state::upstream::{InFlight, Upstream};
 use super::connect::Connection;
 use super::tries::{Choice, Tries};
 
@@ -70,11 +73,13 @@ pub(crate) async fn attempt(
 ) -> Attempt {
     let upstream = &choice.member.upstream;
     let in_flight = upstream.begin();
+    let deadlines = call.learned.deadlines(&tries.pool().policy);
+    upstream.asked(std::time::Instant::now(), deadlines.doubt);
     let kept = if choice.fresh { None } else { upstream.take_idle(call.worker) };
     let reused = kept.is_some();
     let connection = match kept {
         Some(connection) => connection,
-        None => match connect(call, tries, choice).await {
+        None => match connect(call, tries, choice, deadlines.doubt).await {
             Ok(connection) => connection,
             Err(attempt) => return attempt,
         },
@@ -91,13 +96,7 @@ pub(crate) async fn attempt(
     if upstream_session.write_request_header(Box::new(call.request.clone())).await.is_err() {
         return broken();
     }
-    let wait = Wait {
-        call,
-        tries,
-        choice,
-        sent: Instant::now(),
-        deadlines: call.learned.deadlines(&tries.pool().policy),
-    };
+    let wait = Wait { call, tries, choice, sent: Instant::now(), deadlines };
     let mut leave = pin!(wait.reason_to_leave());
     loop {
         tokio::select! {
@@ -127,7 +126,14 @@ pub(crate) async fn attempt(
     }
 }
 
-async fn connect(call: &Call<'_>, tries: &Tries, choice: &Choice) -> Result<Connection, Attempt> {
+/// Connects, and gives up early where the upstream falls in doubt meanwhile and another is not: nothing was
+/// sent, and a connection that did not come about at once waits for TCP's repetition, a second later.
+async fn connect(
+    call: &Call<'_>,
+    tries: &Tries,
+    choice: &Choice,
+    doubt: Duration,
+) -> Result<Connection, Attempt> {
     let upstream = &choice.member.upstream;
     let limit = Duration::from_millis(tries.pool().policy.connect_timeout_ms);
     tokio::select! {
@@ -142,8 +148,21 @@ async fn connect(call: &Call<'_>, tries: &Tries, choice: &Choice) -> Result<Conn
                 Err(Attempt::Failed(Retry::Connect))
             }
         },
+        () = better_elsewhere(tries, upstream, doubt) => {
+            doubt::look_into(tries.pool(), upstream);
+            Err(Attempt::Failed(Retry::Connect))
+        }
         () = call.client.gone() => Err(Attempt::ClientGone),
         () = sleep_until(call.until) => Err(Attempt::OutOfTime),
+    }
+}
+
+async fn better_elsewhere(tries: &Tries, upstream: &Upstream, doubt: Duration) {
+    // Doubt begins after this time, not with it.
+    sleep(doubt + Duration::from_millis(1)).await;
+    let now = std::time::Instant::now();
+    if !upstream.is_in_doubt(now) || !tries.may_move_to_trusted(now) {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -159,9 +178,13 @@ struct Wait<'a> {
 impl Wait<'_> {
     /// Resolves when the try should be left.
     async fn reason_to_leave(&self) -> Attempt {
-        sleep_until((self.sent + self.deadlines.first_byte).min(self.call.until)).await;
+        sleep_until((self.sent + self.deadlines.doubt).min(self.call.until)).await;
         // Boxed: few tries come this far.
         Box::pin(async {
+            let upstream = &self.choice.member.upstream;
+            if upstream.is_in_doubt(std::time::Instant::now()) {
+                doubt::look_into(self.tries.pool(), upstream);
+            }
             let reason = tokio::select! {
                 biased;
                 () = self.ejection() => Retry::Ejected,
@@ -191,8 +214,9 @@ impl Wait<'_> {
     async fn silence(&self) {
         let upstream = &self.choice.member.upstream;
         let mut since = self.sent;
+        sleep_until(self.sent + self.deadlines.first_byte).await;
         loop {
-            if !health::lives(self.tries.pool(), upstream, since.into_std(), self.deadlines.probe).await {
+            if !doubt::lives(self.tries.pool(), upstream, since.into_std()).await {
                 health::failed(self.tries.pool(), upstream, Failure::Silent);
                 if self.tries.may_move() && (upstream.is_ejected() || self.tries.afford()) {
                     return;

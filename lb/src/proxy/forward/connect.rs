@@ -9,25 +9,28 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pingora_core::protocols;
+use pingora_core::upstreams::peer::HttpPeer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use wire::proxy_config::PoolPolicy;
 
 use super::super::plain_stream::plain_stream;
-use super::super::state::upstream::Upstream;
+use super::super::state::upstream::{MAX_IDLE_AGE, Upstream};
 
-/// A peer that acknowledges nothing for so long is gone: the end of an answer that stalls because its
-/// machine lost power.
-pub(crate) const DEAD_PEER: Duration = Duration::from_secs(15);
+/// An upstream that acknowledges or takes nothing for so long is gone: the end of an answer that stalls
+/// because its machine lost power.
+const DEAD_PEER: Duration = Duration::from_secs(15);
 
 /// A connection on which nothing happens is asked whether its peer still lives after so long …
-pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 
 /// … and again each so often, until [`DEAD_PEER`].
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Keep-alive questions without an answer before the connection is given up.
-pub(crate) const KEEPALIVE_COUNT: u32 = 3;
+const KEEPALIVE_COUNT: u32 = 3;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,7 @@ impl Connection {
             .map_err(|error| classify(&error))?;
         let _ = tcp.set_nodelay(true);
         watch_for_death(&SockRef::from(&tcp));
+        let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_PEER));
         Ok(Connection { tcp, upstream: upstream.clone(), pool_key })
     }
 
@@ -85,14 +89,31 @@ impl Connection {
     }
 }
 
-/// Lets the kernel notice a peer that is gone without a word.
+/// Lets the kernel notice a peer that is gone without a word. A peer that only takes nothing for a while, such
+/// as a client that pauses a download, is not gone.
 pub(crate) fn watch_for_death(socket: &SockRef<'_>) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_COUNT);
     let _ = socket.set_tcp_keepalive(&keepalive);
-    let _ = socket.set_tcp_user_timeout(Some(DEAD_PEER));
+}
+
+/// How Pingora's own path connects to `upstream`: as we do, from a pool of its own.
+pub(crate) fn pingora_peer(upstream: &Upstream, policy: &PoolPolicy) -> HttpPeer {
+    let limit = Duration::from_millis(policy.connect_timeout_ms);
+    let mut peer = HttpPeer::new(upstream.address, false, String::new());
+    peer.group_key = upstream.pool_key();
+    peer.options.connection_timeout = Some(limit);
+    peer.options.total_connection_timeout = Some(limit);
+    peer.options.idle_timeout = Some(MAX_IDLE_AGE);
+    peer.options.tcp_keepalive = Some(protocols::TcpKeepalive {
+        idle: KEEPALIVE_IDLE,
+        interval: KEEPALIVE_INTERVAL,
+        count: KEEPALIVE_COUNT as usize,
+        user_timeout: DEAD_PEER,
+    });
+    peer
 }
 
 fn classify(error: &io::Error) -> ConnectFailure {

@@ -113,8 +113,48 @@ pub(crate) fn frame(response: &mut ResponseHeader, request: &RequestHeader) -> R
         response.remove_header(&header::TRANSFER_ENCODING);
         return Ok(if has_body && !has_length { Framing::Close } else { Framing::Kept });
     }
-    if has_body && !has_length && !response.headers.contains_key(header::TRANSFER_ENCODING) {
-        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    // Another coding that the upstream ended with its connection gets chunks around it (RFC 9112, section
+    // 6.3): the client's connection goes on.
+    if has_body && !has_length && !is_chunked(response) {
+        response.append_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     Ok(Framing::Kept)
+}
+
+/// Whether the last transfer coding of `response` is `chunked`.
+fn is_chunked(response: &ResponseHeader) -> bool {
+    response
+        .headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .next_back()
+        .and_then(|codings| codings.as_bytes().rsplit(|&byte| byte == b',').next())
+        .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_every_body_can_be_told() {
+        for (fields, version, framing, codings) in [
+            (&[][..], Version::HTTP_11, Framing::Kept, &["chunked"][..]),
+            (&[("content-length", "5")], Version::HTTP_11, Framing::Kept, &[]),
+            (&[("transfer-encoding", "gzip, Chunked")], Version::HTTP_11, Framing::Kept, &["gzip, Chunked"]),
+            (&[("transfer-encoding", "gzip")], Version::HTTP_11, Framing::Kept, &["gzip", "chunked"]),
+            (&[("transfer-encoding", "chunked")], Version::HTTP_10, Framing::Close, &[]),
+            (&[("content-length", "5")], Version::HTTP_10, Framing::Kept, &[]),
+        ] {
+            let mut request = RequestHeader::build("GET", b"/", None).expect("request");
+            request.set_version(version);
+            let mut response = ResponseHeader::build(200, None).expect("response");
+            for (name, value) in fields {
+                response.append_header(*name, *value).expect("header");
+            }
+            assert_eq!(frame(&mut response, &request).expect("framed"), framing, "{fields:?}");
+            let found: Vec<_> = response.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+            assert_eq!(found, codings, "{fields:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::balance::{self, same};
+use super::super::doubt;
 use super::super::error_page::Refusal;
 use super::super::metrics::Retry;
 use super::super::route::Route;
@@ -46,7 +47,7 @@ impl Tries {
         Tries { route, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.route.pool
     }
 
@@ -60,7 +61,11 @@ impl Tries {
         if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
             return Err(self.refusal());
         }
-        let choice = match balance::pick(pool, &self.tried) {
+        let pick = balance::pick(pool, &self.tried, Instant::now());
+        if let Some(member) = pick.and_then(|pick| pick.in_doubt) {
+            doubt::look_into(pool, &member.upstream);
+        }
+        let choice = match pick.map(|pick| pick.member) {
             Some(member) => {
                 Choice { was_down: member.upstream.is_down(), member: member.clone(), fresh: false }
             }
@@ -79,10 +84,20 @@ impl Tries {
 
     /// Whether another upstream could be tried that is not known to be down.
     pub(crate) fn may_move(&self) -> bool {
+        self.may_move_to(|_| true)
+    }
+
+    /// Whether one of those is not in doubt either.
+    pub(crate) fn may_move_to_trusted(&self, now: Instant) -> bool {
+        self.may_move_to(|member| !member.upstream.is_in_doubt(now))
+    }
+
+    fn may_move_to(&self, wanted: impl Fn(&Member) -> bool) -> bool {
         let pool = &self.route.pool;
         let fits = |member: &Member| {
             !member.upstream.is_down()
                 && !self.tried.iter().any(|other| same(&other.upstream, &member.upstream))
+                && wanted(member)
         };
         self.counted < pool.policy.max_tries && pool.eligible().iter().any(fits)
     }

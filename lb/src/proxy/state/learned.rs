@@ -25,6 +25,10 @@ const WARM: u64 = 8;
 /// A deadline is so many times the learned peak, within the policy's bounds.
 const MARGIN: u64 = 4;
 
+/// The shortest silence that puts an upstream in doubt: long for a network of machines side by side, short
+/// for a client.
+pub(crate) const SHORTEST_DOUBT: Duration = Duration::from_millis(100);
+
 const PEAK_BITS: u32 = 48;
 const PEAK_MASK: u64 = (1 << PEAK_BITS) - 1;
 
@@ -39,10 +43,10 @@ pub(crate) struct Cell<'a>(&'a AtomicU64);
 /// What one try may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadlines {
-    /// After so long without a byte the upstream's life is in question.
+    /// After so long without a byte, on any connection, other upstreams are better ones.
+    pub(crate) doubt: Duration,
+    /// After so long without a byte the try may be left, if the upstream does not live.
     pub(crate) first_byte: Duration,
-    /// An upstream in question has so long to answer a probe.
-    pub(crate) probe: Duration,
     /// After so long even an upstream that lives is left for another.
     pub(crate) patience: Duration,
 }
@@ -80,24 +84,15 @@ impl Cell<'_> {
     /// The deadlines for one try under `policy`.
     pub(crate) fn deadlines(self, policy: &PoolPolicy) -> Deadlines {
         let longest = Duration::from_millis(policy.first_byte_max_ms);
-        let probe = Duration::from_millis(policy.probe_timeout_ms);
-        match self.peak() {
-            None => Deadlines {
-                first_byte: Duration::from_millis(policy.first_byte_cold_ms),
-                probe,
-                patience: longest,
-            },
+        let shortest = Duration::from_millis(policy.first_byte_min_ms).min(longest);
+        let (usual, first_byte, patience) = match self.peak() {
+            None => (Duration::ZERO, Duration::from_millis(policy.first_byte_cold_ms), longest),
             Some(peak) => {
                 let learned = Duration::from_micros(peak.saturating_mul(MARGIN));
-                let shortest = Duration::from_millis(policy.first_byte_min_ms).min(longest);
-                Deadlines {
-                    first_byte: learned.clamp(shortest, longest),
-                    // Silence beyond a learned deadline is suspicious already.
-                    probe: probe.min(shortest),
-                    patience: learned.max(longest),
-                }
+                (learned, learned.clamp(shortest, longest), learned.max(longest))
             }
-        }
+        };
+        Deadlines { doubt: usual.max(SHORTEST_DOUBT).min(first_byte), first_byte, patience }
     }
 
     fn peak(self) -> Option<u64> {
@@ -127,6 +122,15 @@ mod tests {
     #[test]
     fn a_fast_route_has_the_shortest_deadline() {
         assert_eq!(after([2; 100]).first_byte, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn doubt_comes_early_unless_the_route_is_known_to_be_slow() {
+        for (samples, expected) in
+            [(vec![], 100), (vec![2; 100], 100), (vec![50; 100], 200), (vec![2_000; 50], 3_000)]
+        {
+            assert_eq!(after(samples.clone()).doubt, Duration::from_millis(expected), "{samples:?}");
+        }
     }
 
     #[test]

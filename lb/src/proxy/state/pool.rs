@@ -17,7 +17,7 @@ pub(crate) struct Pool {
     /// Its name.
     pub(crate) name: PoolName,
     /// How it is treated.
-    pub(crate) policy: PoolPolicy,
+    pub(crate) policy: Arc<PoolPolicy>,
     /// What lives longer than the snapshot.
     pub(crate) budget: Arc<Budget>,
     /// Its upstreams, best rank first.
@@ -92,6 +92,10 @@ impl Pool {
         members.sort_by_key(|member| member.rank);
         let ends = Rank::ALL.map(|rank| members.partition_point(|member| member.rank <= rank));
         let budget = budget.unwrap_or_else(|| Arc::new(Budget::new(Instant::now())));
+        let policy = Arc::new(policy);
+        for member in &members {
+            member.upstream.adopt(&policy);
+        }
         Pool { name, policy, budget, members, ends }
     }
 

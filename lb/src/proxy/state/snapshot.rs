@@ -138,6 +138,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_stays_is_treated_by_the_newest_policy() {
+        let first = Snapshot::default().next(set("p:1"), None, 1);
+        let policy = proxy_config::PoolPolicy { probe_path: "/new".to_owned(), ..Default::default() };
+        let config = ProxyConfig { pools: [(PoolName::from("p"), policy)].into(), ..ProxyConfig::default() };
+        let _second = first.next(set("p:1"), Some(Arc::new(config)), 1);
+        assert_eq!(first.upstreams[&EndpointId::from("p-1")].policy().probe_path, "/new");
+    }
+
+    #[test]
     fn without_a_configuration_the_only_pool_gets_everything() {
         for (pools, expected) in [("", 0), ("p:1", 1), ("p:1;q:2", 0)] {
             let routes = Snapshot::default().next(set(pools), None, 1).routes;

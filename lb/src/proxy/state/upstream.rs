@@ -9,6 +9,9 @@
 //!   left out of the next set, from either: retired (idle connections closed, probing ends)
 //! ```
 //!
+//! An upstream in use is *in doubt* while it owes an answer for longer than is usual and has sent nothing to
+//! anyone meanwhile. What it owes stays owed when the client that asked has left.
+//!
 //! The transitions are made in [`super::super::health`]; here is only the record.
 
 use std::collections::VecDeque;
@@ -17,10 +20,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use wire::EndpointId;
+use wire::proxy_config::PoolPolicy;
 
 use super::super::clock;
+use super::super::doubt::Questions;
 use super::super::forward::connect::Connection;
+use super::super::health::Penalty;
 use super::super::lock;
 
 /// The most idle connections one worker keeps to one upstream.
@@ -33,6 +40,9 @@ pub(crate) const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 /// Counts the keys of all connection pools of the process; none is given out twice.
 static NEXT_POOL_KEY: AtomicU64 = AtomicU64::new(1);
 
+/// Stands for no time at which doubt begins.
+const NO_DOUBT: u64 = u64::MAX;
+
 /// The record of one upstream.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -44,8 +54,14 @@ pub(crate) struct Upstream {
     pub(crate) health: Health,
     /// What happened to it so far.
     pub(crate) counters: Counters,
+    /// That of its pool in the snapshot in use.
+    policy: ArcSwap<PoolPolicy>,
     in_flight: AtomicU32,
     last_byte: AtomicU64,
+    /// From when on it is in doubt, unless a byte comes before.
+    doubt_at: AtomicU64,
+    /// Tries begun since its last byte.
+    asks: AtomicU32,
     pool_key: AtomicU64,
     retired: AtomicBool,
     idle: Box<[Mutex<VecDeque<Idle>>]>,
@@ -60,8 +76,10 @@ pub(crate) struct Health {
     pub(crate) ejected: AtomicBool,
     /// The last attempt to connect failed.
     pub(crate) unreachable: AtomicBool,
-    /// The penalty and the probing under way.
-    pub(crate) penalty: Mutex<super::super::health::Penalty>,
+    /// The penalty for its ejections.
+    pub(crate) penalty: Mutex<Penalty>,
+    /// What it is being asked.
+    pub(crate) questions: Mutex<Questions>,
     /// Wakes the tries that wait for a verdict when it is ejected.
     pub(crate) ejection: tokio::sync::Notify,
 }
@@ -92,12 +110,25 @@ impl Upstream {
             address,
             health: Health::default(),
             counters: Counters::default(),
+            policy: ArcSwap::default(),
             in_flight: AtomicU32::new(0),
             last_byte: AtomicU64::new(0),
+            doubt_at: AtomicU64::new(NO_DOUBT),
+            asks: AtomicU32::new(0),
             pool_key: AtomicU64::new(NEXT_POOL_KEY.fetch_add(1, Ordering::Relaxed)),
             retired: AtomicBool::new(false),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// How it is treated now.
+    pub(crate) fn policy(&self) -> Arc<PoolPolicy> {
+        self.policy.load_full()
+    }
+
+    /// From now on it is treated by `policy`.
+    pub(crate) fn adopt(&self, policy: &Arc<PoolPolicy>) {
+        self.policy.store(policy.clone());
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -114,6 +145,25 @@ impl Upstream {
     /// Notes that bytes came from it just now, on whatever connection.
     pub(crate) fn touch(&self) {
         self.last_byte.store(clock::micros(Instant::now()), Ordering::Relaxed);
+        self.doubt_at.store(NO_DOUBT, Ordering::Relaxed);
+        self.asks.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that a try begins at `now`, of which something should be heard within `expected`.
+    pub(crate) fn asked(&self, now: Instant, expected: Duration) {
+        self.asks.fetch_add(1, Ordering::Relaxed);
+        self.doubt_at.fetch_min(clock::micros(now + expected), Ordering::Relaxed);
+    }
+
+    /// How many tries have begun since its last byte.
+    pub(crate) fn asks(&self) -> u32 {
+        self.asks.load(Ordering::Relaxed)
+    }
+
+    /// Whether it owes an answer for too long and has been silent altogether.
+    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+        let from = self.doubt_at.load(Ordering::Relaxed);
+        from != NO_DOUBT && clock::micros(now) > from
     }
 
     /// Whether bytes came from it after `since`.
