@@ -8,7 +8,7 @@
 #   --seconds N    how long at least (60)
 #   --json FILE    also write the report as JSON
 #   --keep         leave the cluster running afterwards and say how to look around
-#   --clean        end clusters that --keep left running, and nothing else
+#   --clean        end clusters that --keep left running, sweep up after killed demos, and nothing else
 #   --yes          do not ask before installing Rust
 #
 # Exit code: 0 all was well, 1 not, 2 bad arguments, 3 the measurement is invalid, 130 interrupted.
@@ -40,7 +40,9 @@ export YES
 
 if [ "$CLEAN" = 1 ]; then
     for lab in "$LABS".*; do
-        [ -e "$lab/kept" ] || continue
+        [ -d "$lab" ] || continue
+        # A demo that runs has a living lab that is not to be kept.
+        if [ ! -e "$lab/kept" ] && kill -0 "$(cat "$lab/outer.pid")" 2>/dev/null; then continue; fi
         "$ROOT/deploy/lab.sh" down "$lab"
         rm -rf "$lab"
         say "Ended the cluster in $lab"
@@ -48,7 +50,7 @@ if [ "$CLEAN" = 1 ]; then
     exit 0
 fi
 if [ -n "$JSON" ]; then
-    : >>"$JSON" || STATUS=2 die "cannot write $JSON"
+    { : >>"$JSON"; } 2>/dev/null || STATUS=2 die "cannot write $JSON"
     JSON=$(readlink -f "$JSON")
 fi
 

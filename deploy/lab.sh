@@ -111,6 +111,9 @@ make_network() {
     cable client eth0 "$CLIENT_ADDRESS"
     for host in a b; do
         bridge "$host" br0
+        # Its own for good; else it would be that of a port, and change with the ports.
+        # shellcheck disable=SC2046,SC2086 # four words on purpose
+        in_net "$host" ip link set br0 address "$(printf '02:48:%02x:%02x:%02x:%02x' ${HOST_ADDRESS[$host]//./ })"
         cable "$host" uplink
         in_net "$host" ip link set uplink master br0
         in_net "$host" ip address add "${HOST_ADDRESS[$host]}/24" dev br0
@@ -123,7 +126,8 @@ in_net() {
     nsenter --net="/run/netns/$name" -- "$@"
 }
 
-# A bridge that forwards from the first moment.
+# A bridge that forwards from the first moment. It has an address of its own: else it would take that of
+# a port, and change it when a port with a lower one comes.
 bridge() {
     in_net "$1" ip link set lo up
     in_net "$1" ip link add "$2" type bridge stp_state 0 forward_delay 0 mcast_snooping 0

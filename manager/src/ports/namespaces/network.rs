@@ -33,6 +33,14 @@ pub(super) fn port_name(address: Ipv4Addr) -> String {
     format!("hf{:08x}", address.to_bits())
 }
 
+/// The MAC address of that end. A bridge without an address of its own takes the lowest of its ports',
+/// so that with a random one here the host's MAC could change with every machine, and whatever its
+/// neighbours sent to the old one would be lost for seconds. This one is higher than any real card's.
+fn port_mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0xfe, 0x48, a, b, c, d]
+}
+
 impl Network {
     /// The network of the namespace this is called in, wherever it is used from later.
     pub(super) fn new() -> std::io::Result<Self> {
@@ -57,6 +65,7 @@ impl Network {
             .build();
         let cable = LinkMessageBuilder::<LinkVeth>::new(&port_name(address), GUEST_INTERFACE)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far_end)))
+            .address(port_mac(address).to_vec())
             .controller(bridge)
             .up()
             .build();
