@@ -57,6 +57,9 @@ impl Router {
             // Section 6.4.3: the higher priority wins, among equals the higher address.
             Phase::Master(_) if (theirs, source) > (mine, self.config.own) => {
                 self.listen_to(now, source, advert);
+                // One last claim: a winner that never heard us, across a cable that was cut, would not
+                // know that the neighbours have been told otherwise and must be told again.
+                self.advertise(now);
                 self.effects.push_back(Effect::RemoveAddress);
                 self.enter_backup(now, Reason::Outranked(source), now);
             }

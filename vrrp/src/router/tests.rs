@@ -213,7 +213,7 @@ fn a_holder_answers_a_lower_one_at_once_and_announces_again() {
 fn a_holder_yields_to_a_higher_one() {
     for (source, theirs) in [(LOW, 241), (HIGH, 240)] {
         let mut line = Line::master();
-        assert_eq!(line.hears(source, theirs).done(), ["remove"]);
+        assert_eq!(line.hears(source, theirs).done(), ["advert 240", "remove"]);
         assert_eq!((line.state(), line.router.since().0), (State::Backup, Reason::Outranked(source)));
         assert_eq!(line.router.holder(line.now), Some(source));
     }

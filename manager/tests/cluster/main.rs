@@ -1,0 +1,32 @@
+//! The whole system from the client's side: two hosts and a client in namespaces (`deploy/lab.sh`), a
+//! load on the public address, and one fault per test.
+//!
+//! ```text
+//!   machines.rs    a service machine dies, freezes, is added, is removed    ┐
+//!   balancers.rs   the balancer or the host that has the address dies       │
+//!   managers.rs    a manager dies; machines and balancers do not mind       ├ stories
+//!   slow.rs        slow requests are no failures                            │
+//!   curl.rs        what one person with curl sees                           │
+//!   peers.rs       hosts that contradict each other                         │
+//!   labs.rs        labs do not meet, and leave nothing                      ┘
+//!   api.rs cli.rs  what cannot be meant is refused, in words
+//!   lab.rs load.rs run.rs   the means
+//! ```
+//!
+//! Bounds are generous: they hold on two busy cores with programs that are not optimized. How fast it
+//! is, the benches say.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod api;
+mod balancers;
+mod cli;
+mod curl;
+mod lab;
+mod labs;
+mod load;
+mod machines;
+mod managers;
+mod peers;
+mod run;
+mod slow;

@@ -1,0 +1,19 @@
+//! The contract of the hypervisor port (`manager::ports::hypervisor`), as a suite that every driver runs.
+//!
+//! ```text
+//!   lives.rs     machines are made, found again, stopped        ┐
+//!   deaths.rs    from a killed or frozen one nothing comes      ├ the contract: knows no driver
+//!   failures.rs  what cannot be done says why and leaves nothing┘
+//!   stage.rs     what the suite needs of a host with a driver
+//!   tap.rs       hears every frame that reaches the host
+//!   namespaces.rs  the driver for namespace machines on its stage
+//! ```
+
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod deaths;
+mod failures;
+mod lives;
+mod namespaces;
+mod stage;
+mod tap;
