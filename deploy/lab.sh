@@ -80,10 +80,15 @@ inside_exec() {
 }
 
 down() {
-    local dir=$1 outer
+    local dir=$1 outer inner
     outer=$(cat "$dir/outer.pid" 2>/dev/null) || return 0
-    kill -KILL "$outer" 2>/dev/null || true
-    while [ -d "/proc/$outer" ] && ! grep -q '^State:.*Z' "/proc/$outer/status" 2>/dev/null; do sleep 0.02; done
+    # The first process ends only after all others have, in every namespace below it.
+    inner=$(tr -d ' ' <"/proc/$outer/task/$outer/children" 2>/dev/null) || inner=
+    # shellcheck disable=SC2086 # none or one
+    kill -KILL $inner "$outer" 2>/dev/null || true
+    for pid in $inner $outer; do
+        while [ -d "/proc/$pid" ] && ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.02; done
+    done
     rm -f "$dir/outer.pid"
 }
 
