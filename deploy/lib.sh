@@ -11,11 +11,14 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# need_commands COMMAND:PACKAGE… installs the Debian packages of the commands that are not there.
-need_commands() {
+# need COMMAND:PACKAGE… or /FILE:PACKAGE… installs the Debian packages of what is not there.
+need() {
     local pair missing=()
     for pair in "$@"; do
-        command -v "${pair%%:*}" >/dev/null 2>&1 || missing+=("${pair#*:}")
+        case $pair in
+            /*) [ -e "${pair%%:*}" ] || missing+=("${pair#*:}") ;;
+            *) command -v "${pair%%:*}" >/dev/null 2>&1 || missing+=("${pair#*:}") ;;
+        esac
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die "please install: ${missing[*]} (only Debian and Ubuntu are done by themselves)"
@@ -42,7 +45,7 @@ need_rust() {
         read -r -p "Install it now? [Y/n] " answer
         case $answer in [nN]*) die "no Rust $wanted, nothing built" ;; esac
     fi
-    need_commands curl:curl
+    need curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal \
         --component clippy --component rustfmt --default-toolchain stable
     # shellcheck source=/dev/null
@@ -58,12 +61,13 @@ need_cargo_tool() {
 
 # What compiling needs, and what a lab of namespaces needs.
 need_build() {
-    need_commands cc:gcc make:make cmake:cmake
+    need cc:gcc /usr/include/stdio.h:libc6-dev make:make cmake:cmake \
+        /etc/ssl/certs/ca-certificates.crt:ca-certificates
     need_rust
 }
 
 need_lab() {
-    need_commands ip:iproute2 unshare:util-linux nsenter:util-linux curl:curl
+    need ip:iproute2 unshare:util-linux nsenter:util-linux curl:curl
     unshare "$([ "$(id -u)" = 0 ] || echo --user)" --net --mount --pid --fork true 2>/dev/null \
         || unshare --user --map-root-user --net --mount --pid --fork true 2>/dev/null \
         || die "this kernel lets this user make no network namespaces: run it with sudo"

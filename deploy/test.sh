@@ -51,7 +51,7 @@ dependencies() {
 
 quick() {
     local status=0
-    need_commands shellcheck:shellcheck git:git
+    need shellcheck:shellcheck git:git
     need_cargo_tool cargo-deny cargo-deny
     step "quick: format" cargo fmt --all --check || status=1
     step "quick: shell scripts" scripts || status=1
@@ -63,7 +63,7 @@ quick() {
 
 namespaces() {
     need_lab
-    need_commands tcpdump:tcpdump
+    need tcpdump:tcpdump
     cargo build --workspace --bins --locked --quiet
     tests namespaces "$IN_NAMESPACES"
 }
