@@ -68,8 +68,9 @@ need_build() {
 
 need_lab() {
     need ip:iproute2 unshare:util-linux nsenter:util-linux curl:curl
-    unshare "$([ "$(id -u)" = 0 ] || echo --user)" --net --mount --pid --fork true 2>/dev/null \
-        || unshare --user --map-root-user --net --mount --pid --fork true 2>/dev/null \
+    local user=()
+    [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
+    unshare "${user[@]}" --net --mount --pid --fork true 2>/dev/null \
         || die "this kernel lets this user make no network namespaces: run it with sudo"
 }
 
