@@ -161,8 +161,8 @@ impl Engine {
             Outcome::Stale(held) => self.balancer.generation = self.balancer.generation.max(held),
             Outcome::Failed(reason) => {
                 self.balancer.push_at = now + LB_AGAIN;
-                let message = format!("cannot push upstream set {}: {reason}", set.generation);
-                self.note(Severity::Warning, "lb.push-failed", lb_id(&self.config.name).to_string(), message);
+                let lb = lb_id(&self.config.name).to_string();
+                self.trouble(now, "lb.push-failed", lb, format!("cannot push the upstream set: {reason}"));
             }
             // One that died meanwhile has forgotten what it confirmed.
             _ if self.ready_lb().is_some() && self.balancer.confirmed.is_some() => {
@@ -179,8 +179,13 @@ impl Engine {
             }
             Outcome::Failed(reason) => {
                 self.balancer.configure_at = now + LB_AGAIN;
-                let message = format!("cannot push configuration {}: {reason}", config.generation);
-                self.note(Severity::Warning, "lb.push-failed", lb_id(&self.config.name).to_string(), message);
+                let lb = lb_id(&self.config.name).to_string();
+                self.trouble(
+                    now,
+                    "lb.configure-failed",
+                    lb,
+                    format!("cannot push the configuration: {reason}"),
+                );
             }
             _ if self.ready_lb().is_some() => self.balancer.confirmed_config = Some(config),
             _ => {}

@@ -33,8 +33,13 @@ impl Engine {
         let Outcome::Listed(observed) = outcome else {
             self.list_at = now + LIST_AGAIN;
             if let Outcome::Failed(reason) = outcome {
-                let message = format!("the machines cannot be listed: {reason}");
-                self.note(Severity::Error, "hypervisor.failed", self.config.name.to_string(), message);
+                let subject = self.config.name.to_string();
+                self.trouble(
+                    now,
+                    "hypervisor.failed",
+                    subject,
+                    format!("the machines cannot be listed: {reason}"),
+                );
             }
             return;
         };

@@ -213,7 +213,7 @@ impl Engine {
             machine.life = Life::Dead { fence_at: now + FENCE_AGAIN, rebuild_at, fence_failed: true };
             let message =
                 format!("cannot be fenced, its address {} stays unused: {reason}", machine.slot.address);
-            self.note(Severity::Error, "machine.unfenced", id.to_string(), message);
+            self.trouble(now, "machine.unfenced", id.to_string(), message);
             return;
         }
         machine.life = Life::Waiting { not_before: rebuild_at };

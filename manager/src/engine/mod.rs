@@ -57,6 +57,9 @@ pub type Time = Duration;
 /// The engine looks at its state at least this often.
 const TICK: Duration = Duration::from_millis(500);
 
+/// What keeps failing in the same way is said again only after this.
+const TROUBLE_AGAIN: Duration = Duration::from_secs(10);
+
 /// After deaths that look like our own fault, machines are rebuilt one at a time for so long.
 const BRAKE: Duration = Duration::from_secs(5);
 
@@ -128,6 +131,8 @@ pub struct Engine {
     next_action: u64,
     last_look: Option<Time>,
     notices: Vec<Notice>,
+    /// What keeps failing, why, and when that was last said.
+    troubles: BTreeMap<(&'static str, String), (String, Time)>,
 }
 
 impl Engine {
@@ -167,6 +172,7 @@ impl Engine {
             next_action: 0,
             last_look: None,
             notices: Vec::new(),
+            troubles: BTreeMap::new(),
         }
     }
 
@@ -234,8 +240,13 @@ impl Engine {
         match outcome {
             Outcome::Failed(reason) => {
                 self.save_at = now + Duration::from_secs(1);
-                let message = format!("the desired state cannot be stored: {reason}");
-                self.note(Severity::Error, "store.failed", self.config.name.to_string(), message);
+                let subject = self.config.name.to_string();
+                self.trouble(
+                    now,
+                    "store.failed",
+                    subject,
+                    format!("the desired state cannot be stored: {reason}"),
+                );
             }
             _ => self.saved = Some(desired),
         }
@@ -245,6 +256,17 @@ impl Engine {
         if let Some(lb) = self.resign.take() {
             self.start(now, Job::Resign, Command::Resign { lb }, plan);
         }
+    }
+
+    /// Says that something failed, once; again only when it fails differently, or after a while.
+    fn trouble(&mut self, now: Time, kind: &'static str, subject: String, message: String) {
+        self.troubles.retain(|_, (_, said)| now.saturating_sub(*said) < TROUBLE_AGAIN);
+        let key = (kind, subject.clone());
+        if self.troubles.get(&key).is_some_and(|(before, _)| *before == message) {
+            return;
+        }
+        self.troubles.insert(key, (message.clone(), now));
+        self.note(Severity::Error, kind, subject, message);
     }
 
     fn note(&mut self, severity: Severity, kind: &'static str, subject: String, message: String) {

@@ -10,3 +10,4 @@ mod fencing;
 mod peers;
 mod soak;
 mod start;
+mod troubles;
