@@ -2,18 +2,18 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A file descriptor whose readiness for reading can be awaited, such as a process handle (it becomes
-/// readable when the process ends) or a raw socket.
+/// readable when the process ends).
 #[derive(Debug)]
 pub struct Readiness(AsyncFd<OwnedFd>);
 
 impl Readiness {
-    /// Must be called in a runtime with I/O enabled. A socket should be non-blocking.
+    /// Must be called in a runtime with I/O enabled.
     ///
     /// # Errors
     ///
@@ -31,15 +31,5 @@ impl Readiness {
     /// When the runtime is shutting down.
     pub async fn readable(&self) -> io::Result<()> {
         self.0.readable().await.map(drop)
-    }
-
-    /// Awaits readability and then calls `read`, until it returns something other than
-    /// [`io::ErrorKind::WouldBlock`].
-    ///
-    /// # Errors
-    ///
-    /// What `read` returns, or when the runtime is shutting down.
-    pub async fn read_with<T>(&self, mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
-        self.0.async_io(Interest::READABLE, |fd| read(fd.as_fd())).await
     }
 }

@@ -79,73 +79,62 @@ impl Engine {
     }
 
     fn own_host(&self, now: Time) -> HostView {
-        let HostSnapshot {
-            host,
-            address,
-            address_pool: _,
-            epoch,
-            version: _,
-            endpoints: _,
-            machines,
-            desired,
-            lb,
-        } = self.host_snapshot(now);
         let warnings = self.peers.keys().filter_map(|peer| self.pool_overlap(*peer)).collect();
-        HostView {
-            name: host,
-            address,
-            alive: true,
-            heard_ms_ago: Some(0),
-            epoch,
-            desired,
-            machines,
-            lb,
-            warnings,
-        }
+        HostView { alive: true, heard_ms_ago: Some(0), warnings, ..host_view(self.host_snapshot(now), 0) }
     }
 
     fn peer_host(&self, now: Time, peer: &Peer) -> HostView {
-        let alive = peer.is_alive(now);
-        let heard_ms_ago = peer.heard.map(|heard| millis(now.saturating_sub(heard)));
-        let warnings = self.pool_overlap(peer.address).into_iter().collect();
-        let age = millis(now.saturating_sub(peer.held_since));
-        match peer.held.clone() {
-            None => HostView {
-                name: peer.address.to_string().into(),
-                address: peer.address.into(),
-                alive,
-                heard_ms_ago,
-                epoch: 0,
-                desired: 0,
-                machines: Vec::new(),
-                lb: None,
-                warnings,
-            },
-            Some(HostSnapshot {
-                host,
-                address,
-                address_pool: _,
-                epoch,
-                version: _,
-                endpoints: _,
-                machines,
-                desired,
-                lb,
-            }) => HostView {
-                name: host,
-                address,
-                alive,
-                heard_ms_ago,
-                epoch,
-                desired,
-                machines: machines
-                    .into_iter()
-                    .map(|machine| MachineView { for_ms: machine.for_ms.saturating_add(age), ..machine })
-                    .collect(),
-                lb,
-                warnings,
-            },
+        let told = match peer.held.clone() {
+            Some(snapshot) => host_view(snapshot, millis(now.saturating_sub(peer.held_since))),
+            None => unheard_host(peer.address),
+        };
+        HostView {
+            alive: peer.is_alive(now),
+            heard_ms_ago: peer.heard.map(|heard| millis(now.saturating_sub(heard))),
+            warnings: self.pool_overlap(peer.address).into_iter().collect(),
+            ..told
         }
+    }
+}
+
+/// A host as it was told `age_ms` ago.
+fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
+    let HostSnapshot {
+        host,
+        address,
+        address_pool: _,
+        epoch,
+        version: _,
+        endpoints: _,
+        machines,
+        desired,
+        lb,
+    } = snapshot;
+    let older =
+        |machine: MachineView| MachineView { for_ms: machine.for_ms.saturating_add(age_ms), ..machine };
+    HostView {
+        name: host,
+        address,
+        epoch,
+        desired,
+        machines: machines.into_iter().map(older).collect(),
+        lb,
+        ..unheard_host(Ipv4Addr::UNSPECIFIED)
+    }
+}
+
+/// A host of which nothing is known but where its manager should be.
+fn unheard_host(address: Ipv4Addr) -> HostView {
+    HostView {
+        name: address.to_string().into(),
+        address: address.into(),
+        alive: false,
+        heard_ms_ago: None,
+        epoch: 0,
+        desired: 0,
+        machines: Vec::new(),
+        lb: None,
+        warnings: Vec::new(),
     }
 }
 
