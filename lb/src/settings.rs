@@ -10,6 +10,7 @@ use std::time::Duration;
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
+use vrrp::packet::configured_interval;
 use wire::MachineId;
 
 /// The settings, checked.
@@ -120,9 +121,8 @@ struct VipFile {
     advert_interval_ms: Option<Spanned<u64>>,
 }
 
-/// VRRP counts its interval in centiseconds and has 12 bits for it (RFC 9568, section 5.2.7); below
-/// 30 ms a busy machine would lose adverts.
-const ADVERT_INTERVAL_MS: std::ops::RangeInclusive<u64> = 30..=40_950;
+/// The time between two adverts unless told otherwise.
+const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Settings {
     /// Reads and checks the file at `path`.
@@ -197,21 +197,12 @@ impl VipFile {
                 "expected a priority from 200 to 254: lower ones mean unfit, 255 belongs to an address owner",
             ));
         }
-        if let Some(interval) = advert_interval_ms
-            .as_ref()
-            .filter(|interval| !ADVERT_INTERVAL_MS.contains(interval.as_ref()) || interval.as_ref() % 10 != 0)
-        {
-            return Err(source.error_at(
-                Some(interval.span()),
-                "expected a multiple of 10 ms from 30 to 40950 (VRRP counts in centiseconds)",
-            ));
-        }
-        Ok(Vip {
-            address,
-            vrid: vrid.into_inner(),
-            priority: priority.into_inner(),
-            advert_interval: Duration::from_millis(advert_interval_ms.map_or(100, Spanned::into_inner)),
-        })
+        let advert_interval = match advert_interval_ms {
+            None => DEFAULT_ADVERT_INTERVAL,
+            Some(interval) => configured_interval(*interval.as_ref())
+                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
+        };
+        Ok(Vip { address, vrid: vrid.into_inner(), priority: priority.into_inner(), advert_interval })
     }
 }
 

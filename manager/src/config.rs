@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
+use vrrp::packet::configured_interval;
 use wire::{HostName, PoolName};
 
 use crate::address_pool::{AddressPool, AddressRange};
@@ -23,6 +24,9 @@ pub const LB_ADMIN_PORT: u16 = 8080;
 
 /// Where balancers take changes.
 pub const LB_CHANGES_PORT: u16 = 8443;
+
+/// The time between two adverts unless told otherwise.
+const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest name of a host or a service, in characters.
 const MAX_NAME: usize = 24;
@@ -316,18 +320,16 @@ impl VipFile {
         if *vrid.as_ref() == 0 {
             return Err(source.error_at(Some(vrid.span()), "expected a vrid from 1 to 255"));
         }
-        if let Some(interval) = &advert_interval_ms {
-            let value = *interval.as_ref();
-            if !(30..=40_950).contains(&value) || value % 10 != 0 {
-                let message = "expected a multiple of 10 ms from 30 to 40950 (VRRP counts in centiseconds)";
-                return Err(source.error_at(Some(interval.span()), message));
-            }
-        }
+        let advert_interval = match advert_interval_ms {
+            None => DEFAULT_ADVERT_INTERVAL,
+            Some(interval) => configured_interval(*interval.as_ref())
+                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
+        };
         Ok(Vip {
             address: address.into_inner(),
             vrid: vrid.into_inner(),
             priority: role.priority(),
-            advert_interval: Duration::from_millis(advert_interval_ms.map_or(100, Spanned::into_inner)),
+            advert_interval,
         })
     }
 }

@@ -34,6 +34,22 @@ const HEADER: usize = 8;
 /// The longest interval that 12 bits of centiseconds can say.
 pub const MAX_INTERVAL: Duration = Duration::from_millis(40_950);
 
+/// The shortest interval that may be configured: below it a busy machine would lose adverts.
+const MIN_CONFIGURED_MS: u64 = 30;
+
+/// The interval of `milliseconds`, as people configure it.
+///
+/// # Errors
+///
+/// Says what is expected: VRRP counts in whole centiseconds and has 12 bits for them (section 5.2.7).
+pub fn configured_interval(milliseconds: u64) -> Result<Duration, &'static str> {
+    let interval = Duration::from_millis(milliseconds);
+    if milliseconds < MIN_CONFIGURED_MS || interval > MAX_INTERVAL || !milliseconds.is_multiple_of(10) {
+        return Err("expected a multiple of 10 ms from 30 to 40950 (VRRP counts in centiseconds)");
+    }
+    Ok(interval)
+}
+
 /// One advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advert {

@@ -16,8 +16,8 @@ use serde::Serialize;
 use wire::Incarnation;
 use wire::cluster::{MachineView, Phase};
 
-use super::Time;
 use super::desired::Slot;
+use super::{Time, millis};
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
@@ -139,7 +139,7 @@ impl Machine {
             reason: self.reason.clone(),
             incarnation: self.incarnation,
             restarts: self.restarts,
-            for_ms: u64::try_from(now.saturating_sub(self.since).as_millis()).unwrap_or(u64::MAX),
+            for_ms: millis(now.saturating_sub(self.since)),
             crash_looping: self.crash_looping(now),
         }
     }

@@ -273,3 +273,7 @@ impl Engine {
         self.notices.push(Notice { severity, kind, subject, message });
     }
 }
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -97,10 +97,13 @@ impl Engine {
             .values()
             .filter(|peer| now >= peer.tell_at || (peer.failures == 0 && peer.acknowledged != Some(current)))
             .map(|peer| peer.address)
+            .filter(|peer| !self.flights.contains_key(&Job::Tell(*peer)))
             .collect();
-        for peer in due {
+        if !due.is_empty() {
             let snapshot = Box::new(self.host_snapshot(now));
-            self.start(now, Job::Tell(peer), Command::Tell { peer, snapshot }, plan);
+            for peer in due {
+                self.start(now, Job::Tell(peer), Command::Tell { peer, snapshot: snapshot.clone() }, plan);
+            }
         }
         for peer in self.peers.values() {
             if peer.tell_at > now {

@@ -9,6 +9,7 @@ use wire::upstreams::UpstreamSet;
 use wire::{Incarnation, MachineId, PoolName};
 
 use super::desired::Slot;
+use super::millis;
 use crate::config::{Config, Service};
 
 /// What a machine is for. The hypervisor keeps it with the machine: it is all that a restarted manager
@@ -93,7 +94,7 @@ impl MachineSpec {
                     address: vip.address,
                     vrid: vip.vrid,
                     priority: vip.priority,
-                    advert_interval_ms: u64::try_from(vip.advert_interval.as_millis()).unwrap_or(u64::MAX),
+                    advert_interval_ms: millis(vip.advert_interval),
                 })
                 .collect(),
         };

@@ -6,7 +6,7 @@ use wire::cluster::{AddressState, AddressView, ClusterView, HostView, MachineVie
 use wire::snapshot::HostSnapshot;
 use wire::vip::RouterState;
 
-use super::{Engine, Life, Peer, Time};
+use super::{Engine, Life, Peer, Time, millis};
 
 impl Engine {
     /// The whole cluster, as this manager sees it.
@@ -174,8 +174,4 @@ fn missing(hosts: &[HostView], vips: &[VipView]) -> Vec<String> {
         });
     }
     missing
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
