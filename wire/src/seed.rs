@@ -25,6 +25,8 @@ pub struct Seed {
     pub prefix: u8,
     /// Where packets for other networks go.
     pub gateway: Ipv4Addr,
+    /// The program it runs.
+    pub program: String,
     /// The program's settings: the text of its TOML file.
     pub settings: String,
     /// For a balancer: the first upstream set, so that it can serve before its manager has spoken.

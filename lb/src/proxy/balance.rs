@@ -56,8 +56,8 @@ fn of_two<'a>(members: &'a [Member], fits: impl Fn(&'a Member) -> bool) -> Optio
         return None;
     }
     let one = draw(members, &fits)?;
-    let other = draw(members, &fits)?;
-    Some(if load_is_less(other, one) { other } else { one })
+    let other = draw(members, &|member| fits(member) && !same(&member.upstream, &one.upstream));
+    Some(other.filter(|other| load_is_less(other, one)).unwrap_or(one))
 }
 
 /// A random member that fits, if there is any.

@@ -33,8 +33,6 @@ pub struct MachineSpec {
     pub purpose: MachinePurpose,
     /// Its MAC address, a function of its IP address.
     pub mac: [u8; 6],
-    /// The program it runs.
-    pub program: String,
     /// What it is given before it starts.
     pub seed: Seed,
 }
@@ -118,12 +116,12 @@ impl MachineSpec {
                 address: slot.address,
             },
             mac: crate::address_pool::mac_of(slot.address),
-            program: program.to_owned(),
             seed: Seed {
                 machine: slot.id.clone(),
                 address: slot.address,
                 prefix: config.network.prefix_len(),
                 gateway: config.gateway,
+                program: program.to_owned(),
                 settings,
                 upstreams,
                 proxy_config,

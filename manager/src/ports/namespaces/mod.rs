@@ -171,7 +171,7 @@ impl Hypervisor for Namespaces {
             std::io::ErrorKind::AlreadyExists => HypervisorError::Exists,
             _ => HypervisorError::Failed(format!("{}: {error}", files.directory.display())),
         })?;
-        let program = self.programs.join(&spec.program);
+        let program = self.programs.join(&spec.seed.program);
         if !program.is_file() {
             return Err(HypervisorError::Failed(format!(
                 "there is no program {}: set `programs` to the directory it is in",
