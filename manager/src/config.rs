@@ -28,6 +28,15 @@ pub const LB_CHANGES_PORT: u16 = 8443;
 /// The time between two adverts unless told otherwise.
 const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The memory of a service's machine unless told otherwise, in MiB.
+const DEFAULT_MEMORY_MIB: u32 = 128;
+
+/// The memory of a balancer's machine unless told otherwise, in MiB.
+const DEFAULT_LB_MEMORY_MIB: u32 = 256;
+
+/// Stands for a boot time that was not written, until the driver is known.
+const BY_DRIVER: u64 = u64::MAX;
+
 /// The longest name of a host or a service, in characters.
 const MAX_NAME: usize = 24;
 
@@ -48,6 +57,12 @@ pub struct Config {
     pub gateway: Ipv4Addr,
     /// Which driver makes machines.
     pub hypervisor: Hypervisor,
+    /// Where the libvirt driver finds its daemon, which must be on this host.
+    pub libvirt_uri: String,
+    /// Where image bundles are, each in a directory named by the program it runs.
+    pub images: PathBuf,
+    /// What the balancer's machine is made of.
+    pub lb: Hardware,
     /// The bridge machines are connected to.
     pub bridge: String,
     /// What this host may give to its machines.
@@ -72,6 +87,21 @@ pub struct Config {
 pub enum Hypervisor {
     /// A machine is a process and network namespace on this host.
     Namespaces,
+    /// A machine is a virtual machine, made by the libvirt daemon of this host.
+    Libvirt,
+}
+
+/// What a virtual machine is made of; namespace machines have none of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hardware {
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// Processors.
+    pub vcpus: u32,
+    /// A directory with an image bundle, or a disk image of a cloud.
+    pub image: PathBuf,
+    /// A file with instructions for a cloud image: what cloud-init calls user data.
+    pub user_data: Option<PathBuf>,
 }
 
 /// One public address.
@@ -98,6 +128,8 @@ pub struct Service {
     pub port: u16,
     /// How many machines this host has of it at first.
     pub replicas: u32,
+    /// What its machines are made of.
+    pub hardware: Hardware,
 }
 
 /// When a silent machine is suspected and when it counts as dead. Times in milliseconds.
@@ -112,7 +144,8 @@ pub struct Heartbeat {
     pub retry_waits_ms: Vec<u64>,
     /// How long one retry waits for a heartbeat.
     pub retry_timeout_ms: u64,
-    /// A machine that has not sent its first heartbeat by then is dead.
+    /// A machine that has not sent its first heartbeat by then is dead. Unless told otherwise, what suits
+    /// the driver.
     pub boot_timeout_ms: u64,
 }
 
@@ -123,7 +156,7 @@ impl Default for Heartbeat {
             silence_ms: 800,
             retry_waits_ms: vec![100, 200, 400, 800],
             retry_timeout_ms: 400,
-            boot_timeout_ms: 15_000,
+            boot_timeout_ms: BY_DRIVER,
         }
     }
 }
@@ -141,6 +174,12 @@ struct File {
     peers: Vec<Spanned<Ipv4Addr>>,
     gateway: Spanned<Ipv4Addr>,
     hypervisor: Hypervisor,
+    #[serde(default = "default_libvirt_uri")]
+    libvirt_uri: Spanned<String>,
+    #[serde(default = "default_images")]
+    images: PathBuf,
+    #[serde(default)]
+    lb: HardwareFile,
     #[serde(default = "default_bridge")]
     bridge: String,
     address_pool: Spanned<Vec<AddressRange>>,
@@ -194,6 +233,28 @@ struct ServiceFile {
     #[serde(default = "default_service_port")]
     port: Spanned<u16>,
     replicas: u32,
+    #[serde(default)]
+    memory_mib: Option<Spanned<u32>>,
+    #[serde(default)]
+    vcpus: Option<Spanned<u32>>,
+    #[serde(default)]
+    image: Option<PathBuf>,
+    #[serde(default)]
+    user_data: Option<PathBuf>,
+}
+
+/// The hardware of a machine as it is written; without the user data, this is the section `[lb]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HardwareFile {
+    #[serde(default)]
+    memory_mib: Option<Spanned<u32>>,
+    #[serde(default)]
+    vcpus: Option<Spanned<u32>>,
+    #[serde(default)]
+    image: Option<PathBuf>,
+    #[serde(skip)]
+    user_data: Option<PathBuf>,
 }
 
 impl Config {
@@ -220,6 +281,9 @@ impl Config {
             peers,
             gateway,
             hypervisor,
+            libvirt_uri,
+            images,
+            lb,
             bridge,
             address_pool,
             state_dir,
@@ -273,7 +337,7 @@ impl Config {
         }
         let mut checked_services: Vec<Service> = Vec::new();
         for service in services {
-            let service = service.into_inner().check(source, &checked_services)?;
+            let service = service.into_inner().check(source, &images, &checked_services)?;
             checked_services.push(service);
         }
         let replicas: u64 = checked_services.iter().map(|service| u64::from(service.replicas)).sum();
@@ -286,8 +350,15 @@ impl Config {
             );
             return wrong(pool_span, message);
         }
+        if let Err(message) = check_local(libvirt_uri.as_ref()) {
+            return wrong(libvirt_uri.span(), message);
+        }
+        let lb = lb.check(source, &images, LB, DEFAULT_LB_MEMORY_MIB)?;
         let heartbeat_span = heartbeat.as_ref().map_or(0..0, Spanned::span);
-        let heartbeat = heartbeat.map_or_else(Heartbeat::default, Spanned::into_inner);
+        let mut heartbeat = heartbeat.map_or_else(Heartbeat::default, Spanned::into_inner);
+        if heartbeat.boot_timeout_ms == BY_DRIVER {
+            heartbeat.boot_timeout_ms = hypervisor.boot_timeout_ms();
+        }
         if let Err(message) = heartbeat.check() {
             return wrong(heartbeat_span, message);
         }
@@ -299,6 +370,9 @@ impl Config {
             peers: peers.into_iter().map(Spanned::into_inner).collect(),
             gateway: gateway.into_inner(),
             hypervisor,
+            libvirt_uri: libvirt_uri.into_inner(),
+            images,
+            lb,
             bridge,
             pool,
             state_dir,
@@ -335,8 +409,8 @@ impl VipFile {
 }
 
 impl ServiceFile {
-    fn check(self, source: &Source, others: &[Service]) -> Result<Service, ConfigError> {
-        let ServiceFile { name, program, port, replicas } = self;
+    fn check(self, source: &Source, images: &Path, others: &[Service]) -> Result<Service, ConfigError> {
+        let ServiceFile { name, program, port, replicas, memory_mib, vcpus, image, user_data } = self;
         if let Err(message) = check_name(name.as_ref().as_str()) {
             return Err(source.error_at(Some(name.span()), &message));
         }
@@ -349,7 +423,63 @@ impl ServiceFile {
         if *port.as_ref() == 0 {
             return Err(source.error_at(Some(port.span()), "expected a port from 1 to 65535"));
         }
-        Ok(Service { name: name.into_inner(), program, port: port.into_inner(), replicas })
+        let hardware = HardwareFile { memory_mib, vcpus, image, user_data };
+        let hardware = hardware.check(source, images, &program, DEFAULT_MEMORY_MIB)?;
+        Ok(Service { name: name.into_inner(), program, port: port.into_inner(), replicas, hardware })
+    }
+}
+
+impl HardwareFile {
+    fn check(
+        self,
+        source: &Source,
+        images: &Path,
+        program: &str,
+        memory_mib: u32,
+    ) -> Result<Hardware, ConfigError> {
+        let HardwareFile { memory_mib: memory, vcpus, image, user_data } = self;
+        let within =
+            |value: Option<Spanned<u32>>, range: std::ops::RangeInclusive<u32>, default, what| match value {
+                None => Ok(default),
+                Some(value) if range.contains(value.as_ref()) => Ok(value.into_inner()),
+                Some(value) => {
+                    let message = format!("{what}: expected {} to {}", range.start(), range.end());
+                    Err(source.error_at(Some(value.span()), &message))
+                }
+            };
+        Ok(Hardware {
+            memory_mib: within(memory, 64..=4_194_304, memory_mib, "memory_mib")?,
+            vcpus: within(vcpus, 1..=256, 1, "vcpus")?,
+            image: image.unwrap_or_else(|| images.join(program)),
+            user_data,
+        })
+    }
+}
+
+impl Hypervisor {
+    /// How long a machine may take from its creation to its first heartbeat unless told otherwise. A
+    /// guest on an emulated processor needs seconds on a good day.
+    fn boot_timeout_ms(self) -> u64 {
+        match self {
+            Hypervisor::Namespaces => 15_000,
+            Hypervisor::Libvirt => 60_000,
+        }
+    }
+}
+
+/// Disks are files of this host, and a machine that cannot be asked is ended by its process: the daemon
+/// must be on this host.
+fn check_local(uri: &str) -> Result<(), String> {
+    let (scheme, rest) = uri.split_once("://").unwrap_or((uri, ""));
+    let is_local = match scheme {
+        "qemu" => rest.starts_with('/'),
+        "qemu+unix" => true,
+        _ => false,
+    };
+    if is_local {
+        Ok(())
+    } else {
+        Err("libvirt_uri: expected a daemon of this host, such as qemu:///system".to_owned())
     }
 }
 
@@ -402,6 +532,14 @@ fn default_api_port() -> u16 {
 
 fn default_prefix() -> Spanned<u8> {
     Spanned::new(0..0, 24)
+}
+
+fn default_libvirt_uri() -> Spanned<String> {
+    Spanned::new(0..0, "qemu:///system".to_owned())
+}
+
+fn default_images() -> PathBuf {
+    PathBuf::from("/var/lib/holdfast/images")
 }
 
 fn default_bridge() -> String {

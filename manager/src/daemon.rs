@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
 use crate::ports::hypervisor::{Exits, Hypervisor};
+use crate::ports::libvirt::Libvirt;
 use crate::ports::namespaces::Namespaces;
 use crate::ports::peers::Peers;
 use crate::store::Store;
@@ -73,5 +74,6 @@ async fn serve_host(config: Config) -> Result<()> {
 fn driver(config: &Config, exits: Exits) -> Result<Arc<dyn Hypervisor>> {
     Ok(match config.hypervisor {
         Driver::Namespaces => Arc::new(Namespaces::new(config, exits)?),
+        Driver::Libvirt => Arc::new(Libvirt::new(config, exits)?),
     })
 }

@@ -193,10 +193,16 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             }
         }
         Command::List => match ports.hypervisor.list().await {
-            Ok(machines) => Outcome::Listed(machines),
+            Ok(machines) => Outcome::Listed { machines, driver: ports.hypervisor.describe() },
             Err(error) => Outcome::Failed(error.to_string()),
         },
-        Command::Create(spec) => done(ports.hypervisor.create(&spec).await),
+        Command::Create(spec) => match ports.hypervisor.create(&spec).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => match error.condition() {
+                Some(condition) => Outcome::Prevented(condition, error.to_string()),
+                None => Outcome::Failed(error.to_string()),
+            },
+        },
         Command::Stop(machine) => done(ports.hypervisor.shutdown(&machine).await),
         Command::Fence(machine) => done(ports.hypervisor.destroy(&machine).await),
         Command::Watch { machine, incarnation, address, first_beat } => {

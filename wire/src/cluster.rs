@@ -37,6 +37,9 @@ pub struct HostView {
     pub heard_ms_ago: Option<u64>,
     /// The life of its manager.
     pub epoch: u64,
+    /// What makes its machines, in words: `namespaces`, or `libvirt, KVM`.
+    #[serde(default)]
+    pub driver: String,
     /// How many machines it is to have.
     pub desired: u32,
     /// The machines it has.
@@ -69,6 +72,31 @@ pub struct MachineView {
     pub for_ms: u64,
     /// Whether it keeps dying and is rebuilt with growing pauses.
     pub crash_looping: bool,
+    /// What stands in its way, where that is known; `reason` says it in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+}
+
+/// What can stand in a machine's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// The image or the program it is made from is not there, or not what it should be.
+    MissingImage,
+    /// The bridge it is to be connected to is not there.
+    MissingBridge,
+    /// The host has no disk space left for it.
+    NoSpace,
+    /// The manager, the hypervisor or the machine's process lacks a permission.
+    Denied,
+    /// The hypervisor cannot be reached.
+    HypervisorDown,
+    /// It was created, and its guest gave no sign of life in the time it has to start.
+    NeverBooted,
+    /// Its guest has started, and the service in it did not answer in the time it has.
+    NotAnswering,
+    /// What it was before cannot be removed, so that its address must not be used.
+    Unfenced,
 }
 
 /// The phases of a machine's life.

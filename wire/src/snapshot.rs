@@ -27,6 +27,9 @@ pub struct HostSnapshot {
     pub endpoints: Vec<Endpoint>,
     /// The host's machines, for people and tools to see.
     pub machines: Vec<MachineView>,
+    /// What makes the machines, in words.
+    #[serde(default)]
+    pub driver: String,
     /// How many machines of all kinds the host is to have.
     pub desired: u32,
     /// The host's balancer.

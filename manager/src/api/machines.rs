@@ -97,7 +97,7 @@ fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
 fn problem(id: &MachineId, error: &HypervisorError) -> Problem {
     match error {
         HypervisorError::NotRunning | HypervisorError::Exists => Problem::conflict(format!("{id}: {error}")),
-        HypervisorError::NotFenced(_) | HypervisorError::Failed(_) => {
+        HypervisorError::NotFenced(_) | HypervisorError::Prevented(..) | HypervisorError::Failed(_) => {
             Problem::new(500, "Hypervisor failed", format!("{id}: {error}"))
         }
     }

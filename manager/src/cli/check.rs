@@ -30,6 +30,7 @@ pub fn check(path: &Path, config: &Config) -> Result<()> {
             report("privileges", privileges());
             report("programs", programs(config));
         }
+        Hypervisor::Libvirt => {}
     }
     if failures > 0 {
         bail!("{failures} checks failed");

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::Serialize;
+use wire::cluster::Condition;
 use wire::proxy_config::ProxyConfig;
 use wire::snapshot::{HostSnapshot, SnapshotAck};
 use wire::upstreams::UpstreamSet;
@@ -144,8 +145,15 @@ pub enum Outcome {
     Done,
     /// It could not be done; in words.
     Failed(String),
-    /// The machines that exist.
-    Listed(Vec<ObservedMachine>),
+    /// Something that is known stands in the way of creating a machine; in words.
+    Prevented(Condition, String),
+    /// The machines that exist, and what makes them.
+    Listed {
+        /// The machines.
+        machines: Vec<ObservedMachine>,
+        /// The driver, in words.
+        driver: String,
+    },
     /// The receiver holds something newer, of this generation (push) or epoch (tell).
     Stale(u64),
     /// The balancer's state.
@@ -161,6 +169,8 @@ pub struct ObservedMachine {
     pub purpose: MachinePurpose,
     /// Whether it runs.
     pub running: bool,
+    /// Whether its guest has given a sign that it started.
+    pub booted: bool,
 }
 
 /// What a balancer says of itself.

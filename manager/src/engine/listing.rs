@@ -30,7 +30,7 @@ impl Engine {
     }
 
     pub(super) fn list_finished(&mut self, now: Time, started: Time, outcome: Outcome) {
-        let Outcome::Listed(observed) = outcome else {
+        let Outcome::Listed { machines: observed, driver } = outcome else {
             self.list_at = now + LIST_AGAIN;
             if let Outcome::Failed(reason) = outcome {
                 let subject = self.config.name.to_string();
@@ -44,6 +44,7 @@ impl Engine {
             return;
         };
         self.list_at = now + LIST_EVERY;
+        self.driver = driver;
         // What ended before this list was asked for is in it, and in every later one.
         self.built.retain(|_, ended| *ended >= started);
         let missing: Vec<MachineId> = self
@@ -85,6 +86,9 @@ impl Engine {
         }
         let known = self.machines.get(&id);
         if known.is_some_and(Machine::may_exist) {
+            if let Some(machine) = self.current(&id, incarnation) {
+                machine.booted |= seen.booted;
+            }
             return;
         }
         let slot = Slot { id: id.clone(), service, address };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wire::Incarnation;
-use wire::cluster::{MachineView, Phase};
+use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
 use super::{Time, millis};
@@ -41,6 +41,10 @@ pub(super) struct Machine {
     pub(super) since: Time,
     /// Why, in words.
     pub(super) reason: String,
+    /// What stands in its way, until its heartbeats arrive.
+    pub(super) condition: Option<Condition>,
+    /// Whether its guest has given a sign that it started.
+    pub(super) booted: bool,
     /// Whether the desired state has it.
     pub(super) wanted: bool,
     /// Rebuilds since the manager started.
@@ -76,6 +80,8 @@ impl Machine {
             life: Life::Waiting { not_before: now },
             since: now,
             reason: "to be created".to_owned(),
+            condition: None,
+            booted: false,
             wanted: true,
             restarts: 0,
             deaths: 0,
@@ -141,6 +147,7 @@ impl Machine {
             restarts: self.restarts,
             for_ms: millis(now.saturating_sub(self.since)),
             crash_looping: self.crash_looping(now),
+            condition: self.condition,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use wire::cluster::Phase;
+use wire::cluster::{Condition, Phase};
 use wire::{Incarnation, MachineId};
 
 use super::{
@@ -48,7 +48,7 @@ impl Engine {
             Life::Waiting { not_before } if now < not_before => plan.wake_by(not_before, "rebuild a machine"),
             Life::Waiting { .. } => self.create(now, id, plan),
             Life::Booting { until, .. } if now >= until => {
-                self.died(now, id, "no heartbeat in the time it has to start");
+                self.did_not_start(now, id);
                 self.plan_machine(now, id, plan);
             }
             Life::Booting { created, until, next_watch } => {
@@ -150,6 +150,7 @@ impl Engine {
             machine.restarts += u32::from(rebuilt);
             machine.incarnation = incarnation;
             machine.life = Life::Booting { created: false, until, next_watch: now };
+            machine.booted = false;
             machine.since = now;
             machine.reason =
                 if rebuilt { format!("rebuilt: {}", machine.reason) } else { "created".to_owned() };
@@ -177,10 +178,9 @@ impl Engine {
     pub(super) fn create_finished(&mut self, now: Time, purpose: &MachinePurpose, outcome: Outcome) {
         let Some(machine) = self.current(&purpose.id, purpose.incarnation) else { return };
         match outcome {
-            Outcome::Failed(reason) => {
-                if !matches!(machine.life, Life::Dead { .. }) {
-                    self.died(now, &purpose.id, &format!("cannot be created: {reason}"));
-                }
+            Outcome::Failed(reason) => self.not_created(now, &purpose.id, &reason, None),
+            Outcome::Prevented(condition, reason) => {
+                self.not_created(now, &purpose.id, &reason, Some(condition));
             }
             _ => {
                 if let Life::Booting { created, next_watch, .. } = &mut machine.life {
@@ -188,6 +188,35 @@ impl Engine {
                     *next_watch = now;
                 }
             }
+        }
+    }
+
+    fn not_created(&mut self, now: Time, id: &MachineId, reason: &str, condition: Option<Condition>) {
+        if self.machines.get(id).is_some_and(|machine| !matches!(machine.life, Life::Dead { .. })) {
+            self.died(now, id, &format!("cannot be created: {reason}"));
+            self.set_condition(id, condition);
+        }
+    }
+
+    /// Its time to start is over.
+    fn did_not_start(&mut self, now: Time, id: &MachineId) {
+        let Some(machine) = self.machines.get(id) else { return };
+        let seconds = self.config.heartbeat.boot_timeout_ms / 1000;
+        let (condition, reason) = if machine.booted {
+            (
+                Condition::NotAnswering,
+                format!("its guest started, but its service did not answer in {seconds} s"),
+            )
+        } else {
+            (Condition::NeverBooted, format!("its guest gave no sign of life in {seconds} s"))
+        };
+        self.died(now, id, &format!("{reason}; see manager vm logs {id}"));
+        self.set_condition(id, Some(condition));
+    }
+
+    fn set_condition(&mut self, id: &MachineId, condition: Option<Condition>) {
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.condition = condition;
         }
     }
 
@@ -211,12 +240,14 @@ impl Engine {
         let Life::Dead { rebuild_at, .. } = machine.life else { return };
         if let Outcome::Failed(reason) = outcome {
             machine.life = Life::Dead { fence_at: now + FENCE_AGAIN, rebuild_at, fence_failed: true };
+            machine.condition = Some(Condition::Unfenced);
             let message =
                 format!("cannot be fenced, its address {} stays unused: {reason}", machine.slot.address);
             self.trouble(now, "machine.unfenced", id.to_string(), message);
             return;
         }
         machine.life = Life::Waiting { not_before: rebuild_at };
+        machine.condition = machine.condition.filter(|condition| *condition != Condition::Unfenced);
         // One that was found with other settings than it is to have gets them now.
         if let Some(slot) = self.desired.slots(&self.config.name).into_iter().find(|slot| &slot.id == id) {
             machine.slot = slot;
@@ -237,6 +268,7 @@ impl Engine {
                 let booted = now.saturating_sub(machine.since).as_millis();
                 machine.since = now;
                 machine.reason = "its heartbeats arrive".to_owned();
+                machine.condition = None;
                 let message = match was {
                     Phase::Booting => format!("ready after {booted} ms, at {}", machine.slot.address),
                     _ => "its heartbeats arrive".to_owned(),

@@ -103,6 +103,8 @@ enum Adoption {
 pub struct Engine {
     config: Config,
     desired: Desired,
+    /// What makes the machines, in words; empty until the first list.
+    driver: String,
     /// The desired state that is safely stored.
     saved: Option<Desired>,
     save_at: Time,
@@ -151,6 +153,7 @@ impl Engine {
         Engine {
             config,
             desired,
+            driver: String::new(),
             saved: None,
             save_at: now,
             next_incarnation,

@@ -62,6 +62,7 @@ impl Engine {
             version: self.version,
             endpoints: self.endpoints(),
             machines: self.machines.values().map(|machine| machine.view(now)).collect(),
+            driver: self.driver.clone(),
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
         }

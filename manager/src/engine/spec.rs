@@ -10,7 +10,7 @@ use wire::{Incarnation, MachineId, PoolName};
 
 use super::desired::Slot;
 use super::millis;
-use crate::config::{Config, Service};
+use crate::config::{Config, Hardware, LB, Service};
 
 /// What a machine is for. The hypervisor keeps it with the machine: it is all that a restarted manager
 /// needs to know it again.
@@ -35,6 +35,8 @@ pub struct MachineSpec {
     pub mac: [u8; 6],
     /// What it is given before it starts.
     pub seed: Seed,
+    /// What a virtual machine is made of.
+    pub hardware: Hardware,
 }
 
 /// The settings of the sample service, and of any program that takes the same ones.
@@ -70,7 +72,8 @@ impl MachineSpec {
             listen: format!("{}:{}", slot.address, service.port),
             heartbeat_interval_ms: config.heartbeat.interval_ms,
         };
-        Self::new(config, slot, incarnation, &service.program, toml_of(&settings), None, None)
+        let seed = seed(config, slot, &service.program, toml_of(&settings));
+        Self::new(slot, incarnation, seed, service.hardware.clone())
     }
 
     /// The host's balancer, which can serve from the first moment.
@@ -96,18 +99,15 @@ impl MachineSpec {
                 })
                 .collect(),
         };
-        Self::new(config, slot, incarnation, "lb", toml_of(&settings), Some(upstreams), Some(proxy_config))
+        let seed = Seed {
+            upstreams: Some(upstreams),
+            proxy_config: Some(proxy_config),
+            ..seed(config, slot, LB, toml_of(&settings))
+        };
+        Self::new(slot, incarnation, seed, config.lb.clone())
     }
 
-    fn new(
-        config: &Config,
-        slot: &Slot,
-        incarnation: Incarnation,
-        program: &str,
-        settings: String,
-        upstreams: Option<UpstreamSet>,
-        proxy_config: Option<ProxyConfig>,
-    ) -> Self {
+    fn new(slot: &Slot, incarnation: Incarnation, seed: Seed, hardware: Hardware) -> Self {
         MachineSpec {
             purpose: MachinePurpose {
                 id: slot.id.clone(),
@@ -116,17 +116,22 @@ impl MachineSpec {
                 address: slot.address,
             },
             mac: crate::address_pool::mac_of(slot.address),
-            seed: Seed {
-                machine: slot.id.clone(),
-                address: slot.address,
-                prefix: config.network.prefix_len(),
-                gateway: config.gateway,
-                program: program.to_owned(),
-                settings,
-                upstreams,
-                proxy_config,
-            },
+            seed,
+            hardware,
         }
+    }
+}
+
+fn seed(config: &Config, slot: &Slot, program: &str, settings: String) -> Seed {
+    Seed {
+        machine: slot.id.clone(),
+        address: slot.address,
+        prefix: config.network.prefix_len(),
+        gateway: config.gateway,
+        program: program.to_owned(),
+        settings,
+        upstreams: None,
+        proxy_config: None,
     }
 }
 

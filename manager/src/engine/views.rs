@@ -107,6 +107,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         version: _,
         endpoints: _,
         machines,
+        driver,
         desired,
         lb,
     } = snapshot;
@@ -116,6 +117,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         name: host,
         address,
         epoch,
+        driver,
         desired,
         machines: machines.into_iter().map(older).collect(),
         lb,
@@ -131,6 +133,7 @@ fn unheard_host(address: Ipv4Addr) -> HostView {
         alive: false,
         heard_ms_ago: None,
         epoch: 0,
+        driver: String::new(),
         desired: 0,
         machines: Vec::new(),
         lb: None,

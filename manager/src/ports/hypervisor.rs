@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use wire::cluster::FaultKind;
+use wire::cluster::{Condition, FaultKind};
 use wire::{Incarnation, MachineId};
 
+use super::machine::network::NetworkError;
 use crate::engine::{MachineSpec, ObservedMachine};
 
 /// Why a driver could not do what it was asked. The text says what to do about it where that is known.
@@ -20,9 +22,34 @@ pub enum HypervisorError {
     /// Something of the machine is still there.
     #[error("not everything of the machine is gone: {0}")]
     NotFenced(String),
-    /// The host lacks something, or the driver failed.
+    /// Something known stands in the way.
+    #[error("{1}")]
+    Prevented(Condition, String),
+    /// Something else failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl HypervisorError {
+    /// What stands in the way, where that is known.
+    pub fn condition(&self) -> Option<Condition> {
+        match self {
+            HypervisorError::Prevented(condition, _) => Some(*condition),
+            HypervisorError::NotFenced(_) => Some(Condition::Unfenced),
+            HypervisorError::Exists | HypervisorError::NotRunning | HypervisorError::Failed(_) => None,
+        }
+    }
+}
+
+impl From<NetworkError> for HypervisorError {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::NoInterface(_) | NetworkError::NoBridge(_) => {
+                HypervisorError::Prevented(Condition::MissingBridge, error.to_string())
+            }
+            NetworkError::Refused { .. } => HypervisorError::Failed(error.to_string()),
+        }
+    }
 }
 
 /// A machine ended without being asked to.
@@ -88,4 +115,14 @@ pub trait Hypervisor: Send + Sync {
     ///
     /// When there is no such machine or its console cannot be read.
     async fn console(&self, machine: &MachineId, limit: u64) -> Result<String, HypervisorError>;
+
+    /// A machine's console, to read what it writes and to type at it. There is one line for all who do.
+    ///
+    /// # Errors
+    ///
+    /// [`HypervisorError::NotRunning`]; or machines of this driver have no such console.
+    async fn open_console(&self, machine: &MachineId) -> Result<UnixStream, HypervisorError>;
+
+    /// What makes the machines, in words, as far as it is known by now.
+    fn describe(&self) -> String;
 }

@@ -3,6 +3,8 @@
 pub mod balancer;
 pub mod guests;
 pub mod hypervisor;
+pub mod libvirt;
+mod machine;
 pub mod namespaces;
 pub mod peers;
 pub mod resign;

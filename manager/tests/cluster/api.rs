@@ -108,6 +108,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
         version: 1,
         endpoints: Vec::new(),
         machines: Vec::new(),
+        driver: String::new(),
         desired: 0,
         lb: None,
     };

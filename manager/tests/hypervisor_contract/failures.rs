@@ -1,38 +1,46 @@
 //! The contract, third part: what cannot be done says why and leaves nothing, and what belongs to
 //! others is left alone.
 
+use manager::engine::MachineSpec;
 use manager::ports::hypervisor::{Hypervisor, HypervisorError};
 use wire::MachineId;
+use wire::cluster::Condition;
 
 use crate::stage::{Stage, listed, wait_until_it_answers};
 
 pub(crate) async fn a_missing_bridge_is_named_and_nothing_is_left(stage: &impl Stage) {
     let driver = stage.driver_without_bridge();
-    fails_and_leaves_nothing(stage, &driver, "br9").await;
+    let spec = stage.spec("a-stateless-1", 11, 1);
+    fails_and_leaves_nothing(stage, &driver, &spec, Condition::MissingBridge, "br9").await;
 }
 
 pub(crate) async fn a_missing_program_is_named_and_nothing_is_left(stage: &impl Stage) {
-    let driver = stage.driver_without_programs();
-    fails_and_leaves_nothing(stage, &driver, "stateless").await;
+    let (driver, spec) = stage.without_programs();
+    fails_and_leaves_nothing(stage, &driver, &spec, Condition::MissingImage, "/nowhere/stateless").await;
 }
 
-async fn fails_and_leaves_nothing(stage: &impl Stage, driver: &impl Hypervisor, named: &str) {
+async fn fails_and_leaves_nothing(
+    stage: &impl Stage,
+    driver: &impl Hypervisor,
+    spec: &MachineSpec,
+    condition: Condition,
+    named: &str,
+) {
     let before = stage.interfaces();
-    let spec = stage.spec("a-stateless-1", 11, 1);
-    let reason = match driver.create(&spec).await {
-        Err(HypervisorError::Failed(reason)) => reason,
-        other => panic!("{other:?}"),
-    };
+    let error = driver.create(spec).await.expect_err("it cannot be made");
+    assert_eq!(error.condition(), Some(condition), "{error:?}");
+    let reason = error.to_string();
     assert!(reason.contains(named), "{reason}");
     assert!(reason.len() < 400 && !reason.contains("panicked"), "for people: {reason}");
     // A manager that asks what there is meanwhile must not be told that it runs.
     assert!(!listed(driver, &spec.purpose.id).await.is_some_and(|machine| machine.running));
     driver.destroy(&spec.purpose.id).await.expect("destroyed");
-    assert_eq!(stage.remains(&spec), Vec::<String>::new());
+    assert_eq!(stage.remains(spec), Vec::<String>::new());
     assert_eq!(stage.interfaces(), before);
 
     // What was missing is there again: nothing stands in the way.
     let (driver, _ends) = stage.driver();
+    let spec = stage.spec("a-stateless-1", 11, 1);
     driver.create(&spec).await.expect("created");
     wait_until_it_answers(&spec);
 }
@@ -51,7 +59,7 @@ pub(crate) async fn what_belongs_to_others_is_left_alone(stage: &impl Stage) {
     assert!(matches!(gone, Err(HypervisorError::NotRunning)), "{gone:?}");
     wait_until_it_answers(&foreign);
 
-    let own = stage.spec("a-stateless-1", 11, 1);
+    let own = stage.spec("a-stateless-2", 11, 1);
     ours.create(&own).await.expect("created");
     wait_until_it_answers(&own);
     ours.destroy(&own.purpose.id).await.expect("destroyed");

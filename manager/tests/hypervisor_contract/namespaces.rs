@@ -105,8 +105,9 @@ impl Stage for NamespaceStage {
         Self::with(&Self::config("br9", "state", &programs())).0
     }
 
-    fn driver_without_programs(&self) -> Namespaces {
-        Self::with(&Self::config("br0", "state", Path::new("/nowhere"))).0
+    fn without_programs(&self) -> (Namespaces, MachineSpec) {
+        let driver = Self::with(&Self::config("br0", "state", Path::new("/nowhere"))).0;
+        (driver, self.spec("a-stateless-1", 11, 1))
     }
 
     fn spec(&self, name: &str, last: u8, incarnation: u64) -> MachineSpec {

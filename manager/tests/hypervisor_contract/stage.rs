@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use wire::MachineId;
 
 /// Whatever should happen happens by then, however busy this computer is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The port of the sample service.
 const PORT: u16 = 8080;
@@ -36,8 +36,8 @@ pub(crate) trait Stage {
     /// The driver as configured by somebody who named a bridge that is not there.
     fn driver_without_bridge(&self) -> Self::Driver;
 
-    /// The driver where what machines run is missing.
-    fn driver_without_programs(&self) -> Self::Driver;
+    /// A driver and a machine for it, where what the machine runs is missing: `/nowhere/stateless`.
+    fn without_programs(&self) -> (Self::Driver, MachineSpec);
 
     /// A machine that runs the sample service at the address that ends in `last`.
     fn spec(&self, name: &str, last: u8, incarnation: u64) -> MachineSpec;

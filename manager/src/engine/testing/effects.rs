@@ -17,11 +17,12 @@ impl World {
     /// The machines of `host`, as a list that is asked for now has them.
     pub(super) fn listed(&self, host: usize) -> Outcome {
         let guests = self.hosts[host].guests.values();
-        Outcome::Listed(
-            guests
-                .map(|guest| ObservedMachine { purpose: guest.purpose.clone(), running: guest.running })
-                .collect(),
-        )
+        let machines = guests.map(|guest| ObservedMachine {
+            purpose: guest.purpose.clone(),
+            running: guest.running,
+            booted: guest.up,
+        });
+        Outcome::Listed { machines: machines.collect(), driver: "simulated".to_owned() }
     }
 
     /// Carries out `command` of `host`.

@@ -12,10 +12,11 @@ use clap::Args;
 use nix::sched::{CloneFlags, unshare};
 
 use super::SUBCOMMAND;
-use super::files::Files;
-use super::network::Network;
+use super::files;
 use super::processes::is_init_of;
 use crate::address_pool::mac_of;
+use crate::ports::machine::directory::Directory;
+use crate::ports::machine::network::Network;
 
 /// How often it is looked whether a new init can be recognised.
 const RECOGNISED_POLL: Duration = Duration::from_millis(1);
@@ -49,8 +50,8 @@ pub fn boot(args: &BootArgs) -> Result<()> {
 }
 
 async fn start(args: &BootArgs) -> Result<()> {
-    let files = Files::at(&args.directory);
-    let seed = files.read_seed().context("cannot read the seed")?;
+    let directory = Directory { path: args.directory.clone() };
+    let seed = files::read_seed(&directory).context("cannot read the seed")?;
     let host = Network::new().context("cannot reach the host's network")?;
     // The mounts are left to the init: it would take /proc away from this process.
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID)
@@ -61,7 +62,7 @@ async fn start(args: &BootArgs) -> Result<()> {
     let guest = Network::new().context("cannot reach the machine's network")?;
     guest.configure_guest(seed.address, seed.prefix, seed.gateway).await?;
 
-    let console = File::options().create(true).append(true).open(files.console())?;
+    let console = File::options().create(true).append(true).open(directory.console())?;
     let mut init = Command::new(std::env::current_exe()?)
         .args([SUBCOMMAND, "init", "--directory"])
         .arg(&args.directory)
@@ -76,7 +77,7 @@ async fn start(args: &BootArgs) -> Result<()> {
     let pid = i32::try_from(init.id())?;
     while !is_init_of(pid, &args.directory) {
         if let Some(status) = init.try_wait()? {
-            bail!("the machine's init ended at once ({status}); {} says why", files.console().display());
+            bail!("the machine's init ended at once ({status}); {} says why", directory.console().display());
         }
         tokio::time::sleep(RECOGNISED_POLL).await;
     }

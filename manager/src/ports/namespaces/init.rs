@@ -1,10 +1,8 @@
 //! Process 1 of a namespace machine: writes the program's files from the seed, keeps the program
 //! running, and collects what ends.
 
-use std::fs::DirBuilder;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -20,8 +18,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use wire::seed::Seed;
 
-use super::files::{Files, write};
+use super::files;
 use super::spawn::spawn;
+use crate::ports::machine::directory::Directory;
 
 /// The pause before a program that ended is started again, unless it had run for longer than
 /// [`SETTLED`]; doubled up to [`LONGEST_PAUSE`] when it keeps ending.
@@ -60,9 +59,9 @@ pub fn init(args: &InitArgs) -> Result<()> {
     signals.thread_block()?;
     let signal_fd = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
 
-    let files = Files::at(&args.directory);
-    let seed = files.read_seed().context("cannot read the seed")?;
-    let mut keeper = Keeper::new(command(&args.program, &files, &seed)?);
+    let directory = Directory { path: args.directory.clone() };
+    let seed = files::read_seed(&directory).context("cannot read the seed")?;
+    let mut keeper = Keeper::new(command(&args.program, &directory, &seed)?);
     loop {
         keeper.start_if_due();
         let wait = keeper.next_look().map_or(PollTimeout::NONE, |wait| {
@@ -88,20 +87,12 @@ pub fn init(args: &InitArgs) -> Result<()> {
     }
 }
 
-/// How the program is started. For a balancer its first upstream set and its routes are put where it
-/// looks for what it held before.
-fn command(program: &std::path::Path, files: &Files, seed: &Seed) -> Result<Command> {
-    let settings = files.guest("settings.toml");
-    write(&settings, seed.settings.as_bytes()).context("cannot write the settings")?;
+/// How the program is started: as in any other machine, but from where the driver found it.
+fn command(program: &Path, directory: &Directory, seed: &Seed) -> Result<Command> {
+    let unpacked = guest::program::unpack(seed, Path::new(""), &directory.file("guest"))
+        .context("cannot write the program's files")?;
     let mut command = Command::new(program);
-    if let (Some(upstreams), Some(config)) = (&seed.upstreams, &seed.proxy_config) {
-        let state = files.guest("state");
-        DirBuilder::new().mode(0o700).recursive(true).create(&state)?;
-        write(&state.join("upstreams.json"), &serde_json::to_vec(upstreams)?)?;
-        write(&state.join("config.json"), &serde_json::to_vec(config)?)?;
-        command.arg("run").arg("--state-dir").arg(state);
-    }
-    command.arg("--config").arg(settings);
+    command.args(unpacked.iter().skip(1));
     Ok(command)
 }
 

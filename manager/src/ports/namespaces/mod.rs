@@ -15,33 +15,33 @@
 mod boot;
 mod files;
 mod init;
-mod network;
 mod processes;
 mod spawn;
 
-use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use nix::sys::signal::Signal;
+use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::timeout;
-use wire::cluster::FaultKind;
-use wire::{Incarnation, MachineId};
+use wire::MachineId;
+use wire::cluster::{Condition, FaultKind};
 
 pub use boot::{BootArgs, boot};
 pub use init::{InitArgs, init};
 
-use super::hypervisor::{Exit, Exits, Hypervisor, HypervisorError};
+use super::hypervisor::{Exits, Hypervisor, HypervisorError};
+use super::machine::directory::{self, Directory};
+use super::machine::locks::Locks;
+use super::machine::network::Network;
+use super::machine::port_name;
+use super::machine::process::Process;
+use super::machine::watched::Watched;
 use crate::config::Config;
 use crate::engine::{MachineSpec, ObservedMachine};
-use files::Files;
-use network::Network;
-use processes::Init;
 
 /// The hidden subcommand of the manager under which boot and init run; also how inits are recognised.
 pub const SUBCOMMAND: &str = "namespace-machine";
@@ -63,11 +63,8 @@ pub struct Namespaces {
     manager: PathBuf,
     machines: PathBuf,
     network: Network,
-    exits: Exits,
-    /// Inits whose end is awaited: by machine, the incarnation and the process.
-    watched: Arc<Mutex<BTreeMap<MachineId, (Incarnation, i32)>>>,
-    /// Only one thing is done to a machine at a time.
-    locks: Mutex<BTreeMap<MachineId, Arc<tokio::sync::Mutex<()>>>>,
+    watched: Watched,
+    locks: Locks,
 }
 
 impl Namespaces {
@@ -86,9 +83,8 @@ impl Namespaces {
             manager: std::env::current_exe().map_err(failed)?,
             machines,
             network: Network::new().map_err(failed)?,
-            exits,
-            watched: Arc::default(),
-            locks: Mutex::default(),
+            watched: Watched::new(exits),
+            locks: Locks::default(),
         })
     }
 
@@ -99,42 +95,14 @@ impl Namespaces {
         self
     }
 
-    fn files(&self, machine: &MachineId) -> Files {
-        Files::of(&self.machines, machine)
+    fn directory(&self, machine: &MachineId) -> Directory {
+        Directory::of(&self.machines, machine)
     }
 
-    fn lock_of(&self, machine: &MachineId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.entry(machine.clone()).or_default().clone()
-    }
-
-    fn init_of(&self, machine: &MachineId) -> Result<Init, HypervisorError> {
-        Init::find(&self.files(machine).directory).map_err(failed)?.ok_or(HypervisorError::NotRunning)
-    }
-
-    /// Tells of the end of `init`, once.
-    fn watch(&self, machine: &MachineId, incarnation: Incarnation, init: Init) {
-        let pid = init.pid();
-        {
-            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            if watched.get(machine) == Some(&(incarnation, pid)) {
-                return;
-            }
-            watched.insert(machine.clone(), (incarnation, pid));
-        }
-        let (machine, exits, watched) = (machine.clone(), self.exits.clone(), Arc::clone(&self.watched));
-        tokio::spawn(async move {
-            let reason = match init.ended().await {
-                Ok(()) => "its init ended".to_owned(),
-                Err(error) => format!("its init cannot be watched: {error}"),
-            };
-            let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            if watched.get(&machine) == Some(&(incarnation, pid)) {
-                watched.remove(&machine);
-            }
-            // Nobody listens any more only when the manager ends.
-            let _ = exits.send(Exit { machine, incarnation, reason });
-        });
+    fn init_of(&self, machine: &MachineId) -> Result<Process, HypervisorError> {
+        processes::find_init(&self.directory(machine).path)
+            .map_err(failed)?
+            .ok_or(HypervisorError::NotRunning)
     }
 }
 
@@ -142,46 +110,47 @@ impl Namespaces {
 impl Hypervisor for Namespaces {
     async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError> {
         let mut machines = Vec::new();
-        for id in files::list(&self.machines).map_err(failed)? {
-            let files = self.files(&id);
-            let Ok(purpose) = files.purpose() else {
+        for id in directory::list(&self.machines).map_err(failed)? {
+            let directory = self.directory(&id);
+            let Ok(purpose) = directory.purpose() else {
                 // A manager died while it made this one: it is for nothing yet.
-                if self.lock_of(&id).try_lock().is_ok() && files.is_stale() {
+                if self.locks.is_idle(&id) && directory.is_stale() {
                     tracing::warn!(machine = %id, "removing what an interrupted creation left");
                     self.destroy(&id).await?;
                 }
                 continue;
             };
-            let init = Init::find(&files.directory).map_err(failed)?;
+            let init = processes::find_init(&directory.path).map_err(failed)?;
             let running = init.is_some();
             if let Some(init) = init {
-                self.watch(&id, purpose.incarnation, init);
+                self.watched.watch(&id, purpose.incarnation, init);
             }
-            machines.push(ObservedMachine { purpose, running });
+            machines.push(ObservedMachine { purpose, running, booted: running });
         }
         Ok(machines)
     }
 
     async fn create(&self, spec: &MachineSpec) -> Result<(), HypervisorError> {
         let id = &spec.purpose.id;
-        let lock = self.lock_of(id);
-        let _only = lock.lock().await;
-        let files = self.files(id);
-        files.create(spec).map_err(|error| match error.kind() {
+        let _only = self.locks.lock(id).await;
+        let directory = self.directory(id);
+        files::create(&directory, spec).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => HypervisorError::Exists,
-            _ => HypervisorError::Failed(format!("{}: {error}", files.directory.display())),
+            _ => HypervisorError::Failed(format!("{}: {error}", directory.path.display())),
         })?;
         let program = self.programs.join(&spec.seed.program);
         if !program.is_file() {
-            return Err(HypervisorError::Failed(format!(
+            let message = format!(
                 "there is no program {}: set `programs` to the directory it is in",
                 program.display()
-            )));
+            );
+            return Err(HypervisorError::Prevented(Condition::MissingImage, message));
         }
+        self.network.need_bridge(&self.bridge).await?;
         let boot = Command::new(&self.manager)
             .args([SUBCOMMAND, "boot"])
             .arg("--directory")
-            .arg(&files.directory)
+            .arg(&directory.path)
             .arg("--bridge")
             .arg(&self.bridge)
             .arg("--program")
@@ -198,7 +167,7 @@ impl Hypervisor for Namespaces {
             return Err(HypervisorError::Failed(reason.trim().to_owned()));
         }
         let init = self.init_of(id)?;
-        self.watch(id, spec.purpose.incarnation, init);
+        self.watched.watch(id, spec.purpose.incarnation, init);
         Ok(())
     }
 
@@ -212,16 +181,15 @@ impl Hypervisor for Namespaces {
     }
 
     async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError> {
-        let lock = self.lock_of(machine);
-        let _only = lock.lock().await;
-        let files = self.files(machine);
-        if let Ok(purpose) = files.purpose() {
-            let port = network::port_name(purpose.address);
+        let _only = self.locks.lock(machine).await;
+        let directory = self.directory(machine);
+        if let Ok(purpose) = directory.purpose() {
+            let port = port_name(purpose.address);
             self.network.remove_port(&port).await.map_err(|error| {
                 HypervisorError::NotFenced(format!("its port {port} cannot be removed: {error}"))
             })?;
         }
-        while let Some(init) = Init::find(&files.directory).map_err(failed)? {
+        while let Some(init) = processes::find_init(&directory.path).map_err(failed)? {
             init.signal(Signal::SIGKILL).map_err(failed)?;
             match timeout(FENCE_TIME, init.ended()).await {
                 Ok(ended) => ended.map_err(failed)?,
@@ -232,15 +200,15 @@ impl Hypervisor for Namespaces {
                 }
             }
         }
-        files
+        directory
             .remove()
-            .map_err(|error| HypervisorError::NotFenced(format!("{}: {error}", files.directory.display())))
+            .map_err(|error| HypervisorError::NotFenced(format!("{}: {error}", directory.path.display())))
     }
 
     async fn inject(&self, machine: &MachineId, fault: FaultKind) -> Result<(), HypervisorError> {
         let init = self.init_of(machine)?;
-        let purpose = self.files(machine).purpose().map_err(failed)?;
-        let port = network::port_name(purpose.address);
+        let purpose = self.directory(machine).purpose().map_err(failed)?;
+        let port = port_name(purpose.address);
         match fault {
             FaultKind::Kill => {
                 self.network.set_port(&port, false).await.map_err(failed)?;
@@ -248,27 +216,32 @@ impl Hypervisor for Namespaces {
             }
             FaultKind::Freeze => {
                 self.network.set_port(&port, false).await.map_err(failed)?;
-                init.signal_all(Signal::SIGSTOP).map_err(failed)
+                processes::signal_all(&init, Signal::SIGSTOP).map_err(failed)
             }
             FaultKind::Thaw => {
-                init.signal_all(Signal::SIGCONT).map_err(failed)?;
+                processes::signal_all(&init, Signal::SIGCONT).map_err(failed)?;
                 self.network.set_port(&port, true).await.map_err(failed)
             }
-            FaultKind::StopProcess => init.signal_program(Signal::SIGKILL).map_err(failed),
+            FaultKind::StopProcess => processes::signal_program(&init, Signal::SIGKILL).map_err(failed),
         }
     }
 
     async fn console(&self, machine: &MachineId, limit: u64) -> Result<String, HypervisorError> {
-        let mut file =
-            std::fs::File::open(self.files(machine).console()).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => HypervisorError::NotRunning,
-                _ => failed(error),
-            })?;
-        let length = file.metadata().map_err(failed)?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(limit))).map_err(failed)?;
-        let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        self.directory(machine).read_console(limit).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => HypervisorError::NotRunning,
+            _ => failed(error),
+        })
+    }
+
+    async fn open_console(&self, machine: &MachineId) -> Result<UnixStream, HypervisorError> {
+        self.init_of(machine)?;
+        Err(HypervisorError::Failed(
+            "a namespace machine has no console to type at; `manager vm logs` shows what it wrote".to_owned(),
+        ))
+    }
+
+    fn describe(&self) -> String {
+        "namespaces".to_owned()
     }
 }
 

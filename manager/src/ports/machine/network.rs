@@ -4,33 +4,35 @@ use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use thiserror::Error as ThisError;
 
+use super::port_name;
+
 /// The machine's end of the cable.
-pub(super) const GUEST_INTERFACE: &str = "eth0";
+pub(crate) const GUEST_INTERFACE: &str = "eth0";
 
 /// The network of one namespace.
-pub(super) struct Network {
+pub(crate) struct Network {
     handle: Handle,
 }
 
 #[derive(Debug, ThisError)]
-pub(super) enum NetworkError {
-    #[error("there is no network interface `{0}`: make it, or name another one")]
+pub(crate) enum NetworkError {
+    #[error(
+        "there is no bridge `{0}`: ip link add {0} type bridge stp_state 0 forward_delay 0 && ip link set {0} up, or \
+         name another one in `bridge`"
+    )]
     NoInterface(String),
+    #[error("`{0}` is no bridge: name one in `bridge`")]
+    NoBridge(String),
     #[error("{what}: {error}")]
     Refused { what: &'static str, error: Error },
 }
 
 fn refused(what: &'static str) -> impl FnOnce(Error) -> NetworkError {
     move |error| NetworkError::Refused { what, error }
-}
-
-/// The host's end of the cable of the machine with `address`.
-pub(super) fn port_name(address: Ipv4Addr) -> String {
-    format!("hf{:08x}", address.to_bits())
 }
 
 /// The MAC address of that end. A bridge without an address of its own takes the lowest of its ports',
@@ -43,14 +45,14 @@ fn port_mac(address: Ipv4Addr) -> [u8; 6] {
 
 impl Network {
     /// The network of the namespace this is called in, wherever it is used from later.
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok(Network { handle })
     }
 
     /// Lays a cable between `bridge` and the network namespace `guest`.
-    pub(super) async fn add_port(
+    pub(crate) async fn add_port(
         &self,
         address: Ipv4Addr,
         mac: [u8; 6],
@@ -78,7 +80,7 @@ impl Network {
     }
 
     /// Gives the machine its address, in its own namespace.
-    pub(super) async fn configure_guest(
+    pub(crate) async fn configure_guest(
         &self,
         address: Ipv4Addr,
         prefix: u8,
@@ -97,7 +99,7 @@ impl Network {
     }
 
     /// Switches an interface on or off; one that is not there counts as off.
-    pub(super) async fn set_port(&self, name: &str, up: bool) -> Result<(), NetworkError> {
+    pub(crate) async fn set_port(&self, name: &str, up: bool) -> Result<(), NetworkError> {
         let Some(index) = self.index(name).await? else {
             return if up { Err(NetworkError::NoInterface(name.to_owned())) } else { Ok(()) };
         };
@@ -110,7 +112,7 @@ impl Network {
     }
 
     /// Takes a cable away; one that is not there is fine.
-    pub(super) async fn remove_port(&self, name: &str) -> Result<(), NetworkError> {
+    pub(crate) async fn remove_port(&self, name: &str) -> Result<(), NetworkError> {
         let Some(index) = self.index(name).await? else { return Ok(()) };
         match self.handle.link().del(index).execute().await {
             Err(error) if is_gone(&error) => Ok(()),
@@ -118,10 +120,30 @@ impl Network {
         }
     }
 
+    /// Whether there is an interface called `name`.
+    pub(crate) async fn has(&self, name: &str) -> Result<bool, NetworkError> {
+        Ok(self.index(name).await?.is_some())
+    }
+
+    /// Makes sure that `name` is a bridge.
+    pub(crate) async fn need_bridge(&self, name: &str) -> Result<(), NetworkError> {
+        let link = self.link(name).await?.ok_or_else(|| NetworkError::NoInterface(name.to_owned()))?;
+        let bridge = LinkInfo::Kind(InfoKind::Bridge);
+        let is_bridge = link
+            .attributes
+            .iter()
+            .any(|attribute| matches!(attribute, LinkAttribute::LinkInfo(infos) if infos.contains(&bridge)));
+        if is_bridge { Ok(()) } else { Err(NetworkError::NoBridge(name.to_owned())) }
+    }
+
     async fn index(&self, name: &str) -> Result<Option<u32>, NetworkError> {
+        Ok(self.link(name).await?.map(|link| link.header.index))
+    }
+
+    async fn link(&self, name: &str) -> Result<Option<LinkMessage>, NetworkError> {
         let mut links = self.handle.link().get().match_name(name.to_owned()).execute();
         match links.try_next().await {
-            Ok(link) => Ok(link.map(|link| link.header.index)),
+            Ok(link) => Ok(link),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(refused("the interfaces cannot be listed")(error)),
         }

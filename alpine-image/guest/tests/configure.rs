@@ -1,0 +1,245 @@
+//! `holdfast-guest configure` in a guest that is made of namespaces: each test is started once more as
+//! the first process of its own, with an `eth0` and a directory that stands for the guest's root. The
+//! disks in it are files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use guest::seed_disk;
+use wire::proxy_config::ProxyConfig;
+use wire::seed::{self, Seed};
+use wire::upstreams::UpstreamSet;
+
+/// Only visible to the test.
+const ROOT: &str = "/run/guest";
+
+fn seed() -> Seed {
+    Seed {
+        machine: "a-stateless-1".into(),
+        address: [10, 77, 0, 11].into(),
+        prefix: 24,
+        gateway: [10, 77, 0, 1].into(),
+        program: "stateless".to_owned(),
+        settings: "machine = \"a-stateless-1\"\n".to_owned(),
+        upstreams: None,
+        proxy_config: None,
+    }
+}
+
+fn json(seed: &Seed) -> Vec<u8> {
+    serde_json::to_vec_pretty(seed).expect("JSON")
+}
+
+/// The guest's disks: each a name and the file that is there, under the name given, on a seed.
+fn attach_seed(name: &str, file: &str, content: &[u8]) {
+    let device = attach(name);
+    seed_disk::write(&device, &[("meta-data", b"instance-id: x\n"), (file, content)]).expect("written");
+}
+
+fn attach(name: &str) -> PathBuf {
+    let root = Path::new(ROOT);
+    fs::create_dir_all(root.join("dev")).expect("made");
+    fs::create_dir_all(root.join("sys/block").join(name)).expect("made");
+    root.join("dev").join(name)
+}
+
+fn configure() -> Output {
+    Command::new(env!("CARGO_BIN_EXE_holdfast-guest"))
+        .args(["configure", "--wait", "0", "--root", ROOT])
+        .output()
+        .expect("started")
+}
+
+fn configured() -> String {
+    let output = configure();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What it says when it fails.
+fn complaint() -> String {
+    let output = configure();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"");
+    String::from_utf8(output.stderr).expect("text").trim_end().to_owned()
+}
+
+fn run(command: &str) -> String {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().expect("a program")).args(words).output().expect("started");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn in_run(name: &str) -> PathBuf {
+    Path::new(ROOT).join("run/holdfast").join(name)
+}
+
+/// Its content, if it is for root alone.
+fn private(name: &str) -> String {
+    let path = in_run(name);
+    let mode = fs::metadata(&path).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{name}");
+    fs::read_to_string(path).expect("read")
+}
+
+#[test]
+fn a_machine_becomes_what_its_seed_says() {
+    in_a_guest("a_machine_becomes_what_its_seed_says", || {
+        fs::write(attach("loop0"), "").expect("written");
+        fs::write(attach("vda"), vec![7; 1 << 20]).expect("written");
+        attach("sr0");
+        attach_seed("vdb", seed::FILE, &json(&seed()));
+        assert_eq!(
+            configured(),
+            "holdfast-guest: a-stateless-1 has 10.77.0.11/24, gateway 10.77.0.1, and runs stateless\n"
+        );
+        assert_eq!(run("hostname").trim_end(), "a-stateless-1");
+        let addresses = run("ip -4 -o address show");
+        assert!(addresses.contains(" lo    inet 127.0.0.1/8 "), "{addresses}");
+        assert!(addresses.contains(" eth0    inet 10.77.0.11/24 brd 10.77.0.255 "), "{addresses}");
+        assert!(run("ip link show eth0").contains(",UP"));
+        assert_eq!(run("ip route show default").trim_end(), "default via 10.77.0.1 dev eth0 proto static");
+        assert_eq!(private("settings.toml"), "machine = \"a-stateless-1\"\n");
+        assert_eq!(
+            private("command"),
+            format!("/usr/bin/stateless\n--config\n{ROOT}/run/holdfast/settings.toml\n")
+        );
+        let mode = fs::metadata(in_run("")).expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(!in_run("state").exists());
+        // A service that is restarted does it once more.
+        configured();
+    });
+}
+
+#[test]
+fn a_balancer_gets_its_upstreams() {
+    in_a_guest("a_balancer_gets_its_upstreams", || {
+        let upstreams = UpstreamSet { generation: 7, ..UpstreamSet::default() };
+        let config = ProxyConfig { generation: 3, ..ProxyConfig::default() };
+        let lb = Seed {
+            machine: "a-lb".into(),
+            program: "lb".to_owned(),
+            upstreams: Some(upstreams.clone()),
+            proxy_config: Some(config.clone()),
+            ..seed()
+        };
+        attach_seed("vda", seed::FILE, &json(&lb));
+        configured();
+        assert_eq!(
+            private("command"),
+            format!(
+                "/usr/bin/lb\nrun\n--state-dir\n{ROOT}/run/holdfast/state\n--config\n{ROOT}/run/holdfast/settings.toml\n"
+            )
+        );
+        let found: UpstreamSet = serde_json::from_str(&private("state/upstreams.json")).expect("a set");
+        assert_eq!(found, upstreams);
+        let found: ProxyConfig = serde_json::from_str(&private("state/config.json")).expect("a config");
+        assert_eq!(found, config);
+        let mode = fs::metadata(in_run("state")).expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    });
+}
+
+#[test]
+fn a_gateway_outside_the_prefix_is_reached_all_the_same() {
+    in_a_guest("a_gateway_outside_the_prefix_is_reached_all_the_same", || {
+        let alone = Seed { prefix: 32, gateway: [192, 168, 9, 1].into(), ..seed() };
+        attach_seed("vda", seed::FILE, &json(&alone));
+        configured();
+        let addresses = run("ip -4 -o address show dev eth0");
+        assert!(addresses.contains(" inet 10.77.0.11/32 "), "{addresses}");
+        let route = run("ip route get 1.1.1.1");
+        assert!(route.starts_with("1.1.1.1 via 192.168.9.1 dev eth0 src 10.77.0.11 "), "{route}");
+    });
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    in_a_guest("what_is_missing_is_named", || {
+        assert_eq!(
+            complaint(),
+            "holdfast-guest: no seed disk: there is no disk, so none is a FAT volume labelled CIDATA; \
+             attach the machine's seed as a disk"
+        );
+        fs::write(attach("vda"), vec![7; 1 << 20]).expect("written");
+        attach("vdb");
+        assert_eq!(
+            complaint(),
+            format!(
+                "holdfast-guest: no seed disk: none of {ROOT}/dev/vda, {ROOT}/dev/vdb is a FAT volume \
+                 labelled CIDATA; attach the machine's seed as a disk"
+            )
+        );
+        attach_seed("vdb", "user-data", b"#cloud-config\n");
+        assert_eq!(
+            complaint(),
+            format!("holdfast-guest: {ROOT}/dev/vdb: the seed disk has no file holdfast.json")
+        );
+    });
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    in_a_guest("what_is_wrong_is_named", || {
+        attach_seed("vda", seed::FILE, b"{\"machine\": 7}");
+        assert_eq!(
+            complaint(),
+            format!(
+                "holdfast-guest: {ROOT}/dev/vda: holdfast.json is not valid: \
+                 invalid type: integer `7`, expected a string at line 1 column 13"
+            )
+        );
+        assert!(!in_run("").exists(), "nothing was done yet");
+        for (seed, reason) in [
+            (Seed { prefix: 33, ..seed() }, "the seed's prefix is 33: expected a length from 0 to 32"),
+            (
+                Seed { gateway: [10, 77, 0, 255].into(), ..seed() },
+                "the gateway 10.77.0.255 cannot be set: Received a netlink error message Invalid argument (os error 22)",
+            ),
+        ] {
+            let _ = fs::remove_file(Path::new(ROOT).join("dev/vda"));
+            attach_seed("vda", seed::FILE, &json(&seed));
+            assert_eq!(complaint(), format!("holdfast-guest: {reason}"));
+        }
+    });
+}
+
+#[test]
+fn a_machine_without_a_card_is_told_so() {
+    in_a_guest("a_machine_without_a_card_is_told_so", || {
+        run("ip link delete eth0");
+        attach_seed("vda", seed::FILE, &json(&seed()));
+        assert_eq!(
+            complaint(),
+            "holdfast-guest: there is no network interface eth0: give the machine a network card and its driver"
+        );
+    });
+}
+
+/// Runs `story` as the first process of new namespaces with an `eth0`. `name` is the test's own.
+fn in_a_guest(name: &str, story: impl FnOnce()) {
+    const INSIDE: &str = "GUEST_TEST_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        run("mount -t tmpfs tmpfs /run");
+        run("ip link add eth0 type veth peer name far");
+        run("ip link set far up");
+        return story();
+    }
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let status = command
+        .args(["--net", "--uts", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .expect("unshare of util-linux");
+    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+}

@@ -1,0 +1,107 @@
+//! What a machine is for, in its domain's metadata: the hypervisor is the database.
+//!
+//! ```xml
+//! <holdfast:machine xmlns:holdfast="urn:holdfast:machine:1" state-dir="/var/lib/holdfast" id="a-lb" …/>
+//! ```
+
+use std::path::Path;
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+use uuid::Uuid;
+use wire::{Incarnation, MachineId};
+
+use crate::engine::MachinePurpose;
+
+/// The XML namespace of the element.
+pub(super) const NAMESPACE: &str = "urn:holdfast:machine:1";
+
+/// A machine's identity and purpose, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Metadata {
+    /// The state directory of the manager that made it.
+    pub(super) state_dir: String,
+    pub(super) purpose: MachinePurpose,
+    /// The generation of the configuration it was given, for a balancer.
+    pub(super) generation: u64,
+}
+
+impl Metadata {
+    /// The element, to be put into `<metadata>`.
+    pub(super) fn element(&self) -> BytesStart<'_> {
+        let MachinePurpose { id, service, incarnation, address } = &self.purpose;
+        let mut element = BytesStart::new("holdfast:machine");
+        element.push_attribute(("xmlns:holdfast", NAMESPACE));
+        element.push_attribute(("state-dir", self.state_dir.as_str()));
+        element.push_attribute(("id", id.as_str()));
+        element.push_attribute(("service", service.as_str()));
+        element.push_attribute(("incarnation", incarnation.to_string().as_str()));
+        element.push_attribute(("address", address.to_string().as_str()));
+        element.push_attribute(("generation", self.generation.to_string().as_str()));
+        element
+    }
+
+    /// What is in `xml`, which begins with the element; none where it is not ours or cannot be read.
+    pub(super) fn parse(xml: &str) -> Option<Self> {
+        let mut reader = Reader::from_str(xml);
+        loop {
+            match reader.read_event().ok()? {
+                Event::Start(element) | Event::Empty(element) => return Self::of(&element),
+                Event::Eof => return None,
+                _ => {}
+            }
+        }
+    }
+
+    fn of(element: &BytesStart<'_>) -> Option<Self> {
+        let attribute = |name: &str| {
+            let attribute = element.try_get_attribute(name).ok()??;
+            Some(attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned())
+        };
+        Some(Metadata {
+            state_dir: attribute("state-dir")?,
+            purpose: MachinePurpose {
+                id: attribute("id")?.into(),
+                service: attribute("service")?.into(),
+                incarnation: attribute("incarnation")?.parse().ok()?,
+                address: attribute("address")?.parse().ok()?,
+            },
+            generation: attribute("generation")?.parse().ok()?,
+        })
+    }
+}
+
+/// The UUID of build `incarnation` of `machine`: an event that arrives late is told by it from one of the
+/// machine's next build.
+pub(super) fn uuid(state_dir: &Path, machine: &MachineId, incarnation: Incarnation) -> Uuid {
+    let name = format!("{}\n{machine}\n{incarnation}", state_dir.display());
+    Uuid::new_v5(&Uuid::new_v5(&Uuid::NAMESPACE_URL, NAMESPACE.as_bytes()), name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_whatever_it_contains() {
+        let metadata = Metadata {
+            state_dir: "/var/lib/it's <\"odd\"> & more".to_owned(),
+            purpose: MachinePurpose {
+                id: "a-lb".into(),
+                service: "lb".into(),
+                incarnation: 7,
+                address: [10, 0, 0, 1].into(),
+            },
+            generation: 3,
+        };
+        let mut writer = quick_xml::Writer::new(Vec::new());
+        writer.write_event(Event::Empty(metadata.element())).expect("in memory");
+        let xml = String::from_utf8(writer.into_inner()).expect("text");
+        assert_eq!(Metadata::parse(&xml), Some(metadata.clone()));
+        // libvirt gives it back without the prefix.
+        assert_eq!(Metadata::parse(&xml.replace("holdfast:machine ", "machine ")), Some(metadata));
+        for foreign in ["", "<machine/>", "<machine", "no xml"] {
+            assert_eq!(Metadata::parse(foreign), None, "{foreign}");
+        }
+    }
+}

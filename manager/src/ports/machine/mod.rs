@@ -1,0 +1,21 @@
+//! What the drivers share about one machine: its directory, its process, and that only one thing is done
+//! to it at a time.
+
+pub(super) mod directory;
+pub(super) mod locks;
+pub(super) mod network;
+pub(super) mod nocloud;
+pub(super) mod process;
+pub(super) mod watched;
+
+use std::net::Ipv4Addr;
+
+/// The name of the host's end of the cable of the machine with `address`.
+pub(super) fn port_name(address: Ipv4Addr) -> String {
+    format!("hf{:08x}", address.to_bits())
+}
+
+/// A MAC address as people write it.
+pub(super) fn mac_text(mac: &[u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}

@@ -1,0 +1,34 @@
+//! The files of a seed: the three that every cloud image knows (NoCloud, as cloud-init documents it), and
+//! our own guests' one.
+
+use wire::seed::{self, Seed};
+
+use super::mac_text;
+use crate::engine::MachineSpec;
+
+/// Names and contents. `user_data` is for cloud images; our own have no use for it.
+pub(crate) fn files(
+    spec: &MachineSpec,
+    user_data: Option<String>,
+) -> serde_json::Result<[(&'static str, Vec<u8>); 4]> {
+    let Seed { machine, address, prefix, gateway, .. } = &spec.seed;
+    let incarnation = spec.purpose.incarnation;
+    let mac = mac_text(&spec.mac);
+    Ok([
+        (seed::FILE, serde_json::to_vec_pretty(&spec.seed)?),
+        // A rebuilt machine is a new instance: what is to be done once is done again.
+        (
+            "meta-data",
+            format!("instance-id: {machine}.{incarnation}\nlocal-hostname: {machine}\n").into_bytes(),
+        ),
+        (
+            "network-config",
+            format!(
+                "version: 2\nethernets:\n  eth0:\n    match:\n      macaddress: \"{mac}\"\n    set-name: eth0\n    \
+                 addresses: [\"{address}/{prefix}\"]\n    gateway4: {gateway}\n"
+            )
+            .into_bytes(),
+        ),
+        ("user-data", user_data.unwrap_or_else(|| "#cloud-config\n".to_owned()).into_bytes()),
+    ])
+}
