@@ -86,7 +86,7 @@ pub(super) async fn fault(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
+pub(super) fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
     let machines = api.shared.look(|engine, now| engine.machines(now));
     machines
         .into_iter()
@@ -94,7 +94,7 @@ fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
         .ok_or_else(|| Problem::not_found(format!("there is no machine `{id}` on this host")))
 }
 
-fn problem(id: &MachineId, error: &HypervisorError) -> Problem {
+pub(super) fn problem(id: &MachineId, error: &HypervisorError) -> Problem {
     match error {
         HypervisorError::NotRunning | HypervisorError::Exists => Problem::conflict(format!("{id}: {error}")),
         HypervisorError::NotFenced(_) | HypervisorError::Prevented(..) | HypervisorError::Failed(_) => {

@@ -1,6 +1,7 @@
 //! The manager's HTTP interface.
 
 mod cluster;
+pub(crate) mod console;
 mod machines;
 mod peers;
 
@@ -32,6 +33,7 @@ pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool)
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
         .routes(routes!(machines::logs))
+        .routes(routes!(console::console))
         .routes(routes!(peers::receive))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -13,6 +13,7 @@ use wire::Problem;
 use wire::cluster::{ClusterEvent, ClusterView, CreateMachine, MachineView};
 
 use super::{Output, table};
+use crate::api::console;
 use crate::config::Config;
 
 /// A manager answers within this, or there is none.
@@ -40,6 +41,11 @@ pub enum VmCommand {
     },
     /// Print the end of what a machine wrote to its console.
     Logs {
+        /// The machine's name.
+        id: String,
+    },
+    /// Connect this terminal with a machine's console; Ctrl and ] leaves it.
+    Console {
         /// The machine's name.
         id: String,
     },
@@ -120,7 +126,19 @@ impl Client {
                 print!("{text}");
                 Ok(())
             }
+            VmCommand::Console { id } => self.runtime.block_on(self.console(id)),
         }
+    }
+
+    async fn console(&self, id: &str) -> Result<()> {
+        let url = format!("{}/vms/{id}/console", self.url);
+        let request = self
+            .http
+            .get(url)
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, console::PROTOCOL);
+        let response = self.accepted(request.send().await).await?;
+        super::console::converse(response.upgrade().await?).await
     }
 
     /// `manager events`: until interrupted.
@@ -160,8 +178,13 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.with_context(|| self.unreachable())?;
-        if response.status().is_success() {
+        self.accepted(request.send().await).await
+    }
+
+    /// The answer, unless the manager refused.
+    async fn accepted(&self, answer: reqwest::Result<Response>) -> Result<Response> {
+        let response = answer.with_context(|| self.unreachable())?;
+        if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let status = response.status();

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod console;
 mod table;
 
 pub use check::check;

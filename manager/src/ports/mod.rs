@@ -4,7 +4,7 @@ pub mod balancer;
 pub mod guests;
 pub mod hypervisor;
 pub mod libvirt;
-mod machine;
+pub(crate) mod machine;
 pub mod namespaces;
 pub mod peers;
 pub mod resign;

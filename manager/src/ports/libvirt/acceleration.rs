@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Acceleration {
 }
 
 /// The exit code of the probe's guest; none if it had to be ended.
-async fn run(disk: &PathBuf) -> io::Result<Option<i32>> {
+async fn run(disk: &Path) -> io::Result<Option<i32>> {
     let mut sector = [0; 512];
     sector[..PROGRAM.len()].copy_from_slice(&PROGRAM);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);

@@ -248,7 +248,7 @@ impl Libvirt {
     async fn make(&self, spec: &MachineSpec, directory: &Directory) -> Result<(), HypervisorError> {
         let MachineSpec { purpose, mac, seed: given, hardware } = spec;
         let image = Image::load(&hardware.image)?;
-        self.network.need_bridge(&self.bridge).await?;
+        self.network.bridge(&self.bridge).await?;
         let files = files(directory);
         let longest = files.control_socket.as_os_str().len().max(files.console_socket.as_os_str().len());
         if longest > SOCKET_PATH_MAX {
@@ -478,6 +478,13 @@ fn files(directory: &Directory) -> Files {
         console_socket: directory.file(CONSOLE_SOCKET),
         control_socket: directory.file(CONTROL_SOCKET),
     }
+}
+
+/// The version of the daemon at `uri`, in words.
+pub(crate) async fn daemon_version(uri: &str) -> Result<String, HypervisorError> {
+    let (tell, _ended) = mpsc::unbounded_channel();
+    let version = Connection::new(uri, tell).run(CALL_TIME, |connect| connect.get_lib_version()).await?;
+    Ok(format!("{}.{}.{} at {uri}", version / 1_000_000, version / 1_000 % 1_000, version % 1_000))
 }
 
 /// The purpose of a domain of ours; none of anybody else's.

@@ -3,7 +3,7 @@
 
 pub(super) mod directory;
 pub(super) mod locks;
-pub(super) mod network;
+pub(crate) mod network;
 pub(super) mod nocloud;
 pub(super) mod process;
 pub(super) mod watched;

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use thiserror::Error as ThisError;
 
@@ -41,6 +43,30 @@ fn refused(what: &'static str) -> impl FnOnce(Error) -> NetworkError {
 fn port_mac(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0xfe, 0x48, a, b, c, d]
+}
+
+/// A bridge, as far as machines depend on it.
+#[derive(Debug, Default)]
+pub(crate) struct Bridge {
+    pub(crate) up: bool,
+    pub(crate) spanning_tree: bool,
+    /// In hundredths of a second.
+    pub(crate) forward_delay: u32,
+    pub(crate) mac: String,
+    /// Whether its MAC address was given to it, and does not change with its ports.
+    pub(crate) fixed_mac: bool,
+}
+
+impl Bridge {
+    fn read(&mut self, settings: &[InfoBridge]) {
+        for setting in settings {
+            match setting {
+                InfoBridge::StpState(state) => self.spanning_tree = *state != BridgeStpState::Disabled,
+                InfoBridge::ForwardDelay(delay) => self.forward_delay = *delay,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Network {
@@ -125,15 +151,32 @@ impl Network {
         Ok(self.index(name).await?.is_some())
     }
 
-    /// Makes sure that `name` is a bridge.
-    pub(crate) async fn need_bridge(&self, name: &str) -> Result<(), NetworkError> {
+    /// The bridge called `name`.
+    pub(crate) async fn bridge(&self, name: &str) -> Result<Bridge, NetworkError> {
         let link = self.link(name).await?.ok_or_else(|| NetworkError::NoInterface(name.to_owned()))?;
-        let bridge = LinkInfo::Kind(InfoKind::Bridge);
-        let is_bridge = link
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, LinkAttribute::LinkInfo(infos) if infos.contains(&bridge)));
-        if is_bridge { Ok(()) } else { Err(NetworkError::NoBridge(name.to_owned())) }
+        let mut bridge = Bridge { up: link.header.flags.contains(LinkFlags::Up), ..Bridge::default() };
+        let mut is_bridge = false;
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::Address(address) => {
+                    let bytes: Vec<String> = address.iter().map(|byte| format!("{byte:02x}")).collect();
+                    bridge.mac = bytes.join(":");
+                }
+                LinkAttribute::LinkInfo(infos) => {
+                    is_bridge |= infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                    for info in infos {
+                        if let LinkInfo::Data(InfoData::Bridge(settings)) = info {
+                            bridge.read(settings);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        // The kernel remembers whether an address was given or taken from a port (NET_ADDR_SET is 3).
+        let assigned = std::fs::read_to_string(format!("/sys/class/net/{name}/addr_assign_type"));
+        bridge.fixed_mac = assigned.is_ok_and(|how| how.trim() == "3");
+        if is_bridge { Ok(bridge) } else { Err(NetworkError::NoBridge(name.to_owned())) }
     }
 
     async fn index(&self, name: &str) -> Result<Option<u32>, NetworkError> {

@@ -146,7 +146,7 @@ impl Hypervisor for Namespaces {
             );
             return Err(HypervisorError::Prevented(Condition::MissingImage, message));
         }
-        self.network.need_bridge(&self.bridge).await?;
+        self.network.bridge(&self.bridge).await?;
         let boot = Command::new(&self.manager)
             .args([SUBCOMMAND, "boot"])
             .arg("--directory")
