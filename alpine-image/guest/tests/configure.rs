@@ -2,6 +2,8 @@
 //! the first process of its own, with an `eth0` and a directory that stands for the guest's root. The
 //! disks in it are files.
 
+#![allow(clippy::expect_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -37,6 +37,11 @@ impl Lab {
 
     /// Starts a lab and waits until its managers were started.
     pub(crate) fn begin() -> Self {
+        Self::begin_with(&[])
+    }
+
+    /// The same, with further settings for the lab's script.
+    pub(crate) fn begin_with(settings: &[(&str, &str)]) -> Self {
         for needed in ["lb", "stateless", "loadtest"] {
             let path = programs().join(needed);
             assert!(path.is_file(), "no {}: cargo build --workspace --bins first", path.display());
@@ -46,6 +51,7 @@ impl Lab {
             .arg("up")
             .arg(directory.path())
             .env("HOLDFAST_BIN", programs())
+            .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .spawn()
             .expect("the lab's script");

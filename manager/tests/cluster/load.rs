@@ -20,8 +20,13 @@ pub(crate) struct Load {
 impl Load {
     /// A load on `/random/number`, sent for so many seconds.
     pub(crate) fn of_seconds(seconds: u64) -> Self {
+        Self::at_rate(RATE, seconds)
+    }
+
+    /// The same with so many requests per second.
+    pub(crate) fn at_rate(rate: u32, seconds: u64) -> Self {
         let load = Load { words: vec![format!("http://{VIP}/random/number")], seconds };
-        load.with("--rate", &RATE.to_string()).with("--duration", &format!("{seconds}s"))
+        load.with("--rate", &rate.to_string()).with("--duration", &format!("{seconds}s"))
     }
 
     pub(crate) fn with(mut self, option: &str, value: &str) -> Self {

@@ -51,10 +51,11 @@ fn every_size_fits() {
     }
 }
 
-/// Images grow by steps; just before each step they are as full as they get.
+/// Images grow by steps; just before each step they are as full as they get. From 16 MiB on the tables
+/// have entries of 16 bits instead of 12.
 #[test]
 fn full_images_hold_all_they_were_sized_for() {
-    for mebibytes in 1..=20 {
+    for mebibytes in [1, 2, 3, 9, 15, 16, 17] {
         let per_cluster = CLUSTER as usize + TABLES_PER_CLUSTER;
         let clusters = (mebibytes * IMAGE_STEP - FIXED) / per_cluster;
         let content = content(clusters * CLUSTER as usize);

@@ -86,6 +86,8 @@ async fn converse(
 ) -> io::Result<()> {
     let (reader, mut writer) = UnixStream::connect(socket).await?.into_split();
     let mut lines = BufReader::new(reader).lines();
+    // Ends the half line that a manager may have left behind.
+    writer.write_all(b"\n").await?;
     // Asked at once: what a guest said while nobody listened is gone.
     send(&mut writer, &Ask::Status).await?;
     let mut waiting: Option<oneshot::Sender<Told>> = None;
