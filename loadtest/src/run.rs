@@ -1,5 +1,6 @@
 //! One run, from the checks before the first request to the report after the last.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use wire::HostName;
 
 use crate::count::{Connection, Failure, Ledger, Outcome};
 use crate::faults::cluster::Managers;
@@ -38,14 +40,17 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// managers, commands.
 const SPARE_DESCRIPTORS: u64 = 4096;
 
+/// What makes the machines, by host.
+type Drivers = BTreeMap<HostName, String>;
+
 /// Checks everything, sends the load, injects the faults, and writes the report to `options.json`.
 ///
 /// # Errors
 ///
 /// See [`RunError`]. A goal that was missed is no error; the report says so.
 pub async fn run(options: Options) -> Result<Report, RunError> {
-    let (target, managers, json) = prepare(&options).await.map_err(RunError::Input)?;
-    let report = measure(options, target, managers).await.map_err(RunError::Broken)?;
+    let (target, managers, drivers, json) = prepare(&options).await.map_err(RunError::Input)?;
+    let report = measure(options, target, managers, drivers).await.map_err(RunError::Broken)?;
     if let Some(file) = json {
         serde_json::to_writer_pretty(&file, &report)
             .map_err(|error| RunError::Broken(anyhow!(error).context("writing the JSON report")))?;
@@ -54,14 +59,15 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
 }
 
 /// Everything that can be found wrong before the first request.
-async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Option<File>)> {
+async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Drivers, Option<File>)> {
     options.check()?;
     let target = Target::find(&options.url).await?;
+    let mut drivers = Drivers::new();
     let managers = match &options.managers[..] {
         [] => None,
         urls => {
             let managers = Managers::new(urls.to_vec())?;
-            ensure_whole(&managers).await?;
+            drivers = ensure_whole(&managers).await?.drivers();
             Some(managers)
         }
     };
@@ -69,10 +75,15 @@ async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>,
     let json = options.json.as_ref().map(|path| {
         File::create(path).with_context(|| format!("--json {}: cannot be written", path.display()))
     });
-    Ok((target, managers, json.transpose()?))
+    Ok((target, managers, drivers, json.transpose()?))
 }
 
-async fn measure(options: Options, target: Target, managers: Option<Managers>) -> anyhow::Result<Report> {
+async fn measure(
+    options: Options,
+    target: Target,
+    managers: Option<Managers>,
+    drivers: Drivers,
+) -> anyhow::Result<Report> {
     let in_flight_max = options.connections_max();
     allow_descriptors(u64::from(in_flight_max) + SPARE_DESCRIPTORS)?;
     let ledger = Arc::new(Mutex::new(Ledger::new()?));
@@ -129,6 +140,7 @@ async fn measure(options: Options, target: Target, managers: Option<Managers>) -
 
     let facts = Facts {
         url: options.url,
+        drivers,
         rate: options.rate,
         duration_us: end_us,
         interrupted,

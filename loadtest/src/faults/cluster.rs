@@ -39,6 +39,14 @@ const POLL: Duration = Duration::from_millis(25);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+impl Answers {
+    /// What makes the machines, by host.
+    pub fn drivers(&self) -> BTreeMap<HostName, String> {
+        let hosts = self.views.iter().flat_map(|view| &view.hosts);
+        hosts.map(|host| (host.name.clone(), host.driver.clone())).collect()
+    }
+}
+
 impl Managers {
     /// The managers at these URLs.
     ///

@@ -255,7 +255,7 @@ impl Injector {
 /// # Errors
 ///
 /// When no manager answers, or one that does says what is missing.
-pub async fn ensure_whole(managers: &Managers) -> anyhow::Result<()> {
+pub async fn ensure_whole(managers: &Managers) -> anyhow::Result<Answers> {
     let answers = managers.ask().await?;
     let broken = answers.views.iter().find(|view| !view.whole);
     ensure!(
@@ -263,5 +263,5 @@ pub async fn ensure_whole(managers: &Managers) -> anyhow::Result<()> {
         "the cluster is not whole: {}",
         broken.map(|view| view.missing.join("; ")).unwrap_or_default()
     );
-    Ok(())
+    Ok(answers)
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use wire::HostName;
 
 use self::fault::Fault;
 use crate::count::{Failure, Ledger, Tally};
@@ -19,6 +20,8 @@ use crate::outage::Successes;
 pub struct Report {
     /// What was asked for.
     pub url: String,
+    /// What makes the cluster's machines, by host; empty where no manager was asked.
+    pub drivers: BTreeMap<HostName, String>,
     /// Requests per second.
     pub rate: f64,
     /// How long requests were sent.
@@ -114,6 +117,8 @@ pub struct Half {
 pub struct Facts {
     /// What was asked for.
     pub url: String,
+    /// What makes the cluster's machines, by host.
+    pub drivers: BTreeMap<HostName, String>,
     /// Requests per second.
     pub rate: f64,
     /// How long requests were sent, in microseconds.
@@ -130,7 +135,7 @@ const MAX_LATENESS_MS: f64 = 100.0;
 impl Report {
     /// Draws the sums.
     pub fn new(facts: Facts, ledger: Ledger, log: FaultLog) -> Self {
-        let Facts { url, rate, duration_us, interrupted, min_availability_percent } = facts;
+        let Facts { url, drivers, rate, duration_us, interrupted, min_availability_percent } = facts;
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
         let Ledger { fresh, kept, lateness, successes, failures, uncounted } = ledger;
         let mut latency = fresh.latency.clone();
@@ -164,6 +169,7 @@ impl Report {
         let successes = Successes::new(successes, duration_us);
         Report {
             url,
+            drivers,
             rate,
             duration_ms: ms(duration_us),
             intended,

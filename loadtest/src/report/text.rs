@@ -1,6 +1,6 @@
 //! The report for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -11,7 +11,8 @@ use crate::count::Failure;
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.duration_ms / 1000.0;
-        writeln!(f, "{}   {} requests/s for {seconds:.1} s\n", self.url, self.rate)?;
+        writeln!(f, "{}   {} requests/s for {seconds:.1} s", self.url, self.rate)?;
+        writeln!(f, "{}", self.machines())?;
         writeln!(f, "{}\n", self.load())?;
         writeln!(f, "Availability    {}", self.availability())?;
         let (outage, unanswered) = (self.longest_outage_ms, self.longest_unanswered_ms);
@@ -58,6 +59,20 @@ impl Report {
         }
         row("all", self.sent, self.succeeded, self.failed, &self.latency_ms);
         align(table, 1)
+    }
+
+    /// What makes the machines: said once where all hosts have the same.
+    fn machines(&self) -> String {
+        let kinds: BTreeSet<&String> = self.drivers.values().collect();
+        match (kinds.first(), kinds.len()) {
+            (None, _) => String::new(),
+            (Some(kind), 1) => format!("Machines: {kind}\n"),
+            _ => {
+                let hosts: Vec<String> =
+                    self.drivers.iter().map(|(host, kind)| format!("{host}: {kind}")).collect();
+                format!("Machines: {}\n", hosts.join("; "))
+            }
+        }
     }
 
     fn availability(&self) -> String {

@@ -15,6 +15,9 @@ pub(super) fn cluster(view: &ClusterView) -> String {
         let holders = if holders.is_empty() { "nobody".to_owned() } else { holders.join(" and ") };
         let _ = writeln!(text, "VIP {} is held by {holders}", vip.address);
     }
+    for host in view.hosts.iter().filter(|host| !host.driver.is_empty()) {
+        let _ = writeln!(text, "Host {} makes its machines with {}", host.name, host.driver);
+    }
     let mut rows = table(&["HOST", "MACHINE", "SERVICE", "ADDRESS", "PHASE", "FOR", "BUILT", "NOTE"]);
     for host in &view.hosts {
         if host.machines.is_empty() {
