@@ -76,6 +76,8 @@ pub enum Command {
         /// The snapshot.
         snapshot: Box<HostSnapshot>,
     },
+    /// Ask the segment whether somebody has an address that no machine of this host has.
+    Probe(Ipv4Addr),
     /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
     /// priority 0 from its address).
     Resign {
@@ -105,6 +107,8 @@ pub enum Job {
     Tell(Ipv4Addr),
     /// The wire.
     Resign,
+    /// Whether an address is free.
+    Probe(Ipv4Addr),
 }
 
 /// What the engine is told.
@@ -152,6 +156,8 @@ pub enum Outcome {
     LbRead(Box<LbReading>),
     /// The peer has the snapshot.
     Told(SnapshotAck),
+    /// Somebody with this MAC address has the address.
+    Taken([u8; 6]),
 }
 
 /// A machine as the hypervisor knows it.

@@ -7,7 +7,7 @@
 //!      │ fenced            ▼                         ▼               │
 //!      └───────────────── Dead ◀──────────────── Suspect ────────────┘
 //!      (not wanted: gone)  ▲    last retry failed
-//!                          └──────────────── Draining ◀── deleted, from any phase but Dead
+//!                          └──────────────── Draining ◀── deleted or replaced, from any phase but Dead
 //! ```
 
 use std::time::Duration;
@@ -17,6 +17,7 @@ use wire::Incarnation;
 use wire::cluster::{MachineView, Phase};
 
 use super::desired::Slot;
+use super::machines::DRAIN_TELL;
 use super::{Time, millis};
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
@@ -36,6 +37,8 @@ const CRASH_LOOP: u32 = 3;
 pub(super) struct Machine {
     pub(super) slot: Slot,
     pub(super) incarnation: Incarnation,
+    /// What this incarnation was made from, as the hypervisor says.
+    pub(super) image: Option<String>,
     pub(super) life: Life,
     /// When the present life began.
     pub(super) since: Time,
@@ -73,6 +76,7 @@ impl Machine {
         Machine {
             slot,
             incarnation: 0,
+            image: None,
             life: Life::Waiting { not_before: now },
             since: now,
             reason: "to be created".to_owned(),
@@ -129,6 +133,13 @@ impl Machine {
         self.deaths >= CRASH_LOOP && !self.is_healthy(now)
     }
 
+    /// Begins to take it away.
+    pub(super) fn drain(&mut self, now: Time, reason: &str) {
+        self.life = Life::Draining { until: now + DRAIN_TELL, told_in: None, stopping: false };
+        self.since = now;
+        self.reason = reason.to_owned();
+    }
+
     /// What people and peers see of it.
     pub(super) fn view(&self, now: Time) -> MachineView {
         MachineView {
@@ -138,6 +149,7 @@ impl Machine {
             phase: self.phase(),
             reason: self.reason.clone(),
             incarnation: self.incarnation,
+            image: self.image.clone(),
             restarts: self.restarts,
             for_ms: millis(now.saturating_sub(self.since)),
             crash_looping: self.crash_looping(now),

@@ -64,6 +64,7 @@ impl Engine {
             machines: self.machines.values().map(|machine| machine.view(now)).collect(),
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
+            warnings: self.foreign_warnings(),
         }
     }
 

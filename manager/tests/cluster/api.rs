@@ -110,6 +110,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
         machines: Vec::new(),
         desired: 0,
         lb: None,
+        warnings: Vec::new(),
     };
     serde_json::to_string(&snapshot).expect("JSON")
 }

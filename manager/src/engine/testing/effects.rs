@@ -1,9 +1,11 @@
 //! What the world does when an engine asks for something, and what it checks each time.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::guest::Guest;
 use super::world::{Happening, World};
+use crate::address_pool::mac_of;
 use crate::engine::{Command, Engine, Event, MachineSpec, ObservedMachine, Outcome};
 use wire::MachineId;
 
@@ -69,8 +71,20 @@ impl World {
                     Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
                 }
             }
+            Command::Probe(address) => self.ask_for(*address),
             Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,
         }
+    }
+
+    /// Whoever answers for `address` on the network.
+    fn ask_for(&self, address: Ipv4Addr) -> Outcome {
+        let strangers = self.hosts.iter().flat_map(|host| &host.strangers);
+        if let Some((_, mac)) = strangers.into_iter().find(|(theirs, _)| **theirs == address) {
+            return Outcome::Taken(*mac);
+        }
+        let mut guests = self.hosts.iter().flat_map(|host| host.guests.values());
+        let answers = |guest: &Guest| guest.running && !guest.frozen && guest.purpose.address == address;
+        if guests.any(answers) { Outcome::Taken(mac_of(address)) } else { Outcome::Done }
     }
 
     fn lb(&mut self, host: usize) -> Option<&mut Guest> {
@@ -83,6 +97,7 @@ impl World {
             return Outcome::Failed("a machine of this name exists".to_owned());
         }
         self.assert_free(spec);
+        self.hosts[host].addresses.insert(id.clone(), spec.purpose.address);
         self.hosts[host].guests.insert(id.clone(), Guest::new(spec));
         let (machine, incarnation) = (id.clone(), spec.purpose.incarnation);
         if self.hosts[host].crash_on_start.contains(id) {
