@@ -69,6 +69,11 @@ pub enum Command {
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
     },
+    /// Ask the host's balancer to let another one hold its VIPs, if there is one.
+    HandOver {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+    },
     /// Give a peer this host's snapshot.
     Tell {
         /// The peer's address.
@@ -103,6 +108,8 @@ pub enum Job {
     Configure,
     /// The balancer's state.
     ReadLb,
+    /// The balancer's VIPs.
+    HandOver,
     /// A peer.
     Tell(Ipv4Addr),
     /// The wire.

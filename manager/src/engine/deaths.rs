@@ -97,7 +97,7 @@ impl Engine {
         }
         self.balancer.forget();
         // What was under way to it must not be taken for the answer of the one that follows it.
-        for job in [Job::Push, Job::Configure, Job::ReadLb] {
+        for job in [Job::Push, Job::Configure, Job::ReadLb, Job::HandOver] {
             self.flights.remove(&job);
         }
     }

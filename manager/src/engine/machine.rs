@@ -17,8 +17,9 @@ use wire::Incarnation;
 use wire::cluster::{MachineView, Phase};
 
 use super::desired::Slot;
-use super::machines::DRAIN_TELL;
+use super::machines::{DRAIN_TELL, HAND_OVER};
 use super::{Time, millis};
+use crate::config::LB;
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
@@ -135,7 +136,8 @@ impl Machine {
 
     /// Begins to take it away.
     pub(super) fn drain(&mut self, now: Time, reason: &str) {
-        self.life = Life::Draining { until: now + DRAIN_TELL, told_in: None, stopping: false };
+        let limit = if self.slot.service.as_str() == LB { HAND_OVER } else { DRAIN_TELL };
+        self.life = Life::Draining { until: now + limit, told_in: None, stopping: false };
         self.since = now;
         self.reason = reason.to_owned();
     }

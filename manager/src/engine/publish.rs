@@ -174,11 +174,12 @@ impl Engine {
         }
     }
 
-    /// Whether every balancer that can be reached knows that machine `id` is draining.
+    /// Whether every balancer that can be reached knows that machine `id` is draining; if it is a balancer
+    /// itself, whether it holds no VIP any more.
     pub(super) fn all_told(&self, now: Time, id: &MachineId, told_in: Option<u64>) -> bool {
         let Some(machine) = self.machines.get(id) else { return true };
         if machine.slot.service.as_str() == LB {
-            return true;
+            return !self.balancer.holds_vip();
         }
         let endpoint = EndpointId::of(id, machine.incarnation);
         let own = !self.lb_may_serve()

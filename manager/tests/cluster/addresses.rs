@@ -14,7 +14,9 @@ fn a_strangers_address_is_left_to_him_and_shown() {
     let [a, b] = MANAGERS;
     // The next one of host a's pool.
     lab.exec("client", &["ip", "address", "add", "192.168.10.13/32", "dev", "eth0"]).ok();
-    let mac = lab.exec("client", &["cat", "/sys/class/net/eth0/address"]).ok().trim().to_owned();
+    let link = lab.exec("client", &["ip", "-o", "link", "show", "eth0"]).ok();
+    let mac =
+        link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a MAC").to_owned();
     lab.exec("client", &[&program("manager"), "--manager", a, "vm", "create", "stateless"]).ok();
     eventually("the machine is ready at the next address", || {
         let view = lab.view(a)?;

@@ -52,15 +52,30 @@ fn a_replaced_machine_fails_no_request() {
 }
 
 #[test]
-fn a_replaced_balancer_hands_the_address_over_and_fails_no_request() {
+fn a_replaced_balancer_hands_the_address_over_before_it_stops() {
     let lab = Lab::start();
     for round in 0..2 {
         let holder = lab.holder();
         let (_, report) = replaced(&lab, &holder, impatient(6));
         println!("round {round}, holder {holder} replaced: {report}");
-        report.assert_nobody_noticed();
+        report.assert_only_open_connections_lost();
         assert_ne!(lab.holder(), holder, "the other one has it now");
     }
+}
+
+/// Rolls under `load`, and gives back what the roll said and what clients saw.
+fn rolled(lab: &Lab, options: &[&str], load: Load) -> (String, Report) {
+    let (said, report) = thread::scope(|scope| {
+        let load = load.start(lab, scope);
+        // Not before requests are on their way.
+        thread::sleep(Duration::from_secs(1));
+        let said =
+            manager(lab, &[&["image", "roll", "--yes", "--step-timeout", "60"], options].concat()).ok();
+        assert!(!load.is_finished(), "the load ended before the roll: give it longer");
+        (said, load.join().expect("a report"))
+    });
+    println!("{said}");
+    (said, report)
 }
 
 #[test]
@@ -76,7 +91,7 @@ fn what_cannot_be_replaced_is_refused_in_words() {
 }
 
 #[test]
-fn a_roll_builds_everything_anew_and_fails_no_request() {
+fn a_roll_builds_everything_anew_while_requests_are_served() {
     let lab = Lab::start();
     let (before, holder) = (lab.cluster(), lab.holder());
     let standby = if holder == "a-lb" { "b-lb" } else { "a-lb" };
@@ -91,23 +106,31 @@ fn a_roll_builds_everything_anew_and_fails_no_request() {
     let unknown = manager(&lab, &["image", "roll", "--yes", "--service", "mail"]);
     assert!(unknown.code == Some(1) && unknown.stderr.contains("lb, stateless"), "{unknown:?}");
 
-    let (said, report) = thread::scope(|scope| {
-        let load = Load::of_seconds(40).start(&lab, scope);
-        thread::sleep(Duration::from_secs(1));
-        let said = manager(&lab, &["image", "roll", "--yes", "--step-timeout", "60"]).ok();
-        assert!(!load.is_finished(), "the load ended before the roll: give it longer");
-        (said, load.join().expect("a report"))
-    });
-    println!("{said}");
-    report.assert_nobody_noticed();
-    let rolled: Vec<&str> = said.lines().filter_map(|line| line.split_whitespace().nth(1)).take(6).collect();
-    assert_eq!(rolled, order);
+    let (said, report) = rolled(&lab, &[], impatient(25));
+    report.assert_only_open_connections_lost();
+    let machines: Vec<&str> =
+        said.lines().filter_map(|line| line.split_whitespace().nth(1)).take(6).collect();
+    assert_eq!(machines, order);
     assert!(said.ends_with("Done: the cluster is whole.\n"), "{said}");
 
     let after = lab.wait_until_whole();
     assert_eq!(places(&after), places(&before));
     for (old, new) in builds(&before).iter().zip(&builds(&after)) {
         assert!(new.2 > old.2, "{new:?} is the old one");
+    }
+}
+
+#[test]
+fn a_roll_of_a_service_fails_no_request() {
+    let lab = Lab::start();
+    let before = lab.cluster();
+    let (said, report) = rolled(&lab, &["--service", "stateless"], Load::of_seconds(20));
+    report.assert_nobody_noticed();
+    assert_eq!(said.lines().count(), 5, "{said}");
+    let after = lab.wait_until_whole();
+    assert_eq!(places(&after), places(&before));
+    for (old, new) in builds(&before).iter().zip(&builds(&after)) {
+        assert_eq!(new.2 > old.2, !new.0.ends_with("-lb"), "{new:?}");
     }
 }
 

@@ -71,6 +71,7 @@ impl World {
                     Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
                 }
             }
+            Command::HandOver { .. } => self.hand_over(host),
             Command::Probe(address) => self.ask_for(*address),
             Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,
         }
@@ -85,6 +86,17 @@ impl World {
         let mut guests = self.hosts.iter().flat_map(|host| host.guests.values());
         let answers = |guest: &Guest| guest.running && !guest.frozen && guest.purpose.address == address;
         if guests.any(answers) { Outcome::Taken(mac_of(address)) } else { Outcome::Done }
+    }
+
+    /// The VIP goes from the balancer of `host` to another one, if there is one.
+    fn hand_over(&mut self, host: usize) -> Outcome {
+        let Some(from) = self.lb(host).map(|lb| lb.purpose.id.clone()) else { return silence() };
+        let mut others = self.hosts.iter().flat_map(|host| host.guests.values());
+        let other = others.find(|guest| guest.is_lb() && guest.answers() && guest.purpose.id != from);
+        if let Some(other) = other.filter(|_| self.vip_holder.as_ref() == Some(&from)) {
+            self.vip_holder = Some(other.purpose.id.clone());
+        }
+        Outcome::Done
     }
 
     fn lb(&mut self, host: usize) -> Option<&mut Guest> {

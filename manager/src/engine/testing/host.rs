@@ -111,6 +111,7 @@ impl Kind {
             Command::Tell { .. } => Kind::Tell,
             Command::Resign { .. } => Kind::Resign,
             Command::Probe(_) => Kind::Probe,
+            Command::HandOver { .. } => Kind::HandOver,
         }
     }
 
@@ -119,6 +120,7 @@ impl Kind {
         Duration::from_millis(match self {
             Kind::Create => 20,
             Kind::Probe => 300,
+            Kind::HandOver => 2,
             Kind::Stop => 100,
             Kind::Fence | Kind::Save | Kind::List => 5,
             Kind::Watch | Kind::Push | Kind::Configure | Kind::ReadLb | Kind::Tell | Kind::Resign => 2,
@@ -140,5 +142,6 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Tell { peer, .. } => Job::Tell(*peer),
         Command::Resign { .. } => Job::Resign,
         Command::Probe(address) => Job::Probe(*address),
+        Command::HandOver { .. } => Job::HandOver,
     }
 }

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     ReadLb,
     Tell,
     Resign,
+    HandOver,
     Probe,
 }
 

@@ -27,13 +27,15 @@ fn it_is_drained_everywhere_stopped_and_rebuilt_at_its_address() {
 }
 
 #[test]
-fn a_balancer_hands_over_by_itself_and_its_successor_has_the_current_set() {
+fn a_balancer_is_stopped_when_another_holds_the_vip_and_its_successor_has_the_current_set() {
     let mut world = World::two_hosts(2);
+    assert_eq!(world.vip_holder, Some("a-lb".into()));
     world.replace(0, "a-lb").expect("it runs");
     let stopping = |world: &World| world.hosts[0].builds() == ["stop a-lb"];
     while !stopping(&world) {
         world.run_ms(1);
     }
+    assert_eq!(world.vip_holder, Some("b-lb".into()));
     world.kill("b-stateless-1");
     world.run_ms(3_000);
     assert_eq!(world.hosts[0].builds(), ["stop a-lb", "fence a-lb", "create a-lb at 192.168.10.10"]);
@@ -44,9 +46,29 @@ fn a_balancer_hands_over_by_itself_and_its_successor_has_the_current_set() {
 }
 
 #[test]
+fn a_standby_is_not_asked_to_hand_over() {
+    let mut world = World::two_hosts(1);
+    world.replace(1, "b-lb").expect("it runs");
+    world.run_ms(2_000);
+    assert_eq!(world.hosts[1].builds(), ["stop b-lb", "fence b-lb", "create b-lb at 192.168.10.20"]);
+    assert_eq!(world.hosts[1].count(|command| matches!(command, Command::HandOver { .. })), 0);
+}
+
+#[test]
+fn a_balancer_that_nobody_can_take_over_from_is_replaced_all_the_same() {
+    let mut world = World::one_host(1);
+    world.replace(0, "a-lb").expect("it runs");
+    world.run_ms(900);
+    assert_eq!(world.hosts[0].builds(), Vec::<String>::new());
+    world.run_ms(2_000);
+    assert_eq!(world.phase("a-lb"), Phase::Ready);
+    assert_eq!(world.hosts[0].count(|command| matches!(command, Command::HandOver { .. })), 1);
+}
+
+#[test]
 fn for_a_balancer_that_does_not_stop_it_is_said_that_it_let_go() {
     let mut world = World::two_hosts(1);
-    world.hosts[0].failing.insert(Kind::Stop, 1);
+    world.hosts[0].failing.extend([(Kind::Stop, 1), (Kind::HandOver, 1)]);
     world.replace(0, "a-lb").expect("it runs");
     world.run_ms(2_000);
     assert_eq!(world.hosts[0].count(|command| matches!(command, Command::Resign { .. })), 1);

@@ -26,7 +26,7 @@ impl Dice {
     }
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Save,
     Kind::List,
     Kind::Create,
@@ -37,6 +37,7 @@ const KINDS: [Kind; 10] = [
     Kind::ReadLb,
     Kind::Tell,
     Kind::Probe,
+    Kind::HandOver,
 ];
 
 fn harm(world: &mut World, dice: &mut Dice) {
