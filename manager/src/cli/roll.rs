@@ -18,6 +18,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Serialize;
 use wire::cluster::{ClusterView, HostView, MachineView, Phase};
+use wire::vip::RouterState;
 use wire::{MachineId, PoolName};
 
 use super::Output;
@@ -119,7 +120,7 @@ impl Client {
             bail!("nothing was done");
         }
         let limit = Duration::from_secs(args.step_timeout);
-        self.wait(limit, |views| views.iter().all(|view| view.whole))
+        self.wait(limit, |views| views.iter().all(is_well))
             .context("nothing is built anew while the cluster is not whole: mend that first")?;
         let total = left.len();
         while !left.is_empty() {
@@ -151,7 +152,7 @@ impl Client {
                 .then_some(machine.incarnation)
         };
         let views = self
-            .wait(limit, |views| views.iter().all(|view| view.whole && is_back(view).is_some()))
+            .wait(limit, |views| views.iter().all(|view| is_well(view) && is_back(view).is_some()))
             .with_context(|| {
                 format!(
                     "stopped at {id}, the {number}. of {total}: read `manager vm logs {id}` of its manager, mend \
@@ -178,7 +179,7 @@ impl Client {
                         views.iter().flat_map(|view| &view.missing).map(String::as_str).collect();
                     let missing: Vec<&str> = missing.into_iter().collect();
                     let missing = if missing.is_empty() {
-                        "the machine is the old one".into()
+                        "the machine is still the old one, or a balancer takes no part yet".into()
                     } else {
                         missing.join("; ")
                     };
@@ -222,6 +223,16 @@ impl Client {
             println!("{what}");
         }
     }
+}
+
+/// Whether the cluster is whole, and every balancer ready to take the public addresses over: one that
+/// has just started answers before it takes part.
+fn is_well(view: &ClusterView) -> bool {
+    let takes_part = |host: &HostView| {
+        let vips = host.lb.iter().flat_map(|lb| &lb.vips);
+        vips.filter(|vip| vip.state != RouterState::Init).count() == view.vips.len()
+    };
+    view.whole && view.hosts.iter().all(takes_part)
 }
 
 /// All machines in the order in which they are built anew.
@@ -275,7 +286,11 @@ mod tests {
         let host = |name: &str, address: &str| {
             json!({
                 "name": name, "address": address, "alive": true, "heard_ms_ago": 0, "epoch": 1, "desired": 3,
-                "lb": null, "warnings": [],
+                "warnings": [],
+                "lb": {
+                    "id": format!("{name}-lb"), "address": "10.0.0.10", "generation": 1,
+                    "vips": [{ "address": "10.0.0.100", "state": "backup", "priority": 200 }],
+                },
                 "machines": [
                     machine(&format!("{name}-lb"), "lb"),
                     machine(&format!("{name}-web-1"), "web"),
@@ -296,6 +311,17 @@ mod tests {
         let order: Vec<String> =
             targets(&view()).iter().map(|target| target.machine.id.to_string()).collect();
         assert_eq!(order, ["b-lb", "a-lb", "a-web-1", "a-web-2", "b-web-1", "b-web-2"]);
+    }
+
+    #[test]
+    fn all_is_well_when_every_balancer_takes_part() {
+        let mut view = view();
+        assert!(is_well(&view));
+        let lb = view.hosts[1].lb.as_mut().expect("a balancer");
+        lb.vips[0].state = RouterState::Init;
+        assert!(!is_well(&view));
+        view.hosts[1].lb.as_mut().expect("a balancer").vips.clear();
+        assert!(!is_well(&view));
     }
 
     #[test]
