@@ -138,6 +138,11 @@ pub fn mac_of(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x48, a, b, c, d]
 }
 
+/// A MAC address as people write it.
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

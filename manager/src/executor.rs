@@ -18,6 +18,7 @@ use wire::cluster::ClusterEvent;
 use crate::config::Config;
 use crate::engine::{Action, Command, Engine, Event, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
+use crate::ports::arp;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
 use crate::ports::hypervisor::{Exit, Hypervisor};
@@ -214,7 +215,13 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
         Command::Push { lb, set } => ports.balancer.push(lb, &set).await,
         Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,
         Command::ReadLb { lb, documents } => ports.balancer.read(lb, documents).await,
+        Command::HandOver { lb } => ports.balancer.hand_over(lb).await,
         Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot).await,
+        Command::Probe(address) => match arp::probe(&config.bridge, address).await {
+            Ok(None) => Outcome::Done,
+            Ok(Some(mac)) => Outcome::Taken(mac),
+            Err(error) => Outcome::Failed(error.to_string()),
+        },
         Command::Resign { lb } => done(resign(config.address, lb, &config.vips)),
     }
 }

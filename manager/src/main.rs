@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use manager::cli::{self, Output, VmCommand};
+use manager::cli::{self, ImageCommand, Output, VmCommand};
 use manager::config::Config;
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
 
@@ -43,9 +43,12 @@ enum Command {
     Check,
     /// Show hosts, machines and public addresses.
     Status,
-    /// List, create, delete machines, and read their consoles.
+    /// List, create, delete and replace machines, and read their consoles.
     #[command(subcommand)]
     Vm(VmCommand),
+    /// Bring new images to the machines of the whole cluster.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Show what happens, as it happens.
     Events,
     /// The inner side of namespace machines.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Check => load(&common).and_then(|config| cli::check(&common.config, &config)),
         Command::Status => client(&common).and_then(|client| client.status()),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
+        Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
         Command::Events => client(&common).and_then(|client| client.events()),
     };
     match result {

@@ -46,7 +46,7 @@ pub struct HostView {
     pub machines: Vec<MachineView>,
     /// Its balancer's view of itself.
     pub lb: Option<LbView>,
-    /// What is wrong there that a person should know.
+    /// What a person should know about it, whether or not anything is missing because of it.
     pub warnings: Vec<String>,
 }
 
@@ -66,6 +66,9 @@ pub struct MachineView {
     pub reason: String,
     /// Which build of it this is.
     pub incarnation: Incarnation,
+    /// The id of the image it was made from, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// How often it was rebuilt since its manager started.
     pub restarts: u32,
     /// How long it has been in this phase, in milliseconds, when this was written.
@@ -190,6 +193,9 @@ pub struct AddressView {
     pub state: AddressState,
     /// The machine that has it.
     pub machine: Option<MachineId>,
+    /// The MAC address of the stranger that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
 }
 
 /// What an address of the pool is used for.
@@ -202,6 +208,8 @@ pub enum AddressState {
     Used,
     /// Its old machine could not be fenced; it is not given away.
     Unfenced,
+    /// Somebody else on the network answers for it; it is not given away.
+    Foreign,
 }
 
 /// The body of `POST /vms`.

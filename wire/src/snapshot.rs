@@ -34,6 +34,9 @@ pub struct HostSnapshot {
     pub desired: u32,
     /// The host's balancer.
     pub lb: Option<LbView>,
+    /// What a person should know about the host.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One machine of a service that can be sent requests.

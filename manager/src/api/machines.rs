@@ -1,5 +1,7 @@
 //! `/vms`: this host's machines.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -57,6 +59,30 @@ pub(super) async fn delete(
     let id = MachineId(id);
     api.shared.ask(|engine, now| engine.delete_machine(now, &id))?;
     Ok((StatusCode::ACCEPTED, Json(find(&api, &id)?)))
+}
+
+/// Builds a machine anew at its address: it is drained and stopped in an orderly way first, a balancer
+/// hands its public addresses over. It is done when the machine is `ready` with a higher incarnation.
+#[utoipa::path(post, path = "/vms/{id}/replace", params(("id" = String, Path)), responses(
+    (status = 202, body = MachineView),
+    (status = 404, body = Problem),
+    (status = 409, description = "on its way out, being replaced, or being built anyway", body = Problem),
+))]
+pub(super) async fn replace(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<MachineView>), ApiError> {
+    let id = MachineId(id);
+    api.shared.ask(|engine, now| engine.replace_machine(now, &id))?;
+    Ok((StatusCode::ACCEPTED, Json(find(&api, &id)?)))
+}
+
+/// The image that the next machine of each service, and the next balancer (`lb`), is made from, by id.
+/// Empty where machines are not made from images.
+#[utoipa::path(get, path = "/images", responses((status = 200, body = BTreeMap<String, String>)))]
+pub(super) async fn images(State(api): State<Api>) -> Json<BTreeMap<String, String>> {
+    let images = api.hypervisor.images().await;
+    Json(images.into_iter().map(|(service, image)| (service.to_string(), image)).collect())
 }
 
 /// The end of what a machine wrote to its console.

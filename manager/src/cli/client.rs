@@ -1,5 +1,6 @@
 //! Asks a manager over its API.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[error("{0}")]
 pub struct Usage(String);
 
+impl Usage {
+    pub(super) fn new(what: &str) -> Self {
+        Usage(what.to_owned())
+    }
+}
+
 /// What can be done with machines.
 #[derive(Subcommand, Debug)]
 pub enum VmCommand {
@@ -36,6 +43,12 @@ pub enum VmCommand {
     },
     /// One machine less: it is drained, stopped and taken away.
     Delete {
+        /// The machine's name.
+        id: String,
+    },
+    /// Build a machine anew at its address: it is drained and stopped first, a balancer hands its public
+    /// addresses over.
+    Replace {
         /// The machine's name.
         id: String,
     },
@@ -117,6 +130,11 @@ impl Client {
                 let machine: MachineView = self.ask(Method::DELETE, &format!("/vms/{id}"), None::<&()>)?;
                 self.print(&machine, |machine| format!("{} is being drained", machine.id))
             }
+            VmCommand::Replace { id } => {
+                let path = format!("/vms/{id}/replace");
+                let machine: MachineView = self.ask(Method::POST, &path, None::<&()>)?;
+                self.print(&machine, |machine| format!("{} is being drained, then built anew", machine.id))
+            }
             VmCommand::Logs { id } => {
                 let text = self.runtime.block_on(async {
                     Ok::<_, anyhow::Error>(
@@ -137,7 +155,7 @@ impl Client {
             .get(url)
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, console::PROTOCOL);
-        let response = self.accepted(request.send().await).await?;
+        let response = Self::accepted(&self.url, request.send().await).await?;
         super::console::converse(response.upgrade().await?).await
     }
 
@@ -149,7 +167,7 @@ impl Client {
     pub fn events(&self) -> Result<()> {
         self.runtime.block_on(async {
             let url = format!("{}/events", self.url);
-            let mut response = self.http.get(url).send().await.with_context(|| self.unreachable())?;
+            let mut response = self.http.get(url).send().await.with_context(|| unreachable(&self.url))?;
             let mut text = Vec::new();
             while let Some(chunk) = response.chunk().await? {
                 text.extend_from_slice(&chunk);
@@ -170,39 +188,74 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T> {
-        self.runtime.block_on(async { Ok(self.send(method, path, body).await?.json().await?) })
+        self.ask_at(&self.url, method, path, body)
+    }
+
+    /// Asks the manager at `url`.
+    pub(super) fn ask_at<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T> {
+        self.runtime.block_on(async { Ok(self.send_to(url, method, path, body).await?.json().await?) })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Response> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).timeout(TIMEOUT);
+        self.send_to(&self.url, method, path, body).await
+    }
+
+    async fn send_to(
+        &self,
+        url: &str,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response> {
+        let mut request = self.http.request(method, format!("{url}{path}")).timeout(TIMEOUT);
         if let Some(body) = body {
             request = request.json(body);
         }
-        self.accepted(request.send().await).await
+        Self::accepted(url, request.send().await).await
     }
 
-    /// The answer, unless the manager refused.
-    async fn accepted(&self, answer: reqwest::Result<Response>) -> Result<Response> {
-        let response = answer.with_context(|| self.unreachable())?;
+    /// The answer of the manager at `url`, unless it refused.
+    async fn accepted(url: &str, answer: reqwest::Result<Response>) -> Result<Response> {
+        let response = answer.with_context(|| unreachable(url))?;
         if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let status = response.status();
         match response.json::<Problem>().await {
             Ok(problem) => bail!("{}", problem.detail),
-            Err(_) => bail!("{} answered {status}", self.url),
+            Err(_) => bail!("{url} answered {status}"),
         }
     }
 
-    fn unreachable(&self) -> String {
-        format!("cannot ask the manager at {}: does it run there? --manager names another", self.url)
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
-    fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
+    /// Where the manager of the host at `address` is: all have their API on the same port.
+    pub(super) fn manager_at(&self, address: IpAddr) -> String {
+        let port = reqwest::Url::parse(&self.url).ok().and_then(|url| url.port_or_known_default());
+        format!("http://{}", SocketAddr::from((address, port.unwrap_or(80))))
+    }
+
+    pub(super) fn output(&self) -> Output {
+        self.output
+    }
+
+    pub(super) fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
         match self.output {
             Output::Table => println!("{}", table(value)),
             Output::Json => println!("{}", serde_json::to_string(value)?),
         }
         Ok(())
     }
+}
+
+fn unreachable(url: &str) -> String {
+    format!("cannot ask the manager at {url}: does it run there? --manager names another")
 }

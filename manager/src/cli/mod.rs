@@ -3,10 +3,12 @@
 mod check;
 mod client;
 mod console;
+mod roll;
 mod table;
 
 pub use check::check;
 pub use client::{Client, Usage, VmCommand};
+pub use roll::{ImageCommand, RollArgs};
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -45,6 +45,11 @@ pub(super) fn cluster(view: &ClusterView) -> String {
             let _ = write!(text, "\n  {reason}");
         }
     }
+    // Some of them are why it is not whole, and were said.
+    let warnings = view.hosts.iter().flat_map(|host| host.warnings.iter().map(move |what| (host, what)));
+    for (host, warning) in warnings.filter(|(_, warning)| !view.missing.contains(warning)) {
+        let _ = write!(text, "\nWarning, host {}: {warning}", host.name);
+    }
     text
 }
 

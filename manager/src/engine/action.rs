@@ -70,6 +70,11 @@ pub enum Command {
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
     },
+    /// Ask the host's balancer to let another one hold its VIPs, if there is one.
+    HandOver {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+    },
     /// Give a peer this host's snapshot.
     Tell {
         /// The peer's address.
@@ -77,6 +82,8 @@ pub enum Command {
         /// The snapshot.
         snapshot: Box<HostSnapshot>,
     },
+    /// Ask the segment whether somebody has an address that no machine of this host has.
+    Probe(Ipv4Addr),
     /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
     /// priority 0 from its address).
     Resign {
@@ -102,10 +109,14 @@ pub enum Job {
     Configure,
     /// The balancer's state.
     ReadLb,
+    /// The balancer's VIPs.
+    HandOver,
     /// A peer.
     Tell(Ipv4Addr),
     /// The wire.
     Resign,
+    /// Whether an address is free.
+    Probe(Ipv4Addr),
 }
 
 /// What the engine is told.
@@ -160,6 +171,8 @@ pub enum Outcome {
     LbRead(Box<LbReading>),
     /// The peer has the snapshot.
     Told(SnapshotAck),
+    /// Somebody with this MAC address has the address.
+    Taken([u8; 6]),
 }
 
 /// A machine as the hypervisor knows it.

@@ -25,6 +25,8 @@ pub(super) struct Balancer {
     pub(super) confirmed_config: Option<ProxyConfig>,
     /// Its part in the VIPs, when last asked; none while it is not there.
     pub(super) vip: Option<VipStatus>,
+    /// Whether it was asked to hand its VIPs over.
+    pub(super) handed_over: bool,
     /// When to ask it again.
     pub(super) read_at: Time,
     /// When to push again after a failure.
@@ -59,11 +61,18 @@ impl Balancer {
             .is_none_or(|vip| vip.routers.iter().any(|router| router.state != RouterState::Backup))
     }
 
+    /// Whether it said that it holds a VIP.
+    pub(super) fn holds_vip(&self) -> bool {
+        let routers = self.vip.iter().flat_map(|vip| &vip.routers);
+        routers.into_iter().any(|router| router.state == RouterState::Master)
+    }
+
     /// It died: nothing that was known of its state holds any more.
     pub(super) fn forget(&mut self) {
         self.confirmed = None;
         self.confirmed_config = None;
         self.vip = None;
+        self.handed_over = false;
         self.read_at = Time::ZERO;
         self.push_at = Time::ZERO;
         self.configure_at = Time::ZERO;

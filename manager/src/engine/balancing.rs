@@ -12,6 +12,9 @@ use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Pools, Severity
 /// The balancer is asked for its part in the VIPs this often.
 const READ_LB_EVERY: Duration = Duration::from_millis(250);
 
+/// While it hands its VIPs over, this often.
+const READ_LB_EVERY_HANDING_OVER: Duration = Duration::from_millis(25);
+
 /// What failed between manager and balancer is tried again after this.
 const LB_AGAIN: Duration = Duration::from_millis(100);
 
@@ -121,9 +124,10 @@ impl Engine {
     }
 
     pub(super) fn lb_read(&mut self, now: Time, outcome: Outcome) {
-        self.balancer.read_at = now + READ_LB_EVERY;
+        let draining = self.lb_is_draining();
+        self.balancer.read_at = now + if draining { READ_LB_EVERY_HANDING_OVER } else { READ_LB_EVERY };
         // A balancer that died meanwhile is not known any more by what it said before.
-        if self.ready_lb().is_none() {
+        if self.ready_lb().is_none() && !self.lb_is_draining() {
             return;
         }
         let Outcome::LbRead(reading) = outcome else {
@@ -140,6 +144,42 @@ impl Engine {
             // The first that is read was given by the life before this one, however late it answers.
             self.inherited.get_or_insert_with(|| set.pools.clone());
             self.balancer.confirmed = Some(set);
+        }
+    }
+
+    fn lb_is_draining(&self) -> bool {
+        let lb = self.machines.get(&lb_id(&self.config.name));
+        lb.is_some_and(|machine| matches!(machine.life, Life::Draining { stopping: false, .. }))
+    }
+
+    /// The balancer at `lb` is to be stopped: before that another one holds its VIPs, so that there is no
+    /// moment at which nobody answers for them.
+    pub(super) fn plan_hand_over(&mut self, now: Time, lb: Ipv4Addr, plan: &mut Plan) {
+        if !self.balancer.holds_vip() {
+            return;
+        }
+        if !self.balancer.handed_over {
+            return self.start(now, Job::HandOver, Command::HandOver { lb }, plan);
+        }
+        if now >= self.balancer.read_at {
+            self.start(now, Job::ReadLb, Command::ReadLb { lb, documents: false }, plan);
+        } else {
+            plan.wake_by(self.balancer.read_at, "ask whether the balancer has handed over");
+        }
+    }
+
+    pub(super) fn hand_over_finished(&mut self, now: Time, outcome: Outcome) {
+        // Asked once: if nobody takes over, the stop that follows does not wait for ever.
+        self.balancer.handed_over = true;
+        self.balancer.read_at = now;
+        if let Outcome::Failed(reason) = outcome {
+            let message = format!("cannot be asked to hand its VIPs over before it stops: {reason}");
+            self.note(
+                Severity::Warning,
+                "lb.hand-over-failed",
+                lb_id(&self.config.name).to_string(),
+                message,
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! How machines are lost: who is suspected, what counts as a death, and when this host must suspect
 //! itself.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use wire::{Incarnation, MachineId};
@@ -52,7 +53,7 @@ impl Engine {
     pub(super) fn exited(&mut self, now: Time, id: &MachineId, incarnation: Incarnation, reason: &str) {
         let Some(machine) = self.current(id, incarnation) else { return };
         match machine.life {
-            Life::Draining { .. } => self.finish_draining(now, id),
+            Life::Draining { stopping, .. } => self.finish_draining(now, id, stopping),
             Life::Waiting { .. } | Life::Dead { .. } => {}
             Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => self.died(now, id, reason),
         }
@@ -80,18 +81,24 @@ impl Engine {
         self.flights.remove(&Job::Watch(id.clone()));
         self.unverified.remove(id);
         if is_lb {
-            if self.balancer.may_hold_vip() {
-                self.resign = Some(address);
-            }
-            self.balancer.forget();
-            // What was under way to it must not be taken for the answer of the one that follows it.
-            for job in [Job::Push, Job::Configure, Job::ReadLb] {
-                self.flights.remove(&job);
-            }
+            self.lb_is_gone(address, false);
         }
         self.note(Severity::Warning, "machine.dead", id.to_string(), message);
         if wanted {
             self.count_death(now, id);
+        }
+    }
+
+    /// The host's balancer at `address` is no more. Unless it has handed over its VIPs itself, that is
+    /// said for it.
+    pub(super) fn lb_is_gone(&mut self, address: Ipv4Addr, handed_over: bool) {
+        if !handed_over && self.balancer.may_hold_vip() {
+            self.resign = Some(address);
+        }
+        self.balancer.forget();
+        // What was under way to it must not be taken for the answer of the one that follows it.
+        for job in [Job::Push, Job::Configure, Job::ReadLb, Job::HandOver] {
+            self.flights.remove(&job);
         }
     }
 

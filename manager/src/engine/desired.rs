@@ -4,7 +4,7 @@
 //! `replicas` in the configuration is only the initial count. What people add and remove later is
 //! recorded here, and lasts until `replicas` itself is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,10 @@ pub struct Desired {
     lb: Ipv4Addr,
     /// The services.
     services: BTreeMap<PoolName, ServiceSlots>,
+    /// Those of the slots' addresses that are in use: they were asked for on the wire before the first
+    /// machine got them, and are ours since. A rebuilt machine gets its own without a question.
+    #[serde(default)]
+    in_use: BTreeSet<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +63,9 @@ impl Desired {
             .filter(|address| config.pool.contains(*address))
             .or_else(|| config.pool.addresses().first().copied())
             .unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let mut desired = Desired { epoch, incarnations_reserved: reserved, lb, services: BTreeMap::new() };
+        let in_use = stored.as_ref().map(|stored| stored.in_use.clone()).unwrap_or_default();
+        let mut desired =
+            Desired { epoch, incarnations_reserved: reserved, lb, services: BTreeMap::new(), in_use };
         let mut known = stored.map(|stored| stored.services).unwrap_or_default();
         let mut counts = Vec::new();
         for service in &config.services {
@@ -76,10 +82,11 @@ impl Desired {
         }
         // Only now are all kept addresses known, so that filling up takes none of them.
         for (service, count) in counts {
-            while desired.count(service) < count && desired.add(&config.name, config, service, &[]).is_some()
-            {
-            }
+            while desired.count(service) < count
+                && desired.add(&config.name, config, service, &[], &BTreeSet::new()).is_some()
+            {}
         }
+        desired.forget_unused(&config.name);
         desired
     }
 
@@ -112,18 +119,19 @@ impl Desired {
     }
 
     /// One more machine of `service`, with the first number and address that neither a slot nor one of
-    /// the machines `existing` has; none when the pool is used up or the service unknown.
+    /// the machines `existing` has, nor a stranger (`foreign`); none when the pool is used up or the
+    /// service unknown.
     pub fn add(
         &mut self,
         host: &HostName,
         config: &Config,
         service: &PoolName,
         existing: &[Slot],
+        foreign: &BTreeSet<Ipv4Addr>,
     ) -> Option<Slot> {
         let mut taken = self.slots(host);
         taken.extend_from_slice(existing);
-        let mut free = config.pool.addresses().iter().copied();
-        let address = free.find(|address| taken.iter().all(|slot| slot.address != *address))?;
+        let address = free_address(config, &taken, foreign)?;
         let slots = self.services.get_mut(service)?;
         let (number, id) = (1..)
             .map(|number| (number, machine_id(host, service, number)))
@@ -134,11 +142,58 @@ impl Desired {
 
     /// One machine less: that of `id`. Returns whether there was such a slot.
     pub fn remove(&mut self, host: &HostName, id: &MachineId) -> bool {
-        self.services.iter_mut().any(|(service, slots)| {
+        let removed = self.services.iter_mut().any(|(service, slots)| {
             let number = slots.slots.keys().copied().find(|number| &machine_id(host, service, *number) == id);
             number.is_some_and(|number| slots.slots.remove(&number).is_some())
-        })
+        });
+        self.forget_unused(host);
+        removed
     }
+
+    /// Gives the slot of `id` another address, chosen as for [`Desired::add`]; none when there is no
+    /// other one or no such slot.
+    pub fn relocate(
+        &mut self,
+        host: &HostName,
+        config: &Config,
+        id: &MachineId,
+        existing: &[Slot],
+        foreign: &BTreeSet<Ipv4Addr>,
+    ) -> Option<Slot> {
+        let mut taken = self.slots(host);
+        let slot = taken.iter().find(|slot| &slot.id == id)?.clone();
+        taken.extend_from_slice(existing);
+        let address = free_address(config, &taken, foreign)?;
+        let places = self.services.values_mut().flat_map(|slots| slots.slots.values_mut());
+        let place = std::iter::once(&mut self.lb).chain(places).find(|place| **place == slot.address)?;
+        *place = address;
+        self.forget_unused(host);
+        Some(Slot { address, ..slot })
+    }
+
+    /// Whether `address` is in use.
+    pub fn uses(&self, address: Ipv4Addr) -> bool {
+        self.in_use.contains(&address)
+    }
+
+    /// From now on `address` is in use, if a slot has it.
+    pub fn take_into_use(&mut self, host: &HostName, address: Ipv4Addr) {
+        if self.slots(host).iter().any(|slot| slot.address == address) {
+            self.in_use.insert(address);
+        }
+    }
+
+    fn forget_unused(&mut self, host: &HostName) {
+        let slots = self.slots(host);
+        self.in_use.retain(|address| slots.iter().any(|slot| slot.address == *address));
+    }
+}
+
+/// The first address of the pool that neither a slot nor a stranger has.
+fn free_address(config: &Config, taken: &[Slot], foreign: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let taken: BTreeSet<Ipv4Addr> = taken.iter().map(|slot| slot.address).collect();
+    let mut addresses = config.pool.addresses().iter().copied();
+    addresses.find(|address| !taken.contains(address) && !foreign.contains(address))
 }
 
 /// The name of the balancer of `host`.
@@ -162,7 +217,7 @@ mod tests {
         let service: PoolName = "stateless".into();
         let mut desired = Desired::reconcile(None, &two);
         assert_eq!(desired.count(&service), 2);
-        let third = desired.add(&host, &two, &service, &[]).expect("there is room");
+        let third = desired.add(&host, &two, &service, &[], &BTreeSet::new()).expect("there is room");
         assert_eq!(third.id.as_str(), "a-stateless-3");
         assert!(desired.remove(&host, &"a-stateless-1".into()));
         assert!(!desired.remove(&host, &"a-stateless-1".into()));
@@ -183,7 +238,8 @@ mod tests {
         let mut desired = Desired::reconcile(None, &config);
         let old = desired.slots(&host)[1].clone();
         assert!(desired.remove(&host, &old.id));
-        let new = desired.add(&host, &config, &"stateless".into(), std::slice::from_ref(&old)).expect("room");
+        let existing = std::slice::from_ref(&old);
+        let new = desired.add(&host, &config, &"stateless".into(), existing, &BTreeSet::new()).expect("room");
         assert!(new.id != old.id && new.address != old.address);
     }
 
@@ -192,6 +248,28 @@ mod tests {
         let config = config(6);
         let mut desired = Desired::reconcile(None, &config);
         assert_eq!(desired.total(), 7);
-        assert_eq!(desired.add(&config.name.clone(), &config, &"stateless".into(), &[]), None);
+        let (host, none) = (config.name.clone(), BTreeSet::new());
+        assert_eq!(desired.add(&host, &config, &"stateless".into(), &[], &none), None);
+        assert_eq!(desired.relocate(&host, &config, &lb_id(&host), &[], &none), None);
+    }
+
+    #[test]
+    fn an_address_is_in_use_as_long_as_a_slot_has_it() {
+        let config = config(2);
+        let host = config.name.clone();
+        let mut desired = Desired::reconcile(None, &config);
+        let slots = desired.slots(&host);
+        for slot in &slots {
+            desired.take_into_use(&host, slot.address);
+        }
+        desired.take_into_use(&host, "192.168.10.16".parse().expect("an address"));
+        assert_eq!(desired.in_use.len(), 3);
+        assert!(desired.remove(&host, &slots[1].id));
+        let foreign = [slots[1].address].into();
+        let moved = desired.relocate(&host, &config, &lb_id(&host), &[], &foreign).expect("there is room");
+        assert_eq!(moved.address.to_string(), "192.168.10.13");
+        assert_eq!(desired.slots(&host)[0], moved);
+        let again = Desired::reconcile(Some(desired), &config);
+        assert_eq!(again.in_use, [slots[2].address].into());
     }
 }

@@ -80,7 +80,9 @@ impl Engine {
             Command::Push { set, .. } => self.push_finished(now, set, outcome),
             Command::Configure { config, .. } => self.configure_finished(now, config, outcome),
             Command::ReadLb { .. } => self.lb_read(now, outcome),
+            Command::HandOver { .. } => self.hand_over_finished(now, outcome),
             Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
+            Command::Probe(address) => self.probe_finished(now, address, outcome),
             Command::Resign { lb } => {
                 if let Outcome::Failed(reason) = outcome {
                     let message = format!("could not say on the wire that it let go of its VIPs: {reason}");
@@ -98,8 +100,8 @@ impl Command {
             Command::Watch { .. } => return None,
             Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
             Command::Save(_) | Command::List => 10,
-            Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } => 3,
-            Command::ReadLb { .. } | Command::Resign { .. } => 2,
+            Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } | Command::Probe(_) => 3,
+            Command::ReadLb { .. } | Command::HandOver { .. } | Command::Resign { .. } => 2,
         };
         Some(Duration::from_secs(seconds))
     }

@@ -79,8 +79,13 @@ impl Engine {
     /// A machine is in the hypervisor's list. Where the engine does not think it is there, it is one
     /// from an earlier life of this manager, or a left-over.
     fn seen(&mut self, now: Time, seen: ObservedMachine) {
-        let MachinePurpose { id, service, incarnation, address } = seen.purpose;
+        let MachinePurpose { id, service, incarnation, address, image } = seen.purpose;
         self.next_incarnation = self.next_incarnation.max(incarnation + 1);
+        if let Some(machine) = self.current(&id, incarnation) {
+            machine.image.clone_from(&image);
+        }
+        // Whoever answered for it was this machine.
+        self.take_into_use(address);
         if self.is_newer_than_list(&id) {
             return;
         }
@@ -104,6 +109,7 @@ impl Engine {
         // Until it is fenced, the address it really has is the one that is taken.
         machine.slot = slot;
         machine.incarnation = incarnation;
+        machine.image = image;
         machine.since = now;
         let (life, reason, severity) = match (seen.running, machine.wanted) {
             (true, true) if fits && self.adoption == Adoption::Unlisted => {

@@ -7,7 +7,7 @@
 //!      │ fenced            ▼                         ▼               │
 //!      └───────────────── Dead ◀──────────────── Suspect ────────────┘
 //!      (not wanted: gone)  ▲    last retry failed
-//!                          └──────────────── Draining ◀── deleted, from any phase but Dead
+//!                          └──────────────── Draining ◀── deleted or replaced, from any phase but Dead
 //! ```
 
 use std::time::Duration;
@@ -17,7 +17,9 @@ use wire::Incarnation;
 use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
+use super::machines::{DRAIN_TELL, HAND_OVER};
 use super::{Time, millis};
+use crate::config::LB;
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
@@ -36,6 +38,8 @@ const CRASH_LOOP: u32 = 3;
 pub(super) struct Machine {
     pub(super) slot: Slot,
     pub(super) incarnation: Incarnation,
+    /// What this incarnation was made from, as the hypervisor says.
+    pub(super) image: Option<String>,
     pub(super) life: Life,
     /// When the present life began.
     pub(super) since: Time,
@@ -77,6 +81,7 @@ impl Machine {
         Machine {
             slot,
             incarnation: 0,
+            image: None,
             life: Life::Waiting { not_before: now },
             since: now,
             reason: "to be created".to_owned(),
@@ -135,6 +140,14 @@ impl Machine {
         self.deaths >= CRASH_LOOP && !self.is_healthy(now)
     }
 
+    /// Begins to take it away.
+    pub(super) fn drain(&mut self, now: Time, reason: &str) {
+        let limit = if self.slot.service.as_str() == LB { HAND_OVER } else { DRAIN_TELL };
+        self.life = Life::Draining { until: now + limit, told_in: None, stopping: false };
+        self.since = now;
+        self.reason = reason.to_owned();
+    }
+
     /// What people and peers see of it.
     pub(super) fn view(&self, now: Time) -> MachineView {
         MachineView {
@@ -144,6 +157,7 @@ impl Machine {
             phase: self.phase(),
             reason: self.reason.clone(),
             incarnation: self.incarnation,
+            image: self.image.clone(),
             restarts: self.restarts,
             for_ms: millis(now.saturating_sub(self.since)),
             crash_looping: self.crash_looping(now),

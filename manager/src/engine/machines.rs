@@ -8,7 +8,8 @@ use wire::cluster::{Condition, Phase};
 use wire::{Incarnation, MachineId};
 
 use super::{
-    Command, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Outcome, Plan, Severity, Time, lb_id,
+    Command, Desired, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Outcome, Plan, Severity, Time,
+    lb_id,
 };
 use crate::config::{LB, LB_ADMIN_PORT};
 
@@ -17,6 +18,9 @@ pub(super) const BOOT_POLL: Duration = Duration::from_millis(25);
 
 /// All balancers should have heard within this that a machine is draining.
 pub(super) const DRAIN_TELL: Duration = Duration::from_secs(3);
+
+/// A balancer has so long to hand its VIPs over before it is stopped all the same.
+pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// A stopping machine may take so long to finish what it has.
 const DRAIN_STOP: Duration = Duration::from_secs(15);
@@ -89,11 +93,15 @@ impl Engine {
                     plan.wake_by(now + DRAIN_STOP, "a machine should have stopped");
                 } else if now < until {
                     plan.wake_by(until, "balancers should know of a draining machine");
+                    if machine.slot.service.as_str() == LB {
+                        let address = machine.slot.address;
+                        self.plan_hand_over(now, address, plan);
+                    }
                 }
             }
             Life::Draining { until, stopping: true, .. } => {
                 if now >= until {
-                    self.finish_draining(now, id);
+                    self.finish_draining(now, id, false);
                     self.plan_machine(now, id, plan);
                 } else {
                     plan.wake_by(until, "a machine should have stopped");
@@ -121,15 +129,18 @@ impl Engine {
         if self.machines.values().any(taken) {
             return;
         }
-        // An incarnation is used only when nobody can use it again after a power cut.
-        let stored = self.saved.as_ref().map_or(0, |saved| saved.incarnations_reserved);
-        if self.next_incarnation >= stored {
-            if self.next_incarnation >= self.desired.incarnations_reserved {
+        let Some(slot) = self.with_own_address(now, slot, plan) else { return };
+        // An incarnation is used only when nobody can use it again after a power cut, and an address
+        // only when the machine will have it again.
+        let incarnation = self.next_incarnation;
+        let is_stored =
+            |saved: &Desired| incarnation < saved.incarnations_reserved && saved.uses(slot.address);
+        if !self.saved.as_ref().is_some_and(is_stored) {
+            if incarnation >= self.desired.incarnations_reserved {
                 self.desired.reserve_incarnations();
             }
             return self.plan_save(now, plan);
         }
-        let incarnation = self.next_incarnation;
         let spec = if slot.service.as_str() == LB {
             let pools = self.pools();
             let config = self.proxy_config();
@@ -149,6 +160,7 @@ impl Engine {
             let rebuilt = machine.incarnation > 0;
             machine.restarts += u32::from(rebuilt);
             machine.incarnation = incarnation;
+            machine.image = None;
             machine.life = Life::Booting { created: false, until, next_watch: now };
             machine.booted = false;
             machine.since = now;
@@ -221,17 +233,26 @@ impl Engine {
     }
 
     pub(super) fn stop_finished(&mut self, now: Time, id: &MachineId, outcome: Outcome) {
+        let orderly = !matches!(outcome, Outcome::Failed(_));
         if let Outcome::Failed(reason) = outcome {
             let message = format!("did not stop in an orderly way: {reason}");
             self.note(Severity::Warning, "machine.stop-failed", id.to_string(), message);
         }
-        self.finish_draining(now, id);
+        self.finish_draining(now, id, orderly);
     }
 
-    pub(super) fn finish_draining(&mut self, now: Time, id: &MachineId) {
-        if self.machines.get(id).is_some_and(|machine| matches!(machine.life, Life::Draining { .. })) {
-            self.set_life(id, Life::Dead { fence_at: now, rebuild_at: now, fence_failed: false });
-            self.flights.remove(&Job::Watch(id.clone()));
+    /// A draining machine ended. Where that was `orderly`, a balancer has handed its VIPs over.
+    pub(super) fn finish_draining(&mut self, now: Time, id: &MachineId, orderly: bool) {
+        let Some(machine) = self.machines.get_mut(id) else { return };
+        if !matches!(machine.life, Life::Draining { .. }) {
+            return;
+        }
+        machine.life = Life::Dead { fence_at: now, rebuild_at: now, fence_failed: false };
+        machine.since = now;
+        let (address, is_lb) = (machine.slot.address, machine.slot.service.as_str() == LB);
+        self.flights.remove(&Job::Watch(id.clone()));
+        if is_lb {
+            self.lb_is_gone(address, orderly);
         }
     }
 

@@ -10,11 +10,12 @@
 //! randomness, no I/O and no map without order: the same events at the same times give the same
 //! actions, which is what lets a simulator run years of them.
 //!
-//! The parts: `listing` finds what is there, `machines` keeps it alive, `deaths` judges who is lost,
-//! `balancing` tells the balancer, `publish` the peers, `requests` answers both people and peers, and
+//! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
+//! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `requests` answers both people and peers, and
 //! `views` shows the state.
 
 mod action;
+mod addresses;
 mod balancer;
 mod balancing;
 mod deaths;
@@ -46,6 +47,7 @@ pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
 
 use crate::config::Config;
+use addresses::Foreign;
 use balancer::{Balancer, Pools};
 use flights::Flight;
 use machine::{Life, Machine};
@@ -114,6 +116,8 @@ pub struct Engine {
     /// Machines that were found running and have not been heard yet.
     unverified: BTreeSet<MachineId>,
     list_at: Time,
+    /// Addresses of the pool that somebody else has.
+    foreign: BTreeMap<std::net::Ipv4Addr, Foreign>,
     /// When creating, stopping or fencing a machine ended, where a list may not know of it yet.
     built: BTreeMap<MachineId, Time>,
     peers: BTreeMap<std::net::Ipv4Addr, Peer>,
@@ -161,6 +165,7 @@ impl Engine {
             adoption: Adoption::Unlisted,
             unverified: BTreeSet::new(),
             list_at: now,
+            foreign: BTreeMap::new(),
             built: BTreeMap::new(),
             peers,
             balancer: Balancer::default(),
@@ -209,6 +214,7 @@ impl Engine {
         self.plan_save(now, &mut plan);
         self.plan_list(now, &mut plan);
         if self.adoption != Adoption::Unlisted {
+            self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);

@@ -65,6 +65,7 @@ impl Engine {
             driver: self.driver.clone(),
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
+            warnings: self.foreign_warnings(),
         }
     }
 
@@ -174,11 +175,12 @@ impl Engine {
         }
     }
 
-    /// Whether every balancer that can be reached knows that machine `id` is draining.
+    /// Whether every balancer that can be reached knows that machine `id` is draining; if it is a balancer
+    /// itself, whether it holds no VIP any more.
     pub(super) fn all_told(&self, now: Time, id: &MachineId, told_in: Option<u64>) -> bool {
         let Some(machine) = self.machines.get(id) else { return true };
         if machine.slot.service.as_str() == LB {
-            return true;
+            return !self.balancer.holds_vip();
         }
         let endpoint = EndpointId::of(id, machine.incarnation);
         let own = !self.lb_may_serve()

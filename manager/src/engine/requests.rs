@@ -22,9 +22,14 @@ impl Engine {
         }
         let existing: Vec<Slot> = self.machines.values().map(|machine| machine.slot.clone()).collect();
         let host = self.config.name.clone();
-        let Some(slot) = self.desired.add(&host, &self.config, service, &existing) else {
+        let foreign = self.foreign_addresses();
+        let Some(slot) = self.desired.add(&host, &self.config, service, &existing, &foreign) else {
+            let strangers = match foreign.len() {
+                0 => String::new(),
+                some => format!(" ({some} of them by somebody else, see GET /addresses)"),
+            };
             return Err(Problem::conflict(format!(
-                "all {} addresses of this host's pool are used: delete a machine or enlarge address_pool",
+                "all {} addresses of this host's pool are used{strangers}: delete a machine or enlarge address_pool",
                 self.config.pool.addresses().len()
             )));
         };
@@ -53,13 +58,7 @@ impl Engine {
         machine.wanted = false;
         match machine.life {
             Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => {
-                machine.life = Life::Draining {
-                    until: now + super::machines::DRAIN_TELL,
-                    told_in: None,
-                    stopping: false,
-                };
-                machine.since = now;
-                machine.reason = "deleted".to_owned();
+                machine.drain(now, "deleted");
             }
             Life::Waiting { .. } | Life::Dead { .. } | Life::Draining { .. } => {}
         }
@@ -70,6 +69,36 @@ impl Engine {
             id.to_string(),
             "deleted: draining it first".to_owned(),
         );
+        Ok(())
+    }
+
+    /// A machine is to be built anew at its address: it is drained and stopped in an orderly way first. A
+    /// balancer hands its VIPs over as it stops.
+    ///
+    /// # Errors
+    ///
+    /// 404 for an unknown machine, 409 for one that is on its way out, being replaced, or being rebuilt
+    /// anyway.
+    pub fn replace_machine(&mut self, now: Time, id: &MachineId) -> Result<(), Problem> {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
+        };
+        if !machine.wanted {
+            return Err(Problem::conflict(format!("`{id}` is being taken away already")));
+        }
+        match machine.life {
+            Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => {}
+            Life::Draining { .. } => {
+                return Err(Problem::conflict(format!("`{id}` is being replaced already")));
+            }
+            Life::Waiting { .. } | Life::Dead { .. } => {
+                return Err(Problem::conflict(format!("`{id}` does not run; it is being built anyway")));
+            }
+        }
+        machine.forgive(now);
+        machine.drain(now, "replaced");
+        let message = "to be replaced: draining it first".to_owned();
+        self.note(Severity::Info, "machine.draining", id.to_string(), message);
         Ok(())
     }
 
@@ -139,6 +168,11 @@ impl Engine {
             self.overlaps_told.insert(peer);
             self.note(Severity::Error, "peer.pool-overlap", peer.to_string(), warning);
         }
+    }
+
+    /// Every overlap with a peer's pool.
+    pub(super) fn pool_overlaps(&self) -> impl Iterator<Item = String> {
+        self.peers.keys().filter_map(|peer| self.pool_overlap(*peer))
     }
 
     /// Two managers that may give away the same address: nothing good can come of it.

@@ -24,6 +24,9 @@ pub struct MachinePurpose {
     pub incarnation: Incarnation,
     /// Its address.
     pub address: Ipv4Addr,
+    /// The id of the image it was made from; the driver fills it in, where it has images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// Everything that is needed to create a machine.
@@ -114,6 +117,7 @@ impl MachineSpec {
                 service: slot.service.clone(),
                 incarnation,
                 address: slot.address,
+                image: None,
             },
             mac: crate::address_pool::mac_of(slot.address),
             seed,

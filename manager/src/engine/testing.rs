@@ -6,6 +6,8 @@ mod guest;
 mod host;
 mod world;
 
+pub(crate) use controls::STRANGER;
+pub(crate) use guest::Guest;
 pub(crate) use world::{Kind, World};
 
 use crate::config::Config;

@@ -7,6 +7,7 @@ use wire::snapshot::HostSnapshot;
 use wire::vip::RouterState;
 
 use super::{Engine, Life, Peer, Time, millis};
+use crate::address_pool::mac_text;
 
 impl Engine {
     /// The whole cluster, as this manager sees it.
@@ -20,7 +21,8 @@ impl Engine {
             .iter()
             .map(|vip| VipView { address: vip.address.into(), holders: holders(&hosts, vip.address) })
             .collect();
-        let missing = missing(&hosts, &vips);
+        let mut missing = missing(&hosts, &vips);
+        missing.extend(self.pool_overlaps());
         ClusterView { host: self.config.name.clone(), whole: missing.is_empty(), missing, hosts, vips }
     }
 
@@ -35,6 +37,10 @@ impl Engine {
     }
 
     fn address(&self, address: Ipv4Addr) -> AddressView {
+        if let Some(foreign) = self.foreign.get(&address) {
+            let mac = Some(mac_text(foreign.mac));
+            return AddressView { address: address.into(), state: AddressState::Foreign, machine: None, mac };
+        }
         let machine = self.machines.values().find(|machine| machine.slot.address == address);
         let state = match machine.map(|machine| &machine.life) {
             None => AddressState::Free,
@@ -45,6 +51,7 @@ impl Engine {
             address: address.into(),
             state,
             machine: machine.map(|machine| machine.slot.id.clone()),
+            mac: None,
         }
     }
 
@@ -72,6 +79,7 @@ impl Engine {
             "version": self.version,
             "braked": now < self.brake_until,
             "machines": self.machines,
+            "foreign": self.foreign,
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
             "in_flight": flights,
@@ -79,19 +87,20 @@ impl Engine {
     }
 
     fn own_host(&self, now: Time) -> HostView {
-        let warnings = self.peers.keys().filter_map(|peer| self.pool_overlap(*peer)).collect();
-        HostView { alive: true, heard_ms_ago: Some(0), warnings, ..host_view(self.host_snapshot(now), 0) }
+        let mut own = host_view(self.host_snapshot(now), 0);
+        own.warnings.extend(self.pool_overlaps());
+        HostView { alive: true, heard_ms_ago: Some(0), ..own }
     }
 
     fn peer_host(&self, now: Time, peer: &Peer) -> HostView {
-        let told = match peer.held.clone() {
+        let mut told = match peer.held.clone() {
             Some(snapshot) => host_view(snapshot, millis(now.saturating_sub(peer.held_since))),
             None => unheard_host(peer.address),
         };
+        told.warnings.extend(self.pool_overlap(peer.address));
         HostView {
             alive: peer.is_alive(now),
             heard_ms_ago: peer.heard.map(|heard| millis(now.saturating_sub(heard))),
-            warnings: self.pool_overlap(peer.address).into_iter().collect(),
             ..told
         }
     }
@@ -110,6 +119,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         driver,
         desired,
         lb,
+        warnings,
     } = snapshot;
     let older =
         |machine: MachineView| MachineView { for_ms: machine.for_ms.saturating_add(age_ms), ..machine };
@@ -121,6 +131,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         desired,
         machines: machines.into_iter().map(older).collect(),
         lb,
+        warnings,
         ..unheard_host(Ipv4Addr::UNSPECIFIED)
     }
 }
@@ -167,7 +178,6 @@ fn missing(hosts: &[HostView], vips: &[VipView]) -> Vec<String> {
         for machine in host.machines.iter().filter(|machine| machine.phase != Phase::Ready) {
             missing.push(format!("{}: {}: {}", machine.id, machine.phase, machine.reason));
         }
-        missing.extend(host.warnings.iter().cloned());
     }
     for vip in vips.iter().filter(|vip| vip.holders.len() != 1) {
         let holders: Vec<&str> = vip.holders.iter().map(wire::MachineId::as_str).collect();

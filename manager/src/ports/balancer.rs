@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
+use wire::vip::{VipAction, VipOrder};
 
 use super::transport::{cause, client, refusal};
 use crate::config::{LB_ADMIN_PORT, LB_CHANGES_PORT};
@@ -38,6 +39,12 @@ impl Balancer {
     /// Gives it routes and policies.
     pub async fn configure(&self, lb: Ipv4Addr, config: &ProxyConfig) -> Outcome {
         self.put(lb, "config", config).await
+    }
+
+    /// Asks it to let another balancer hold its VIPs.
+    pub async fn hand_over(&self, lb: Ipv4Addr) -> Outcome {
+        let order = VipOrder { action: Some(VipAction::Release), ..VipOrder::default() };
+        self.put(lb, "vip", &order).await
     }
 
     /// Asks for its part in the VIPs, and for what it holds if `documents` is set.

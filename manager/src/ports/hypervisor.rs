@@ -1,11 +1,13 @@
 //! What makes machines and ends them. Two drivers keep this contract; one suite of tests checks both.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use wire::cluster::{Condition, FaultKind};
-use wire::{Incarnation, MachineId};
+use wire::{Incarnation, MachineId, PoolName};
 
 use super::machine::network::NetworkError;
 use crate::engine::{MachineSpec, ObservedMachine};
@@ -101,6 +103,12 @@ pub trait Hypervisor: Send + Sync {
     ///
     /// [`HypervisorError::NotFenced`]: the address must not be used.
     async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError>;
+
+    /// The id of the image that the next machine of each service, and the next balancer (`lb`), would be
+    /// made from. What has no image, or one that cannot be read, is left out.
+    async fn images(&self) -> BTreeMap<PoolName, String> {
+        BTreeMap::new()
+    }
 
     /// Harms a machine, to see what happens.
     ///

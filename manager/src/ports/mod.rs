@@ -1,5 +1,6 @@
 //! How the engine's actions are carried out: each port is one neighbour of the manager.
 
+pub mod arp;
 pub mod balancer;
 pub mod guests;
 pub mod hypervisor;

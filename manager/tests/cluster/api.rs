@@ -111,6 +111,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
         driver: String::new(),
         desired: 0,
         lb: None,
+        warnings: Vec::new(),
     };
     serde_json::to_string(&snapshot).expect("JSON")
 }

@@ -6,7 +6,7 @@ use crate::lab::{Lab, VIP, builds, host, machine, places};
 use crate::load::Load;
 
 /// What a client sees of a takeover: a fresh connection every few milliseconds, none with much patience.
-fn impatient(seconds: u64) -> Load {
+pub(crate) fn impatient(seconds: u64) -> Load {
     Load::of_seconds(seconds).with("--timeout", "300ms")
 }
 

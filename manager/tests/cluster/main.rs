@@ -5,6 +5,8 @@
 //!   machines.rs    a service machine dies, freezes, is added, is removed    ┐
 //!   balancers.rs   the balancer or the host that has the address dies       │
 //!   managers.rs    a manager dies; machines and balancers do not mind       ├ stories
+//!   replacement.rs machines are built anew because somebody asked for it       │
+//!   addresses.rs   strangers have addresses of a pool                         │
 //!   slow.rs        slow requests are no failures                            │
 //!   curl.rs        what one person with curl sees                           │
 //!   peers.rs       hosts that contradict each other                         │
@@ -18,6 +20,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod addresses;
 mod api;
 mod balancers;
 mod cli;
@@ -28,5 +31,6 @@ mod load;
 mod machines;
 mod managers;
 mod peers;
+mod replacement;
 mod run;
 mod slow;

@@ -6,7 +6,7 @@ use crate::lab::{Lab, MANAGERS, host, read};
 use crate::run::eventually;
 
 /// Gives host b another configuration, as a person with an editor would.
-fn reconfigure_b(lab: &Lab, old: &str, new: &str) {
+pub(crate) fn reconfigure_b(lab: &Lab, old: &str, new: &str) {
     let path = lab.host_file("b", "manager.toml");
     let text = read(&path);
     assert!(text.contains(old), "{text}");

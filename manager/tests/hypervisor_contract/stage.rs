@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use manager::engine::{MachineSpec, ObservedMachine};
+use manager::engine::{MachinePurpose, MachineSpec, ObservedMachine};
 use manager::ports::hypervisor::{Exit, Hypervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
@@ -126,6 +126,11 @@ pub(crate) fn forget_neighbours() {
 pub(crate) async fn listed(driver: &impl Hypervisor, id: &MachineId) -> Option<ObservedMachine> {
     let machines = driver.list().await.expect("a list");
     machines.into_iter().find(|machine| machine.purpose.id == *id)
+}
+
+/// What a machine was ordered for: which image it is made from, its driver finds out.
+pub(crate) fn order(machine: &ObservedMachine) -> MachinePurpose {
+    MachinePurpose { image: None, ..machine.purpose.clone() }
 }
 
 /// The next end that the driver tells.

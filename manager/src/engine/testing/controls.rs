@@ -9,6 +9,9 @@ use super::world::{Host, World};
 use crate::config::Config;
 use crate::engine::{Command, Engine, Event, Slot};
 
+/// The MAC address of every stranger.
+pub(crate) const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x99];
+
 impl World {
     /// One host whose peer is not there, with all of its machines ready.
     pub(crate) fn one_host(replicas: u32) -> Self {
@@ -132,6 +135,17 @@ impl World {
         Ok(())
     }
 
+    /// Asks for a machine to be built anew.
+    pub(crate) fn replace(&mut self, host: usize, id: &str) -> Result<(), Problem> {
+        let now = self.now;
+        self.engine(host).replace_machine(now, &id.into())
+    }
+
+    /// A device that is nobody's machine gets an address of the pool of `host`.
+    pub(crate) fn add_stranger(&mut self, host: usize, address: &str) {
+        self.hosts[host].strangers.insert(address.parse().expect("an address"), STRANGER);
+    }
+
     /// What the manager of its host says of a machine.
     pub(crate) fn machine(&self, id: &str) -> Option<MachineView> {
         let engines = self.hosts.iter().filter_map(|host| host.engine.as_ref());
@@ -173,6 +187,12 @@ impl Host {
     /// How often something was asked for that `is` of interest.
     pub(crate) fn count(&self, is: impl Fn(&Command) -> bool) -> usize {
         self.started.iter().filter(|(_, command)| is(command)).count()
+    }
+
+    /// How often `address` was asked for.
+    pub(crate) fn probes(&self, address: &str) -> usize {
+        let address: std::net::Ipv4Addr = address.parse().expect("an address");
+        self.count(|command| matches!(command, Command::Probe(asked) if *asked == address))
     }
 
     /// Every creation, destruction and orderly end that was asked for, in order.

@@ -1,9 +1,11 @@
 //! What the world does when an engine asks for something, and what it checks each time.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::guest::Guest;
 use super::world::{Happening, World};
+use crate::address_pool::mac_of;
 use crate::engine::{Command, Engine, Event, MachineSpec, ObservedMachine, Outcome};
 use wire::MachineId;
 
@@ -70,8 +72,32 @@ impl World {
                     Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
                 }
             }
+            Command::HandOver { .. } => self.hand_over(host),
+            Command::Probe(address) => self.ask_for(*address),
             Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,
         }
+    }
+
+    /// Whoever answers for `address` on the network.
+    fn ask_for(&self, address: Ipv4Addr) -> Outcome {
+        let strangers = self.hosts.iter().flat_map(|host| &host.strangers);
+        if let Some((_, mac)) = strangers.into_iter().find(|(theirs, _)| **theirs == address) {
+            return Outcome::Taken(*mac);
+        }
+        let mut guests = self.hosts.iter().flat_map(|host| host.guests.values());
+        let answers = |guest: &Guest| guest.running && !guest.frozen && guest.purpose.address == address;
+        if guests.any(answers) { Outcome::Taken(mac_of(address)) } else { Outcome::Done }
+    }
+
+    /// The VIP goes from the balancer of `host` to another one, if there is one.
+    fn hand_over(&mut self, host: usize) -> Outcome {
+        let Some(from) = self.lb(host).map(|lb| lb.purpose.id.clone()) else { return silence() };
+        let mut others = self.hosts.iter().flat_map(|host| host.guests.values());
+        let other = others.find(|guest| guest.is_lb() && guest.answers() && guest.purpose.id != from);
+        if let Some(other) = other.filter(|_| self.vip_holder.as_ref() == Some(&from)) {
+            self.vip_holder = Some(other.purpose.id.clone());
+        }
+        Outcome::Done
     }
 
     fn lb(&mut self, host: usize) -> Option<&mut Guest> {
@@ -84,6 +110,7 @@ impl World {
             return Outcome::Failed("a machine of this name exists".to_owned());
         }
         self.assert_free(spec);
+        self.hosts[host].addresses.insert(id.clone(), spec.purpose.address);
         self.hosts[host].guests.insert(id.clone(), Guest::new(spec));
         let (machine, incarnation) = (id.clone(), spec.purpose.incarnation);
         if self.hosts[host].crash_on_start.contains(id) {

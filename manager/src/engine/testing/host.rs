@@ -24,6 +24,7 @@ impl Host {
             notices: Vec::new(),
             failing: BTreeMap::new(),
             delays: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             boot: Duration::from_millis(200),
             never_boot: BTreeSet::new(),
             crash_on_start: BTreeSet::new(),
@@ -59,7 +60,7 @@ impl Host {
     pub(super) fn assert_allowed(&mut self, now: Time, command: &Command) {
         let job = job(command);
         // What is sent to a balancer, or listens to a machine, is replaced when that dies.
-        if matches!(job, Job::Build(_) | Job::Save | Job::List | Job::Tell(_)) {
+        if matches!(job, Job::Build(_) | Job::Save | Job::List | Job::Tell(_) | Job::Probe(_)) {
             let busy = self.open.get(&job).is_some_and(|until| now < *until);
             assert!(!busy, "{job:?} is being worked on already at {now:?}");
             let allowance = command.allowance().expect("these have one");
@@ -71,9 +72,9 @@ impl Host {
         assert!(self.used.insert(incarnation), "incarnation {incarnation} is used twice");
         let reserved = self.disk.as_ref().map_or(0, |disk| disk.incarnations_reserved);
         assert!(incarnation < reserved, "incarnation {incarnation} is used before that is stored");
-        let before = self.addresses.insert(purpose.id.clone(), purpose.address);
+        let before = self.addresses.get(&purpose.id);
         assert!(
-            before.is_none_or(|before| before == purpose.address),
+            before.is_none_or(|before| *before == purpose.address),
             "{} moves from {before:?} to {}",
             purpose.id,
             purpose.address
@@ -109,6 +110,8 @@ impl Kind {
             Command::ReadLb { .. } => Kind::ReadLb,
             Command::Tell { .. } => Kind::Tell,
             Command::Resign { .. } => Kind::Resign,
+            Command::Probe(_) => Kind::Probe,
+            Command::HandOver { .. } => Kind::HandOver,
         }
     }
 
@@ -116,6 +119,8 @@ impl Kind {
     pub(super) fn usual(self) -> Duration {
         Duration::from_millis(match self {
             Kind::Create => 20,
+            Kind::Probe => 300,
+            Kind::HandOver => 2,
             Kind::Stop => 100,
             Kind::Fence | Kind::Save | Kind::List => 5,
             Kind::Watch | Kind::Push | Kind::Configure | Kind::ReadLb | Kind::Tell | Kind::Resign => 2,
@@ -136,5 +141,7 @@ pub(super) fn job(command: &Command) -> Job {
         Command::ReadLb { .. } => Job::ReadLb,
         Command::Tell { peer, .. } => Job::Tell(*peer),
         Command::Resign { .. } => Job::Resign,
+        Command::Probe(address) => Job::Probe(*address),
+        Command::HandOver { .. } => Job::HandOver,
     }
 }

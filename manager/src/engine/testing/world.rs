@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     ReadLb,
     Tell,
     Resign,
+    HandOver,
+    Probe,
 }
 
 /// One host: its hypervisor with its machines, and its manager if that runs.
@@ -40,6 +42,8 @@ pub(crate) struct Host {
     pub(crate) failing: BTreeMap<Kind, u32>,
     /// How long a kind takes where that is not the usual time.
     pub(crate) delays: BTreeMap<Kind, Duration>,
+    /// Devices on the host's network that are nobody's machines.
+    pub(crate) strangers: BTreeMap<Ipv4Addr, [u8; 6]>,
     pub(crate) boot: Duration,
     pub(crate) never_boot: BTreeSet<MachineId>,
     pub(crate) crash_on_start: BTreeSet<MachineId>,

@@ -64,7 +64,8 @@ fn it_does_not_wait_for_ever() {
 fn one_that_is_just_being_made_can_be_deleted() {
     let mut world = World::of([config(2)]);
     world.hosts[0].delays.insert(Kind::Create, Duration::from_secs(10));
-    world.run_ms(200);
+    world.run_ms(500);
+    assert_eq!(world.phase("a-stateless-1"), Phase::Booting);
     world.delete(0, "a-stateless-1").expect("it is there");
     world.run_ms(15_000);
     assert_eq!(world.machine("a-stateless-1"), None);

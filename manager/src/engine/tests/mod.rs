@@ -1,5 +1,6 @@
 //! What the engine does, told as stories: one file for each thing that can happen.
 
+mod addresses;
 mod adoption;
 mod balancer;
 mod brake;
@@ -8,6 +9,7 @@ mod death;
 mod deletion;
 mod fencing;
 mod peers;
+mod replacement;
 mod soak;
 mod start;
 mod troubles;

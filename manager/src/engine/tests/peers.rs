@@ -111,7 +111,7 @@ fn pools_that_overlap_are_reported_by_both() {
     world.run_ms(3_000);
     assert!(world.hosts.iter().all(|host| host.said("peer.pool-overlap")));
     let missing = world.missing();
-    assert_eq!(missing.iter().filter(|line| line.contains("share 192.168.10.16")).count(), 4);
+    assert_eq!(missing.iter().filter(|line| line.contains("share 192.168.10.16")).count(), 2);
 }
 
 fn snapshot_of_b(world: &mut World) -> HostSnapshot {

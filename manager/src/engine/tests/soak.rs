@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wire::cluster::FaultKind;
 
-use crate::engine::testing::{Kind, World, config, config_of_peer};
+use crate::engine::testing::{Guest, Kind, World, config, config_of_peer};
 
 /// Numbers that look random (Marsaglia's xorshift64).
 struct Dice(u64);
@@ -26,7 +26,7 @@ impl Dice {
     }
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind::Save,
     Kind::List,
     Kind::Create,
@@ -36,6 +36,8 @@ const KINDS: [Kind; 9] = [
     Kind::Configure,
     Kind::ReadLb,
     Kind::Tell,
+    Kind::Probe,
+    Kind::HandOver,
 ];
 
 fn harm(world: &mut World, dice: &mut Dice) {
@@ -44,7 +46,7 @@ fn harm(world: &mut World, dice: &mut Dice) {
     let id = if ids.is_empty() { None } else { Some(ids[dice.index(ids.len())].clone()) };
     let kind = KINDS[dice.index(KINDS.len())];
     let alive = world.hosts[host].engine.is_some();
-    match (dice.below(16), id) {
+    match (dice.below(18), id) {
         (0..=2, Some(id)) => world.harm(&id, FaultKind::Kill),
         (3..=4, Some(id)) => world.harm(&id, FaultKind::Freeze),
         (5..=6, Some(id)) => world.harm(&id, FaultKind::Thaw),
@@ -69,6 +71,16 @@ fn harm(world: &mut World, dice: &mut Dice) {
         (13, _) => world.hosts[host].delays.clear(),
         (14, _) if alive && dice.below(2) == 0 => _ = world.create(host, "stateless"),
         (14, Some(id)) if alive => _ = world.delete(host, &id),
+        (16, Some(id)) if alive => _ = world.replace(host, &id),
+        (17, _) => {
+            let pool = world.hosts[host].config.pool.addresses();
+            let address = pool[dice.index(pool.len())].to_string();
+            let in_use = |guest: &Guest| guest.purpose.address.to_string() == address;
+            world.hosts[host].strangers.clear();
+            if dice.below(2) == 0 && !world.hosts[host].guests.values().any(in_use) {
+                world.add_stranger(host, &address);
+            }
+        }
         (15, _) => world.hosts[host].exits_are_lost = dice.below(2) == 0,
         _ => {}
     }
@@ -87,6 +99,7 @@ fn heal(world: &mut World) {
         healed.failing.clear();
         healed.delays.clear();
         healed.exits_are_lost = false;
+        healed.strangers.clear();
         if healed.engine.is_none() {
             world.start_manager(host);
         }
@@ -118,10 +131,13 @@ fn all_is_well_in_the_end() {
     // A soak that no longer gets into trouble shows nothing.
     for kind in [
         "host.mass-death",
+        "address.conflict",
+        "address.unprobed",
         "hypervisor.failed",
         "lb.push-failed",
         "machine.adopted",
         "machine.gone",
+        "machine.relocated",
         "machine.stop-failed",
         "machine.suspect",
         "machine.unfenced",

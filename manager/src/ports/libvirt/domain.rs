@@ -244,6 +244,7 @@ mod tests {
             service: "stateless".into(),
             incarnation: 7,
             address: [192, 168, 10, 11].into(),
+            image: Some("1234".to_owned()),
         };
         let metadata = Metadata { state_dir: "/state".to_owned(), purpose, generation: 0 };
         let hardware = Hardware { memory_mib: 128, vcpus: 2, image: "".into(), user_data: None };

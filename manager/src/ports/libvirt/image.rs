@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -87,6 +88,21 @@ impl Image {
         // Backing files are found from where the overlay is.
         let path = path.canonicalize().map_err(|error| unreadable(path, &error))?;
         Ok(Image::Disk { path, format })
+    }
+
+    /// Says which build of the image it is.
+    pub(crate) fn id(&self) -> String {
+        match self {
+            Image::Bundle(bundle) => bundle.id.clone(),
+            // Whoever replaces the file makes a new image of it.
+            Image::Disk { path, .. } => {
+                let modified =
+                    path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+                let age = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                format!("{name}@{}", age.as_secs())
+            }
+        }
     }
 
     /// Compares the image with its checksums; says what it is.

@@ -29,7 +29,7 @@ pub(super) struct Metadata {
 impl Metadata {
     /// The element, to be put into `<metadata>`.
     pub(super) fn element(&self) -> BytesStart<'_> {
-        let MachinePurpose { id, service, incarnation, address } = &self.purpose;
+        let MachinePurpose { id, service, incarnation, address, image } = &self.purpose;
         let mut element = BytesStart::new("holdfast:machine");
         element.push_attribute(("xmlns:holdfast", NAMESPACE));
         element.push_attribute(("state-dir", self.state_dir.as_str()));
@@ -37,6 +37,9 @@ impl Metadata {
         element.push_attribute(("service", service.as_str()));
         element.push_attribute(("incarnation", incarnation.to_string().as_str()));
         element.push_attribute(("address", address.to_string().as_str()));
+        if let Some(image) = image {
+            element.push_attribute(("image", image.as_str()));
+        }
         element.push_attribute(("generation", self.generation.to_string().as_str()));
         element
     }
@@ -65,6 +68,7 @@ impl Metadata {
                 service: attribute("service")?.into(),
                 incarnation: attribute("incarnation")?.parse().ok()?,
                 address: attribute("address")?.parse().ok()?,
+                image: attribute("image"),
             },
             generation: attribute("generation")?.parse().ok()?,
         })
@@ -91,6 +95,7 @@ mod tests {
                 service: "lb".into(),
                 incarnation: 7,
                 address: [10, 0, 0, 1].into(),
+                image: Some("12ab".to_owned()),
             },
             generation: 3,
         };

@@ -40,7 +40,7 @@ use virt::domain::Domain as VirtDomain;
 use virt::error::ErrorNumber;
 use virt::sys;
 use wire::cluster::{Condition, FaultKind};
-use wire::{Incarnation, MachineId};
+use wire::{Incarnation, MachineId, PoolName};
 
 pub(crate) use acceleration::Acceleration;
 use image::DiskFormat;
@@ -59,7 +59,7 @@ use super::machine::network::Network;
 use super::machine::process::Process;
 use super::machine::watched::Watched;
 use super::machine::{nocloud, port_name};
-use crate::config::{Config, Hardware};
+use crate::config::{Config, Hardware, LB};
 use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine};
 
 /// Others may pass through but not look inside: QEMU runs as a user of its own, to whom libvirt gives the
@@ -92,7 +92,9 @@ pub struct Libvirt {
     bridge: String,
     network: Network,
     acceleration: Arc<OnceCell<Acceleration>>,
-    /// Whether a machine of the configuration boots from a stand-in for the real image.
+    /// What each service's machines, and the balancer's, boot from.
+    images: BTreeMap<PoolName, PathBuf>,
+    /// Whether one of those is a stand-in for the real image.
     stand_in: bool,
     watched: Watched,
     /// How guests that run tell that they have started.
@@ -129,9 +131,14 @@ impl Libvirt {
         tokio::spawn(async move {
             finding.get_or_init(|| Acceleration::find(&probe_in)).await;
         });
-        let hardware = config.services.iter().map(|service| &service.hardware).chain([&config.lb]);
-        let stand_in = hardware
-            .filter_map(|hardware| Image::load(&hardware.image).ok())
+        let services = config.services.iter().map(|service| (service.name.clone(), &service.hardware));
+        let images: BTreeMap<PoolName, PathBuf> = services
+            .chain([(PoolName::from(LB), &config.lb)])
+            .map(|(name, hardware)| (name, hardware.image.clone()))
+            .collect();
+        let stand_in = images
+            .values()
+            .filter_map(|image| Image::load(image).ok())
             .any(|image| matches!(image, Image::Bundle(bundle) if bundle.stand_in));
         Ok(Libvirt {
             connection: Connection::new(&config.libvirt_uri, tell_ended),
@@ -140,6 +147,7 @@ impl Libvirt {
             bridge: config.bridge.clone(),
             network: Network::new().map_err(failed)?,
             acceleration,
+            images,
             stand_in,
             watched,
             signs: Mutex::default(),
@@ -266,6 +274,7 @@ impl Libvirt {
         if let Image::Disk { path, format } = &image {
             overlay(path, *format, &files.disk).await?;
         }
+        let purpose = &MachinePurpose { image: Some(image.id()), ..purpose.clone() };
         directory.store_purpose(purpose).map_err(|error| refused(&directory.path, &error))?;
         let acceleration = self.acceleration.get_or_init(|| Acceleration::find(&self.state_dir)).await;
         let metadata = Metadata {
@@ -449,6 +458,11 @@ impl Hypervisor for Libvirt {
         self.running(machine)?;
         let socket = self.directory(machine).file(CONSOLE_SOCKET);
         UnixStream::connect(&socket).await.map_err(|error| refused(&socket, &error))
+    }
+
+    async fn images(&self) -> BTreeMap<PoolName, String> {
+        let images = self.images.iter();
+        images.filter_map(|(name, path)| Some((name.clone(), Image::load(path).ok()?.id()))).collect()
     }
 
     fn describe(&self) -> String {
