@@ -2,14 +2,20 @@
 # Shows the whole system on one machine: builds it, starts two hosts with their managers in network
 # namespaces, sends requests to the public address, and meanwhile kills things.
 #
-#   deploy/demo.sh [--rate N] [--seconds N] [--json FILE] [--keep] [--clean] [--yes]
+#   deploy/demo.sh [--vms] [--rate N] [--seconds N] [--json FILE] [--keep] [--clean] [--yes]
 #
-#   --rate N       requests per second (500)
-#   --seconds N    how long at least (60)
+#   --vms          the machines are real virtual machines, made by a libvirt daemon on each host; needs
+#                  root. Without it they are namespaces, which start in milliseconds
+#   --rate N       requests per second (500; 40 with --vms, where every processor may be an emulated one)
+#   --seconds N    how long at least (60; 120 with --vms)
 #   --json FILE    also write the report as JSON
 #   --keep         leave the cluster running afterwards and say how to look around
 #   --clean        end clusters that --keep left running, sweep up after killed demos, and nothing else
-#   --yes          do not ask before installing Rust
+#   --yes          do not ask before installing Rust, and let --vms put a newer qemu-utils back to the
+#                  distribution's own version where that blocks QEMU
+#
+# HOLDFAST_IMAGE_BASE=alpine makes the images for --vms of Alpine instead of its stand-in, if Alpine's
+# mirror can be reached.
 #
 # Exit code: 0 all was well, 1 not, 2 bad arguments, 3 the measurement is invalid, 130 interrupted.
 set -euo pipefail
@@ -21,10 +27,11 @@ MANAGERS=(--manager http://192.168.10.1:8080 --manager http://192.168.10.2:8080)
 MIN_AVAILABILITY=99
 LABS=${TMPDIR:-/tmp}/holdfast-demo-$(id -u)
 
-RATE=500 DURATION=60 JSON='' KEEP=0 CLEAN=0 YES=0
+VMS=0 RATE='' DURATION='' JSON='' KEEP=0 CLEAN=0 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
 while [ $# -gt 0 ]; do
     case $1 in
+        --vms) VMS=1 ;;
         --rate) number "$1" "${2:-}" && RATE=$2 && shift ;;
         --seconds) number "$1" "${2:-}" && DURATION=$2 && shift ;;
         --json) JSON=${2:-} && shift ;;
@@ -37,6 +44,15 @@ while [ $# -gt 0 ]; do
     shift || STATUS=2 die "--json expects a file"
 done
 export YES
+if [ "$VMS" = 1 ]; then
+    HOLDFAST_MACHINES=vms RATE=${RATE:-40} DURATION=${DURATION:-120}
+    # A machine boots for seconds, and a lost host boots all of its own at once.
+    WHOLE=120 FIRST=10s PAUSE=10s RECOVERY=90s
+else
+    HOLDFAST_MACHINES=namespaces RATE=${RATE:-500} DURATION=${DURATION:-60}
+    WHOLE=30 FIRST=5s PAUSE=6s RECOVERY=60s
+fi
+export HOLDFAST_MACHINES
 
 if [ "$CLEAN" = 1 ]; then
     for lab in "$LABS".*; do
@@ -56,6 +72,8 @@ fi
 
 say "This builds Holdfast and runs a two-host cluster in network namespaces of this machine."
 say "None of its real interfaces, addresses or firewall rules is touched; all traffic stays inside."
+[ "$VMS" = 0 ] || say "The machines are real virtual machines; no libvirt of this machine is touched."
+[ "$VMS" = 0 ] || need_vms
 need_build
 need_lab
 say "Building"
@@ -63,6 +81,7 @@ cd "$ROOT"
 cargo build --release --locked --quiet
 HOLDFAST_BIN=$(target_directory)/release
 export HOLDFAST_BIN
+[ "$VMS" = 0 ] || build_images
 
 LAB=$(mktemp -d "$LABS.XXXXXX")
 # shellcheck disable=SC2317 # called by the trap
@@ -92,18 +111,31 @@ for _ in $(seq 200); do
 done
 [ -e "$LAB/up" ] || die "the hosts cannot be started: $(cat "$LAB/lab.log")"
 client() { deploy/lab.sh exec "$LAB" client "$@" 9>&-; }
-deploy/lab.sh wait "$LAB" 30 9>&-
+deploy/lab.sh wait "$LAB" "$WHOLE" 9>&-
 client "$HOLDFAST_BIN/manager" "${MANAGERS[@]:0:2}" status
 
+# What the machines are: the measurement means little without it.
+machines() {
+    local image kind='emulated, without KVM'
+    if [ "$VMS" = 0 ]; then
+        echo "namespaces of this kernel"
+        return 0
+    fi
+    case $(deploy/lab.sh exec "$LAB" a virsh -q dumpxml a-lb 9>&-) in *"<domain type='kvm'"*) kind='with KVM' ;; esac
+    image=$(sed -n 's/.*"distribution": *"\([^"]*\)".*/\1/p' "$HOLDFAST_IMAGES/lb/image.json")
+    echo "libvirt $(/usr/sbin/libvirtd --version | sed 's/.* //'), $(qemu-system-x86_64 --version \
+        | sed -n 's/^QEMU emulator version \([0-9.]*\).*/QEMU \1/p') ($kind), ${image:-unknown image}"
+}
+say "Machines: $(machines)"
 say "Sending $RATE requests a second to http://$VIP/random/number, half on new connections, and killing things"
-faults=() pause=@5s
+faults=() pause=@$FIRST
 for fault in kill-stateless freeze-stateless kill-manager kill-lb kill-host; do
     faults+=(--fault "exec:$ROOT/deploy/lab.sh fault $LAB $fault $pause")
-    pause=@+6s
+    pause=@+$PAUSE
 done
 status=0
 client "$HOLDFAST_BIN/loadtest" "http://$VIP/random/number" --rate "$RATE" --duration "${DURATION}s" --timeout 2s \
-    --min-availability "$MIN_AVAILABILITY" "${MANAGERS[@]}" "${faults[@]}" ${JSON:+--json "$JSON"} || status=$?
+    --min-availability "$MIN_AVAILABILITY" --fault-timeout "$RECOVERY" "${MANAGERS[@]}" "${faults[@]}" ${JSON:+--json "$JSON"} || status=$?
 
 client "$HOLDFAST_BIN/manager" "${MANAGERS[@]:0:2}" status
 
@@ -117,6 +149,12 @@ The cluster runs on. Look around:
   deploy/lab.sh exec $LAB a $HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 events
   deploy/lab.sh fault $LAB kill-lb
   less $LAB/a/manager.log
+EOF
+    [ "$VMS" = 0 ] || cat <<EOF
+  deploy/lab.sh exec $LAB a virsh list
+  less $LAB/a/state/machines/a-lb/console.log
+EOF
+    cat <<EOF
 End it:
   deploy/demo.sh --clean
 EOF

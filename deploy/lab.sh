@@ -12,6 +12,7 @@
 #                                kill-all-stateless | stop-manager HOST | start-manager HOST
 #                                kill-proxy MACHINE | freeze MACHINE | thaw MACHINE | kill MACHINE
 #                                cut HOST | heal HOST
+#                                kill-libvirtd HOST | stop-libvirtd HOST | start-libvirtd HOST
 #   lab.sh down DIR            end it
 #
 #   switch (bridge sw0) ── host a: br0 192.168.10.1   machines .10 to .16
@@ -21,17 +22,27 @@
 # The lab is one tree of namespaces (network, mount, process, and user where it is not run by root).
 # When its first process ends, the kernel takes everything away. HOLDFAST_BIN is the directory of the
 # programs.
+#
+# HOLDFAST_MACHINES says what the machines are: `namespaces` (without it), or `vms`, real virtual machines.
+# Then every host also runs a libvirt daemon of its own, none of whose files is this machine's; the images
+# are in HOLDFAST_IMAGES (beside the programs' directory, if it is not set); and root is needed.
 set -euo pipefail
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
 DEPLOY=$(dirname "$SELF")
 CLIENT_ADDRESS=192.168.10.100
+SWITCH_ADDRESS=192.168.10.101
+VIP=192.168.10.120
 declare -A HOST_ADDRESS=([a]=192.168.10.1 [b]=192.168.10.2)
 
-# How long a killed manager stays away before its service manager starts it again, and how long a lost
-# host takes to come back, in seconds.
+# How long a killed manager or libvirt daemon stays away before its service manager starts it again, and
+# how long a lost host takes to come back, in seconds.
 MANAGER_RESTART=${HOLDFAST_MANAGER_RESTART:-2}
+LIBVIRTD_RESTART=${HOLDFAST_LIBVIRTD_RESTART:-1}
 HOST_RETURN=${HOLDFAST_HOST_RETURN:-4}
+
+# How long a host that starts waits for its libvirt daemon before it starts its manager all the same.
+LIBVIRTD_PATIENCE=10
 
 die() { echo "lab: $*" >&2; exit 1; }
 
@@ -43,6 +54,16 @@ up() {
     # --kill-child: were this unshare killed, the lab would end too.
     exec unshare "${user[@]}" --mount --net --pid --fork --kill-child --mount-proc \
         bash "$SELF" inside "$@"
+}
+
+# Says what is missing before anything is made.
+check_vms() {
+    [ "$(id -u)" = 0 ] || die "real virtual machines need root (only namespaces do without): run it with sudo"
+    for program in qemu-system-x86_64 libvirtd virtlogd; do
+        command -v "$program" >/dev/null || die "there is no $program here: deploy/test.sh machines installs it"
+    done
+    [ -e "$IMAGES/lb/image.json" ] \
+        || die "no images in $IMAGES: build them with alpine-image/build.sh, or set HOLDFAST_IMAGES"
 }
 
 # The first process of the lab, as seen from here.
@@ -113,6 +134,8 @@ make_network() {
     ip link set lo up
     for name in switch client a b; do ip netns add "$name"; done
     bridge switch sw0
+    # From there one can ask the wire who has an address, without a word from the hosts or the client.
+    in_net switch ip address add "$SWITCH_ADDRESS/24" dev sw0
     cable client eth0 "$CLIENT_ADDRESS"
     for host in a b; do
         bridge "$host" br0
@@ -151,12 +174,22 @@ cable() {
 
 # --- inside: hosts -----------------------------------------------------------------------------------
 
+# The host's configuration: the one that is shipped, at home in the lab.
+profile() {
+    local dir=$1 host=$2 hypervisor='hypervisor = "namespaces"'
+    if [ "$MACHINES" = vms ]; then
+        hypervisor="hypervisor = \"libvirt\"\\nlibvirt_uri = \"qemu:///system\"\\nimages = \"$IMAGES\""
+    fi
+    sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|; s|^programs = .*|programs = \"$HOLDFAST_BIN\"|
+        s|^chaos = .*|chaos = true|; s|^hypervisor = .*|$hypervisor|; /^libvirt_uri = /d; /^images = /d" \
+        "$DEPLOY/profiles/host-$host.toml"
+}
+
 # A host is a process namespace in its network: its first process stands for the hardware.
 host_up() {
     local dir=$1 host=$2
     mkdir -p "$dir/$host/state"
-    sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|; s|^programs = .*|programs = \"$HOLDFAST_BIN\"|; s|^chaos = .*|chaos = true|" \
-        "$DEPLOY/profiles/host-$host.toml" >"$dir/$host/manager.toml"
+    profile "$dir" "$host" >"$dir/$host/manager.toml"
     in_net switch ip link set "port-$host" up
     (exec nsenter --net="/run/netns/$host" -- unshare --mount --pid --fork --mount-proc \
         bash "$SELF" host-init "$dir" "$host") </dev/null >>"$dir/$host/host.log" 2>&1 &
@@ -174,6 +207,12 @@ host_pid() {
 # What a service manager does on a real host: keep the manager running, collect what ends.
 host_init() {
     local dir=$1 host=$2
+    if [ "$MACHINES" = vms ]; then
+        own_libvirt "$dir" "$host"
+        virtlogd --daemon --config /etc/libvirt/virtlogd.conf --pid-file /run/libvirt/virtlogd.pid
+        keep_libvirtd "$dir" "$host" &
+        await_libvirtd "$dir" "$host"
+    fi
     while :; do
         if [ ! -e "$dir/$host/manager.off" ]; then
             "$HOLDFAST_BIN/manager" --config "$dir/$host/manager.toml" run >>"$dir/$host/manager.log" 2>&1 || true
@@ -183,25 +222,95 @@ host_init() {
     done
 }
 
+# --- inside: a host's libvirt ------------------------------------------------------------------------
+
+# Everything libvirt reads and writes, at the places where it looks, but the host's own: settings and
+# state are kept over the host's death, as on a disk, and /run is empty after it. What it learns about
+# QEMU (it takes a second of work) all labs of these images share.
+own_libvirt() {
+    local dir=$1 host=$2 own=$1/$2/libvirt cache=$IMAGES/.libvirt-cache
+    mkdir -p "$own/etc" "$own/lib" "$own/log" "$cache" \
+        /run/libvirt /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt
+    mount -t tmpfs tmpfs /run/libvirt
+    [ -e "$own/uuid" ] || cat /proc/sys/kernel/random/uuid >"$own/uuid"
+    cat >"$own/etc/libvirtd.conf" <<-EOF
+	host_uuid = "$(cat "$own/uuid")"
+	auth_unix_ro = "none"
+	auth_unix_rw = "none"
+	unix_sock_ro_perms = "0700"
+	unix_sock_rw_perms = "0700"
+	log_outputs = "3:stderr"
+	EOF
+    # There is no security module, no control group and no mount of huge pages to share with this machine.
+    cat >"$own/etc/qemu.conf" <<-EOF
+	user = "root"
+	group = "root"
+	security_driver = "none"
+	namespaces = []
+	cgroup_controllers = []
+	hugetlbfs_mount = []
+	remember_owner = 0
+	EOF
+    echo 'log_outputs = "3:stderr"' >"$own/etc/virtlogd.conf"
+    mount --bind "$own/etc" /etc/libvirt
+    mount --bind "$own/lib" /var/lib/libvirt
+    mount --bind "$own/log" /var/log/libvirt
+    mount --bind "$cache" /var/cache/libvirt
+}
+
+# A new one starts only when the old one is collected, and with it its hold on the pid file.
+keep_libvirtd() {
+    local dir=$1 host=$2
+    while :; do
+        if [ ! -e "$dir/$host/libvirtd.off" ]; then
+            libvirtd --config "$dir/$host/libvirt/etc/libvirtd.conf" --pid-file /run/libvirt/libvirtd.pid \
+                >>"$dir/$host/libvirtd.log" 2>&1 || true
+            [ -e "$dir/$host/libvirtd.off" ] || sleep "$LIBVIRTD_RESTART"
+        fi
+        sleep 0.1
+    done
+}
+
+# Until it can be talked to, unless somebody stopped it. The manager must bear that it is not there, so
+# that is not waited for for ever.
+await_libvirtd() {
+    local end=$((SECONDS + LIBVIRTD_PATIENCE))
+    until [ -S /run/libvirt/libvirt-sock ] || [ -e "$1/$2/libvirtd.off" ] || [ $SECONDS -ge "$end" ]; do
+        sleep 0.02
+    done
+}
+
 # --- inside: faults ----------------------------------------------------------------------------------
 
-# The first process of a machine.
-machine_pid() {
-    local dir=$1 id=$2 directory cmdline
-    directory=$dir/${id%%-*}/state/machines/$id
+# The process whose command line looks like this.
+process_like() {
+    local cmdline
     for cmdline in /proc/[0-9]*/cmdline; do
-        if tr '\0' ' ' <"$cmdline" 2>/dev/null | grep -q "namespace-machine init .*$directory "; then
+        if tr '\0' ' ' <"$cmdline" 2>/dev/null | grep -q "$1"; then
             cmdline=${cmdline#/proc/}
             echo "${cmdline%/cmdline}"
             return 0
         fi
     done
-    die "no machine $id runs"
+    return 1
+}
+
+# The first process of a machine; of a virtual one, its QEMU.
+machine_pid() {
+    local id=$2 directory=$1/${2%%-*}/state/machines/$2
+    case $MACHINES in
+        vms) process_like "^[^ ]*qemu-system[^ ]* .*$directory/" ;;
+        namespaces) process_like "namespace-machine init .*$directory " ;;
+    esac || die "no machine $id runs"
 }
 
 # Every process of a machine, the first one first.
 machine_members() {
     local init=$1 namespace process
+    if [ "$MACHINES" = vms ]; then
+        echo "$init"
+        return 0
+    fi
     namespace=$(readlink "/proc/$init/ns/pid")
     echo "$init"
     for process in /proc/[0-9]*; do
@@ -217,18 +326,24 @@ machine_port() {
     printf 'hf%02x%02x%02x%02x' ${address//./ }
 }
 
+# Pulls or plugs a machine's cable. A virtual machine needs no such help: what leaves it, leaves by its
+# QEMU, and its port on the bridge is gone with that.
+plug() {
+    [ "$MACHINES" = vms ] || in_net "${2%%-*}" ip link set "$(machine_port "$1" "$2")" "$3"
+}
+
 # A power cut: from one moment to the next nothing comes from the machine any more.
 kill_machine() {
     local dir=$1 id=$2 pid
     pid=$(machine_pid "$dir" "$id")
-    in_net "${id%%-*}" ip link set "$(machine_port "$dir" "$id")" down
+    plug "$dir" "$id" down
     kill -KILL "$pid"
 }
 
 freeze_machine() {
     local dir=$1 id=$2 pid
     pid=$(machine_pid "$dir" "$id")
-    in_net "${id%%-*}" ip link set "$(machine_port "$dir" "$id")" down
+    plug "$dir" "$id" down
     # shellcheck disable=SC2046 # a list of numbers
     kill -STOP $(machine_members "$pid") 2>/dev/null || true
 }
@@ -238,25 +353,43 @@ thaw_machine() {
     pid=$(machine_pid "$dir" "$id")
     # shellcheck disable=SC2046 # a list of numbers
     kill -CONT $(machine_members "$pid") 2>/dev/null || true
-    in_net "${id%%-*}" ip link set "$(machine_port "$dir" "$id")" up
+    plug "$dir" "$id" up
 }
 
-# The balancer that holds the public address: the one that has it on its interface. While it moves,
+# The balancer that holds the public address: the one that says so on the wire. While the address moves,
 # nobody does for a moment.
 holder() {
-    local dir=$1 host pid end=$((SECONDS + 5))
+    local dir=$1 mac='' address file end=$((SECONDS + 5))
     while [ $SECONDS -lt "$end" ]; do
-        for host in a b; do
-            pid=$(machine_pid "$dir" "$host-lb" 2>/dev/null) || continue
-            if nsenter --target "$pid" --net -- ip -o address show dev eth0 2>/dev/null \
-                | grep -q ' 192\.168\.10\.120/32 '; then
-                echo "$host-lb"
-                return 0
-            fi
+        mac=$(who_has_vip) || continue
+        # A machine's MAC address is 02:48 and its IP address.
+        # shellcheck disable=SC2046,SC2183 # four words on purpose
+        address=$(printf '%d.%d.%d.%d' $(sed 's/^02:48//; s/:/ 0x/g' <<<"$mac"))
+        for file in "$dir"/[ab]/state/machines/*/machine.json; do
+            grep -q "\"address\": *\"$address\"" "$file" 2>/dev/null || continue
+            basename "$(dirname "$file")"
+            return 0
         done
         sleep 0.05
     done
-    die "no balancer holds the public address"
+    die "no balancer holds the public address${mac:+ (the one that answers is $mac)}"
+}
+
+# The MAC address that answers for the public address.
+who_has_vip() {
+    local mac
+    in_net switch ip neigh del "$VIP" dev sw0 2>/dev/null || true
+    # Any datagram makes the switch ask for the address.
+    in_net switch bash -c "echo >/dev/udp/$VIP/9"
+    for _ in $(seq 25); do
+        mac=$(in_net switch ip neigh show "$VIP" dev sw0 | sed -n 's/.*lladdr \([0-9a-f:]*\) .*/\1/p')
+        if [ -n "$mac" ]; then
+            echo "$mac"
+            return 0
+        fi
+        sleep 0.02
+    done
+    return 1
 }
 
 # The first service machine of a host.
@@ -265,14 +398,12 @@ stateless_of() {
 }
 
 manager_pid() {
-    local process
-    for process in /proc/[0-9]*; do
-        if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -q "manager --config $1/$2/manager.toml run"; then
-            echo "${process#/proc/}"
-            return 0
-        fi
-    done
-    die "no manager runs on host $2"
+    process_like "manager --config $1/$2/manager.toml run" || die "no manager runs on host $2"
+}
+
+libvirtd_pid() {
+    [ "$MACHINES" = vms ] || die "the machines of this lab are namespaces: no libvirt daemon runs"
+    process_like "^[^ ]*libvirtd --config $1/$2/libvirt/" || die "no libvirt daemon runs on host $2"
 }
 
 fault() {
@@ -316,7 +447,7 @@ fault() {
                 ports[$host]=
                 for id in $ids; do
                     pids+=("$(machine_pid "$dir" "$id")")
-                    ports[$host]+="link set $(machine_port "$dir" "$id") down"$'\n'
+                    [ "$MACHINES" = vms ] || ports[$host]+="link set $(machine_port "$dir" "$id") down"$'\n'
                 done
             done
             for host in a b; do in_net "$host" ip -batch - <<<"${ports[$host]}"; done
@@ -332,7 +463,26 @@ fault() {
             rm -f "$dir/$who/manager.off"
             echo "{\"fault\": \"start manager\", \"host\": \"$who\"}"
             ;;
+        # These name no victim to the load tester: nobody is rebuilt after them.
+        kill-libvirtd)
+            pid=$(libvirtd_pid "$dir" "$who")
+            kill -KILL "$pid"
+            echo "{\"fault\": \"kill libvirtd of $who\"}"
+            ;;
+        stop-libvirtd)
+            pid=$(libvirtd_pid "$dir" "$who")
+            touch "$dir/$who/libvirtd.off"
+            kill -TERM "$pid"
+            while [ -d "/proc/$pid" ]; do sleep 0.02; done
+            echo "{\"fault\": \"stop libvirtd of $who\"}"
+            ;;
+        start-libvirtd)
+            rm -f "$dir/$who/libvirtd.off"
+            echo "{\"fault\": \"start libvirtd of $who\"}"
+            ;;
         kill-proxy)
+            [ "$MACHINES" = namespaces ] \
+                || die "nobody can reach into a virtual machine: order stop-process from its manager, or kill it"
             pid=$(machine_pid "$dir" "$who")
             kill -KILL "$(for p in $(machine_members "$pid"); do
                 tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q '/lb proxy ' && echo "$p"
@@ -368,12 +518,25 @@ if [ $# -ge 1 ]; then
     mkdir -p "$1"
     set -- "$(readlink -f "$1")" "${@:2}"
 fi
-# A lab keeps the programs it was started with.
-if [ -r "${1:-}/bin" ] && [ "$command" != up ]; then HOLDFAST_BIN=$(cat "$1/bin"); fi
+# A lab keeps what it was started with.
+if [ -r "${1:-}/bin" ] && [ "$command" != up ]; then
+    HOLDFAST_BIN=$(cat "$1/bin")
+    MACHINES=$(cat "$1/machines")
+    IMAGES=$(cat "$1/images")
+fi
 case $command in
     up)
-        readlink -f "${HOLDFAST_BIN:?set it to the directory of the programs}" >"$1/bin"
-        HOLDFAST_BIN=$(cat "$1/bin")
+        HOLDFAST_BIN=$(readlink -f "${HOLDFAST_BIN:?set it to the directory of the programs}")
+        MACHINES=${HOLDFAST_MACHINES:-namespaces}
+        IMAGES=$(readlink -m "${HOLDFAST_IMAGES:-$(dirname "$HOLDFAST_BIN")/images}")
+        case $MACHINES in
+            namespaces) ;;
+            vms) check_vms ;;
+            *) die "HOLDFAST_MACHINES is namespaces or vms, not $MACHINES" ;;
+        esac
+        echo "$HOLDFAST_BIN" >"$1/bin"
+        echo "$MACHINES" >"$1/machines"
+        echo "$IMAGES" >"$1/images"
         rm -f "$1/up"
         echo $$ >"$1/outer.pid"
         up "$@"

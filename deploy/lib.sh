@@ -11,23 +11,43 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# need COMMAND:PACKAGE… or /FILE:PACKAGE… installs the Debian packages of what is not there.
-need() {
-    local pair missing=()
+# missing_of COMMAND:PACKAGE… or /FILE:PACKAGE… prints the packages of what is not there.
+missing_of() {
+    local pair
     for pair in "$@"; do
         case $pair in
-            /*) [ -e "${pair%%:*}" ] || missing+=("${pair#*:}") ;;
-            *) command -v "${pair%%:*}" >/dev/null 2>&1 || missing+=("${pair#*:}") ;;
+            /*) [ -e "${pair%%:*}" ] || echo "${pair#*:}" ;;
+            *) command -v "${pair%%:*}" >/dev/null 2>&1 || echo "${pair#*:}" ;;
         esac
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "please install: ${missing[*]} (only Debian and Ubuntu are done by themselves)"
-    say "Installing Debian packages: ${missing[*]}"
-    as_root apt-get update -qq
-    # Nothing that is there may be removed or changed.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --no-remove \
-        "${missing[@]}" >/dev/null
+    done | sort -u
 }
+
+# need, with the same arguments, installs those Debian packages.
+need() {
+    local missing
+    missing=$(missing_of "$@")
+    [ -n "$missing" ] || return 0
+    refresh_packages "$missing"
+    # shellcheck disable=SC2086 # a list of packages
+    install_packages $missing
+}
+
+refresh_packages() {
+    command -v apt-get >/dev/null \
+        || die "please install: ${1//$'\n'/ } (only Debian and Ubuntu are done by themselves)"
+    as_root apt-get update -qq
+}
+
+# Nothing that is there may be removed; it is changed only where the arguments say so.
+APT_INSTALL=(env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --no-remove)
+
+install_packages() {
+    say "Installing Debian packages: $*"
+    as_root "${APT_INSTALL[@]}" -o DPkg::Lock::Timeout=300 "$@" >/dev/null
+}
+
+# can_install says whether install_packages would succeed, and why not.
+can_install() { { "${APT_INSTALL[@]}" --simulate "$@" >/dev/null; } 2>&1; }
 
 # need_rust takes a Rust that is new enough as it is; else it offers rustup's.
 need_rust() {
@@ -59,10 +79,10 @@ need_cargo_tool() {
     cargo install --quiet --locked "$2"
 }
 
-# What compiling needs, and what a lab of namespaces needs.
+# What compiling needs (the manager is linked with libvirt), and what a lab of namespaces needs.
 need_build() {
-    need cc:gcc /usr/include/stdio.h:libc6-dev make:make cmake:cmake \
-        /etc/ssl/certs/ca-certificates.crt:ca-certificates
+    need cc:gcc /usr/include/stdio.h:libc6-dev make:make cmake:cmake pkg-config:pkg-config \
+        /usr/include/libvirt/libvirt.h:libvirt-dev /etc/ssl/certs/ca-certificates.crt:ca-certificates
     need_rust
 }
 
@@ -74,8 +94,73 @@ need_lab() {
         || die "this kernel lets this user make no network namespaces: run it with sudo"
 }
 
+# What a lab of virtual machines needs: QEMU, the libvirt daemon and its clients, and what
+# alpine-image/build.sh makes an image of. Only the programs are wanted, no service of this machine:
+# every host of a lab runs its own.
+need_vms() {
+    local missing
+    [ "$(uname -m)" = x86_64 ] || die "the virtual machines are x86-64 ones; this machine is $(uname -m)"
+    [ "$(id -u)" = 0 ] || die "virtual machines need root: sudo env \"PATH=\$PATH\" $0"
+    missing=$(missing_of /usr/bin/qemu-system-x86_64:qemu-system-x86 /usr/bin/qemu-img:qemu-utils \
+        /usr/sbin/libvirtd:libvirt-daemon /usr/sbin/virtlogd:"$(package_of_virtlogd)" \
+        /usr/bin/virsh:libvirt-clients curl:curl openssl:openssl cpio:cpio)
+    [ -n "$missing" ] || return 0
+    refresh_packages "$missing"
+    # shellcheck disable=SC2046,SC2086 # lists of packages
+    can_install $missing >/dev/null || missing="$missing $(older_qemu_utils $missing)"
+    case $missing in *qemu-utils=*) allow_downgrade "${missing##*qemu-utils=}" ;; esac
+    # shellcheck disable=SC2086 # a list of packages
+    install_packages $missing
+}
+
+# The one change that is ever made to what is there; a person is asked first.
+allow_downgrade() {
+    local have
+    have=$(dpkg-query --show --showformat '${Version}' qemu-utils)
+    say "qemu-utils $have blocks this distribution's QEMU; it must go back to the distribution's own $1"
+    if [ -t 0 ] && [ "${YES:-}" != 1 ]; then
+        die "qemu-utils is left as it is and nothing was installed; say --yes to allow the downgrade"
+    fi
+    APT_INSTALL+=(--allow-downgrades)
+}
+
+# Newer distributions have virtlogd in a package of its own.
+package_of_virtlogd() {
+    if [ -n "$(apt-cache search --names-only '^libvirt-daemon-log$' 2>/dev/null)" ]; then
+        echo libvirt-daemon-log
+    else
+        echo libvirt-daemon
+    fi
+}
+
+# older_qemu_utils PACKAGE… is asked when these cannot be installed. The one cause that is helped with: a
+# newer qemu-utils (a backport) breaks the distribution's QEMU. Then it prints the qemu-utils that fits.
+older_qemu_utils() {
+    local reason version have
+    reason=$(can_install "$@") && return 0
+    version=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
+    have=$(dpkg-query --show --showformat '${Version}' qemu-utils 2>/dev/null) || have=
+    if [ -n "$have" ] && dpkg --compare-versions "$have" gt "$version" \
+        && can_install --allow-downgrades "$@" "qemu-utils=$version" >/dev/null; then
+        echo "qemu-utils=$version"
+        return 0
+    fi
+    die "apt-get cannot install $*: $reason"
+}
+
 # The comment at the head of a script is its help.
 help_of() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "$1"; }
+
+# build_images makes the images of the virtual machines and says where they are in HOLDFAST_IMAGES. What
+# they are made of is HOLDFAST_IMAGE_BASE; the stand-in needs nothing but Debian's mirror.
+build_images() {
+    local target
+    target=$(target_directory)
+    export HOLDFAST_IMAGES=$target/images
+    say "Building the images"
+    CARGO_TARGET_DIR=$target "$ROOT/alpine-image/build.sh" --base "${HOLDFAST_IMAGE_BASE:-debian-kernel}" \
+        --out "$HOLDFAST_IMAGES"
+}
 
 target_directory() {
     cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'

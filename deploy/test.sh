@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Installs what is missing and runs the tests.
 #
-#   deploy/test.sh [SUITE…]      without a name: all of them
+#   deploy/test.sh [--yes] [SUITE…]      without a name: all of them
 #
 #   quick        format, lints, licences, shell scripts, unit tests, the programs on loopback
 #   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
+#   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
+#                needs root
+#
+#   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
+#                distribution's own version where that blocks QEMU
 #
 # Exit code: 0 all passed, 1 not, 2 unknown suite.
 set -euo pipefail
@@ -12,10 +17,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL=(quick namespaces)
+ALL=(quick namespaces machines)
 
-# Test programs that need namespaces; everything else is quick.
-IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract)'
+# Test programs that need namespaces, and those that need libvirt; everything else is quick.
+IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract) | binary(arp) | (package(guest) & binary(configure))'
+ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
 step() {
@@ -57,7 +63,7 @@ quick() {
     step "quick: shell scripts" scripts || status=1
     step "quick: dependencies" dependencies || status=1
     step "quick: lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings || status=1
-    tests quick "not ($IN_NAMESPACES)" || status=1
+    tests quick "not ($IN_NAMESPACES | $ON_LIBVIRT)" || status=1
     return "$status"
 }
 
@@ -68,14 +74,42 @@ namespaces() {
     tests namespaces "$IN_NAMESPACES"
 }
 
-case ${1:-} in -h | --help) help_of "$0" && exit 0 ;; esac
-for suite in "$@"; do
+machines() {
+    local status=0
+    need_lab
+    need_vms
+    cargo build --workspace --bins --locked --quiet || return 1
+    build_images || return 1
+    step "machines: images" alpine-image/test.sh || status=1
+    step "machines: bridge examples" network_examples || status=1
+    tests machines "$ON_LIBVIRT" || status=1
+    return "$status"
+}
+
+# Neither has to be on a machine that tests; where one is not, that is said.
+network_examples() {
+    local status=0 skipped
+    skipped=$(deploy/network/check.sh) || status=1
+    [ -z "$skipped" ] || report+=("machines: bridge examples: skipped: $skipped")
+    return "$status"
+}
+
+YES=0 suites=()
+for argument in "$@"; do
+    case $argument in
+        -h | --help) help_of "$0" && exit 0 ;;
+        --yes) YES=1 ;;
+        *) suites+=("$argument") ;;
+    esac
+done
+export YES
+for suite in "${suites[@]}"; do
     [[ " ${ALL[*]} " == *" $suite "* ]] || STATUS=2 die "there is no suite '$suite'; there are: ${ALL[*]}"
 done
 need_build
 need_cargo_tool cargo-nextest cargo-nextest
 failed=()
-for suite in "${@:-${ALL[@]}}"; do
+for suite in "${suites[@]:-${ALL[@]}}"; do
     "$suite" || failed+=("$suite")
 done
 echo

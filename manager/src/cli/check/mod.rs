@@ -1,5 +1,6 @@
 //! `manager check`: whether this host can be run with its configuration, and how to mend what cannot.
 
+mod addresses;
 mod host;
 mod time;
 mod virtual_machines;
@@ -60,6 +61,7 @@ pub fn check(path: &Path, config: &Config) -> Result<()> {
         report.add("configuration", Finding::Good(format!("{} is valid", path.display())));
         report.add("address", host::address(config));
         report.add("bridge", host::bridge(&config.bridge).await);
+        addresses::check(config, &mut report).await;
         report.add("state directory", host::state_directory(config));
         time::check(config, &mut report).await;
         match config.hypervisor {

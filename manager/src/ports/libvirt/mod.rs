@@ -70,7 +70,7 @@ const DIRECTORY_MODE: u32 = 0o711;
 const CALL_TIME: Duration = Duration::from_secs(5);
 
 /// Making a machine takes less than a second; on a busy host a few.
-const CREATE_TIME: Duration = Duration::from_secs(30);
+const CREATE_TIME: Duration = Duration::from_secs(20);
 
 /// A machine that was asked to end has so long.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(14);

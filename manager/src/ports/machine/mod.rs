@@ -16,6 +16,6 @@ pub(super) fn port_name(address: Ipv4Addr) -> String {
 }
 
 /// A MAC address as people write it.
-pub(super) fn mac_text(mac: &[u8; 6]) -> String {
+pub(crate) fn mac_text(mac: &[u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
