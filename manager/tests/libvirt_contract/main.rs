@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod cloud_init;
 #[path = "../hypervisor_contract/deaths.rs"]
 mod deaths;
 #[path = "../hypervisor_contract/failures.rs"]

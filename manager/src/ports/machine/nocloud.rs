@@ -21,6 +21,9 @@ pub(crate) fn files(
             "meta-data",
             format!("instance-id: {machine}.{incarnation}\nlocal-hostname: {machine}\n").into_bytes(),
         ),
+        // `gateway4` although netplan calls it deprecated. Of a default route under `routes`, cloud-init 22
+        // (Debian 12) refuses `to: default`, and makes of `to: 0.0.0.0/0` a call of `route` for ifupdown,
+        // which ignores that it is in no minimal Debian: such a guest has no gateway.
         (
             "network-config",
             format!(
