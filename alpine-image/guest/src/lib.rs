@@ -18,6 +18,7 @@ pub mod channel;
 pub mod configure;
 pub mod machine;
 mod network;
+pub mod pause;
 pub mod places;
 mod processes;
 pub mod program;

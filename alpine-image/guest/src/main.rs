@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use guest::places::Places;
-use guest::{channel, configure, program};
+use guest::{channel, configure, pause, program};
+use nix::time::{ClockId, clock_gettime};
 
 /// Makes a virtual machine what its seed disk says.
 #[derive(Parser)]
@@ -40,7 +42,10 @@ fn main() -> ExitCode {
     let patience = Duration::from_secs(cli.wait);
     let result = match cli.command {
         Command::Configure => configure::configure(&places, patience),
-        Command::Run => never(program::run(&places.command())),
+        Command::Run => {
+            thread::sleep(pause::before_start(&places.starts(), uptime()));
+            never(program::run(&places.command()))
+        }
         Command::Channel => never(channel::daemon(&places, patience)),
     };
     match result {
@@ -50,6 +55,11 @@ fn main() -> ExitCode {
         }
         Err(error) => complain(&format!("{error:#}")),
     }
+}
+
+/// How long the machine has been running.
+fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 fn never<T>(result: Result<Infallible>) -> Result<T> {

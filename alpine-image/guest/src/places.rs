@@ -30,4 +30,9 @@ impl Places {
     pub fn command(&self) -> PathBuf {
         self.run.join("command")
     }
+
+    /// The file that says when the program was last started.
+    pub fn starts(&self) -> PathBuf {
+        self.run.join("starts")
+    }
 }
