@@ -26,6 +26,9 @@
 # HOLDFAST_MACHINES says what the machines are: `namespaces` (without it), or `vms`, real virtual machines.
 # Then every host also runs a libvirt daemon of its own, none of whose files is this machine's; the images
 # are in HOLDFAST_IMAGES (beside the programs' directory, if it is not set); and root is needed.
+#
+# With HOLDFAST_BARE=1 the hosts have a cable called enp3s0 and nothing of Holdfast: neither bridge nor
+# address nor manager. What is installed there (in /usr/bin, /etc/holdfast, /var/lib/holdfast) is theirs.
 set -euo pipefail
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
@@ -40,6 +43,7 @@ declare -A HOST_ADDRESS=([a]=192.168.10.1 [b]=192.168.10.2)
 MANAGER_RESTART=${HOLDFAST_MANAGER_RESTART:-2}
 LIBVIRTD_RESTART=${HOLDFAST_LIBVIRTD_RESTART:-1}
 HOST_RETURN=${HOLDFAST_HOST_RETURN:-4}
+BARE=${HOLDFAST_BARE:-0}
 
 # How long a host that starts waits for its libvirt daemon before it starts its manager all the same.
 LIBVIRTD_PATIENCE=10
@@ -138,6 +142,10 @@ make_network() {
     in_net switch ip address add "$SWITCH_ADDRESS/24" dev sw0
     cable client eth0 "$CLIENT_ADDRESS"
     for host in a b; do
+        if [ "$BARE" = 1 ]; then
+            cable "$host" enp3s0
+            continue
+        fi
         bridge "$host" br0
         # Its own for good; else it would be that of a port, and change with the ports.
         # shellcheck disable=SC2046,SC2086 # four words on purpose
@@ -180,7 +188,7 @@ profile() {
     if [ "$MACHINES" = vms ]; then
         hypervisor="hypervisor = \"libvirt\"\\nlibvirt_uri = \"qemu:///system\"\\nimages = \"$IMAGES\""
     fi
-    sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|; s|^programs = .*|programs = \"$HOLDFAST_BIN\"|
+    sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|
         s|^chaos = .*|chaos = true|; s|^hypervisor = .*|$hypervisor|; /^libvirt_uri = /d; /^images = /d" \
         "$DEPLOY/profiles/host-$host.toml"
 }
@@ -190,6 +198,7 @@ host_up() {
     local dir=$1 host=$2
     mkdir -p "$dir/$host/state"
     profile "$dir" "$host" >"$dir/$host/manager.toml"
+    [ "$BARE" = 0 ] || touch "$dir/$host/manager.off"
     in_net switch ip link set "port-$host" up
     (exec nsenter --net="/run/netns/$host" -- unshare --mount --pid --fork --mount-proc \
         bash "$SELF" host-init "$dir" "$host") </dev/null >>"$dir/$host/host.log" 2>&1 &
@@ -213,6 +222,7 @@ host_init() {
         keep_libvirtd "$dir" "$host" &
         await_libvirtd "$dir" "$host"
     fi
+    [ "$BARE" = 0 ] || own_programs "$dir" "$host"
     while :; do
         if [ ! -e "$dir/$host/manager.off" ]; then
             "$HOLDFAST_BIN/manager" --config "$dir/$host/manager.toml" run >>"$dir/$host/manager.log" 2>&1 || true
@@ -220,6 +230,15 @@ host_init() {
         fi
         sleep 0.1
     done
+}
+
+# Places to install something at, without leaving anything on this machine but empty directories.
+own_programs() {
+    local own=$1/$2
+    mkdir -p "$own/bin" "$own/work" "$own/etc" "$own/lib" /etc/holdfast /var/lib/holdfast
+    mount -t overlay overlay -o "lowerdir=/usr/bin,upperdir=$own/bin,workdir=$own/work" /usr/bin
+    mount --bind "$own/etc" /etc/holdfast
+    mount --bind "$own/lib" /var/lib/holdfast
 }
 
 # --- inside: a host's libvirt ------------------------------------------------------------------------

@@ -83,6 +83,7 @@ machines() {
     build_images || return 1
     step "machines: images" alpine-image/test.sh || status=1
     step "machines: bridge examples" network_examples || status=1
+    HOLDFAST_BIN=$(target_directory)/debug step "machines: the README's way to two hosts" deploy/walkthrough.sh || status=1
     tests machines "$ON_LIBVIRT" || status=1
     return "$status"
 }

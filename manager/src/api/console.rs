@@ -20,6 +20,7 @@ pub(crate) const PROTOCOL: &str = "holdfast-console";
     (status = 101, description = "from now on the connection is the console"),
     (status = 404, body = Problem),
     (status = 409, description = "it does not run", body = Problem),
+    (status = 501, description = "machines of this driver have none", body = Problem),
     (status = 426, description = "asked for without Upgrade: holdfast-console", body = Problem),
 ))]
 pub(super) async fn console(

@@ -122,6 +122,7 @@ pub(super) fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
 
 pub(super) fn problem(id: &MachineId, error: &HypervisorError) -> Problem {
     match error {
+        HypervisorError::Unsupported(_) => Problem::new(501, "Not supported", format!("{id}: {error}")),
         HypervisorError::NotRunning | HypervisorError::Exists => Problem::conflict(format!("{id}: {error}")),
         HypervisorError::NotFenced(_) | HypervisorError::Prevented(..) | HypervisorError::Failed(_) => {
             Problem::new(500, "Hypervisor failed", format!("{id}: {error}"))

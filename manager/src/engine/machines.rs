@@ -25,6 +25,9 @@ pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
 /// A stopping machine may take so long to finish what it has.
 const DRAIN_STOP: Duration = Duration::from_secs(15);
 
+/// A machine is tried to be built again this often while the hypervisor cannot be reached.
+const HYPERVISOR_AGAIN: Duration = Duration::from_secs(1);
+
 /// A machine that could not be fenced is tried again after this.
 const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -204,9 +207,20 @@ impl Engine {
     }
 
     fn not_created(&mut self, now: Time, id: &MachineId, reason: &str, condition: Option<Condition>) {
-        if self.machines.get(id).is_some_and(|machine| !matches!(machine.life, Life::Dead { .. })) {
-            self.died(now, id, &format!("cannot be created: {reason}"));
-            self.set_condition(id, condition);
+        let Some(machine) = self.machines.get(id) else { return };
+        if matches!(machine.life, Life::Dead { .. }) {
+            return;
+        }
+        let deaths = machine.deaths;
+        self.died(now, id, &format!("cannot be created: {reason}"));
+        self.set_condition(id, condition);
+        // A daemon that is away says nothing about the machine: it is built as soon as that is back.
+        if condition == Some(Condition::HypervisorDown)
+            && let Some(machine) = self.machines.get_mut(id)
+            && let Life::Dead { rebuild_at, .. } = &mut machine.life
+        {
+            *rebuild_at = now + HYPERVISOR_AGAIN;
+            machine.deaths = deaths;
         }
     }
 

@@ -27,6 +27,9 @@ pub enum HypervisorError {
     /// Something known stands in the way.
     #[error("{1}")]
     Prevented(Condition, String),
+    /// Machines of this driver cannot do that.
+    #[error("{0}")]
+    Unsupported(String),
     /// Something else failed.
     #[error("{0}")]
     Failed(String),
@@ -38,7 +41,10 @@ impl HypervisorError {
         match self {
             HypervisorError::Prevented(condition, _) => Some(*condition),
             HypervisorError::NotFenced(_) => Some(Condition::Unfenced),
-            HypervisorError::Exists | HypervisorError::NotRunning | HypervisorError::Failed(_) => None,
+            HypervisorError::Exists
+            | HypervisorError::NotRunning
+            | HypervisorError::Unsupported(_)
+            | HypervisorError::Failed(_) => None,
         }
     }
 }
@@ -128,7 +134,7 @@ pub trait Hypervisor: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`HypervisorError::NotRunning`]; or machines of this driver have no such console.
+    /// [`HypervisorError::NotRunning`]; [`HypervisorError::Unsupported`] where machines have no such console.
     async fn open_console(&self, machine: &MachineId) -> Result<UnixStream, HypervisorError>;
 
     /// What makes the machines, in words, as far as it is known by now.

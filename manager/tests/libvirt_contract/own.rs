@@ -102,6 +102,36 @@ fn machines_and_the_driver_outlive_the_daemon() {
     });
 }
 
+/// A daemon that stands still must not hold up what does not need it, nor for ever what does.
+#[test]
+fn a_hung_daemon_blocks_nobody() {
+    on_stage("own::a_hung_daemon_blocks_nobody", async |stage| {
+        let (driver, mut ends) = stage.driver();
+        let spec = stage.spec("a-stateless-1", 11, 1);
+        driver.create(&spec).await.expect("created");
+        let daemon = fs::read_to_string("/run/libvirtd.pid").expect("the daemon's pid");
+        let daemon = daemon.trim();
+        run(&format!("kill -STOP {daemon}"));
+        for _ in 0..3 {
+            let asked = std::time::Instant::now();
+            let refused = driver.list().await.expect_err("nobody answers");
+            assert_eq!(refused.condition(), Some(Condition::HypervisorDown), "{refused}");
+            assert!(asked.elapsed().as_secs() < 15, "{:?}", asked.elapsed());
+        }
+        run(&format!("kill -KILL {}", stage.process(&spec).expect("it runs")));
+        assert_eq!(next_end(&mut ends).await.machine, spec.purpose.id);
+        driver.destroy(&spec.purpose.id).await.expect("fenced without the daemon");
+        run(&format!("kill -CONT {daemon}"));
+        // A connection that was given up is opened anew.
+        let limit = std::time::Instant::now() + crate::stage::PATIENCE;
+        while driver.list().await.is_err() {
+            assert!(std::time::Instant::now() < limit, "it answers again");
+        }
+        driver.create(&spec).await.expect("created again");
+        wait_until_it_answers(&spec);
+    });
+}
+
 #[test]
 fn a_foreign_domain_of_the_same_name_is_not_touched() {
     on_stage("own::a_foreign_domain_of_the_same_name_is_not_touched", async |stage| {

@@ -1,13 +1,12 @@
 //! What stands in a machine's way is seen in the status, is tried again, and harms no other machine.
 
 use std::fs;
-use std::path::Path;
 
 use wire::cluster::{Condition, MachineView};
 
 use crate::lab::{Lab, MANAGERS, machine, read};
 use crate::run::eventually;
-use crate::start;
+use crate::{images, start};
 
 /// Adds services to host a and has its manager start with them.
 fn reconfigure(lab: &Lab, services: &str) {
@@ -31,8 +30,7 @@ fn in_state(lab: &Lab, id: &str, condition: Condition) -> MachineView {
 fn each_trouble_has_a_name_and_harms_nobody_else() {
     let lab = start();
     let before = lab.cluster();
-    let images = std::env::var("HOLDFAST_IMAGES").expect("HOLDFAST_IMAGES: deploy/test.sh machines sets it");
-    let sound = Path::new(&images).join("stateless");
+    let sound = images().join("stateless");
     // An image whose kernel finds nothing to start.
     let dead = lab.path().join("dead-image");
     fs::create_dir(&dead).expect("made");

@@ -7,8 +7,10 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod conditions;
+mod consoles;
 mod daemons;
 mod deaths;
+mod images;
 #[allow(dead_code)]
 #[path = "../cluster/lab.rs"]
 mod lab;
@@ -18,10 +20,17 @@ mod load;
 #[path = "../cluster/run.rs"]
 mod run;
 
+use std::path::PathBuf;
+
 use lab::Lab;
 
 /// Requests per second that emulated guests on two busy cores have no trouble with.
 pub(crate) const RATE: u32 = 40;
+
+/// Where the image bundles are.
+pub(crate) fn images() -> PathBuf {
+    std::env::var("HOLDFAST_IMAGES").expect("HOLDFAST_IMAGES: deploy/test.sh machines sets it").into()
+}
 
 /// A lab of virtual machines whose managers were started.
 pub(crate) fn begin() -> Lab {

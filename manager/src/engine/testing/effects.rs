@@ -22,7 +22,7 @@ impl World {
         let machines = guests.map(|guest| ObservedMachine {
             purpose: guest.purpose.clone(),
             running: guest.running,
-            booted: guest.up,
+            booted: guest.up || self.hosts[host].mute.contains(&guest.purpose.id),
         });
         Outcome::Listed { machines: machines.collect(), driver: "simulated".to_owned() }
     }
@@ -109,13 +109,16 @@ impl World {
         if self.hosts[host].guests.contains_key(id) {
             return Outcome::Failed("a machine of this name exists".to_owned());
         }
+        if let Some(condition) = self.hosts[host].prevented_by {
+            return Outcome::Prevented(condition, "as the test wants".to_owned());
+        }
         self.assert_free(spec);
         self.hosts[host].addresses.insert(id.clone(), spec.purpose.address);
         self.hosts[host].guests.insert(id.clone(), Guest::new(spec));
         let (machine, incarnation) = (id.clone(), spec.purpose.incarnation);
         if self.hosts[host].crash_on_start.contains(id) {
             self.after(SHORT_LIFE, Happening::Die { machine, incarnation });
-        } else if !self.hosts[host].never_boot.contains(id) {
+        } else if !self.hosts[host].never_boot.contains(id) && !self.hosts[host].mute.contains(id) {
             let boot = self.hosts[host].boot;
             self.after(boot, Happening::Boot { machine, incarnation });
         }

@@ -27,6 +27,8 @@ impl Host {
             strangers: BTreeMap::new(),
             boot: Duration::from_millis(200),
             never_boot: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            prevented_by: None,
             crash_on_start: BTreeSet::new(),
             exits_are_lost: false,
             life: 0,

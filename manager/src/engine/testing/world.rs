@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use wire::cluster::Condition;
 use wire::{Incarnation, MachineId};
 
 use super::guest::Guest;
@@ -46,6 +47,10 @@ pub(crate) struct Host {
     pub(crate) strangers: BTreeMap<Ipv4Addr, [u8; 6]>,
     pub(crate) boot: Duration,
     pub(crate) never_boot: BTreeSet<MachineId>,
+    /// Their guests start and say so, but never answer.
+    pub(crate) mute: BTreeSet<MachineId>,
+    /// Nothing can be created, for this.
+    pub(crate) prevented_by: Option<Condition>,
     pub(crate) crash_on_start: BTreeSet<MachineId>,
     pub(crate) exits_are_lost: bool,
     pub(super) life: u64,

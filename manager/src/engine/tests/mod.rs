@@ -4,6 +4,7 @@ mod addresses;
 mod adoption;
 mod balancer;
 mod brake;
+mod conditions;
 mod crash_loop;
 mod death;
 mod deletion;

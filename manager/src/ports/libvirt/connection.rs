@@ -1,6 +1,7 @@
 //! The connection to the host's libvirt daemon. It is opened when it is needed and opened anew when it
 //! broke: a daemon that restarts is met again with the next call.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct Connection {
     /// Held while the connection is being opened, which a hung daemon can make last for ever: the others
     /// must not wait in threads.
     opening: Arc<AsyncMutex<()>>,
+    /// Whether there was a connection that broke.
+    lost: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -41,7 +44,13 @@ struct Open {
 impl Connection {
     /// A connection to the daemon at `uri`; tells on `ends` of domains that end while it is open.
     pub(super) fn new(uri: &str, ends: UnboundedSender<DomainEnded>) -> Self {
-        Connection { uri: uri.into(), ends, open: Arc::default(), opening: Arc::default() }
+        Connection {
+            uri: uri.into(),
+            ends,
+            open: Arc::default(),
+            opening: Arc::default(),
+            lost: Arc::default(),
+        }
     }
 
     /// Does `work` with the connection, on a thread of its own, for at most `limit`.
@@ -105,7 +114,9 @@ impl Connection {
         let connect = Connect::open(Some(&self.uri))?;
         connect.set_keep_alive(KEEP_ALIVE_SECONDS, KEEP_ALIVE_COUNT)?;
         let events = Subscription::new(&connect, self.ends.clone())?;
-        tracing::info!(uri = %self.uri, "connected to libvirt");
+        if self.lost.swap(false, Ordering::Relaxed) {
+            tracing::info!(uri = %self.uri, "connected to libvirt again");
+        }
         Ok(Open { _events: Arc::new(events), connect })
     }
 
@@ -114,6 +125,7 @@ impl Connection {
         let mut open = self.lock();
         if open.as_ref().is_some_and(|open| open.connect.as_ptr() == broken.as_ptr()) {
             tracing::warn!(uri = %self.uri, "the connection to libvirt broke");
+            self.lost.store(true, Ordering::Relaxed);
             *open = None;
         }
     }

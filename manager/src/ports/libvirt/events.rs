@@ -120,3 +120,32 @@ unsafe extern "C" fn free_ends(opaque: *mut c_void) {
     // SAFETY: the pointer of `Subscription::new`, given back once, after the last `on_event`.
     drop(unsafe { Box::from_raw(opaque.cast::<Ends>()) });
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::timeout;
+    use virt::domain::Domain;
+
+    use super::*;
+
+    /// libvirt has a hypervisor for tests in its library, with one domain, and it sends the same events.
+    #[tokio::test]
+    async fn ends_of_domains_are_told_while_subscribed() {
+        start_loop().expect("a loop");
+        let connect = Connect::open(Some("test:///default")).expect("the test hypervisor");
+        let (tell, mut ends) = unbounded_channel();
+        let subscription = Subscription::new(&connect, tell).expect("subscribed");
+        let domain = Domain::lookup_by_name(&connect, "test").expect("its domain");
+        let uuid = domain.get_uuid().expect("a UUID");
+        domain.destroy().expect("destroyed");
+        let ended = timeout(Duration::from_secs(20), ends.recv()).await.expect("told").expect("subscribed");
+        assert_eq!((ended.name.as_str(), ended.uuid, ended.crashed), ("test", uuid, false));
+
+        domain.create().expect("started again");
+        drop(subscription);
+        domain.destroy().expect("destroyed");
+        // The callback's owner was freed with the subscription: nobody can tell any more.
+        assert!(timeout(Duration::from_secs(20), ends.recv()).await.expect("closed").is_none());
+    }
+}

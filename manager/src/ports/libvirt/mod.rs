@@ -440,7 +440,7 @@ impl Hypervisor for Libvirt {
             }
             FaultKind::StopProcess => match self.ask_guest(machine, Ask::StopProgram).await {
                 Some(asked) => asked,
-                None => Err(HypervisorError::Failed(
+                None => Err(HypervisorError::Unsupported(
                     "only a machine of an image of ours can be told to stop its program".to_owned(),
                 )),
             },

@@ -53,7 +53,8 @@ pub(crate) struct Bridge {
     /// In hundredths of a second.
     pub(crate) forward_delay: u32,
     pub(crate) mac: String,
-    /// Whether its MAC address was given to it, and does not change with its ports.
+    /// Whether its MAC address was given to it, and does not change with its ports; also where that is not
+    /// known.
     pub(crate) fixed_mac: bool,
 }
 
@@ -175,7 +176,7 @@ impl Network {
         }
         // The kernel remembers whether an address was given or taken from a port (NET_ADDR_SET is 3).
         let assigned = std::fs::read_to_string(format!("/sys/class/net/{name}/addr_assign_type"));
-        bridge.fixed_mac = assigned.is_ok_and(|how| how.trim() == "3");
+        bridge.fixed_mac = assigned.map_or(true, |how| how.trim() == "3");
         if is_bridge { Ok(bridge) } else { Err(NetworkError::NoBridge(name.to_owned())) }
     }
 

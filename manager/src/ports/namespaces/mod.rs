@@ -235,7 +235,7 @@ impl Hypervisor for Namespaces {
 
     async fn open_console(&self, machine: &MachineId) -> Result<UnixStream, HypervisorError> {
         self.init_of(machine)?;
-        Err(HypervisorError::Failed(
+        Err(HypervisorError::Unsupported(
             "a namespace machine has no console to type at; `manager vm logs` shows what it wrote".to_owned(),
         ))
     }
