@@ -130,6 +130,21 @@ impl std::fmt::Display for Phase {
     }
 }
 
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Condition::MissingImage => "missing-image",
+            Condition::MissingBridge => "missing-bridge",
+            Condition::NoSpace => "no-space",
+            Condition::Denied => "denied",
+            Condition::HypervisorDown => "hypervisor-down",
+            Condition::NeverBooted => "never-booted",
+            Condition::NotAnswering => "not-answering",
+            Condition::Unfenced => "unfenced",
+        })
+    }
+}
+
 /// A balancer as its manager last heard of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LbView {

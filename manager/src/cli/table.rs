@@ -103,11 +103,10 @@ fn note(host: &HostView, machine: &MachineView) -> String {
         .filter(|vip| vip.state == RouterState::Master)
         .map(|vip| format!("holds {}", vip.address))
         .collect();
-    match (machine.crash_looping, held.is_empty()) {
-        (true, _) => "crash-looping".to_owned(),
-        (false, false) => held.join(", "),
-        (false, true) => String::new(),
-    }
+    let looping = machine.crash_looping.then(|| "crash-looping".to_owned());
+    let condition = machine.condition.map(|condition| condition.to_string());
+    let notes: Vec<String> = looping.into_iter().chain(condition).chain(held).collect();
+    notes.join(", ")
 }
 
 fn age(milliseconds: u64) -> String {

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use wire::cluster::Condition;
 use wire::{Incarnation, MachineId};
 
 use super::machines::BOOT_POLL;
@@ -55,6 +56,10 @@ impl Engine {
         match machine.life {
             Life::Draining { stopping, .. } => self.finish_draining(now, id, stopping),
             Life::Waiting { .. } | Life::Dead { .. } => {}
+            Life::Booting { .. } if !machine.booted => {
+                self.died(now, id, reason);
+                self.set_condition(id, Some(Condition::NeverBooted));
+            }
             Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => self.died(now, id, reason),
         }
     }

@@ -240,7 +240,7 @@ impl Engine {
         self.set_condition(id, Some(condition));
     }
 
-    fn set_condition(&mut self, id: &MachineId, condition: Option<Condition>) {
+    pub(super) fn set_condition(&mut self, id: &MachineId, condition: Option<Condition>) {
         if let Some(machine) = self.machines.get_mut(id) {
             machine.condition = condition;
         }

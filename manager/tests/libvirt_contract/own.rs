@@ -27,6 +27,25 @@ fn seeds_are_for_their_machine_alone() {
 }
 
 #[test]
+fn the_balancers_machine_goes_before_the_others() {
+    on_stage("own::the_balancers_machine_goes_before_the_others", async |stage| {
+        let (driver, _ends) = stage.driver();
+        for (name, last, service, niceness) in [("a-lb", 11, "lb", "-10"), ("a-x-1", 12, "x", "0")] {
+            let mut spec = stage.spec(name, last, 1);
+            spec.purpose.service = service.into();
+            driver.create(&spec).await.expect("created");
+            let process = stage.process(&spec).expect("it runs");
+            for thread in fs::read_dir(format!("/proc/{process}/task")).expect("threads") {
+                let stat =
+                    fs::read_to_string(thread.expect("a thread").path().join("stat")).expect("its state");
+                let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+                assert_eq!(fields[16], niceness, "{name}: {stat}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_qemu_that_is_stopped_is_fenced_at_once() {
     on_stage("own::a_qemu_that_is_stopped_is_fenced_at_once", async |stage| {
         let (driver, _ends) = stage.driver();

@@ -31,15 +31,15 @@ fn each_trouble_has_a_name_and_harms_nobody_else() {
     let lab = start();
     let before = lab.cluster();
     let sound = images().join("stateless");
-    // An image whose kernel finds nothing to start.
+    // An image whose kernel finds nothing to start, and stands still there.
     let dead = lab.path().join("dead-image");
     fs::create_dir(&dead).expect("made");
     for file in ["vmlinuz", "initrd"] {
         std::os::unix::fs::symlink(sound.join(file), dead.join(file)).expect("linked");
     }
     let manifest = read(&sound.join("image.json"));
-    let manifest = manifest.replace("rdinit=/sbin/init", "rdinit=/nothing");
-    assert!(manifest.contains("rdinit=/nothing"), "{manifest}");
+    let manifest = manifest.replace("rdinit=/sbin/init", "rdinit=/nothing").replace("panic=-1", "panic=0");
+    assert!(manifest.contains("rdinit=/nothing") && manifest.contains("panic=0"), "{manifest}");
     fs::write(dead.join("image.json"), manifest).expect("written");
     reconfigure(
         &lab,
@@ -57,6 +57,13 @@ fn each_trouble_has_a_name_and_harms_nobody_else() {
     assert!(dead.reason.contains("no sign of life"), "{}", dead.reason);
     let mute = in_state(&lab, "a-mute-1", Condition::NotAnswering);
     assert!(mute.reason.contains("its guest started"), "{}", mute.reason);
+    // What its kernel said last can still be read.
+    let logs = eventually("its console is kept", || {
+        let manager = crate::lab::program("manager");
+        let logs = lab.exec("client", &[&manager, "--manager", MANAGERS[0], "vm", "logs", "a-dead-1"]).stdout;
+        logs.contains("panic").then_some(logs)
+    });
+    println!("{logs}");
     // They are tried again and again; the others live on.
     let after = eventually("it was tried again", || {
         let view = lab.view(MANAGERS[0])?;

@@ -14,6 +14,10 @@ use crate::packet::Advert;
 /// so long and their skew (section 6.1, `Active_Down_Interval`).
 const DOWN_INTERVALS: u32 = 3;
 
+/// A holder that slept listens for so many intervals and its skew before it takes the address again: whoever
+/// took its place says so in each interval.
+const LISTEN_INTERVALS: u32 = 1;
+
 /// An advert or a Down timer that is attended to so many intervals after it was due is too late.
 const LATE_INTERVALS: u32 = 2;
 
@@ -139,7 +143,11 @@ impl Router {
                     self.effects.retain(|effect| matches!(effect, Effect::Changed(_)));
                     self.effects.push_back(Effect::RemoveAddress);
                     self.heard = None;
-                    self.enter_backup(now, Reason::WokeLate(now.saturating_sub(due)), now + self.down());
+                    let reason = Reason::WokeLate(now.saturating_sub(due));
+                    self.fitness.set(Unfit::SteppingDown, false);
+                    let down_at = now + self.learned * LISTEN_INTERVALS + self.skew();
+                    let (because, preempt_from) = (Reason::Silence, now + self.down());
+                    self.enter(now, Phase::Backup { down_at, because, preempt_from }, reason);
                 }
             }
         }

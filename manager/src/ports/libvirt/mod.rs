@@ -362,6 +362,12 @@ impl Hypervisor for Libvirt {
         let process = self.process(id)?.ok_or_else(|| {
             HypervisorError::Failed("its process ended at once: manager vm logs may say why".to_owned())
         })?;
+        // Machines that boot must not keep the one that holds the public address from saying so.
+        if spec.purpose.service.as_str() == LB
+            && let Err(error) = qemu::favour(&process)
+        {
+            tracing::warn!(machine = %id, "it cannot be favoured over other machines: {error}");
+        }
         self.watch(&spec.purpose, process);
         Ok(())
     }

@@ -55,9 +55,25 @@ impl Directory {
         self.file("console.log")
     }
 
-    /// The end of that, at most `limit` bytes.
+    fn keep_console(&self) -> io::Result<()> {
+        let last = self.last_console();
+        if let Some(consoles) = last.parent() {
+            DirBuilder::new().mode(0o700).recursive(true).create(consoles)?;
+        }
+        fs::rename(self.console(), last)
+    }
+
+    /// What the one before it had written when it died.
+    fn last_console(&self) -> PathBuf {
+        let state = self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
+        let name = self.path.file_name().unwrap_or_default();
+        state.join("consoles").join(name)
+    }
+
+    /// The end of that; where it has written nothing, of what the one before it had. At most `limit` bytes.
     pub(crate) fn read_console(&self, limit: u64) -> io::Result<String> {
-        let mut file = fs::File::open(self.console())?;
+        let written = self.console().metadata().is_ok_and(|meta| meta.len() > 0);
+        let mut file = fs::File::open(if written { self.console() } else { self.last_console() })?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
         let mut bytes = Vec::new();
@@ -65,8 +81,14 @@ impl Directory {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Removes everything; nothing there is fine too.
+    /// Removes everything but the console, which says what the machine died of and is kept until the next
+    /// one of this name dies. Nothing there is fine too.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        if self.console().exists()
+            && let Err(error) = self.keep_console()
+        {
+            tracing::warn!("{}: its console is lost: {error}", self.path.display());
+        }
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
