@@ -67,14 +67,16 @@ impl Connection {
             let connect = self.get().await?;
             let (this, used) = (self.clone(), connect.clone());
             let done = tokio::task::spawn_blocking(move || {
-                let result = work(&used);
-                if result.is_err() && !used.is_alive().unwrap_or(false) {
+                work(&used).map_err(|error| {
+                    if used.is_alive().unwrap_or(false) {
+                        return said(&error);
+                    }
                     this.forget(&used);
-                }
-                result
+                    let message = format!("libvirt: {}", error.message());
+                    HypervisorError::Prevented(Condition::HypervisorDown, message)
+                })
             });
-            let result = done.await.map_err(|error| HypervisorError::Failed(error.to_string()))?;
-            result.map_err(|error| said(&error))
+            done.await.map_err(|error| HypervisorError::Failed(error.to_string()))?
         })
         .await
         .unwrap_or_else(|_| Err(late()))
@@ -142,10 +144,6 @@ fn said(error: &Error) -> HypervisorError {
         HypervisorError::Prevented(Condition::Denied, message)
     } else if message.contains("No space left on device") {
         HypervisorError::Prevented(Condition::NoSpace, message)
-    } else if matches!(error.code(), ErrorNumber::Rpc | ErrorNumber::NoConnect)
-        || message.contains("socket is closed")
-    {
-        HypervisorError::Prevented(Condition::HypervisorDown, format!("libvirt: {message}"))
     } else {
         HypervisorError::Failed(message)
     }
