@@ -16,6 +16,11 @@ use wire::{HostName, PoolName};
 
 use crate::address_pool::{AddressPool, AddressRange};
 
+mod hardware;
+
+pub use hardware::Hardware;
+use hardware::{DEFAULT_LB_MEMORY_MIB, DEFAULT_MEMORY_MIB, HardwareFile};
+
 /// The name that stands for the host's balancer where services are named.
 pub const LB: &str = "lb";
 
@@ -27,12 +32,6 @@ pub const LB_CHANGES_PORT: u16 = 8443;
 
 /// The time between two adverts unless told otherwise.
 const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The memory of a service's machine unless told otherwise, in MiB.
-const DEFAULT_MEMORY_MIB: u32 = 128;
-
-/// The memory of a balancer's machine unless told otherwise, in MiB.
-const DEFAULT_LB_MEMORY_MIB: u32 = 256;
 
 /// Stands for a boot time that was not written, until the driver is known.
 const BY_DRIVER: u64 = u64::MAX;
@@ -89,19 +88,6 @@ pub enum Hypervisor {
     Namespaces,
     /// A machine is a virtual machine, made by the libvirt daemon of this host.
     Libvirt,
-}
-
-/// What a virtual machine is made of; namespace machines have none of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hardware {
-    /// Memory, in MiB.
-    pub memory_mib: u32,
-    /// Processors.
-    pub vcpus: u32,
-    /// A directory with an image bundle, or a disk image of a cloud.
-    pub image: PathBuf,
-    /// A file with instructions for a cloud image: what cloud-init calls user data.
-    pub user_data: Option<PathBuf>,
 }
 
 /// One public address.
@@ -240,20 +226,6 @@ struct ServiceFile {
     #[serde(default)]
     image: Option<PathBuf>,
     #[serde(default)]
-    user_data: Option<PathBuf>,
-}
-
-/// The hardware of a machine as it is written; without the user data, this is the section `[lb]`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HardwareFile {
-    #[serde(default)]
-    memory_mib: Option<Spanned<u32>>,
-    #[serde(default)]
-    vcpus: Option<Spanned<u32>>,
-    #[serde(default)]
-    image: Option<PathBuf>,
-    #[serde(skip)]
     user_data: Option<PathBuf>,
 }
 
@@ -426,33 +398,6 @@ impl ServiceFile {
         let hardware = HardwareFile { memory_mib, vcpus, image, user_data };
         let hardware = hardware.check(source, images, &program, DEFAULT_MEMORY_MIB)?;
         Ok(Service { name: name.into_inner(), program, port: port.into_inner(), replicas, hardware })
-    }
-}
-
-impl HardwareFile {
-    fn check(
-        self,
-        source: &Source,
-        images: &Path,
-        program: &str,
-        memory_mib: u32,
-    ) -> Result<Hardware, ConfigError> {
-        let HardwareFile { memory_mib: memory, vcpus, image, user_data } = self;
-        let within =
-            |value: Option<Spanned<u32>>, range: std::ops::RangeInclusive<u32>, default, what| match value {
-                None => Ok(default),
-                Some(value) if range.contains(value.as_ref()) => Ok(value.into_inner()),
-                Some(value) => {
-                    let message = format!("{what}: expected {} to {}", range.start(), range.end());
-                    Err(source.error_at(Some(value.span()), &message))
-                }
-            };
-        Ok(Hardware {
-            memory_mib: within(memory, 64..=4_194_304, memory_mib, "memory_mib")?,
-            vcpus: within(vcpus, 1..=256, 1, "vcpus")?,
-            image: image.unwrap_or_else(|| images.join(program)),
-            user_data,
-        })
     }
 }
 

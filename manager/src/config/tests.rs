@@ -72,9 +72,38 @@ fn what_cannot_work_is_refused_where_it_stands() {
         ("replicas", "replica", "a.toml:13:1: unknown field `replica`, expected one of"),
         ("name = \"stateless\"", "name = \"lb\"", "a.toml:12:8: `lb` is the balancer's own name"),
         ("name = \"a\"", "name = \"A b\"", "a.toml:1:8: expected a name"),
+        (
+            "\"namespaces\"",
+            "\"libvirt\"\nlibvirt_uri = \"qemu+ssh://elsewhere/system\"",
+            "a.toml:6:15: libvirt_uri: expected a daemon of this host",
+        ),
+        ("replicas = 2", "replicas = 2\nmemory_mib = 1", "a.toml:14:14: memory_mib: expected 64 to"),
+        ("replicas = 2", "replicas = 2\n[lb]\nvcpus = 0", "a.toml:15:9: vcpus: expected 1 to 256"),
+        ("replicas = 2", "replicas = 2\n[lb]\nuser_data = \"x\"", "a.toml:15:1: unknown field `user_data`"),
     ];
     for (from, to, expected) in cases {
         let error = check(&EXAMPLE.replacen(from, to, 1)).expect_err(to);
         assert!(error.starts_with(expected), "{error}");
     }
+}
+
+#[test]
+fn what_is_not_said_of_virtual_machines_suits_them() {
+    let config = check(EXAMPLE).expect("valid");
+    assert_eq!(config.heartbeat.boot_timeout_ms, 15_000);
+    let text = EXAMPLE.replace("\"namespaces\"", "\"libvirt\"\nimages = \"/images\"");
+    let config = check(&text).expect("valid");
+    assert_eq!(config.heartbeat.boot_timeout_ms, 60_000);
+    assert_eq!(config.libvirt_uri, "qemu:///system");
+    let hardware =
+        |memory_mib, image: &str| Hardware { memory_mib, vcpus: 1, image: image.into(), user_data: None };
+    assert_eq!(config.lb, hardware(256, "/images/lb"));
+    assert_eq!(config.services[0].hardware, hardware(128, "/images/stateless"));
+    let text = format!(
+        "{text}image = \"/cloud.qcow2\"\n[lb]\nmemory_mib = 512\n[heartbeat]\nboot_timeout_ms = 9000\n"
+    );
+    let config = check(&text).expect("valid");
+    assert_eq!(config.lb.memory_mib, 512);
+    assert_eq!(config.services[0].hardware, hardware(128, "/cloud.qcow2"));
+    assert_eq!(config.heartbeat.boot_timeout_ms, 9_000);
 }

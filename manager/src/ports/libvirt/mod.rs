@@ -16,16 +16,18 @@ mod acceleration;
 mod agent;
 mod connection;
 mod control;
+mod daemon;
+mod disks;
 mod domain;
 mod events;
 mod image;
 mod metadata;
 mod qemu;
+mod sign;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,44 +35,35 @@ use async_trait::async_trait;
 use guest::channel::Ask;
 use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
-use tokio::process::Command;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::{sleep, timeout};
-use virt::domain::Domain as VirtDomain;
-use virt::error::ErrorNumber;
-use virt::sys;
 use wire::cluster::{Condition, FaultKind};
 use wire::{Incarnation, MachineId, PoolName};
 
 pub(crate) use acceleration::Acceleration;
-use image::DiskFormat;
+pub(crate) use daemon::daemon_version;
 pub(crate) use image::Image;
 
 use self::agent::Agent;
-use self::connection::Connection;
 use self::control::Control;
+use self::daemon::Daemon;
 use self::domain::{Domain, Files};
 use self::events::DomainEnded;
-use self::metadata::{Metadata, NAMESPACE, uuid};
+use self::metadata::{Metadata, uuid};
+use self::sign::Sign;
 use super::hypervisor::{Exits, Hypervisor, HypervisorError};
 use super::machine::directory::{self, Directory};
 use super::machine::locks::Locks;
 use super::machine::network::Network;
+use super::machine::port_name;
 use super::machine::process::Process;
 use super::machine::watched::Watched;
-use super::machine::{nocloud, port_name};
-use crate::config::{Config, Hardware, LB};
+use crate::config::{Config, LB};
 use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine};
 
 /// Others may pass through but not look inside: QEMU runs as a user of its own, to whom libvirt gives the
 /// files it needs.
 const DIRECTORY_MODE: u32 = 0o711;
-
-/// Any call to the daemon but that which makes a machine is answered within this.
-const CALL_TIME: Duration = Duration::from_secs(5);
-
-/// Making a machine takes less than a second; on a busy host a few.
-const CREATE_TIME: Duration = Duration::from_secs(20);
 
 /// A machine that was asked to end has so long.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(14);
@@ -86,7 +79,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// The driver.
 pub struct Libvirt {
-    connection: Connection,
+    daemon: Daemon,
     state_dir: PathBuf,
     machines: PathBuf,
     bridge: String,
@@ -100,14 +93,6 @@ pub struct Libvirt {
     /// How guests that run tell that they have started.
     signs: Mutex<BTreeMap<MachineId, (Incarnation, Sign)>>,
     locks: Locks,
-}
-
-/// Where a guest's sign of life comes from.
-enum Sign {
-    /// One of ours.
-    Control(Control),
-    /// A cloud's.
-    Agent(Agent),
 }
 
 impl Libvirt {
@@ -141,7 +126,7 @@ impl Libvirt {
             .filter_map(|image| Image::load(image).ok())
             .any(|image| matches!(image, Image::Bundle(bundle) if bundle.stand_in));
         Ok(Libvirt {
-            connection: Connection::new(&config.libvirt_uri, tell_ended),
+            daemon: Daemon::new(&config.libvirt_uri, &state_dir, tell_ended),
             machines: state_dir.join("machines"),
             state_dir,
             bridge: config.bridge.clone(),
@@ -181,7 +166,10 @@ impl Libvirt {
         }
         let directory = self.directory(id);
         let sign = if directory.file(DISK).exists() {
-            Sign::Agent(Agent::listen(self.connection.clone(), uuid(&self.state_dir, id, *incarnation)))
+            Sign::Agent(Agent::listen(
+                self.daemon.connection.clone(),
+                uuid(&self.state_dir, id, *incarnation),
+            ))
         } else {
             Sign::Control(Control::open(directory.file(CONTROL_SOCKET)))
         };
@@ -189,68 +177,13 @@ impl Libvirt {
     }
 
     fn has_booted(&self, machine: &MachineId) -> bool {
-        match self.signs().get(machine) {
-            Some((_, Sign::Control(control))) => control.has_booted(),
-            Some((_, Sign::Agent(agent))) => agent.has_answered(),
-            None => false,
-        }
+        self.signs().get(machine).is_some_and(|(_, sign)| sign.has_booted())
     }
 
     /// Asks one of our own guests something; none for other guests.
     async fn ask_guest(&self, machine: &MachineId, ask: Ask) -> Option<Result<(), HypervisorError>> {
-        let asked = match self.signs().get(machine) {
-            Some((_, Sign::Control(control))) => control.ask(ask),
-            _ => return None,
-        };
-        Some(asked.await.map(|_| ()))
-    }
-
-    /// The domains that were made with this state directory.
-    async fn own_domains(&self) -> Result<Vec<MachinePurpose>, HypervisorError> {
-        let state_dir = self.state_dir.display().to_string();
-        self.connection
-            .run(CALL_TIME, move |connect| {
-                let domains = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
-                let purposes = domains.iter().filter_map(|domain| own(domain, &state_dir));
-                Ok(purposes.collect())
-            })
-            .await
-    }
-
-    /// Has the daemon give up the machine's domain, if it has it. A daemon that is away gives it up when
-    /// it comes back and finds the process gone.
-    async fn destroy_domain(&self, machine: &MachineId) -> Result<(), HypervisorError> {
-        let (name, state_dir) = (machine.to_string(), self.state_dir.display().to_string());
-        let destroyed = self
-            .connection
-            .run(CALL_TIME, move |connect| {
-                let domain = match VirtDomain::lookup_by_name(connect, &name) {
-                    Ok(domain) => domain,
-                    Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
-                    Err(error) => return Err(error),
-                };
-                if own(&domain, &state_dir).is_none() {
-                    return Ok(());
-                }
-                match domain.destroy() {
-                    // It ended by itself meanwhile.
-                    Err(error)
-                        if matches!(error.code(), ErrorNumber::NoDomain | ErrorNumber::OperationInvalid) =>
-                    {
-                        Ok(())
-                    }
-                    destroyed => destroyed,
-                }
-            })
-            .await;
-        match destroyed {
-            Err(HypervisorError::Prevented(Condition::HypervisorDown, reason)) => {
-                tracing::debug!(%machine, "fenced without the daemon: {reason}");
-                Ok(())
-            }
-            Err(error) => Err(HypervisorError::NotFenced(error.to_string())),
-            Ok(()) => Ok(()),
-        }
+        let asked = self.signs().get(machine).and_then(|(_, sign)| sign.ask(ask))?;
+        Some(asked.await)
     }
 
     async fn make(&self, spec: &MachineSpec, directory: &Directory) -> Result<(), HypervisorError> {
@@ -267,18 +200,15 @@ impl Libvirt {
             );
             return Err(HypervisorError::Failed(message));
         }
-        let contents = nocloud::files(spec, user_data(hardware)?).map_err(failed)?;
-        let contents: Vec<(&str, &[u8])> =
-            contents.iter().map(|(name, content)| (*name, content.as_slice())).collect();
-        guest::seed_disk::write(&files.seed, &contents).map_err(|error| refused(&files.seed, &error))?;
+        disks::make_seed(&files.seed, spec)?;
         if let Image::Disk { path, format } = &image {
-            overlay(path, *format, &files.disk).await?;
+            disks::make_overlay(path, *format, &files.disk).await?;
         }
         let purpose = &MachinePurpose { image: Some(image.id()), ..purpose.clone() };
         directory.store_purpose(purpose).map_err(|error| refused(&directory.path, &error))?;
         let acceleration = self.acceleration.get_or_init(|| Acceleration::find(&self.state_dir)).await;
         let metadata = Metadata {
-            state_dir: self.state_dir.display().to_string(),
+            state_dir: self.daemon.state_dir.clone(),
             purpose: purpose.clone(),
             generation: given.proxy_config.as_ref().map_or(0, |config| config.generation),
         };
@@ -294,25 +224,7 @@ impl Libvirt {
         }
         .to_xml()
         .map_err(failed)?;
-        let made = self.connection.run(CREATE_TIME, move |connect| {
-            // It must outlive this connection: no flag that ties it to that.
-            VirtDomain::create_xml(connect, &xml, sys::VIR_DOMAIN_NONE).map(drop)
-        });
-        match made.await {
-            Err(HypervisorError::Failed(reason)) if reason.contains("already exists") => {
-                let owned = self.own_domains().await?.iter().any(|own| own.id == purpose.id);
-                Err(if owned {
-                    HypervisorError::Exists
-                } else {
-                    HypervisorError::Failed(format!(
-                        "libvirt has a domain called {0} that is not this manager's: rename it (virsh \
-                         domrename), or this host's `name`",
-                        purpose.id
-                    ))
-                })
-            }
-            made => made,
-        }
+        self.daemon.create(&purpose.id, xml).await
     }
 }
 
@@ -320,7 +232,7 @@ impl Libvirt {
 impl Hypervisor for Libvirt {
     async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError> {
         let mut purposes: BTreeMap<MachineId, MachinePurpose> =
-            self.own_domains().await?.into_iter().map(|purpose| (purpose.id.clone(), purpose)).collect();
+            self.daemon.list().await?.into_iter().map(|purpose| (purpose.id.clone(), purpose)).collect();
         // After the domains: a machine that is made between the two is found at least here.
         for id in directory::list(&self.machines).map_err(failed)? {
             let directory = self.directory(&id);
@@ -376,14 +288,7 @@ impl Hypervisor for Libvirt {
         let process = self.running(machine)?;
         let asked = match self.ask_guest(machine, Ask::Shutdown).await {
             Some(asked) => asked,
-            None => {
-                let name = machine.to_string();
-                self.connection
-                    .run(CALL_TIME, move |connect| {
-                        VirtDomain::lookup_by_name(connect, &name)?.shutdown().map(drop)
-                    })
-                    .await
-            }
+            None => self.daemon.shutdown(machine).await,
         };
         asked?;
         match timeout(SHUTDOWN_TIME, process.ended()).await {
@@ -408,7 +313,7 @@ impl Hypervisor for Libvirt {
                 }
             }
         }
-        self.destroy_domain(machine).await?;
+        self.daemon.destroy(machine).await?;
         if let Ok(purpose) = directory.purpose() {
             let port = port_name(purpose.address);
             // The kernel takes it away with the process that has it open.
@@ -498,56 +403,6 @@ fn files(directory: &Directory) -> Files {
         console_socket: directory.file(CONSOLE_SOCKET),
         control_socket: directory.file(CONTROL_SOCKET),
     }
-}
-
-/// The version of the daemon at `uri`, in words.
-pub(crate) async fn daemon_version(uri: &str) -> Result<String, HypervisorError> {
-    let (tell, _ended) = mpsc::unbounded_channel();
-    let version = Connection::new(uri, tell).run(CALL_TIME, |connect| connect.get_lib_version()).await?;
-    Ok(format!("{}.{}.{} at {uri}", version / 1_000_000, version / 1_000 % 1_000, version % 1_000))
-}
-
-/// The purpose of a domain of ours; none of anybody else's.
-fn own(domain: &VirtDomain, state_dir: &str) -> Option<MachinePurpose> {
-    let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).ok()?;
-    let xml = domain.get_metadata(kind, Some(NAMESPACE), 0).ok()?;
-    Metadata::parse(&xml).filter(|metadata| metadata.state_dir == state_dir).map(|metadata| metadata.purpose)
-}
-
-/// The instructions for a cloud image.
-fn user_data(hardware: &Hardware) -> Result<Option<String>, HypervisorError> {
-    let Some(path) = &hardware.user_data else { return Ok(None) };
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let message = format!("there is no file {}, which `user_data` names", path.display());
-            Err(HypervisorError::Prevented(Condition::MissingImage, message))
-        }
-        Err(error) => Err(refused(path, &error)),
-    }
-}
-
-/// Makes a disk on which only the differences from `base` are stored.
-async fn overlay(base: &Path, format: DiskFormat, disk: &Path) -> Result<(), HypervisorError> {
-    let made = Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2", "-F", format.name(), "-b"])
-        .args([base, disk])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(CREATE_TIME, made)
-        .await
-        .map_err(|_| HypervisorError::Failed(format!("qemu-img does not end: {}", disk.display())))?
-        .map_err(|error| HypervisorError::Failed(format!("qemu-img cannot be started: {error}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(if reason.contains("No space left") {
-        HypervisorError::Prevented(Condition::NoSpace, reason)
-    } else {
-        HypervisorError::Failed(reason)
-    })
 }
 
 /// Tells of machines whose end libvirt noticed, unless their process told it before.

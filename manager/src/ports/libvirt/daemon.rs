@@ -1,0 +1,125 @@
+//! What the libvirt daemon is asked for: the domains that were made with one state directory, and nothing
+//! of anybody else's.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use virt::domain::Domain;
+use virt::error::ErrorNumber;
+use virt::sys;
+use wire::MachineId;
+use wire::cluster::Condition;
+
+use super::connection::Connection;
+use super::events::DomainEnded;
+use super::metadata::{Metadata, NAMESPACE};
+use crate::engine::MachinePurpose;
+use crate::ports::hypervisor::HypervisorError;
+
+/// Any call but that which makes a machine is answered within this.
+const CALL_TIME: Duration = Duration::from_secs(5);
+
+/// Making a machine takes less than a second; on a busy host a few.
+const CREATE_TIME: Duration = Duration::from_secs(20);
+
+/// The daemon, for one manager.
+pub(super) struct Daemon {
+    pub(super) connection: Connection,
+    /// In the metadata of each domain of ours.
+    pub(super) state_dir: String,
+}
+
+impl Daemon {
+    /// The daemon at `uri`; tells on `ends` of domains that end while it is connected to.
+    pub(super) fn new(uri: &str, state_dir: &Path, ends: UnboundedSender<DomainEnded>) -> Self {
+        Daemon { connection: Connection::new(uri, ends), state_dir: state_dir.display().to_string() }
+    }
+
+    /// What the domains that run are for.
+    pub(super) async fn list(&self) -> Result<Vec<MachinePurpose>, HypervisorError> {
+        let state_dir = self.state_dir.clone();
+        self.connection
+            .run(CALL_TIME, move |connect| {
+                let domains = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
+                let purposes = domains.iter().filter_map(|domain| own(domain, &state_dir));
+                Ok(purposes.collect())
+            })
+            .await
+    }
+
+    /// Makes the domain of `machine` that `xml` describes.
+    pub(super) async fn create(&self, machine: &MachineId, xml: String) -> Result<(), HypervisorError> {
+        let made = self.connection.run(CREATE_TIME, move |connect| {
+            // It must outlive this connection: no flag that ties it to that.
+            Domain::create_xml(connect, &xml, sys::VIR_DOMAIN_NONE).map(drop)
+        });
+        match made.await {
+            Err(HypervisorError::Failed(reason)) if reason.contains("already exists") => {
+                let owned = self.list().await?.iter().any(|own| own.id == *machine);
+                Err(if owned {
+                    HypervisorError::Exists
+                } else {
+                    HypervisorError::Failed(format!(
+                        "libvirt has a domain called {machine} that is not this manager's: rename it (virsh \
+                         domrename), or this host's `name`"
+                    ))
+                })
+            }
+            made => made,
+        }
+    }
+
+    /// Asks the guest of `machine` to end, as the power button does.
+    pub(super) async fn shutdown(&self, machine: &MachineId) -> Result<(), HypervisorError> {
+        let name = machine.to_string();
+        self.connection
+            .run(CALL_TIME, move |connect| Domain::lookup_by_name(connect, &name)?.shutdown().map(drop))
+            .await
+    }
+
+    /// Has the daemon give up the domain of `machine`, if it has it. A daemon that is away gives it up when
+    /// it comes back and finds the process gone.
+    pub(super) async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError> {
+        let (name, state_dir) = (machine.to_string(), self.state_dir.clone());
+        let destroyed = self.connection.run(CALL_TIME, move |connect| {
+            let domain = match Domain::lookup_by_name(connect, &name) {
+                Ok(domain) if own(&domain, &state_dir).is_some() => domain,
+                Ok(_) => return Ok(()),
+                Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            match domain.destroy() {
+                // It ended by itself meanwhile.
+                Err(error)
+                    if matches!(error.code(), ErrorNumber::NoDomain | ErrorNumber::OperationInvalid) =>
+                {
+                    Ok(())
+                }
+                destroyed => destroyed,
+            }
+        });
+        match destroyed.await {
+            Err(HypervisorError::Prevented(Condition::HypervisorDown, reason)) => {
+                tracing::debug!(%machine, "fenced without the daemon: {reason}");
+                Ok(())
+            }
+            Err(error) => Err(HypervisorError::NotFenced(error.to_string())),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// The version of the daemon at `uri`, in words.
+pub(crate) async fn daemon_version(uri: &str) -> Result<String, HypervisorError> {
+    let (tell, _ended) = unbounded_channel();
+    let version = Connection::new(uri, tell).run(CALL_TIME, |connect| connect.get_lib_version()).await?;
+    Ok(format!("{}.{}.{} at {uri}", version / 1_000_000, version / 1_000 % 1_000, version % 1_000))
+}
+
+/// The purpose of a domain of ours; none of anybody else's.
+fn own(domain: &Domain, state_dir: &str) -> Option<MachinePurpose> {
+    let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).ok()?;
+    let xml = domain.get_metadata(kind, Some(NAMESPACE), 0).ok()?;
+    Metadata::parse(&xml).filter(|metadata| metadata.state_dir == state_dir).map(|metadata| metadata.purpose)
+}
