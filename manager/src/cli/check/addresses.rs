@@ -3,10 +3,9 @@
 use tokio::task::JoinSet;
 
 use super::{Finding, Report};
-use crate::address_pool::mac_of;
+use crate::address_pool::{mac_of, mac_text};
 use crate::config::Config;
 use crate::ports::arp::probe;
-use crate::ports::machine::mac_text;
 
 /// So many addresses are asked for; a larger pool is asked for as its addresses are used.
 const MOST: usize = 256;
@@ -23,7 +22,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         match answer {
             Ok(None) => free += 1,
             Ok(Some(mac)) if mac == mac_of(address) => own += 1,
-            Ok(Some(mac)) => taken.push(format!("{address} ({})", mac_text(&mac))),
+            Ok(Some(mac)) => taken.push(format!("{address} ({})", mac_text(mac))),
             Err(error) => {
                 return report.add("address pool", Finding::Bad(format!("cannot be asked: {error}")));
             }

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::image::{DiskFormat, Image};
 use super::metadata::Metadata;
+use crate::address_pool::mac_text;
 use crate::config::Hardware;
-use crate::ports::machine::{mac_text, port_name};
+use crate::ports::machine::port_name;
 
 /// The name of the channel to qemu-guest-agent, which cloud images may have.
 const AGENT_PORT: &str = "org.qemu.guest_agent.0";
@@ -167,7 +168,7 @@ impl Domain<'_> {
         let port = port_name(self.metadata.purpose.address);
         xml.create_element("interface").with_attribute(("type", "bridge")).write_inner_content(|xml| {
             for (element, attribute, value) in [
-                ("mac", "address", mac_text(&self.mac).as_str()),
+                ("mac", "address", mac_text(self.mac).as_str()),
                 ("source", "bridge", self.bridge),
                 ("target", "dev", &port),
                 ("model", "type", "virtio"),

@@ -14,8 +14,3 @@ use std::net::Ipv4Addr;
 pub(super) fn port_name(address: Ipv4Addr) -> String {
     format!("hf{:08x}", address.to_bits())
 }
-
-/// A MAC address as people write it.
-pub(crate) fn mac_text(mac: &[u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}

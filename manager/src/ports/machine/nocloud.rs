@@ -3,7 +3,7 @@
 
 use wire::seed::{self, Seed};
 
-use super::mac_text;
+use crate::address_pool::mac_text;
 use crate::engine::MachineSpec;
 
 /// Names and contents. `user_data` is for cloud images; our own have no use for it.
@@ -13,7 +13,7 @@ pub(crate) fn files(
 ) -> serde_json::Result<[(&'static str, Vec<u8>); 4]> {
     let Seed { machine, address, prefix, gateway, .. } = &spec.seed;
     let incarnation = spec.purpose.incarnation;
-    let mac = mac_text(&spec.mac);
+    let mac = mac_text(spec.mac);
     Ok([
         (seed::FILE, serde_json::to_vec_pretty(&spec.seed)?),
         // A rebuilt machine is a new instance: what is to be done once is done again.
