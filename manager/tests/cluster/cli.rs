@@ -118,7 +118,7 @@ fn a_host_that_cannot_be_run_is_told_how_to_mend_it() {
         "ok    configuration",
         "FAIL  address: 198.51.100.7 is not an address of this host",
         "ip address add 198.51.100.7/24 dev nobridge0",
-        "FAIL  bridge: there is no interface `nobridge0`: ip link add nobridge0 type bridge",
+        "FAIL  bridge: there is no bridge `nobridge0`: ip link add nobridge0 type bridge",
         "ok    state directory",
         "FAIL  programs: missing: /nowhere/lb, /nowhere/stateless",
     ] {

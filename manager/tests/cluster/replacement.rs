@@ -139,7 +139,8 @@ fn a_roll_stops_at_a_machine_that_does_not_come_back() {
     let lab = Lab::start();
     let before = lab.cluster();
     // Its program is gone: from now on nothing can be made on host b.
-    crate::peers::reconfigure_b(&lab, "programs = \"", "programs = \"/nowhere");
+    let (sound, broken) = ("name = \"stateless\"", "name = \"stateless\"\nprogram = \"gone\"");
+    crate::peers::reconfigure_b(&lab, sound, broken);
     lab.wait_until_whole();
     let words = ["image", "roll", "--yes", "--service", "stateless", "--step-timeout", "8"];
     let ended = manager(&lab, &words);
@@ -153,7 +154,7 @@ fn a_roll_stops_at_a_machine_that_does_not_come_back() {
     // Mended, it goes on; not before.
     let early = manager(&lab, &["image", "roll", "--yes", "--step-timeout", "1"]);
     assert!(early.code == Some(1) && early.stderr.contains("not whole"), "{early:?}");
-    crate::peers::reconfigure_b(&lab, "programs = \"/nowhere", "programs = \"");
+    crate::peers::reconfigure_b(&lab, broken, sound);
     lab.wait_until_whole();
     manager(&lab, &["image", "roll", "--yes", "--service", "stateless"]).ok();
 }
