@@ -11,12 +11,15 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::ports::hypervisor::HypervisorError;
 
 /// The pause before a connection that broke is made anew.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// The pause between two questions whether a guest has started. The first comes at once.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A guest that lives answers within this.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -88,8 +91,9 @@ async fn converse(
     let mut lines = BufReader::new(reader).lines();
     // Ends the half line that a manager may have left behind.
     writer.write_all(b"\n").await?;
-    // Asked at once: what a guest said while nobody listened is gone.
-    send(&mut writer, &Ask::Status).await?;
+    // What a guest said while nobody listened is gone, and so is what it answers before its kernel has
+    // learned that somebody is here: it is asked until it has answered once.
+    let mut ask_again = interval(ASK_AGAIN);
     let mut waiting: Option<oneshot::Sender<Told>> = None;
     loop {
         tokio::select! {
@@ -105,6 +109,7 @@ async fn converse(
                     let _ = waiting.send(told);
                 }
             }
+            _ = ask_again.tick(), if !*booted.borrow() => send(&mut writer, &Ask::Status).await?,
             Some((ask, tell)) = asked.recv() => {
                 waiting = Some(tell);
                 send(&mut writer, &ask).await?;
