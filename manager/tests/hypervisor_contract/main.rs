@@ -4,12 +4,16 @@
 //!   lives.rs     machines are made, found again, stopped        ┐
 //!   deaths.rs    from a killed or frozen one nothing comes      ├ the contract: knows no driver
 //!   failures.rs  what cannot be done says why and leaves nothing┘
+//!   promises.rs  all of them, for every driver
 //!   stage.rs     what the suite needs of a host with a driver
 //!   tap.rs       hears every frame that reaches the host
 //!   namespaces.rs  the driver for namespace machines on its stage
 //! ```
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
+
+#[macro_use]
+mod promises;
 
 mod deaths;
 mod failures;

@@ -46,7 +46,14 @@ pub(crate) trait Stage {
     fn remains(&self, spec: &MachineSpec) -> Vec<String>;
 
     /// Every interface of the host with its MAC address, in words.
-    fn interfaces(&self) -> Vec<String>;
+    fn interfaces(&self) -> Vec<String> {
+        let links = run("ip -o link show");
+        let describe = |line: &str| {
+            let name = line.split(": ").nth(1)?;
+            Some(format!("{name} {}", line.split("link/ether ").nth(1).unwrap_or_default()))
+        };
+        links.lines().filter_map(describe).collect()
+    }
 }
 
 /// What a machine answered.

@@ -31,24 +31,7 @@ macro_rules! keeps {
     )*};
 }
 
-keeps! {
-    lives::a_machine_answers_at_its_address_with_its_mac,
-    lives::the_next_driver_adopts_machines_and_watches_them,
-    lives::a_machine_that_exists_is_not_created_again,
-    lives::an_orderly_stop_lets_requests_finish,
-    lives::a_stopped_program_is_started_again_in_the_same_machine,
-    lives::the_console_is_read_from_its_end,
-    deaths::nothing_comes_from_a_killed_machine,
-    deaths::nothing_comes_from_a_frozen_machine_until_it_thaws,
-    deaths::nothing_comes_from_a_destroyed_machine,
-    deaths::destroying_leaves_nothing_and_may_be_repeated,
-    deaths::an_address_is_used_again_at_once,
-    failures::a_missing_bridge_is_named_and_nothing_is_left,
-    failures::a_missing_program_is_named_and_nothing_is_left,
-    failures::what_belongs_to_others_is_left_alone,
-    failures::unknown_machines_are_not_running,
-    failures::machines_do_not_change_what_the_host_is_known_by,
-}
+every_promise!(keeps);
 
 pub(crate) struct LibvirtStage;
 
@@ -141,15 +124,6 @@ impl Stage for LibvirtStage {
         let domains = run(&format!("timeout {LIMIT} virsh -q list --all --name"));
         remains.extend(domains.lines().filter(|name| *name == spec.purpose.id.as_str()).map(str::to_owned));
         remains
-    }
-
-    fn interfaces(&self) -> Vec<String> {
-        let links = run("ip -o link show");
-        let describe = |line: &str| {
-            let name = line.split(": ").nth(1)?;
-            Some(format!("{name} {}", line.split("link/ether ").nth(1).unwrap_or_default()))
-        };
-        links.lines().filter_map(describe).collect()
     }
 }
 

@@ -5,6 +5,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+#[macro_use]
+#[path = "../hypervisor_contract/promises.rs"]
+mod promises;
+
 mod cloud_init;
 #[path = "../hypervisor_contract/deaths.rs"]
 mod deaths;
