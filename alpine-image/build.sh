@@ -444,9 +444,9 @@ esac
 # A kernel that is in trouble ends at once: a dead machine is replaced in seconds, a half-dead one is not.
 command_line="console=ttyS0 quiet loglevel=3 panic=-1 oops=panic rdinit=/sbin/init rootfstype=ramfs"
 # As a tmpfs the root would be held to half of the memory left, which small machines do not have to spare.
-# Emulated machines have one clock and no neighbours to hide from. On real hosts kvm-clock and the usual
-# mitigations stay: the machine serves strangers.
-[ "$stand_in" = false ] || command_line="$command_line tsc=reliable no_timer_check mitigations=off"
+# Emulated machines have no neighbours to hide from. On real hosts the usual mitigations stay: the machine
+# serves strangers.
+[ "$stand_in" = false ] || command_line="$command_line no_timer_check mitigations=off"
 sort -o "$work/lock" "$work/lock"
 if [ -n "$lock" ]; then
     names_in "$lock" | sort > "$work/lock.wanted"
