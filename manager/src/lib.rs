@@ -3,6 +3,7 @@
 //! [`engine`] decides, [`executor`] does what it decided through the [`ports`], [`api`] lets people and
 //! peers ask, [`cli`] is what people type.
 
+pub mod access;
 pub mod address_pool;
 pub mod api;
 pub mod cli;

@@ -1,0 +1,5 @@
+//! Who asks, and what they may do.
+
+mod origin;
+
+pub use origin::{From, Origin};
