@@ -51,6 +51,11 @@ enum Command {
     Image(ImageCommand),
     /// Show what happens, as it happens.
     Events,
+    /// Take a host that is gone for good out of the cluster, on the manager that is asked.
+    Forget {
+        /// The host's name, or its address where its name was never heard.
+        host: String,
+    },
     /// The inner side of namespace machines.
     #[command(name = SUBCOMMAND, hide = true, subcommand)]
     NamespaceMachine(NamespaceMachine),
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
         Command::Status => client(&common).and_then(|client| client.status()),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
+        Command::Forget { host } => client(&common).and_then(|client| client.forget(&host)),
         Command::Events => client(&common).and_then(|client| client.events()),
     };
     match result {

@@ -11,8 +11,8 @@
 //! actions, which is what lets a simulator run years of them.
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
-//! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `requests` answers both people and peers, and
-//! `views` shows the state.
+//! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
+//! knows who these are, `requests` answers both people and peers, and `views` shows the state.
 
 mod action;
 mod addresses;
@@ -24,6 +24,7 @@ mod flights;
 mod listing;
 mod machine;
 mod machines;
+mod members;
 mod notice;
 mod peer;
 mod publish;
@@ -43,6 +44,7 @@ use wire::{Incarnation, MachineId};
 
 pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
+pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
 
@@ -153,7 +155,12 @@ impl Engine {
             .into_iter()
             .map(|slot| (slot.id.clone(), Machine::waiting(slot, now)))
             .collect();
-        let peers = config.peers.iter().map(|address| (*address, Peer::new(*address))).collect();
+        let peers = config
+            .peers
+            .iter()
+            .chain(&desired.learned_peers)
+            .map(|address| (*address, Peer::new(*address)))
+            .collect();
         Engine {
             config,
             desired,

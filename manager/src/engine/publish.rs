@@ -66,6 +66,7 @@ impl Engine {
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
             warnings: self.foreign_warnings(),
+            peers: self.heard_peers(now),
         }
     }
 

@@ -120,6 +120,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         desired,
         lb,
         warnings,
+        peers: _,
     } = snapshot;
     let older =
         |machine: MachineView| MachineView { for_ms: machine.for_ms.saturating_add(age_ms), ..machine };
