@@ -21,6 +21,8 @@ const CLOSING: &str = "0B";
 /// How many connections are in which condition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Left {
+    /// Its handshake is not complete; that of a client that has gone never will be.
+    pub(super) half_open: u64,
     /// A request may be on its way, or in progress.
     pub(super) open: u64,
     /// We have ended our side, and the client has not yet said that it has all.
@@ -50,7 +52,8 @@ fn count(table: &str, addresses: &BTreeSet<IpAddr>, port: u16, left: &mut Left) 
         let mut words = line.split_ascii_whitespace().skip(1);
         let (Some(local), Some(state)) = (words.next(), words.nth(1)) else { continue };
         let counted = match state {
-            ESTABLISHED | SYN_RECEIVED | CLOSE_WAIT => &mut left.open,
+            SYN_RECEIVED => &mut left.half_open,
+            ESTABLISHED | CLOSE_WAIT => &mut left.open,
             FIN_WAIT_1 | LAST_ACK | CLOSING => &mut left.unconfirmed,
             _ => continue,
         };
@@ -92,7 +95,7 @@ mod tests {
         let now = || left(&here, port).expect("the tables");
         assert_eq!(now(), Left::default());
         let client = TcpStream::connect((address, port)).expect("connected");
-        assert_eq!(now(), Left { open: 1, unconfirmed: 0 }, "before it is accepted");
+        assert_eq!(now(), Left { open: 1, ..Left::default() }, "before it is accepted");
         let (mut server, _) = listener.accept().expect("accepted");
         server.write_all(b"bye").expect("sent");
         server.shutdown(std::net::Shutdown::Write).expect("ended");

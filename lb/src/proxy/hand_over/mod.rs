@@ -45,6 +45,9 @@ const LOOK_CLOSING: Duration = Duration::from_millis(5);
 /// The same in the last moments.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// And after them.
+const LOOK_AFTERWARDS: Duration = Duration::from_millis(10);
+
 /// Neighbours that still believe that we have the address are helped for so long after it has moved.
 const AFTERWARDS: Duration = Duration::from_millis(500);
 
@@ -232,7 +235,8 @@ impl Running<'_> {
                 held.take();
             }
             let is_over = began.elapsed() >= limit;
-            // Those that were opened ahead and never used get the chance to be used first.
+            // Those that were opened ahead and never used get the chance to be used first, those that are
+            // not yet open the chance to be opened.
             if !told_all && began.elapsed() >= limit / 2 {
                 self.set(Stage::EndAll);
                 told_all = true;
@@ -244,10 +248,11 @@ impl Running<'_> {
                     Ok(Ok(left)) => left,
                     Ok(Err(error)) | Err(error) => {
                         tracing::warn!(%error, "what is left of the connections is not known");
-                        Left { open: self.vips().map(Vip::open).sum(), unconfirmed: 0 }
+                        Left { open: self.vips().map(Vip::open).sum(), ..Left::default() }
                     }
                 };
-                if is_over || left == Left::default() {
+                let half_open = if told_all { 0 } else { left.half_open };
+                if is_over || (half_open, left.open, left.unconfirmed) == (0, 0, 0) {
                     return left;
                 }
             }
@@ -300,12 +305,14 @@ impl Running<'_> {
     async fn help_afterwards(self, mut held: Held) {
         let end = Instant::now() + AFTERWARDS;
         while Instant::now() < end {
-            held.take();
-            let sent = held.send_on();
-            if sent > 0 {
-                lock(&self.of.view).passed_on += sent;
+            // The new holder may be lost at once: then what comes is for us.
+            let status = self.of.link.status().await;
+            if !status.is_ok_and(|status| self.vips().all(|vip| !is_held(&status, vip.vrid))) {
+                return;
             }
-            sleep(LOOK).await;
+            held.take();
+            lock(&self.of.view).passed_on += held.send_on();
+            sleep(LOOK_AFTERWARDS).await;
         }
     }
 
