@@ -17,6 +17,7 @@ pub mod problem;
 pub mod proxy_config;
 pub mod seed;
 pub mod snapshot;
+pub mod switchover;
 pub mod upstreams;
 pub mod vip;
 

@@ -13,4 +13,5 @@ mod peers;
 mod replacement;
 mod soak;
 mod start;
+mod switchover;
 mod troubles;
