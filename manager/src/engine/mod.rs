@@ -30,6 +30,7 @@ mod peer;
 mod publish;
 mod requests;
 mod spec;
+mod switchover;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use balancer::{Balancer, Pools};
 use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
+use switchover::{Forward, Switching};
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -128,7 +130,12 @@ pub struct Engine {
     inherited: Option<Pools>,
     /// A balancer that died holding, or perhaps holding, a VIP.
     resign: Option<std::net::Ipv4Addr>,
+    /// The present or the last switchover.
+    switching: Option<Switching>,
+    forward: Forward,
     version: u64,
+    /// The version in which the endpoints last changed.
+    endpoints_version: u64,
     published: Option<wire::snapshot::HostSnapshot>,
     /// Peers whose overlapping pool was reported.
     overlaps_told: BTreeSet<std::net::Ipv4Addr>,
@@ -178,7 +185,10 @@ impl Engine {
             balancer: Balancer::default(),
             inherited: None,
             resign: None,
+            switching: None,
+            forward: None,
             version: 0,
+            endpoints_version: 0,
             published: None,
             overlaps_told: BTreeSet::new(),
             recent_deaths: BTreeMap::new(),
@@ -204,6 +214,7 @@ impl Engine {
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
             }
+            Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
                 let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());
@@ -223,6 +234,7 @@ impl Engine {
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);
             self.plan_balancer(now, &mut plan);

@@ -82,6 +82,7 @@ impl Engine {
             "foreign": self.foreign,
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
+            "switchover": self.switching,
             "in_flight": flights,
         })
     }

@@ -14,4 +14,5 @@ mod peers;
 mod replacement;
 mod soak;
 mod start;
+mod switchover;
 mod troubles;
