@@ -84,7 +84,7 @@ impl Engine {
         let SwitchoverOrder { to, vip, timeout_ms } = &order;
         let limits = SwitchoverOrder::SHORTEST_MS..=SwitchoverOrder::LONGEST_MS;
         if !limits.contains(timeout_ms) {
-            let expected = format!("expected {} to {}", limits.start(), limits.end());
+            let expected = format!("timeout: expected {} to {} ms", limits.start(), limits.end());
             return Err(Problem::bad_parameter("timeout_ms", expected));
         }
         if self.is_switching() {
