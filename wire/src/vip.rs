@@ -55,6 +55,9 @@ pub struct VipOrder {
     /// The priority from now on, 1 to 254; below 200 the balancer counts as unfit and is preempted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
+    /// Whether the balancer's host has lost its way to the network beyond: it counts as unfit while it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_lost: Option<bool>,
     /// What to do at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<VipAction>,

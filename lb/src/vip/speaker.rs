@@ -235,7 +235,7 @@ impl Speaker {
     /// Carries out `order` on the routers it means; the first refusal is the answer.
     fn obey(&mut self, order: &VipOrder) -> Result<(), String> {
         let now = self.now();
-        let VipOrder { vrid, priority, action } = *order;
+        let VipOrder { vrid, priority, uplink_lost, action } = *order;
         if vrid.is_some_and(|vrid| self.routers.iter().all(|(vip, _)| vip.vrid != vrid)) {
             return Err("there is no virtual router with this vrid here".to_owned());
         }
@@ -247,6 +247,9 @@ impl Speaker {
         for (_, router) in meant {
             if let Some(priority) = priority {
                 router.set_priority(now, priority);
+            }
+            if let Some(lost) = uplink_lost {
+                router.set_unfit(now, Unfit::UplinkLost, lost);
             }
             result = result.and(match action {
                 None => Ok(()),

@@ -34,6 +34,7 @@ mod switchover;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcom
 pub use desired::{Desired, Slot, lb_id};
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
+pub use uplink::UplinkReading;
 
 use crate::config::Config;
 use addresses::Foreign;
@@ -54,6 +56,7 @@ use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
 use switchover::{Forward, Switching};
+use uplink::Uplink;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -131,6 +134,7 @@ pub struct Engine {
     /// The present or the last switchover.
     switching: Option<Switching>,
     forward: Forward,
+    uplink: Uplink,
     version: u64,
     /// The version in which the endpoints last changed.
     endpoints_version: u64,
@@ -180,6 +184,7 @@ impl Engine {
             resign: None,
             switching: None,
             forward: None,
+            uplink: Uplink::default(),
             version: 0,
             endpoints_version: 0,
             published: None,
@@ -207,6 +212,7 @@ impl Engine {
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
             }
+            Event::Uplink(reading) => self.uplink_read(now, reading),
             Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
@@ -227,6 +233,7 @@ impl Engine {
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_uplink(now, &mut plan);
             self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);

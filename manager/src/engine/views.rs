@@ -83,6 +83,7 @@ impl Engine {
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
             "switchover": self.switching,
+            "uplink": self.uplink,
             "in_flight": flights,
         })
     }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
+use wire::vip::VipOrder;
 
 use super::transport::{cause, client, refusal};
 use crate::config::{LB_ADMIN_PORT, LB_CHANGES_PORT};
@@ -45,6 +46,12 @@ impl Balancer {
     /// Gives it routes and policies.
     pub async fn configure(&self, lb: Ipv4Addr, config: &ProxyConfig) -> Outcome {
         self.put(lb, "config", config).await
+    }
+
+    /// Tells it whether its host's uplink is lost.
+    pub async fn tell_uplink(&self, lb: Ipv4Addr, lost: bool) -> Outcome {
+        let order = VipOrder { uplink_lost: Some(lost), ..VipOrder::default() };
+        self.put(lb, "vip", &order).await
     }
 
     /// Has it hand VIPs over to another balancer; calls `progress` with each step it has taken. It goes on

@@ -8,6 +8,7 @@
 //!   replacement.rs machines are built anew because somebody asked for it       │
 //!   addresses.rs   strangers have addresses of a pool                         │
 //!   switchover.rs  the public address moves because somebody asked for it      │
+//!   uplink.rs      the cable that leaves a host dies                             │
 //!   slow.rs        slow requests are no failures                            │
 //!   curl.rs        what one person with curl sees                           │
 //!   peers.rs       hosts that contradict each other                         │
@@ -36,3 +37,4 @@ mod replacement;
 mod run;
 mod slow;
 mod switchover;
+mod uplink;

@@ -15,3 +15,4 @@ mod soak;
 mod start;
 mod switchover;
 mod troubles;
+mod uplink;
