@@ -18,15 +18,12 @@ pub enum Unfit {
     Draining,
     /// Its machine or host cannot reach the network beyond.
     UplinkLost,
-    /// Its proxy knows no upstream to send requests to.
-    NotServing,
     /// Its proxy lives but does nothing.
     Hung,
 }
 
 impl Unfit {
-    const ALL: [Unfit; 5] =
-        [Unfit::SteppingDown, Unfit::Draining, Unfit::UplinkLost, Unfit::NotServing, Unfit::Hung];
+    const ALL: [Unfit; 4] = [Unfit::SteppingDown, Unfit::Draining, Unfit::UplinkLost, Unfit::Hung];
 
     /// What this trouble costs. The least is more than [`HIGHEST`] - [`FIT_FROM`], so that any one of
     /// them makes any router unfit.
@@ -36,7 +33,6 @@ impl Unfit {
             Unfit::SteppingDown => 55,
             Unfit::Draining => 65,
             Unfit::UplinkLost => 85,
-            Unfit::NotServing => 95,
             Unfit::Hung => 105,
         }
     }
@@ -47,7 +43,6 @@ impl Unfit {
             Unfit::Draining => 2,
             Unfit::UplinkLost => 4,
             Unfit::Hung => 8,
-            Unfit::NotServing => 16,
         }
     }
 }

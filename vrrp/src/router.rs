@@ -19,6 +19,7 @@
 //! - A router that slept too long to be sure of its state first lets go and listens; that its machine was
 //!   paused without its clock showing it, the stamps of the host tell.
 //! - Who takes over from a silent holder outranks it for a while, so that it loses if it wakes up unaware.
+//! - One that knows nothing to serve with yet takes over only when nobody else has for long.
 //! - A holder that is not heard by another one of lower priority yields to it.
 
 use std::collections::VecDeque;
@@ -78,6 +79,7 @@ pub enum Refused {
 pub struct Router {
     config: RouterConfig,
     fitness: Fitness,
+    serving: bool,
     phase: Phase,
     reason: Reason,
     since: Duration,
@@ -120,6 +122,7 @@ impl Router {
         Router {
             config,
             fitness: Fitness::new(config.priority),
+            serving: true,
             phase: Phase::Init,
             reason: Reason::New,
             since: now,
@@ -204,6 +207,20 @@ impl Router {
     /// Changes the priority that this router has while fit, clamped to 1 to 254.
     pub fn set_priority(&mut self, now: Duration, priority: u8) {
         self.adjust(now, |fitness| fitness.set_base(priority));
+    }
+
+    /// Says whether what answers at the address has anything to answer with; until told otherwise it has.
+    /// A rebuilt balancer that knows no upstream yet leaves the address to any other, and takes it only
+    /// when nobody was heard for three Down intervals. A holder stays the holder: when the upstreams are
+    /// gone, they are gone for all.
+    pub fn set_serving(&mut self, now: Duration, serving: bool) {
+        self.notice_sleep(now);
+        let began = serving && !self.serving;
+        self.serving = serving;
+        let soon = now + self.down();
+        if let (true, Phase::Backup { down_at, .. }) = (began, &mut self.phase) {
+            *down_at = soon.min(*down_at);
+        }
     }
 
     /// Says that a trouble began or ended.

@@ -30,7 +30,7 @@ impl Router {
     /// Somebody, perhaps a manager in a dead machine's name, says that `source` let go.
     pub(super) fn receive_release(&mut self, now: Duration, source: IpAddr) {
         let from_holder = self.heard.is_some_and(|heard| heard.from == source);
-        let soon = now + self.skew();
+        let soon = now + if self.serving { self.skew() } else { self.patience() };
         self.former_holder_spoke(now, source);
         match &mut self.phase {
             Phase::Init if from_holder => self.heard = None,
@@ -56,7 +56,7 @@ impl Router {
             Phase::Backup { preempt_from, outranks_since, .. } => {
                 let (preempt_from, before) = (*preempt_from, *outranks_since);
                 self.listen_to(now, source, advert);
-                let outranks = mine > theirs;
+                let outranks = mine > theirs && self.serving;
                 let outranks_since = (outranks && self.fitness.is_fit()).then(|| before.unwrap_or(now));
                 let delay_over = |(since, delay)| now >= since + delay;
                 if outranks && theirs < FIT_FROM && now >= preempt_from {
@@ -67,7 +67,7 @@ impl Router {
                     self.enter_master(now, Reason::Preempted(source), None);
                 } else {
                     // Section 6.4.2, with Preempt_Mode false.
-                    let (down_at, because) = (now + self.down(), Reason::Silence);
+                    let (down_at, because) = (now + self.patience(), Reason::Silence);
                     self.phase = Phase::Backup { down_at, because, preempt_from, outranks_since };
                 }
             }
@@ -217,9 +217,8 @@ impl Router {
 
     /// What this Backup knows of the holder is old.
     fn listen_anew(&mut self, now: Duration) {
-        let (fresh_from, because) = (now + self.down(), Reason::Silence);
-        let preempt_from = fresh_from;
-        self.phase = Phase::Backup { down_at: fresh_from, because, preempt_from, outranks_since: None };
+        let (down_at, because) = (now + self.patience(), Reason::Silence);
+        self.phase = Phase::Backup { down_at, because, preempt_from: down_at, outranks_since: None };
     }
 
     /// Others may hold the address by now: takes it off and listens before anything is said.
@@ -235,7 +234,7 @@ impl Router {
 
     pub(super) fn enter_backup(&mut self, now: Duration, reason: Reason, preempt_from: Duration) {
         self.fitness.set(Unfit::SteppingDown, false);
-        let (down_at, because) = (now + self.down(), Reason::Silence);
+        let (down_at, because) = (now + self.patience(), Reason::Silence);
         self.enter(now, Phase::Backup { down_at, because, preempt_from, outranks_since: None }, reason);
     }
 
@@ -270,6 +269,11 @@ impl Router {
     /// `Skew_Time` (section 6.1): the higher the priority, the sooner.
     fn skew(&self) -> Duration {
         self.learned * (256 - u32::from(self.fitness.priority())) / 256
+    }
+
+    /// How long nobody must be heard before this router takes over.
+    fn patience(&self) -> Duration {
+        self.down() * if self.serving { 1 } else { PATIENCE }
     }
 
     /// `Active_Down_Interval` (section 6.1).

@@ -152,3 +152,34 @@ fn ipv6_routers_compare_their_link_local_addresses() {
     router.receive(ms(310), "fe80::11".parse().expect("an address"), &advert);
     assert_eq!(router.state(), State::Backup);
 }
+
+#[test]
+fn one_that_has_nothing_to_serve_with_takes_over_only_when_nobody_else_does() {
+    let mut line = Line::new(240);
+    line.router.set_serving(ms(0), false);
+    line.router.ready(ms(0));
+    line.hears(HIGH, 190).hears(HIGH, 0);
+    assert_eq!(line.until(900), vec![]);
+    assert_eq!(line.until(930).len(), 3);
+    line.router.set_serving(line.now, true);
+    line.router.set_serving(line.now, false);
+    line.until(5000);
+    assert_eq!(line.state(), State::Master, "a holder stays");
+}
+
+#[test]
+fn it_takes_part_like_any_other_as_soon_as_it_can_serve() {
+    let mut line = Line::new(240);
+    line.router.set_serving(ms(0), false);
+    line.router.ready(ms(0));
+    line.hears(HIGH, 190);
+    line.until(100);
+    line.router.set_serving(line.now, true);
+    assert_eq!(line.until(406), vec![]);
+    assert_eq!(line.until(407).len(), 3);
+    let mut line = Line::new(240);
+    line.router.ready(ms(0));
+    line.router.set_serving(ms(0), false);
+    line.router.set_serving(ms(0), true);
+    assert_eq!(line.hears(HIGH, 190).done(), TAKES_OVER);
+}
