@@ -2,7 +2,7 @@
 
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
-use wire::vip::{RouterState, RouterStatus, VipStatus};
+use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
 use crate::config::{Config, LB};
 use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
@@ -65,9 +65,10 @@ impl Guest {
             holder: None,
             reason: "elected".to_owned(),
             for_ms: 0,
+            counters: RouterCounters::default(),
         });
         Outcome::LbRead(Box::new(LbReading {
-            vip: VipStatus { routers: routers.collect() },
+            vip: VipStatus { routers: routers.collect(), ..VipStatus::default() },
             upstreams: documents.then(|| self.set.clone()),
             config_generation: documents.then_some(self.config.generation),
         }))
