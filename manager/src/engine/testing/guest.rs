@@ -58,7 +58,7 @@ impl Guest {
     pub(super) fn read(&self, host: &Config, holds: bool, documents: bool) -> Outcome {
         let state = if holds { RouterState::Master } else { RouterState::Backup };
         let routers = host.vips.iter().map(|vip| RouterStatus {
-            address: vip.address.into(),
+            address: vip.address,
             vrid: vip.vrid,
             state,
             priority: vip.priority,
