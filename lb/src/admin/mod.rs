@@ -59,15 +59,8 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
     };
     let vip = VipLink::new(&settings.state_dir);
     let started = Instant::now();
-    let admin = Arc::new(Admin {
-        settings: settings.clone(),
-        state,
-        vip,
-        hand_overs,
-        metrics,
-        vip_figures,
-        started,
-    });
+    let admin =
+        Arc::new(Admin { settings: settings.clone(), state, vip, hand_overs, metrics, vip_figures, started });
     let (reads, changes) = routers(admin);
     tokio::join!(listen::reads(settings.admin, reads), listen::changes(settings.admin_changes, changes));
 }

@@ -35,7 +35,6 @@ mod realtime;
 mod speaker;
 mod virtual_interface;
 
-pub(crate) use interface::Interface;
 pub(crate) use network::Network;
 
 /// Speaks until it is asked to end, and hands the addresses over in order then.

@@ -43,7 +43,6 @@ const MOST_IDLE_MS: u64 = 2_000;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Switching {
     view: Switchover,
-    vrids: Vec<u8>,
     /// The host that was named, or chosen.
     to: HostName,
     /// Requests in progress may take so long.
@@ -152,8 +151,6 @@ impl Engine {
         finish_ms: u64,
     ) -> Switchover {
         let number = self.switching.as_ref().map_or(0, |last| last.view.number) + 1;
-        let vrids = self.config.vips.iter().filter(|vip| addresses.contains(&vip.address.into()));
-        let vrids = vrids.map(|vip| vip.vrid).collect();
         let view = Switchover {
             number,
             state: SwitchoverState::Preparing,
@@ -166,8 +163,7 @@ impl Engine {
         };
         let message = format!("from {} to {}", view.from, view.to);
         self.note_switching("switchover.asked", Severity::Info, &view, message);
-        self.switching =
-            Some(Switching { view: view.clone(), vrids, to, finish_ms, began: now, until, told: 0 });
+        self.switching = Some(Switching { view: view.clone(), to, finish_ms, began: now, until, told: 0 });
         view
     }
 
@@ -190,7 +186,7 @@ impl Engine {
                 match (ready, lb.filter(|_| self.balancer.holds_vip())) {
                     (Ok(()), Some(lb)) => {
                         let order = HandOverOrder {
-                            vrids: switching.vrids.clone(),
+                            addresses: addresses.clone(),
                             idle_ms: switching.finish_ms.min(MOST_IDLE_MS),
                             finish_ms: switching.finish_ms,
                             ..HandOverOrder::default()

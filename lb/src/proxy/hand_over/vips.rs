@@ -68,7 +68,7 @@ pub(crate) struct OnVip {
 impl Vips {
     pub(crate) fn new(settings: &Settings) -> Self {
         let vips = settings.vips.iter().map(|vip| Vip {
-            address: IpAddr::from(vip.address),
+            address: vip.address,
             vrid: vip.vrid,
             stage: AtomicU8::new(Stage::Open as u8),
             round: AtomicU64::new(0),
