@@ -109,6 +109,7 @@ fn requests_in_progress_finish_and_the_one_that_does_not_is_cut_and_counted() {
             assert!(speaker.ordered().is_empty(), "the other one has time left");
             let view = ended(&balancer).await;
             assert_eq!((&view["state"], &view["cut"]), (&json!("done"), &json!(1)), "{view}");
+            assert!(never.closed_within(SOON).await, "its client knows");
         },
     );
 }

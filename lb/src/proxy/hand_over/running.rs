@@ -23,8 +23,15 @@ const LOOK: Duration = Duration::from_millis(2);
 /// And after them.
 const LOOK_AFTERWARDS: Duration = Duration::from_millis(10);
 
+/// What is left is reset within this.
+const CUT: Duration = Duration::from_millis(50);
+
 /// Neighbours that still believe that we have the address are helped for so long after it has moved.
 const AFTERWARDS: Duration = Duration::from_millis(500);
+
+/// What the speaker may take beyond the time in which somebody must take the addresses: new connections are
+/// held back meanwhile.
+const SPEAKER_MARGIN: Duration = Duration::from_millis(500);
 
 /// What the steps may take beyond their own times before all is undone: they wait for nothing else.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -90,9 +97,14 @@ impl<'a> Running<'a> {
             .map_err(|error| format!("new connections cannot be held back: {error}"))?;
         let left = self.finish(order, &addresses, held.as_mut()).await;
         lock(&self.of.view).cut = left.open + self.vips().map(Vip::cut).sum::<u64>();
+        self.cut().await;
 
         self.step(HandOverState::Releasing);
-        let released = self.release(order, held.as_mut()).await;
+        let limit = Duration::from_millis(order.take_ms) + SPEAKER_MARGIN;
+        let released = timeout(limit, self.release(order, held.as_mut())).await.unwrap_or_else(|_elapsed| {
+            // An offer that it heard of ends by itself.
+            Err("the VIP speaker did not answer in time".to_owned())
+        });
         drop(held_back);
         let passed_on = held.as_mut().map_or(0, |held| {
             held.take();
@@ -162,6 +174,18 @@ impl<'a> Running<'a> {
                     return left;
                 }
             }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Resets what is left, while the address is still here: its clients would wait in vain else.
+    async fn cut(&self) {
+        if self.vips().all(|vip| vip.open() == 0) {
+            return;
+        }
+        self.set(Stage::Cut);
+        let end = Instant::now() + CUT;
+        while self.vips().any(|vip| vip.open() > 0) && Instant::now() < end {
             sleep(LOOK).await;
         }
     }
