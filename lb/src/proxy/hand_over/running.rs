@@ -105,6 +105,8 @@ impl<'a> Running<'a> {
             // An offer that it heard of ends by itself.
             Err("the VIP speaker did not answer in time".to_owned())
         });
+        // In this order: what is accepted from now on is nobody's to close.
+        self.set(Stage::Open);
         drop(held_back);
         let passed_on = held.as_mut().map_or(0, |held| {
             held.take();
