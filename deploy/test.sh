@@ -20,7 +20,7 @@ cd "$ROOT"
 ALL=(quick namespaces machines)
 
 # Test programs that need namespaces, and those that need libvirt; everything else is quick.
-IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract) | binary(arp) | (package(guest) & binary(configure))'
+IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
