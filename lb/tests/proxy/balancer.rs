@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::backend::Backend;
+use crate::network::VIP;
 
 /// How long anything may take that happens soon.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -42,11 +43,10 @@ impl Balancer {
         Self::start_at(address, SocketAddr::new(address, 8000), &format!("[limits]\n{limits}")).await
     }
 
-    /// Starts one whose clients connect to a virtual address, on the loopback interface.
+    /// Starts one whose clients connect to a virtual address, in a network of the test's own.
     pub(crate) async fn start_with_vip() -> Self {
-        let (address, vip) = (own_address(), own_address());
-        let settings =
-            format!("interface = \"lo\"\n[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
+        let (address, vip) = (own_address(), VIP);
+        let settings = format!("[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
         Self::start_at(address, SocketAddr::new(vip, 8000), &settings).await
     }
 

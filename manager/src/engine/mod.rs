@@ -35,6 +35,7 @@ mod switchover;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ pub use desired::{Desired, Slot, lb_id};
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
+pub use uplink::UplinkReading;
 
 use crate::config::Config;
 use addresses::Foreign;
@@ -56,6 +58,7 @@ use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
 use switchover::{Forward, Switching};
+use uplink::Uplink;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -133,6 +136,7 @@ pub struct Engine {
     /// The present or the last switchover.
     switching: Option<Switching>,
     forward: Forward,
+    uplink: Uplink,
     version: u64,
     /// The version in which the endpoints last changed.
     endpoints_version: u64,
@@ -187,6 +191,7 @@ impl Engine {
             resign: None,
             switching: None,
             forward: None,
+            uplink: Uplink::default(),
             version: 0,
             endpoints_version: 0,
             published: None,
@@ -214,6 +219,7 @@ impl Engine {
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
             }
+            Event::Uplink(reading) => self.uplink_read(now, reading),
             Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
@@ -234,6 +240,7 @@ impl Engine {
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_uplink(now, &mut plan);
             self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);

@@ -16,3 +16,4 @@ mod soak;
 mod start;
 mod switchover;
 mod troubles;
+mod uplink;
