@@ -11,6 +11,7 @@ mod balancer;
 mod client;
 mod failover;
 mod forwarding;
+mod hostile;
 mod slowness;
 mod streams;
 mod swaps;
