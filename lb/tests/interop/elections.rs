@@ -114,6 +114,44 @@ fn ours_preempts_the_unfit(segment: &Segment, voice: &Voice) {
     unfit.stops();
 }
 
+/// Ours preempts a fit keepalived of lower priority when it is told to, and not before its delay is over.
+fn ours_preempts_when_told_to(segment: &Segment) {
+    let voice = Voice::usual();
+    let keepalived = Keepalived::start("keepalived", 20, 230, &voice, "nopreempt");
+    keepalived.takes_over();
+    let ours = Ours::start("ours", 10, 240, &voice, "preempt = true\npreempt_delay_ms = 2000\n");
+    ours.listens_to(&keepalived.port);
+    let listened = segment.capture.now();
+    segment.settles_on(&ours.port, &[&ours.port, &keepalived.port], STEADY);
+    let waited = segment.capture.claim(ours.port.address, listened).at - listened;
+    // It began to wait up to the time of one look at it before that.
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    keepalived.is_backup();
+}
+
+/// With the checksum of the RFC, where keepalived cannot be told to take it: ours takes keepalived's and
+/// keepalived refuses ours, so that one hears and the other does not. It ends with one holder all the same.
+fn keepalived_does_not_take_ours(segment: &Segment) {
+    let ours = Ours::start("ours", 10, 240, &Voice::usual().with_message_checksum(), "");
+    ours.takes_over();
+    let keepalived = Keepalived::start("keepalived", 20, 230, &Voice::usual(), "nopreempt");
+    keepalived.takes_over();
+    ours.listens_to(&keepalived.port);
+    segment.settles_on(&keepalived.port, &[&ours.port, &keepalived.port], STEADY);
+    let log = keepalived.log().to_lowercase();
+    assert!(log.contains("checksum"), "it says why: {log}");
+}
+
+/// `story` with the checksum of the RFC, if the keepalived here knows it; what happens where it does not is
+/// a story of its own.
+fn with_message_checksum(segment: &Segment, voice: Voice, story: fn(&Segment, &Voice)) {
+    if Keepalived::knows_message_checksums() {
+        story(segment, &voice.with_message_checksum());
+    } else {
+        keepalived_does_not_take_ours(segment);
+    }
+}
+
 macro_rules! stories {
     ($($name:ident => $story:expr;)*) => {$(
         #[test]
@@ -125,8 +163,23 @@ macro_rules! stories {
 
 stories! {
     ours_is_master_over_multicast => |segment| ours_is_master(segment, &Voice::usual());
+    ours_is_master_over_unicast => |segment| ours_is_master(segment, &Voice::unicast(&[10, 20]));
+    ours_is_master_over_ipv6 => |segment| ours_is_master(segment, &Voice::ipv6());
     ours_is_backup_over_multicast => |segment| ours_is_backup(segment, &Voice::usual());
+    ours_is_backup_over_unicast => |segment| ours_is_backup(segment, &Voice::unicast(&[10, 20]));
+    ours_is_backup_over_ipv6 => |segment| ours_is_backup(segment, &Voice::ipv6());
+    ours_is_master_with_the_checksum_of_the_rfc => |segment| {
+        with_message_checksum(segment, Voice::usual(), ours_is_master);
+    };
+    ours_is_backup_with_the_checksum_of_the_rfc => |segment| {
+        with_message_checksum(segment, Voice::usual(), ours_is_backup);
+    };
+    ours_is_master_over_unicast_with_the_checksum_of_the_rfc => |segment| {
+        with_message_checksum(segment, Voice::unicast(&[10, 20]), ours_is_master);
+    };
     keepalived_preempts_ours => |segment| keepalived_preempts(segment, &Voice::usual());
+    keepalived_preempts_ours_over_unicast => |segment| keepalived_preempts(segment, &Voice::unicast(&[10, 20]));
+    ours_preempts_keepalived_when_told_to => ours_preempts_when_told_to;
     the_fit_are_left_alone_and_the_unfit_preempted => |segment| ours_preempts_the_unfit(segment, &Voice::usual());
     after_a_cut_our_higher_priority_wins => |segment| a_cut_heals(segment, 240, 10, true);
     after_a_cut_its_higher_priority_wins => |segment| a_cut_heals(segment, 220, 30, false);
