@@ -131,10 +131,10 @@ fn ours_preempts_when_told_to(segment: &Segment) {
 
 /// With the checksum of the RFC, where keepalived cannot be told to take it: ours takes keepalived's and
 /// keepalived refuses ours, so that one hears and the other does not. It ends with one holder all the same.
-fn keepalived_does_not_take_ours(segment: &Segment) {
-    let ours = Ours::start("ours", 10, 240, &Voice::usual().with_message_checksum(), "");
+fn keepalived_refuses_ours(segment: &Segment, voice: &Voice) {
+    let ours = Ours::start("ours", 10, 240, &voice.clone().with_message_checksum(), "");
     ours.takes_over();
-    let keepalived = Keepalived::start("keepalived", 20, 230, &Voice::usual(), "nopreempt");
+    let keepalived = Keepalived::start("keepalived", 20, 230, voice, "nopreempt");
     keepalived.takes_over();
     ours.listens_to(&keepalived.port);
     segment.settles_on(&keepalived.port, &[&ours.port, &keepalived.port], STEADY);
@@ -142,13 +142,25 @@ fn keepalived_does_not_take_ours(segment: &Segment) {
     assert!(log.contains("checksum"), "it says why: {log}");
 }
 
-/// `story` with the checksum of the RFC, if the keepalived here knows it; what happens where it does not is
-/// a story of its own.
-fn with_message_checksum(segment: &Segment, voice: Voice, story: fn(&Segment, &Voice)) {
+/// The same with keepalived as the holder: ours hears it well, and takes over when it is told to.
+fn keepalived_is_heard(segment: &Segment, voice: &Voice) {
+    let mut keepalived = Keepalived::start("keepalived", 20, 240, voice, "nopreempt");
+    keepalived.takes_over();
+    let ours = Ours::start("ours", 10, 230, &voice.clone().with_message_checksum(), "");
+    ours.listens_to(&keepalived.port);
+    segment.settles_on(&keepalived.port, &[&ours.port, &keepalived.port], STEADY);
+    keepalived.stops();
+    segment.settles_on(&ours.port, &[&ours.port, &keepalived.port], STEADY);
+}
+
+type Story = fn(&Segment, &Voice);
+
+/// `story` with the checksum of the RFC if the keepalived here knows it, else what happens instead.
+fn with_message_checksum(segment: &Segment, voice: Voice, story: Story, instead: Story) {
     if Keepalived::knows_message_checksums() {
         story(segment, &voice.with_message_checksum());
     } else {
-        keepalived_does_not_take_ours(segment);
+        instead(segment, &voice);
     }
 }
 
@@ -169,13 +181,14 @@ stories! {
     ours_is_backup_over_unicast => |segment| ours_is_backup(segment, &Voice::unicast(&[10, 20]));
     ours_is_backup_over_ipv6 => |segment| ours_is_backup(segment, &Voice::ipv6());
     ours_is_master_with_the_checksum_of_the_rfc => |segment| {
-        with_message_checksum(segment, Voice::usual(), ours_is_master);
+        with_message_checksum(segment, Voice::usual(), ours_is_master, keepalived_refuses_ours);
     };
     ours_is_backup_with_the_checksum_of_the_rfc => |segment| {
-        with_message_checksum(segment, Voice::usual(), ours_is_backup);
+        with_message_checksum(segment, Voice::usual(), ours_is_backup, keepalived_is_heard);
     };
     ours_is_master_over_unicast_with_the_checksum_of_the_rfc => |segment| {
-        with_message_checksum(segment, Voice::unicast(&[10, 20]), ours_is_master);
+        let voice = Voice::unicast(&[10, 20]);
+        with_message_checksum(segment, voice, ours_is_master, keepalived_refuses_ours);
     };
     keepalived_preempts_ours => |segment| keepalived_preempts(segment, &Voice::usual());
     keepalived_preempts_ours_over_unicast => |segment| keepalived_preempts(segment, &Voice::unicast(&[10, 20]));
