@@ -11,7 +11,7 @@ use super::frames::Mac;
 
 /// An interface that has just come up has its link-local address after about two seconds (RFC 4862,
 /// section 5.4: first it makes sure that nobody else has it).
-const LINK_LOCAL_WAIT: Duration = Duration::from_secs(10);
+pub(super) const LINK_LOCAL_WAIT: Duration = Duration::from_secs(10);
 
 /// How often it is looked for.
 const LINK_LOCAL_POLL: Duration = Duration::from_millis(50);
@@ -64,13 +64,17 @@ impl Interface {
         Ok(None)
     }
 
-    /// Its own link-local address, which is none of `virtual_addresses`. Waits for it for a while.
+    /// Its own link-local address, which is none of `virtual_addresses`. Waits for it for so long.
     ///
     /// # Errors
     ///
     /// When it does not get one.
-    pub(super) async fn link_local(&self, virtual_addresses: &[IpAddr]) -> anyhow::Result<Ipv6Addr> {
-        let limit = Instant::now() + LINK_LOCAL_WAIT;
+    pub(super) async fn link_local(
+        &self,
+        virtual_addresses: &[IpAddr],
+        wait: Duration,
+    ) -> anyhow::Result<Ipv6Addr> {
+        let limit = Instant::now() + wait;
         loop {
             // Without IPv6 in the kernel there is no such file.
             let list = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();

@@ -15,7 +15,7 @@ use super::address::Addresses;
 use super::adverts::{AdvertSocket, Arrived};
 use super::announcer::Announcer;
 use super::frames::{self, Mac};
-use super::interface::Interface;
+use super::interface::{Interface, LINK_LOCAL_WAIT};
 use super::own_address;
 use super::virtual_interface::VirtualInterface;
 use crate::settings::{Settings, Vip};
@@ -35,12 +35,26 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Opens everything. Needs a tokio runtime.
+    /// Opens everything, and waits for an IPv6 address to speak from where one is needed and not there
+    /// yet. Needs a tokio runtime.
     ///
     /// # Errors
     ///
     /// With what to do about it: the interface or the address does not exist, or a right is missing.
-    pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        Self::open_within(settings, LINK_LOCAL_WAIT).await
+    }
+
+    /// As [`open`](Self::open), but waits for nothing: who has to start a proxy again has no time.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) async fn open_at_once(settings: &Settings) -> anyhow::Result<Self> {
+        Self::open_within(settings, Duration::ZERO).await
+    }
+
+    async fn open_within(settings: &Settings, wait: Duration) -> anyhow::Result<Self> {
         let interface = Interface::find(&settings.interface)?;
         let vips_of = |v4: bool| settings.vips.iter().filter(move |vip| vip.address.is_ipv4() == v4);
         let listens = |v4: bool| vips_of(v4).any(|vip| vip.unicast_peers.is_empty());
@@ -52,7 +66,7 @@ impl Network {
         if vips_of(false).next().is_some() {
             let virtual_ones: Vec<_> =
                 vips_of(false).flat_map(|vip| advertised(vip.vrid, vip.address)).collect();
-            let own = interface.link_local(&virtual_ones).await?;
+            let own = interface.link_local(&virtual_ones, wait).await?;
             v6 = Some(AdvertSocket::open(&interface, own.into(), listens(false))?);
         }
         let addresses = Addresses::open()?;

@@ -71,6 +71,10 @@ fn both_families_share_a_number_and_an_orderly_stop_hands_both_over() {
             segment.wait_for(&a, What::NeighbourAdvertisement, Instant::now() - Duration::from_secs(60));
             let b = Machine::start_with("vip", "b", 20, 230, Says::more(format!("{v6}30"))).with_proxy();
             b.wait_until_it_listens_to(&a);
+            eventually("b has heard the other holder too", || {
+                let status = b.status().expect("it answers");
+                status.routers[1].holder == Some(a.link_local().into())
+            });
             let stopped = Instant::now();
             a.signal(Signal::SIGTERM);
             report("IPv4 handed over", stopped, segment.wait_for(&b, What::GratuitousArp, stopped));

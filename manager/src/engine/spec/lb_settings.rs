@@ -114,11 +114,7 @@ command = "/bin/true"
     #[test]
     fn all_that_is_said_of_a_vip_reaches_the_balancer_in_its_words() {
         let config = Config::check(&Source::from_text("a.toml", CONFIG)).expect("valid");
-        let slot = Slot {
-            id: "a-lb".into(),
-            service: "lb".into(),
-            address: Ipv4Addr::new(192, 168, 10, 10),
-        };
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
         let text = toml::to_string(&of(&config, &slot)).expect("TOML");
         let expected = r#"machine = "a-lb"
 address = "192.168.10.10"
