@@ -14,7 +14,7 @@ awk -v suite="$SUITE" '
         sub(/[",}].*/, "", rest)
         return rest
     }
-    function shown(number) { return number >= 100 ? sprintf("%.0f", number) : sprintf("%.1f", number) + 0 }
+    function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : "%.1f", number) }
     /"suite"/ && value("suite") == suite {
         row = value("case") ", " value("unit"); subject = value("subject")
         if (!(row in rows)) { rows[row]; order[++count] = row }
