@@ -62,6 +62,10 @@ pub struct Config {
     pub lb: Hardware,
     /// The bridge machines are connected to.
     pub bridge: String,
+    /// The interface that leaves the host; while it is dead, this host's balancer gives way.
+    pub uplink: Option<String>,
+    /// Whom to ask over the uplink for a sign of life.
+    pub probe_targets: Vec<Ipv4Addr>,
     /// What this host may give to its machines.
     pub pool: AddressPool,
     /// Where the manager and its machines keep their files.
@@ -155,6 +159,10 @@ struct File {
     lb: HardwareFile,
     #[serde(default = "default_bridge")]
     bridge: String,
+    #[serde(default)]
+    uplink: Option<Spanned<String>>,
+    #[serde(default)]
+    probe_targets: Vec<Spanned<Ipv4Addr>>,
     address_pool: Spanned<Vec<AddressRange>>,
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
@@ -219,6 +227,8 @@ impl Config {
             images,
             lb,
             bridge,
+            uplink,
+            probe_targets,
             address_pool,
             state_dir,
             programs,
@@ -239,6 +249,24 @@ impl Config {
         for peer in &peers {
             if peer.as_ref() == address.as_ref() {
                 return wrong(peer.span(), "a manager is not its own peer: leave its address out".to_owned());
+            }
+        }
+        if let Some(uplink) = &uplink
+            && (uplink.as_ref().is_empty() || *uplink.as_ref() == bridge)
+        {
+            let message = "expected the interface that leaves the host, a port of the bridge".to_owned();
+            return wrong(uplink.span(), message);
+        }
+        for target in &probe_targets {
+            if target.as_ref() == address.as_ref() {
+                let message = "this host always answers itself: name neighbours beyond the uplink".to_owned();
+                return wrong(target.span(), message);
+            }
+            if uplink.is_none() {
+                return wrong(
+                    target.span(),
+                    "probe_targets are asked over the uplink: name it in `uplink`".to_owned(),
+                );
             }
         }
         let pool_span = address_pool.span();
@@ -302,6 +330,8 @@ impl Config {
             images,
             lb,
             bridge,
+            uplink: uplink.map(Spanned::into_inner),
+            probe_targets: probe_targets.into_iter().map(Spanned::into_inner).collect(),
             pool,
             state_dir,
             programs: programs.unwrap_or_else(own_directory),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use manager::cli::{self, ImageCommand, Output, VmCommand};
+use manager::cli::{self, ImageCommand, Output, SwitchoverArgs, VmCommand};
 use manager::config::Config;
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
 
@@ -49,6 +49,8 @@ enum Command {
     /// Bring new images to the machines of the whole cluster.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Move the public addresses to another host's balancer without failing a request.
+    Switchover(SwitchoverArgs),
     /// Show what happens, as it happens.
     Events,
     /// The inner side of namespace machines.
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Status => client(&common).and_then(|client| client.status()),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
+        Command::Switchover(args) => client(&common).and_then(|client| client.switchover(&args)),
         Command::Events => client(&common).and_then(|client| client.events()),
     };
     match result {

@@ -1,7 +1,7 @@
 //! The manager's metrics.
 
 use kit::api::process_registry;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use wire::cluster::{ClusterView, Phase};
 
 /// All phases, so that each has a series from the start.
@@ -15,6 +15,7 @@ pub struct Metrics {
     desired: IntGaugeVec,
     peers_alive: IntGaugeVec,
     vip_holders: IntGaugeVec,
+    uplink_lost: IntGauge,
 }
 
 impl Metrics {
@@ -30,6 +31,11 @@ impl Metrics {
             &["kind"],
         )?;
         registry.register(Box::new(counter.clone()))?;
+        let uplink_lost = IntGauge::new(
+            "manager_uplink_lost",
+            "Whether this host's uplink is lost (1) or not (0, also where none is configured).",
+        )?;
+        registry.register(Box::new(uplink_lost.clone()))?;
         let gauge = |name: &str, help: &str, label: &str| {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
             registry.register(Box::new(gauge.clone()))?;
@@ -45,6 +51,7 @@ impl Metrics {
                 "host",
             )?,
             vip_holders: gauge("manager_vip_holders", "How many balancers say that they hold a VIP.", "vip")?,
+            uplink_lost,
             registry,
         })
     }
@@ -52,6 +59,11 @@ impl Metrics {
     /// Counts one event.
     pub fn count_event(&self, kind: &str) {
         self.events.with_label_values(&[kind]).inc();
+    }
+
+    /// Sets whether this host's uplink is lost.
+    pub fn set_uplink_lost(&self, lost: bool) {
+        self.uplink_lost.set(i64::from(lost));
     }
 
     /// The registry, with the gauges set to what `view` shows.

@@ -22,6 +22,7 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::link::VipLink;
+use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
 use crate::proxy::state::State;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ pub(crate) struct Admin {
     settings: Arc<Settings>,
     state: Arc<State>,
     vip: VipLink,
+    hand_overs: Arc<HandOvers>,
     metrics: prometheus::Registry,
     vip_figures: Option<VipFigures>,
     started: Instant,
@@ -40,7 +42,7 @@ pub(crate) struct Admin {
 type Shared = axum::extract::State<Arc<Admin>>;
 
 /// Serves both ports for ever.
-pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>) {
+pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs: Arc<HandOvers>) {
     let metrics = kit::api::process_registry();
     if let Err(error) = metrics.register(Box::new(StateCollector::new(state.clone()))) {
         tracing::error!(%error, "the proxy's figures will be missing from /metrics");
@@ -57,7 +59,8 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>) {
     };
     let vip = VipLink::new(&settings.state_dir);
     let started = Instant::now();
-    let admin = Arc::new(Admin { settings: settings.clone(), state, vip, metrics, vip_figures, started });
+    let admin =
+        Arc::new(Admin { settings: settings.clone(), state, vip, hand_overs, metrics, vip_figures, started });
     let (reads, changes) = routers(admin);
     tokio::join!(listen::reads(settings.admin, reads), listen::changes(settings.admin_changes, changes));
 }

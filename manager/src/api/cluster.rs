@@ -56,6 +56,7 @@ pub(super) async fn live() -> StatusCode {
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    let view = api.shared.look(|engine, now| engine.cluster(now));
+    let (view, lost) = api.shared.look(|engine, now| (engine.cluster(now), engine.uplink_lost()));
+    api.shared.metrics().set_uplink_lost(lost.unwrap_or(false));
     metrics_response(api.shared.metrics().updated(&view))
 }

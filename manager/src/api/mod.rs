@@ -4,6 +4,7 @@ mod cluster;
 pub(crate) mod console;
 mod machines;
 mod peers;
+mod switchover;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool)
         .routes(routes!(machines::logs))
         .routes(routes!(console::console))
         .routes(routes!(peers::receive))
+        .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
         .routes(routes!(cluster::addresses))

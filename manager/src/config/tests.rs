@@ -131,3 +131,23 @@ fn what_is_not_said_of_virtual_machines_suits_them() {
     assert_eq!(config.services[0].hardware, hardware(128, "/cloud.qcow2"));
     assert_eq!(config.heartbeat.boot_timeout_ms, 9_000);
 }
+
+#[test]
+fn an_uplink_and_whom_to_ask_beyond_it_are_checked() {
+    let with = |lines: &str| check(&EXAMPLE.replacen("address_pool", &format!("{lines}\naddress_pool"), 1));
+    let config =
+        with("uplink = \"enp3s0\"\nprobe_targets = [\"192.168.10.254\", \"192.168.10.253\"]").expect("valid");
+    assert_eq!((config.uplink.as_deref(), config.probe_targets.len()), (Some("enp3s0"), 2));
+    for (lines, expected) in [
+        ("uplink = \"br0\"", "a.toml:6:10: expected the interface that leaves the host"),
+        ("uplink = \"\"", "a.toml:6:10: expected the interface that leaves the host"),
+        ("probe_targets = [\"192.168.10.254\"]", "a.toml:6:18: probe_targets are asked over the uplink"),
+        (
+            "uplink = \"enp3s0\"\nprobe_targets = [\"192.168.10.1\"]",
+            "a.toml:7:18: this host always answers itself",
+        ),
+    ] {
+        let error = with(lines).expect_err(lines);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wire::cluster::Condition;
+use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
 use wire::{Generation, Incarnation, MachineId};
 
 use super::desired::Desired;
 use super::spec::{MachinePurpose, MachineSpec};
+use super::uplink::UplinkReading;
 
 /// Something to be done now. It stays in flight until its end is told or its deadline passes; there
 /// is never more than one of a [`Job`] in flight. What listens to a machine, or is on its way to a balancer,
@@ -70,10 +73,19 @@ pub enum Command {
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
     },
-    /// Ask the host's balancer to let another one hold its VIPs, if there is one.
+    /// Have the host's balancer hand its VIPs over to another one, if there is one.
     HandOver {
         /// The balancer's address.
         lb: Ipv4Addr,
+        /// Which of them, and how long each step may take.
+        order: HandOverOrder,
+    },
+    /// Have the manager of the host whose balancer holds the VIPs carry out a switchover.
+    Forward {
+        /// That manager's address.
+        peer: Ipv4Addr,
+        /// What was asked for.
+        order: SwitchoverOrder,
     },
     /// Give a peer this host's snapshot.
     Tell {
@@ -82,6 +94,15 @@ pub enum Command {
         /// The snapshot.
         snapshot: Box<HostSnapshot>,
     },
+    /// Tell the host's balancer whether the host's uplink is lost.
+    TellUplink {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+        /// Whether it is.
+        lost: bool,
+    },
+    /// Ask neighbours beyond the uplink for a sign of life, all at the same time.
+    AskTargets(Vec<Ipv4Addr>),
     /// Ask the segment whether somebody has an address that no machine of this host has.
     Probe(Ipv4Addr),
     /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
@@ -111,8 +132,14 @@ pub enum Job {
     ReadLb,
     /// The balancer's VIPs.
     HandOver,
+    /// Another balancer's VIPs.
+    Forward,
     /// A peer.
     Tell(Ipv4Addr),
+    /// What the balancer knows of the uplink.
+    TellUplink,
+    /// The neighbours beyond the uplink.
+    AskTargets,
     /// The wire.
     Resign,
     /// Whether an address is free.
@@ -133,6 +160,10 @@ pub enum Event {
         /// In words.
         reason: String,
     },
+    /// What was read of the uplink.
+    Uplink(UplinkReading),
+    /// The balancer that hands its VIPs over says how far it is.
+    HandingOver(Box<HandOver>),
     /// A machine's heartbeat arrived.
     Beat {
         /// Whose.
@@ -169,6 +200,12 @@ pub enum Outcome {
     Stale(u64),
     /// The balancer's state.
     LbRead(Box<LbReading>),
+    /// The balancer has handed its VIPs over, or nobody took them.
+    HandedOver(Box<HandOver>),
+    /// So many of those who were asked have answered.
+    Answered(usize),
+    /// What became of a switchover that another manager was asked for.
+    SwitchedOver(Box<Switchover>),
     /// The peer has the snapshot.
     Told(SnapshotAck),
     /// Somebody with this MAC address has the address.

@@ -30,10 +30,12 @@ mod peer;
 mod publish;
 mod requests;
 mod spec;
+mod switchover;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +48,7 @@ pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcom
 pub use desired::{Desired, Slot, lb_id};
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
+pub use uplink::UplinkReading;
 
 use crate::config::Config;
 use addresses::Foreign;
@@ -53,6 +56,8 @@ use balancer::{Balancer, Pools};
 use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
+use switchover::{Forward, Switching};
+use uplink::Uplink;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -127,7 +132,13 @@ pub struct Engine {
     inherited: Option<Pools>,
     /// A balancer that died holding, or perhaps holding, a VIP.
     resign: Option<std::net::Ipv4Addr>,
+    /// The present or the last switchover.
+    switching: Option<Switching>,
+    forward: Forward,
+    uplink: Uplink,
     version: u64,
+    /// The version in which the endpoints last changed.
+    endpoints_version: u64,
     published: Option<wire::snapshot::HostSnapshot>,
     /// Peers whose overlapping pool was reported.
     overlaps_told: BTreeSet<std::net::Ipv4Addr>,
@@ -172,7 +183,11 @@ impl Engine {
             balancer: Balancer::default(),
             inherited: None,
             resign: None,
+            switching: None,
+            forward: None,
+            uplink: Uplink::default(),
             version: 0,
+            endpoints_version: 0,
             published: None,
             overlaps_told: BTreeSet::new(),
             recent_deaths: BTreeMap::new(),
@@ -198,6 +213,8 @@ impl Engine {
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
             }
+            Event::Uplink(reading) => self.uplink_read(now, reading),
+            Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
                 let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());
@@ -217,6 +234,8 @@ impl Engine {
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_uplink(now, &mut plan);
+            self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);
             self.plan_balancer(now, &mut plan);

@@ -82,6 +82,8 @@ impl Engine {
             "foreign": self.foreign,
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
+            "switchover": self.switching,
+            "uplink": self.uplink,
             "in_flight": flights,
         })
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use wire::cluster::{FaultKind, MachineView, Phase};
+use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::{MachineId, Problem};
 
 use super::world::{Host, World};
 use crate::config::Config;
-use crate::engine::{Command, Engine, Event, Slot};
+use crate::engine::{Command, Engine, Event, Slot, UplinkReading};
 
 /// The MAC address of every stranger.
 pub(crate) const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x99];
@@ -152,6 +153,28 @@ impl World {
         engines.flat_map(|engine| engine.machines(self.now)).find(|machine| machine.id.as_str() == id)
     }
 
+    /// Somebody asks the manager of `host` to move public addresses.
+    pub(crate) fn switch_over(&mut self, host: usize, order: SwitchoverOrder) -> Result<Switchover, Problem> {
+        let now = self.now;
+        self.hosts[host].dirty = true;
+        self.hosts[host].engine.as_mut().expect("the manager runs").switch_over(now, order)
+    }
+
+    /// The uplink of `host` is read.
+    pub(crate) fn read_uplink(&mut self, host: usize, reading: UplinkReading) {
+        self.tell(host, Event::Uplink(reading));
+    }
+
+    /// What the balancer of `host` knows of its uplink.
+    pub(crate) fn uplink_lost(&self, host: usize) -> Option<bool> {
+        self.hosts[host].guests.values().rfind(|guest| guest.is_lb()).and_then(|lb| lb.uplink_lost)
+    }
+
+    /// What became of that.
+    pub(crate) fn switchover(&self, host: usize) -> Option<Switchover> {
+        self.hosts[host].engine.as_ref().expect("the manager runs").switchover(self.now)
+    }
+
     /// The phase of a machine that is known.
     pub(crate) fn phase(&self, id: &str) -> Phase {
         self.machine(id).expect("it is known").phase
@@ -204,6 +227,11 @@ impl Host {
             _ => None,
         });
         texts.collect()
+    }
+
+    /// Whether there was a notice of this kind about a switchover.
+    pub(crate) fn said_of_switchover(&self, kind: &str) -> bool {
+        self.said(&format!("switchover.{kind}"))
     }
 
     /// Whether there was a notice of this kind.

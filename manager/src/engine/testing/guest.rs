@@ -15,6 +15,8 @@ pub(crate) struct Guest {
     pub(crate) frozen: bool,
     /// Whether it has come as far as answering.
     pub(crate) up: bool,
+    /// What it was told of its host's uplink.
+    pub(crate) uplink_lost: Option<bool>,
     pub(crate) set: UpstreamSet,
     pub(crate) config: ProxyConfig,
 }
@@ -26,6 +28,7 @@ impl Guest {
             running: true,
             frozen: false,
             up: false,
+            uplink_lost: None,
             set: spec.seed.upstreams.clone().unwrap_or_default(),
             config: spec.seed.proxy_config.clone().unwrap_or_default(),
         }

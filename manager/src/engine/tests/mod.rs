@@ -14,4 +14,6 @@ mod peers;
 mod replacement;
 mod soak;
 mod start;
+mod switchover;
 mod troubles;
+mod uplink;
