@@ -81,6 +81,13 @@ impl Balancer {
         eventually("the process ends", async || self.child.try_wait().expect("waited for")).await
     }
 
+    /// The memory it has now, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     pub(crate) fn state_dir(&self) -> std::path::PathBuf {
         self.directory.path().join("state")
     }

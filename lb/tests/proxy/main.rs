@@ -12,6 +12,7 @@ mod client;
 mod failover;
 mod forwarding;
 mod hand_over;
+mod hostile;
 mod network;
 mod slowness;
 mod speaker;

@@ -21,6 +21,7 @@ mod balancing;
 mod deaths;
 mod desired;
 mod flights;
+mod limits;
 mod listing;
 mod machine;
 mod machines;

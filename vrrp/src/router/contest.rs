@@ -15,8 +15,9 @@ use crate::packet::Advert;
 /// Who claims the address for so long against a higher one does not hear it: some fifty adverts.
 const DEAF_AFTER: Duration = Duration::from_secs(5);
 
-/// A claim that comes so many of its sender's intervals after the one before begins a new contest.
-const GAP_INTERVALS: u32 = 4;
+/// A claim that comes so many of its sender's intervals after the one before begins a new contest. A
+/// keepalived that drops our adverts puts its own off with each of them, for more than four at times.
+const GAP_INTERVALS: u32 = 10;
 
 /// The first yielding lasts so long, and each that follows soon after twice as long as the one before …
 const FIRST_BACKOFF: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ mod crash_loop;
 mod death;
 mod deletion;
 mod fencing;
+mod hostile_peers;
 mod members;
 mod peers;
 mod replacement;
