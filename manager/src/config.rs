@@ -72,6 +72,10 @@ pub struct Config {
     pub programs: PathBuf,
     /// Whether the API can be told to harm machines.
     pub chaos: bool,
+    /// Whether everybody on the segment may see the status of an initialised cluster.
+    pub open_reads: bool,
+    /// The group whose members may use the manager's socket besides root.
+    pub socket_group: Option<String>,
     /// The public addresses.
     pub vips: Vec<Vip>,
     /// What runs on this host.
@@ -175,6 +179,10 @@ struct File {
     programs: Option<PathBuf>,
     #[serde(default)]
     chaos: bool,
+    #[serde(default = "default_open_reads")]
+    open_reads: bool,
+    #[serde(default)]
+    socket_group: Option<String>,
     #[serde(default, rename = "vip")]
     vips: Vec<Spanned<VipFile>>,
     #[serde(default, rename = "service")]
@@ -261,6 +269,8 @@ impl Config {
             state_dir,
             programs,
             chaos,
+            open_reads,
+            socket_group,
             vips,
             services,
             heartbeat,
@@ -350,6 +360,8 @@ impl Config {
             state_dir,
             programs: programs.unwrap_or_else(own_directory),
             chaos,
+            open_reads,
+            socket_group,
             vips: checked_vips,
             services: checked_services,
             heartbeat,
@@ -473,6 +485,10 @@ fn own_directory() -> PathBuf {
 
 fn default_api_port() -> u16 {
     8080
+}
+
+fn default_open_reads() -> bool {
+    true
 }
 
 fn default_prefix() -> Spanned<u8> {

@@ -1,7 +1,7 @@
 //! The manager's metrics.
 
 use kit::api::process_registry;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use wire::cluster::{ClusterView, Phase};
 
 /// All phases, so that each has a series from the start.
@@ -15,6 +15,8 @@ pub struct Metrics {
     desired: IntGaugeVec,
     peers_alive: IntGaugeVec,
     vip_holders: IntGaugeVec,
+    maintenance: IntGauge,
+    audit_lost: IntGauge,
 }
 
 impl Metrics {
@@ -35,7 +37,17 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             prometheus::Result::Ok(gauge)
         };
+        let single = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
         Ok(Metrics {
+            maintenance: single("manager_maintenance", "Whether this manager only watches (1) or not (0).")?,
+            audit_lost: single(
+                "manager_audit_lost_total",
+                "Changes and refusals that could not be written to the audit log.",
+            )?,
             events: counter,
             machines: gauge("manager_machines", "This host's machines, by phase.", "phase")?,
             desired: gauge("manager_machines_desired", "How many machines a host is to have.", "host")?,
@@ -52,6 +64,12 @@ impl Metrics {
     /// Counts one event.
     pub fn count_event(&self, kind: &str) {
         self.events.with_label_values(&[kind]).inc();
+    }
+
+    /// Sets what the view of the cluster does not show.
+    pub fn set_own(&self, maintenance: bool, audit_lost: u64) {
+        self.maintenance.set(i64::from(maintenance));
+        self.audit_lost.set(i64::try_from(audit_lost).unwrap_or(i64::MAX));
     }
 
     /// The registry, with the gauges set to what `view` shows.

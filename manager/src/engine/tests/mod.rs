@@ -9,6 +9,7 @@ mod crash_loop;
 mod death;
 mod deletion;
 mod fencing;
+mod maintenance;
 mod peers;
 mod replacement;
 mod soak;
