@@ -7,6 +7,7 @@
 #   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
+#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
@@ -17,10 +18,12 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL=(quick namespaces machines)
+ALL=(quick namespaces machines interop)
 
-# Test programs that need namespaces, and those that need libvirt; everything else is quick.
+# Test programs that need namespaces, those that need other people's programs in them, and those that need
+# libvirt; everything else is quick.
 IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract) | binary(arp) | (package(guest) & binary(configure))'
+WITH_OTHERS='binary(interop)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
@@ -63,7 +66,7 @@ quick() {
     step "quick: shell scripts" scripts || status=1
     step "quick: dependencies" dependencies || status=1
     step "quick: lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings || status=1
-    tests quick "not ($IN_NAMESPACES | $ON_LIBVIRT)" || status=1
+    tests quick "not ($IN_NAMESPACES | $WITH_OTHERS | $ON_LIBVIRT)" || status=1
     return "$status"
 }
 
@@ -72,6 +75,12 @@ namespaces() {
     need tcpdump:tcpdump
     cargo build --workspace --bins --locked --quiet
     tests namespaces "$IN_NAMESPACES"
+}
+
+interop() {
+    need_lab
+    need keepalived:keepalived tcpdump:tcpdump
+    tests interop "$WITH_OTHERS"
 }
 
 machines() {

@@ -29,6 +29,9 @@ pub struct Options {
     /// The longest a request may take, from connecting to the last byte of its answer.
     #[arg(long, default_value = "2s", value_parser = positive)]
     pub timeout: Duration,
+    /// Open a connection for every request; without it every other one goes over a kept one.
+    #[arg(long)]
+    pub fresh: bool,
     /// Where to write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

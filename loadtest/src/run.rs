@@ -100,7 +100,7 @@ async fn measure(
     let sending = {
         let (pacer, ledger, in_flight, handle) =
             (pacer.clone(), ledger.clone(), in_flight.clone(), Handle::current());
-        let load = Load { clock, sender, ledger, in_flight };
+        let load = Load { clock, sender, ledger, in_flight, fresh: options.fresh };
         std::thread::Builder::new().name("pacer".to_owned()).spawn(move || {
             pacer.run(|number, due_us| load.send(&handle, number, due_us));
         })?
@@ -168,11 +168,14 @@ struct Load {
     sender: Arc<Sender>,
     ledger: Arc<Mutex<Ledger>>,
     in_flight: Arc<Semaphore>,
+    /// Whether every request opens a connection.
+    fresh: bool,
 }
 
 impl Load {
     fn send(&self, handle: &Handle, number: u64, due_us: u64) {
-        let connection = if number.is_multiple_of(2) { Connection::Fresh } else { Connection::Kept };
+        let fresh = self.fresh || number.is_multiple_of(2);
+        let connection = if fresh { Connection::Fresh } else { Connection::Kept };
         let (clock, ledger) = (self.clock, self.ledger.clone());
         let record = move |started_us, result| {
             let finished_us = clock.now_us();

@@ -66,7 +66,7 @@ async fn serve_host(config: Config) -> Result<()> {
     tracing::info!(host = %config.name, api = %address, "manager starts");
     let chaos = config.chaos;
     let tokens = Tokens::new(store.clone());
-    let gate = Arc::new(Gate::new(&config, tokens, Audit::new(&config.state_dir)));
+    let audit = Audit::new(&config.state_dir);
     say_who_may(&config);
     // Not without the port: now it is sure that no other manager runs here.
     let socket = listen::socket(&config.state_dir, config.socket_group.as_deref())
@@ -80,6 +80,7 @@ async fn serve_host(config: Config) -> Result<()> {
         engine.set_maintenance(origin.elapsed(), maintained.for_engine(origin.elapsed(), unix_ms()));
     }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
+    let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
     let router = api::router(Arc::clone(&shared), hypervisor, store, gate, chaos);
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {

@@ -215,7 +215,11 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
         Command::Push { lb, set } => ports.balancer.push(lb, &set).await,
         Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,
         Command::ReadLb { lb, documents } => ports.balancer.read(lb, documents).await,
-        Command::HandOver { lb } => ports.balancer.hand_over(lb).await,
+        Command::HandOver { lb, order } => {
+            let progress = |hand_over| drop(told.send(Event::HandingOver(Box::new(hand_over))));
+            ports.balancer.hand_over(lb, &order, progress).await
+        }
+        Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
         Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot).await,
         Command::Probe(address) => match arp::probe(&config.bridge, address).await {
             Ok(None) => Outcome::Done,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use manager::cli::{self, ImageCommand, Output, VmCommand};
+use manager::cli::{self, ImageCommand, Output, SwitchoverArgs, VmCommand};
 use manager::config::Config;
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
 
@@ -49,8 +49,15 @@ enum Command {
     /// Bring new images to the machines of the whole cluster.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Move the public addresses to another host's balancer without failing a request.
+    Switchover(SwitchoverArgs),
     /// Show what happens, as it happens.
     Events,
+    /// Take a host that is gone for good out of the cluster, on the manager that is asked.
+    Forget {
+        /// The host's name, or its address where its name was never heard.
+        host: String,
+    },
     /// The inner side of namespace machines.
     #[command(name = SUBCOMMAND, hide = true, subcommand)]
     NamespaceMachine(NamespaceMachine),
@@ -75,6 +82,8 @@ fn main() -> ExitCode {
         Command::Status => client(&common).and_then(|client| client.status()),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
+        Command::Forget { host } => client(&common).and_then(|client| client.forget(&host)),
+        Command::Switchover(args) => client(&common).and_then(|client| client.switchover(&args)),
         Command::Events => client(&common).and_then(|client| client.events()),
     };
     match result {

@@ -37,6 +37,10 @@ pub struct HostSnapshot {
     /// What a person should know about the host.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The managers of other hosts that this one has heard lately, so that everybody gets to know everybody.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub peers: Vec<IpAddr>,
 }
 
 /// One machine of a service that can be sent requests.
@@ -56,7 +60,7 @@ pub struct Endpoint {
 }
 
 /// The answer to a snapshot that was taken or was already known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotAck {
     /// The epoch the receiver now holds.
     pub epoch: u64,

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use kit::api::{ApiError, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::Problem;
+use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{VipOrder, VipStatus};
@@ -19,7 +21,11 @@ use crate::link::LinkError;
 use crate::proxy::state;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
-    OpenApiRouter::new().routes(routes!(put_upstreams)).routes(routes!(put_config)).routes(routes!(put_vip))
+    OpenApiRouter::new()
+        .routes(routes!(put_upstreams))
+        .routes(routes!(put_config))
+        .routes(routes!(put_vip))
+        .routes(routes!(put_hand_over))
 }
 
 /// Lets only managers and the machine itself through.
@@ -86,4 +92,21 @@ async fn put_vip(State(admin): Shared, Json(order): Json<VipOrder>) -> Result<Js
             LinkError::Refused(_) => Problem::conflict(text),
         })
     })
+}
+
+/// Hands virtual addresses over to another balancer without failing a request. It goes on by itself;
+/// `GET /hand-over` shows how far it is. Where nobody takes them, all is as before.
+#[utoipa::path(put, path = "/hand-over", request_body = HandOverOrder, responses(
+    (status = 202, body = HandOver), (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 409, description = "on its way already, or not the holder", body = Problem),
+    (status = 503, description = "the VIP speaker does not answer", body = Problem),
+))]
+async fn put_hand_over(
+    State(admin): Shared,
+    Json(order): Json<HandOverOrder>,
+) -> Result<(StatusCode, Json<HandOver>), ApiError> {
+    if admin.settings.vips.is_empty() {
+        return Err(Problem::conflict("this balancer has no [[vip]]").into());
+    }
+    Ok((StatusCode::ACCEPTED, Json(admin.hand_overs.begin(order).await?)))
 }

@@ -21,6 +21,7 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::link::VipLink;
+use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
 use crate::proxy::state::State;
 use crate::settings::Settings;
@@ -30,6 +31,7 @@ pub(crate) struct Admin {
     settings: Arc<Settings>,
     state: Arc<State>,
     vip: VipLink,
+    hand_overs: Arc<HandOvers>,
     metrics: prometheus::Registry,
     started: Instant,
 }
@@ -37,13 +39,14 @@ pub(crate) struct Admin {
 type Shared = axum::extract::State<Arc<Admin>>;
 
 /// Serves both ports for ever.
-pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>) {
+pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs: Arc<HandOvers>) {
     let metrics = kit::api::process_registry();
     if let Err(error) = metrics.register(Box::new(StateCollector::new(state.clone()))) {
         tracing::error!(%error, "the proxy's figures will be missing from /metrics");
     }
     let vip = VipLink::new(&settings.state_dir);
-    let admin = Arc::new(Admin { settings: settings.clone(), state, vip, metrics, started: Instant::now() });
+    let started = Instant::now();
+    let admin = Arc::new(Admin { settings: settings.clone(), state, vip, hand_overs, metrics, started });
     let (reads, changes) = routers(admin);
     tokio::join!(listen::reads(settings.admin, reads), listen::changes(settings.admin_changes, changes));
 }

@@ -7,6 +7,7 @@ use kit::api::{ApiError, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::Problem;
+use wire::hand_over::HandOver;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
@@ -23,6 +24,7 @@ pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
         .routes(routes!(config))
         .routes(routes!(status))
         .routes(routes!(vip))
+        .routes(routes!(hand_over))
         .routes(routes!(metrics))
 }
 
@@ -73,6 +75,12 @@ async fn status(State(admin): Shared) -> Json<Status> {
 #[utoipa::path(get, path = "/vip", responses((status = 200, body = VipStatus), (status = 503, body = Problem)))]
 async fn vip(State(admin): Shared) -> Result<Json<VipStatus>, ApiError> {
     Ok(Json(ask_vip(&admin).await?))
+}
+
+/// The present or the last hand-over of virtual IP addresses.
+#[utoipa::path(get, path = "/hand-over", responses((status = 200, body = HandOver)))]
+async fn hand_over(State(admin): Shared) -> Json<HandOver> {
+    Json(admin.hand_overs.view())
 }
 
 async fn ask_vip(admin: &Admin) -> Result<VipStatus, Problem> {

@@ -72,7 +72,8 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, server: Server
 
 fn admit(tcp: TcpStream, peer: SocketAddr, state: &Arc<State>, server: &Arc<Server>) {
     if let Some(open) = Open::admit(state, server.limits.connections) {
-        let client = ClientStream::new(tcp, peer.ip().to_canonical());
+        let on_vip = server.vips.admit(|| tcp.local_addr().ok().map(|local| local.ip())).map(Arc::new);
+        let client = ClientStream::new(tcp, peer.ip().to_canonical(), on_vip);
         tokio::spawn(connection::serve(client, open, server.clone()));
     }
 }

@@ -26,6 +26,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
 use super::client_socket::CLIENT_WRITE_TIMEOUT;
+use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
 use super::forward::connect::{ConnectFailure, pingora_peer};
@@ -255,10 +256,11 @@ impl ProxyHttp for App {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
         headers::forward_response(response)?;
-        if respond::frame(response, session.req_header())? == Framing::Close {
+        let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);
+        if respond::frame(response, session.req_header())? == Framing::Close || is_last {
             session.set_keepalive(None);
         }
         Ok(())

@@ -10,12 +10,15 @@ use std::future::Future as _;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::hand_over::OnVip;
 
 /// A client that takes none of what it is sent for so long is given up.
 pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +31,8 @@ const HEAD_READ: usize = 2 << 10;
 pub(super) struct Socket {
     pub(super) tcp: TcpStream,
     pub(super) peer: IpAddr,
+    /// The virtual address it came to, if it is one.
+    pub(super) on_vip: Option<Arc<OnVip>>,
     /// Read from the client and not yet given out.
     pub(super) input: Vec<u8>,
     pub(super) phase: Phase,
@@ -50,10 +55,11 @@ pub(super) enum Phase {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, peer: IpAddr) -> Self {
+    pub(super) fn new(tcp: TcpStream, peer: IpAddr, on_vip: Option<Arc<OnVip>>) -> Self {
         Socket {
             tcp,
             peer,
+            on_vip,
             input: Vec::new(),
             phase: Phase::Undecided,
             output: Vec::new(),

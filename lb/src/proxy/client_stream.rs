@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::client_socket::{Phase, Socket};
+use super::hand_over::OnVip;
 use super::lock;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
@@ -41,8 +43,25 @@ pub(crate) enum HeadRead {
 }
 
 impl ClientStream {
-    pub(crate) fn new(tcp: TcpStream, peer: IpAddr) -> Self {
-        ClientStream(Arc::new(Mutex::new(Socket::new(tcp, peer))))
+    pub(crate) fn new(tcp: TcpStream, peer: IpAddr, on_vip: Option<Arc<OnVip>>) -> Self {
+        ClientStream(Arc::new(Mutex::new(Socket::new(tcp, peer, on_vip))))
+    }
+
+    /// The virtual address it came to, if it is one.
+    pub(crate) fn on_vip(&self) -> Option<Arc<OnVip>> {
+        self.socket().on_vip.clone()
+    }
+
+    /// Whether the next answer is the last one on this connection.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.socket().on_vip.as_ref().is_some_and(|on_vip| on_vip.is_closing())
+    }
+
+    /// Whether bytes of the next request are there.
+    pub(crate) fn has_sent(&self) -> bool {
+        let socket = self.socket();
+        let mut byte = [MaybeUninit::uninit()];
+        !socket.input.is_empty() || matches!(socket2::SockRef::from(&socket.tcp).peek(&mut byte), Ok(1..))
     }
 
     /// The client's address.
@@ -150,8 +169,9 @@ impl ClientStream {
     }
 
     /// Says that no more will be sent and reads away up to `limit` bytes, until the client closes: closing
-    /// with unread bytes would reset the connection and could take the answer with it.
-    pub(crate) async fn linger(&self, limit: usize) {
+    /// with unread bytes would reset the connection and could take the answer with it. Calls `received` when
+    /// there are such bytes.
+    pub(crate) async fn linger(&self, limit: usize, mut received: impl FnMut()) {
         if self.socket().aborted {
             return;
         }
@@ -161,7 +181,10 @@ impl ClientStream {
         while left > 0 {
             self.socket().input.clear();
             match poll_fn(|context| self.socket().poll_fill(context)).await {
-                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Ok(count @ 1..) => {
+                    left = left.saturating_sub(count);
+                    received();
+                }
                 Ok(0) | Err(_) => return,
             }
         }

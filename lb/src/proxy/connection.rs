@@ -5,7 +5,8 @@
 //!        ▼                                              │ answered, and both sides keep the connection
 //!     parked ──bytes──▶ head arriving ──complete──▶ request (Pingora)
 //!        │ idle too long      │ too slow: 408           │ no answer in time: 504
-//!        │ or closed          │ too large: 431          │ or the connection is not kept
+//!        │ or closed, or its  │ too large: 431          │ or the connection is not kept
+//!        │ address moves      │                         │
 //!        ▼                    ▼                         ▼
 //!      closed             lingering: the answer may still be on its way ──▶ closed
 //! ```
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 use super::app::App;
 use super::client_stream::{ClientStream, HeadRead};
 use super::error_page::Refusal;
+use super::hand_over::{OnVip, Vips};
 use super::state::connections::Open;
 use crate::settings::Limits;
 
@@ -38,13 +40,26 @@ pub(crate) struct Server {
     pub(crate) proxy: Arc<HttpProxy<App>>,
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
+    pub(crate) vips: Arc<Vips>,
+    pub(crate) worker: usize,
 }
 
 /// Serves `client` until one side ends the connection.
 pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>) {
     let idle = Duration::from_millis(server.limits.idle_timeout_ms);
+    let on_vip = client.on_vip();
     loop {
-        if timeout(idle, client.next_begins()).await != Ok(true) {
+        let begins = tokio::select! {
+            biased;
+            begins = timeout(idle, client.next_begins()) => begins == Ok(true),
+            on_vip = end(on_vip.as_deref(), server.worker) => {
+                if !client.has_sent() {
+                    return close_idle(&client, on_vip).await;
+                }
+                client.next_begins().await
+            }
+        };
+        if !begins {
             return;
         }
         let busy = open.begin_request();
@@ -54,12 +69,36 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         match after {
             After::Keep => client.settle(),
             After::Linger => {
-                let _ = timeout(LINGER, client.linger(LINGER_BYTES)).await;
+                if let Some(on_vip) = &on_vip {
+                    on_vip.leave();
+                }
+                let _ = timeout(LINGER, client.linger(LINGER_BYTES, || {})).await;
                 return;
             }
             After::Close => return,
         }
     }
+}
+
+/// Resolves when the connection is to be closed because its address moves.
+async fn end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+    let Some(on_vip) = on_vip else { return std::future::pending().await };
+    on_vip.end(worker).await;
+    on_vip
+}
+
+/// Closes a connection without a request. One may come at the same moment, and its client has to send it
+/// again (RFC 9112, section 9.5): that is counted.
+async fn close_idle(client: &ClientStream, on_vip: &OnVip) {
+    on_vip.count_idle_closed();
+    on_vip.leave();
+    let mut cut = false;
+    let received = || {
+        if !std::mem::replace(&mut cut, true) {
+            on_vip.count_cut();
+        }
+    };
+    let _ = timeout(LINGER, client.linger(LINGER_BYTES, received)).await;
 }
 
 /// What follows a request.

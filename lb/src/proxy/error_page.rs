@@ -7,6 +7,8 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use wire::Problem;
 
+use super::context::client_of;
+
 /// After so many seconds a client may ask again where there was no upstream.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -77,7 +79,7 @@ impl Refusal {
     ///
     /// When the client cannot be written to.
     pub(crate) async fn answer(self, session: &mut Session) -> Result<()> {
-        if self.ends_connection() {
+        if self.ends_connection() || client_of(session)?.is_closing() {
             session.set_keepalive(None);
         }
         let body = self.body();

@@ -3,6 +3,7 @@
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health`, who had better not be in
 //! `doubt`; both ask with `probe`.
 
@@ -17,6 +18,7 @@ pub(crate) mod context;
 pub(crate) mod doubt;
 pub(crate) mod error_page;
 pub(crate) mod forward;
+pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::app::App;
 use self::connection::Server;
+use self::hand_over::HandOvers;
 use self::state::State;
 use crate::settings::{Limits, Settings};
 use crate::{admin, link};
@@ -74,13 +77,16 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         .map(|_| accept::listen(settings.listen))
         .collect::<std::io::Result<Vec<_>>>()
         .with_context(|| format!("{} cannot be listened on", settings.listen))?;
+    let hand_overs = Arc::new(HandOvers::new(&settings));
+    listeners.iter().try_for_each(|listener| hand_overs.listeners.add(listener))?;
     let mut workers = Vec::new();
     for (worker, listener) in listeners.into_iter().enumerate() {
         let (state, settings, stopping) = (state.clone(), settings.clone(), stopping.clone());
+        let vips = hand_overs.vips.clone();
         let ended = worker_ended.clone();
         let thread = thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
             let _ended = ended.drop_guard();
-            run_worker(worker, listener, state, &settings, stopping)
+            run_worker(worker, listener, state, vips, &settings, stopping)
         })?;
         workers.push(thread);
     }
@@ -91,7 +97,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         "serving"
     );
     drop(snapshot);
-    control(&settings, state, stop, &worker_ended)?;
+    control(&settings, state, hand_overs, stop, &worker_ended)?;
     for worker in workers {
         worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
     }
@@ -103,12 +109,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 fn control(
     settings: &Arc<Settings>,
     state: Arc<State>,
+    hand_overs: Arc<HandOvers>,
     stop: watch::Sender<bool>,
     worker_ended: &CancellationToken,
 ) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        tokio::spawn(admin::serve(settings.clone(), state.clone()));
+        tokio::spawn(admin::serve(settings.clone(), state.clone(), hand_overs.clone()));
         tokio::spawn(sweep(state));
         tokio::select! {
             signal = kit::shutdown::requested() => tracing::info!(signal = signal?, "stopping"),
@@ -121,6 +128,8 @@ fn control(
         }
         anyhow::Ok(())
     })?;
+    // The workers close theirs; ours would go on taking what nobody accepts.
+    hand_overs.listeners.forget();
     let _ = stop.send(true);
     // Dropped without waiting for what still runs on it: the workers must hear of the stop now.
     runtime.shutdown_background();
@@ -140,6 +149,7 @@ fn run_worker(
     worker: usize,
     listener: std::net::TcpListener,
     state: Arc<State>,
+    vips: Arc<hand_over::Vips>,
     settings: &Settings,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -157,7 +167,7 @@ fn run_worker(
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
         }
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let server = Server { proxy, limits: settings.limits.clone(), stop };
+        let server = Server { proxy, limits: settings.limits.clone(), stop, vips, worker };
         accept::run(listener, state, server).await;
         anyhow::Ok(())
     })

@@ -29,6 +29,7 @@ mod presence;
 mod realtime;
 mod speaker;
 
+pub(crate) use interface::Interface;
 pub(crate) use network::Network;
 
 /// Speaks until it is asked to end, and hands the addresses over in order then.

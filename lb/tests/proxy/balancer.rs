@@ -15,11 +15,15 @@ use crate::backend::Backend;
 /// How long anything may take that happens soon.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
+/// The virtual router of those that have one.
+pub(crate) const VRID: u8 = 50;
+
 static BALANCERS: AtomicU64 = AtomicU64::new(0);
 
 /// The process and where it is. Killed when dropped.
 pub(crate) struct Balancer {
     pub(crate) address: IpAddr,
+    clients: SocketAddr,
     child: Child,
     directory: TempDir,
     generation: AtomicU64,
@@ -35,16 +39,28 @@ impl Balancer {
     /// Starts one with `limits` as the lines of its `[limits]`.
     pub(crate) async fn start_with(limits: &str) -> Self {
         let address = own_address();
+        Self::start_at(address, SocketAddr::new(address, 8000), &format!("[limits]\n{limits}")).await
+    }
+
+    /// Starts one whose clients connect to a virtual address, on the loopback interface.
+    pub(crate) async fn start_with_vip() -> Self {
+        let (address, vip) = (own_address(), own_address());
+        let settings =
+            format!("interface = \"lo\"\n[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
+        Self::start_at(address, SocketAddr::new(vip, 8000), &settings).await
+    }
+
+    async fn start_at(address: IpAddr, clients: SocketAddr, more: &str) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let settings = format!(
-            "machine = \"test-lb\"\naddress = \"{address}\"\nlisten = \"{address}:8000\"\nworkers = 2\n\
-             state_dir = {:?}\n[limits]\n{limits}\n",
+            "machine = \"test-lb\"\naddress = \"{address}\"\nlisten = \"{clients}\"\nworkers = 2\n\
+             state_dir = {:?}\n{more}\n",
             directory.path().join("state"),
         );
         std::fs::write(directory.path().join("lb.toml"), settings).expect("settings");
         let child = spawn(&directory);
         let http = reqwest::Client::builder().local_address(address).build().expect("client");
-        let balancer = Balancer { address, child, directory, generation: AtomicU64::new(0), http };
+        let balancer = Balancer { address, clients, child, directory, generation: AtomicU64::new(0), http };
         balancer.is_up().await;
         balancer
     }
@@ -81,7 +97,7 @@ impl Balancer {
 
     /// Where it takes clients' requests.
     pub(crate) fn clients(&self) -> SocketAddr {
-        SocketAddr::new(self.address, 8000)
+        self.clients
     }
 
     fn read(&self, path: &str) -> String {

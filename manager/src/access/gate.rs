@@ -17,7 +17,7 @@ use super::body::{shortened, summarized};
 use super::rules::{Bearer, Need, Refusal, Rules, Who, judge, need};
 use super::tokens::{Shown, Tokens};
 use super::{From, Origin, browser, unix_ms, unix_s};
-use crate::config::Config;
+use crate::executor::Shared;
 
 /// The directory in `state_dir` that a cluster's certificates are in once it is initialised.
 pub const PKI: &str = "pki";
@@ -30,7 +30,7 @@ pub struct Gate {
     pki: PathBuf,
     open_reads: bool,
     address: Ipv4Addr,
-    peers: Vec<Ipv4Addr>,
+    shared: Arc<Shared>,
     /// The tokens of this manager.
     pub tokens: Tokens,
     /// What was changed.
@@ -38,21 +38,22 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate of the manager that `config` describes.
-    pub fn new(config: &Config, tokens: Tokens, audit: Audit) -> Self {
-        Gate {
-            pki: config.state_dir.join(PKI),
-            open_reads: config.open_reads,
-            address: config.address,
-            peers: config.peers.clone(),
-            tokens,
-            audit,
-        }
+    /// The gate of the manager that `shared` is.
+    pub fn new(shared: Arc<Shared>, tokens: Tokens, audit: Audit) -> Self {
+        let (pki, open_reads, address) = shared.look(|engine, _| {
+            let config = engine.config();
+            (config.state_dir.join(PKI), config.open_reads, config.address)
+        });
+        Gate { pki, open_reads, address, shared, tokens, audit }
     }
 
-    fn rules(&self) -> Rules<'_> {
+    fn judge(&self, origin: &Origin, bearer: &Bearer, need: Need) -> Result<Who, Refusal> {
         let initialised = is_initialised(&self.pki);
-        Rules { initialised, open_reads: self.open_reads, address: self.address, peers: &self.peers }
+        // Once certificates tell who is who, nobody is trusted for being a peer.
+        let peers =
+            if initialised { Vec::new() } else { self.shared.look(|engine, _| engine.peer_addresses()) };
+        let (open_reads, address) = (self.open_reads, self.address);
+        judge(origin, bearer, need, &Rules { initialised, open_reads, address, peers: &peers })
     }
 }
 
@@ -71,7 +72,7 @@ pub async fn gate(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         return refusal(&Refusal { status: 403, detail: "it is not known where this comes from".to_owned() });
     };
     let bearer = if need == Need::Open { Bearer::None } else { show(&gate, request.headers()) };
-    let mut judged = judge(&origin, &bearer, need, &gate.rules());
+    let mut judged = gate.judge(&origin, &bearer, need);
     if let (Ok(Who::Address(_)), Need::Change(_) | Need::Snapshot) = (&judged, need)
         && let Some(detail) = browser::objection(request.headers())
     {

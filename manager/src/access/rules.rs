@@ -65,7 +65,7 @@ pub struct Rules<'a> {
     pub open_reads: bool,
     /// This host's address.
     pub address: Ipv4Addr,
-    /// The listed peers.
+    /// The listed peers, and the managers that these know.
     pub peers: &'a [Ipv4Addr],
 }
 

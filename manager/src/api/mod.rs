@@ -6,6 +6,7 @@ pub(crate) mod console;
 mod machines;
 mod maintenance;
 mod peers;
+mod switchover;
 
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ pub fn router(
         .routes(routes!(machines::images))
         .routes(routes!(machines::logs))
         .routes(routes!(console::console))
-        .routes(routes!(peers::receive))
+        .routes(routes!(peers::receive, peers::forget))
+        .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
         .routes(routes!(cluster::addresses))

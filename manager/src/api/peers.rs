@@ -1,6 +1,7 @@
 //! `/peers`: what other managers tell.
 
 use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
 use kit::api::{ApiError, Json, Path};
 use wire::snapshot::{HostSnapshot, SnapshotAck};
 use wire::{HostName, Problem};
@@ -35,4 +36,15 @@ pub(super) async fn receive(
     };
     let from = from.ip().to_canonical();
     Ok(Json(api.shared.ask(|engine, now| engine.receive(now, from, snapshot))?))
+}
+
+/// Takes a host that is gone for good out of this manager's cluster.
+#[utoipa::path(delete, path = "/peers/{host}", params(("host" = String, Path)), responses(
+    (status = 204, description = "it is forgotten"),
+    (status = 404, body = Problem),
+    (status = 409, description = "it is alive, or named in the configuration", body = Problem),
+))]
+pub(super) async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<StatusCode, ApiError> {
+    api.shared.ask(|engine, now| engine.forget_peer(now, &HostName(host)))?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -182,6 +182,16 @@ impl Client {
         })
     }
 
+    /// `manager forget`.
+    ///
+    /// # Errors
+    ///
+    /// What the manager refused, in its words.
+    pub fn forget(&self, host: &str) -> Result<()> {
+        self.runtime.block_on(self.send(Method::DELETE, &format!("/peers/{host}"), None::<&()>))?;
+        self.print(&host, |host| format!("{host} is forgotten by {}", self.url))
+    }
+
     fn ask<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -4,11 +4,13 @@ mod check;
 mod client;
 mod console;
 mod roll;
+mod switchover;
 mod table;
 
 pub use check::check;
 pub use client::{Client, Usage, VmCommand};
 pub use roll::{ImageCommand, RollArgs};
+pub use switchover::SwitchoverArgs;
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

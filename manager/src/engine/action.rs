@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wire::cluster::Condition;
+use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
 use wire::{Generation, Incarnation, MachineId};
@@ -70,10 +72,19 @@ pub enum Command {
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
     },
-    /// Ask the host's balancer to let another one hold its VIPs, if there is one.
+    /// Have the host's balancer hand its VIPs over to another one, if there is one.
     HandOver {
         /// The balancer's address.
         lb: Ipv4Addr,
+        /// Which of them, and how long each step may take.
+        order: HandOverOrder,
+    },
+    /// Have the manager of the host whose balancer holds the VIPs carry out a switchover.
+    Forward {
+        /// That manager's address.
+        peer: Ipv4Addr,
+        /// What was asked for.
+        order: SwitchoverOrder,
     },
     /// Give a peer this host's snapshot.
     Tell {
@@ -111,6 +122,8 @@ pub enum Job {
     ReadLb,
     /// The balancer's VIPs.
     HandOver,
+    /// Another balancer's VIPs.
+    Forward,
     /// A peer.
     Tell(Ipv4Addr),
     /// The wire.
@@ -133,6 +146,8 @@ pub enum Event {
         /// In words.
         reason: String,
     },
+    /// The balancer that hands its VIPs over says how far it is.
+    HandingOver(Box<HandOver>),
     /// A machine's heartbeat arrived.
     Beat {
         /// Whose.
@@ -169,6 +184,10 @@ pub enum Outcome {
     Stale(u64),
     /// The balancer's state.
     LbRead(Box<LbReading>),
+    /// The balancer has handed its VIPs over, or nobody took them.
+    HandedOver(Box<HandOver>),
+    /// What became of a switchover that another manager was asked for.
+    SwitchedOver(Box<Switchover>),
     /// The peer has the snapshot.
     Told(SnapshotAck),
     /// Somebody with this MAC address has the address.

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use wire::hand_over::HandOverOrder;
 use wire::proxy_config::{ProxyConfig, Route};
 use wire::snapshot::Endpoint;
 use wire::upstreams::{Upstream, UpstreamSet};
@@ -124,8 +125,8 @@ impl Engine {
     }
 
     pub(super) fn lb_read(&mut self, now: Time, outcome: Outcome) {
-        let draining = self.lb_is_draining();
-        self.balancer.read_at = now + if draining { READ_LB_EVERY_HANDING_OVER } else { READ_LB_EVERY };
+        let handing_over = self.lb_is_draining() || self.is_switching();
+        self.balancer.read_at = now + if handing_over { READ_LB_EVERY_HANDING_OVER } else { READ_LB_EVERY };
         // A balancer that died meanwhile is not known any more by what it said before.
         if self.ready_lb().is_none() && !self.lb_is_draining() {
             return;
@@ -147,39 +148,29 @@ impl Engine {
         }
     }
 
-    fn lb_is_draining(&self) -> bool {
+    pub(super) fn lb_is_draining(&self) -> bool {
         let lb = self.machines.get(&lb_id(&self.config.name));
         lb.is_some_and(|machine| matches!(machine.life, Life::Draining { stopping: false, .. }))
     }
 
-    /// The balancer at `lb` is to be stopped: before that another one holds its VIPs, so that there is no
-    /// moment at which nobody answers for them.
-    pub(super) fn plan_hand_over(&mut self, now: Time, lb: Ipv4Addr, plan: &mut Plan) {
+    /// The balancer at `lb` is to be stopped at `until` at the latest: before that another one holds its
+    /// VIPs, so that there is no moment at which nobody answers for them.
+    pub(super) fn plan_hand_over(&mut self, now: Time, lb: Ipv4Addr, until: Time, plan: &mut Plan) {
         if !self.balancer.holds_vip() {
             return;
         }
-        if !self.balancer.handed_over {
-            return self.start(now, Job::HandOver, Command::HandOver { lb }, plan);
+        if !self.balancer.handed_over && !self.flights.contains_key(&Job::HandOver) {
+            if self.switch_before_stop(now, until) {
+                return self.plan_switchover(now, plan);
+            }
+            // No manager knows of one that could take them, but somebody else on the network may.
+            let order = HandOverOrder { idle_ms: 0, finish_ms: 0, ..HandOverOrder::default() };
+            return self.start(now, Job::HandOver, Command::HandOver { lb, order }, plan);
         }
         if now >= self.balancer.read_at {
             self.start(now, Job::ReadLb, Command::ReadLb { lb, documents: false }, plan);
         } else {
             plan.wake_by(self.balancer.read_at, "ask whether the balancer has handed over");
-        }
-    }
-
-    pub(super) fn hand_over_finished(&mut self, now: Time, outcome: Outcome) {
-        // Asked once: if nobody takes over, the stop that follows does not wait for ever.
-        self.balancer.handed_over = true;
-        self.balancer.read_at = now;
-        if let Outcome::Failed(reason) = outcome {
-            let message = format!("cannot be asked to hand its VIPs over before it stops: {reason}");
-            self.note(
-                Severity::Warning,
-                "lb.hand-over-failed",
-                lb_id(&self.config.name).to_string(),
-                message,
-            );
         }
     }
 

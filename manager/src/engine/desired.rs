@@ -43,6 +43,9 @@ pub struct Desired {
     /// machine got them, and are ours since. A rebuilt machine gets its own without a question.
     #[serde(default)]
     in_use: BTreeSet<Ipv4Addr>,
+    /// The managers that were learned of from others; the configuration does not name them.
+    #[serde(default)]
+    pub(super) learned_peers: BTreeSet<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +69,17 @@ impl Desired {
             .or_else(|| config.pool.addresses().first().copied())
             .unwrap_or(Ipv4Addr::UNSPECIFIED);
         let in_use = stored.as_ref().map(|stored| stored.in_use.clone()).unwrap_or_default();
-        let mut desired =
-            Desired { epoch, incarnations_reserved: reserved, lb, services: BTreeMap::new(), in_use };
+        let mut learned_peers =
+            stored.as_ref().map(|stored| stored.learned_peers.clone()).unwrap_or_default();
+        learned_peers.retain(|peer| config.network.contains(peer) && !config.peers.contains(peer));
+        let mut desired = Desired {
+            epoch,
+            incarnations_reserved: reserved,
+            lb,
+            services: BTreeMap::new(),
+            in_use,
+            learned_peers,
+        };
         let mut known = stored.map(|stored| stored.services).unwrap_or_default();
         let mut counts = Vec::new();
         for service in &config.services {

@@ -8,6 +8,9 @@ use super::{Action, Command, Engine, Job, Outcome, Plan, Severity, Time};
 /// A gap of so much between two looks means that this process itself stood still.
 const STALLED: Duration = Duration::from_secs(1);
 
+/// What a hand-over may take beyond the times of its steps, in seconds.
+const HAND_OVER_MARGIN: u64 = 6;
+
 /// An action in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
@@ -81,6 +84,7 @@ impl Engine {
             Command::Configure { config, .. } => self.configure_finished(now, config, outcome),
             Command::ReadLb { .. } => self.lb_read(now, outcome),
             Command::HandOver { .. } => self.hand_over_finished(now, outcome),
+            Command::Forward { .. } => self.forward_finished(now, outcome),
             Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
             Command::Probe(address) => self.probe_finished(now, address, outcome),
             Command::Resign { lb } => {
@@ -101,7 +105,9 @@ impl Command {
             Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
             Command::Save(_) | Command::List => 10,
             Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } | Command::Probe(_) => 3,
-            Command::ReadLb { .. } | Command::HandOver { .. } | Command::Resign { .. } => 2,
+            Command::ReadLb { .. } | Command::Resign { .. } => 2,
+            Command::HandOver { order, .. } => order.longest_ms() / 1_000 + HAND_OVER_MARGIN,
+            Command::Forward { order, .. } => order.timeout_ms / 1_000 + 2 * HAND_OVER_MARGIN,
         };
         Some(Duration::from_secs(seconds))
     }

@@ -20,7 +20,7 @@ pub(super) const BOOT_POLL: Duration = Duration::from_millis(25);
 pub(super) const DRAIN_TELL: Duration = Duration::from_secs(3);
 
 /// A balancer has so long to hand its VIPs over before it is stopped all the same.
-pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
+pub(super) const HAND_OVER: Duration = Duration::from_secs(12);
 
 /// A stopping machine may take so long to finish what it has.
 const DRAIN_STOP: Duration = Duration::from_secs(15);
@@ -108,7 +108,7 @@ impl Engine {
                     plan.wake_by(until, "balancers should know of a draining machine");
                     if machine.slot.service.as_str() == LB {
                         let address = machine.slot.address;
-                        self.plan_hand_over(now, address, plan);
+                        self.plan_hand_over(now, address, until, plan);
                     }
                 }
             }

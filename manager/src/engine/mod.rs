@@ -11,8 +11,8 @@
 //! actions, which is what lets a simulator run years of them.
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
-//! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `requests` answers both people and peers, and
-//! `views` shows the state.
+//! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
+//! knows who these are, `requests` answers both people and peers, and `views` shows the state.
 
 mod action;
 mod addresses;
@@ -25,11 +25,13 @@ mod listing;
 mod machine;
 mod machines;
 mod maintenance;
+mod members;
 mod notice;
 mod peer;
 mod publish;
 mod requests;
 mod spec;
+mod switchover;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use wire::{Incarnation, MachineId};
 pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
 pub use maintenance::Maintenance;
+pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
 
@@ -54,6 +57,7 @@ use balancer::{Balancer, Pools};
 use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
+use switchover::{Forward, Switching};
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -134,7 +138,12 @@ pub struct Engine {
     inherited: Option<Pools>,
     /// A balancer that died holding, or perhaps holding, a VIP.
     resign: Option<std::net::Ipv4Addr>,
+    /// The present or the last switchover.
+    switching: Option<Switching>,
+    forward: Forward,
     version: u64,
+    /// The version in which the endpoints last changed.
+    endpoints_version: u64,
     published: Option<wire::snapshot::HostSnapshot>,
     /// Peers whose overlapping pool was reported.
     overlaps_told: BTreeSet<std::net::Ipv4Addr>,
@@ -162,7 +171,12 @@ impl Engine {
             .into_iter()
             .map(|slot| (slot.id.clone(), Machine::waiting(slot, now)))
             .collect();
-        let peers = config.peers.iter().map(|address| (*address, Peer::new(*address))).collect();
+        let peers = config
+            .peers
+            .iter()
+            .chain(&desired.learned_peers)
+            .map(|address| (*address, Peer::new(*address)))
+            .collect();
         Engine {
             config,
             desired,
@@ -183,7 +197,10 @@ impl Engine {
             balancer: Balancer::default(),
             inherited: None,
             resign: None,
+            switching: None,
+            forward: None,
             version: 0,
+            endpoints_version: 0,
             published: None,
             overlaps_told: BTreeSet::new(),
             recent_deaths: BTreeMap::new(),
@@ -209,6 +226,7 @@ impl Engine {
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
             }
+            Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
                 let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());
@@ -229,6 +247,7 @@ impl Engine {
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);
             self.plan_balancer(now, &mut plan);

@@ -66,6 +66,7 @@ impl Engine {
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
             warnings: self.warnings(),
+            peers: self.heard_peers(now),
         }
     }
 
@@ -79,6 +80,9 @@ impl Engine {
             return;
         }
         self.version += 1;
+        if self.published.as_ref().is_none_or(|before| before.endpoints != fresh.endpoints) {
+            self.endpoints_version = self.version;
+        }
         fresh.version = self.version;
         self.published = Some(fresh);
         for machine in self.machines.values_mut() {
@@ -180,7 +184,8 @@ impl Engine {
     pub(super) fn all_told(&self, now: Time, id: &MachineId, told_in: Option<u64>) -> bool {
         let Some(machine) = self.machines.get(id) else { return true };
         if machine.slot.service.as_str() == LB {
-            return !self.balancer.holds_vip();
+            let given_up = self.balancer.handed_over && !self.is_switching();
+            return given_up || !self.balancer.holds_vip();
         }
         let endpoint = EndpointId::of(id, machine.incarnation);
         let own = !self.lb_may_serve()

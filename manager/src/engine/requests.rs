@@ -117,18 +117,12 @@ impl Engine {
         from: IpAddr,
         snapshot: HostSnapshot,
     ) -> Result<SnapshotAck, Problem> {
-        let peer = match from {
-            IpAddr::V4(from) => self.peers.get_mut(&from),
-            IpAddr::V6(_) => None,
+        let address = match from {
+            IpAddr::V4(from) if self.peers.contains_key(&from) => from,
+            _ => return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers"))),
         };
-        let Some(peer) = peer else {
-            return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers")));
-        };
-        if snapshot.host == self.config.name {
-            let detail =
-                format!("this host is called `{}` too: give each host a name of its own", snapshot.host);
-            return Err(Problem::conflict(detail));
-        }
+        self.check_name(now, address, &snapshot.host)?;
+        let Some(peer) = self.peers.get_mut(&address) else { return Ok(SnapshotAck::default()) };
         let first = peer.heard.is_none();
         peer.heard = Some(now);
         let newer = match &peer.held {
@@ -144,13 +138,15 @@ impl Engine {
             if epoch_changed {
                 peer.using = 0;
             }
+            let named = snapshot.peers.clone();
             peer.held = Some(snapshot);
             peer.held_since = now;
+            self.learn_peers(&named);
         }
+        let Some(peer) = self.peers.get(&address) else { return Ok(SnapshotAck::default()) };
         let ack = peer.held.as_ref().map_or(SnapshotAck { epoch: 0, version: 0, applied: 0 }, |held| {
             SnapshotAck { epoch: held.epoch, version: held.version, applied: peer.using }
         });
-        let address = peer.address;
         if first {
             let name = peer.held.as_ref().map_or_else(String::new, |held| held.host.to_string());
             self.note(

@@ -84,6 +84,7 @@ impl Engine {
             "foreign": self.foreign,
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
+            "switchover": self.switching,
             "in_flight": flights,
         })
     }
@@ -132,6 +133,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         desired,
         lb,
         warnings,
+        peers: _,
     } = snapshot;
     let older =
         |machine: MachineView| MachineView { for_ms: machine.for_ms.saturating_add(age_ms), ..machine };

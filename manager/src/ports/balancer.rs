@@ -6,9 +6,9 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
-use wire::vip::{VipAction, VipOrder};
 
 use super::transport::{cause, client, refusal};
 use crate::config::{LB_ADMIN_PORT, LB_CHANGES_PORT};
@@ -16,6 +16,12 @@ use crate::engine::{LbReading, Outcome};
 
 /// A balancer on the same host answers within this, or not at all.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// While it hands VIPs over, it is asked this often how far it is …
+const LOOK: Duration = Duration::from_millis(20);
+
+/// … until so many questions in a row have failed.
+const MOST_FAILURES: u32 = 5;
 
 /// A client of balancers' admin interfaces.
 #[derive(Clone)]
@@ -41,10 +47,49 @@ impl Balancer {
         self.put(lb, "config", config).await
     }
 
-    /// Asks it to let another balancer hold its VIPs.
-    pub async fn hand_over(&self, lb: Ipv4Addr) -> Outcome {
-        let order = VipOrder { action: Some(VipAction::Release), ..VipOrder::default() };
-        self.put(lb, "vip", &order).await
+    /// Has it hand VIPs over to another balancer; calls `progress` with each step it has taken. It goes on
+    /// by itself, so a question that fails on the way is asked again.
+    pub async fn hand_over(
+        &self,
+        lb: Ipv4Addr,
+        order: &HandOverOrder,
+        progress: impl Fn(HandOver),
+    ) -> Outcome {
+        let url = format!("http://{lb}:{LB_CHANGES_PORT}/hand-over");
+        let begun = match self.client.put(url).json(order).send().await {
+            Ok(response) if response.status().is_success() => response.json::<HandOver>().await,
+            Ok(response) => return Outcome::Failed(refusal(response).await.detail),
+            Err(error) => return Outcome::Failed(cause(&error)),
+        };
+        let mut before = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Outcome::Failed(cause(&error)),
+        };
+        let mut failures = 0;
+        while before.state.is_running() {
+            tokio::time::sleep(LOOK).await;
+            match self.get::<HandOver>(lb, "hand-over").await {
+                Ok(now) if now.number != before.number => {
+                    return Outcome::Failed(
+                        "the balancer knows nothing of it: it was started anew".to_owned(),
+                    );
+                }
+                Ok(now) => {
+                    failures = 0;
+                    if now.steps.len() > before.steps.len() {
+                        progress(now.clone());
+                    }
+                    before = now;
+                }
+                Err(reason) => {
+                    failures += 1;
+                    if failures >= MOST_FAILURES {
+                        return Outcome::Failed(reason);
+                    }
+                }
+            }
+        }
+        Outcome::HandedOver(Box::new(before))
     }
 
     /// Asks for its part in the VIPs, and for what it holds if `documents` is set.

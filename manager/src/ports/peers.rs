@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use wire::snapshot::HostSnapshot;
+use wire::switchover::{Switchover, SwitchoverOrder};
 
 use super::transport::{cause, client, refusal};
 use crate::engine::Outcome;
 
 /// A living peer answers within this.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A peer that carries out a switchover is asked this often how far it is.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A client of other managers.
 #[derive(Clone)]
@@ -48,6 +52,29 @@ impl Peers {
         match problem.held {
             Some(held) if conflict => Outcome::Stale(held),
             _ => Outcome::Failed(format!("{} (we are {})", problem.detail, self.local)),
+        }
+    }
+    /// Has a peer carry out a switchover, and waits for its end.
+    pub async fn switch_over(&self, peer: Ipv4Addr, order: &SwitchoverOrder) -> Outcome {
+        let url = format!("http://{peer}:{}/switchover", self.port);
+        let mut answer = self.client.post(&url).json(order).send().await;
+        let mut number = None;
+        loop {
+            let view = match answer {
+                Ok(response) if response.status().is_success() => response.json::<Switchover>().await,
+                Ok(response) => return Outcome::Failed(refusal(response).await.detail),
+                Err(error) => return Outcome::Failed(cause(&error)),
+            };
+            match view {
+                Ok(view) if *number.get_or_insert(view.number) != view.number => {
+                    return Outcome::Failed("another switchover was begun meanwhile".to_owned());
+                }
+                Ok(view) if view.state.is_over() => return Outcome::SwitchedOver(Box::new(view)),
+                Ok(_) => {}
+                Err(error) => return Outcome::Failed(cause(&error)),
+            }
+            tokio::time::sleep(LOOK).await;
+            answer = self.client.get(&url).send().await;
         }
     }
 }

@@ -112,6 +112,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
         desired: 0,
         lb: None,
         warnings: Vec::new(),
+        peers: Vec::new(),
     };
     serde_json::to_string(&snapshot).expect("JSON")
 }

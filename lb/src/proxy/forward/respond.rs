@@ -39,7 +39,7 @@ pub(crate) async fn respond(
     let Answer { mut upstream, in_flight } = answer;
     let Some(mut head) = upstream.resp_header().cloned() else { return Ok(Ending::BrokenOff) };
     headers::forward_response(&mut head)?;
-    if frame(&mut head, session.req_header())? == Framing::Close {
+    if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
         session.set_keepalive(None);
     }
     if session.as_downstream_mut().write_response_header(Box::new(head)).await.is_err() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wire::cluster::{FaultKind, MachineView, Phase};
+use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::{MachineId, Problem};
 
 use super::world::{Host, World};
@@ -152,6 +153,18 @@ impl World {
         engines.flat_map(|engine| engine.machines(self.now)).find(|machine| machine.id.as_str() == id)
     }
 
+    /// Somebody asks the manager of `host` to move public addresses.
+    pub(crate) fn switch_over(&mut self, host: usize, order: SwitchoverOrder) -> Result<Switchover, Problem> {
+        let now = self.now;
+        self.hosts[host].dirty = true;
+        self.hosts[host].engine.as_mut().expect("the manager runs").switch_over(now, order)
+    }
+
+    /// What became of that.
+    pub(crate) fn switchover(&self, host: usize) -> Option<Switchover> {
+        self.hosts[host].engine.as_ref().expect("the manager runs").switchover(self.now)
+    }
+
     /// The phase of a machine that is known.
     pub(crate) fn phase(&self, id: &str) -> Phase {
         self.machine(id).expect("it is known").phase
@@ -204,6 +217,11 @@ impl Host {
             _ => None,
         });
         texts.collect()
+    }
+
+    /// Whether there was a notice of this kind about a switchover.
+    pub(crate) fn said_of_switchover(&self, kind: &str) -> bool {
+        self.said(&format!("switchover.{kind}"))
     }
 
     /// Whether there was a notice of this kind.

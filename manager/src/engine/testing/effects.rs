@@ -8,6 +8,8 @@ use super::world::{Happening, World};
 use crate::address_pool::mac_of;
 use crate::engine::{Command, Engine, Event, MachineSpec, ObservedMachine, Outcome};
 use wire::MachineId;
+use wire::hand_over::{HandOver, HandOverState, StepTook};
+use wire::switchover::{SwitchoverOrder, SwitchoverState};
 
 /// The time between two heartbeats of a machine.
 const BEAT: Duration = Duration::from_millis(250);
@@ -73,6 +75,7 @@ impl World {
                 }
             }
             Command::HandOver { .. } => self.hand_over(host),
+            Command::Forward { peer, order } => self.forward(*peer, order),
             Command::Probe(address) => self.ask_for(*address),
             Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,
         }
@@ -94,10 +97,35 @@ impl World {
         let Some(from) = self.lb(host).map(|lb| lb.purpose.id.clone()) else { return silence() };
         let mut others = self.hosts.iter().flat_map(|host| host.guests.values());
         let other = others.find(|guest| guest.is_lb() && guest.answers() && guest.purpose.id != from);
-        if let Some(other) = other.filter(|_| self.vip_holder.as_ref() == Some(&from)) {
-            self.vip_holder = Some(other.purpose.id.clone());
+        let mut hand_over = HandOver { number: 1, state: HandOverState::Done, ..HandOver::default() };
+        for step in [HandOverState::Closing, HandOverState::Holding, HandOverState::Releasing] {
+            hand_over.steps.push(StepTook { step, micros: 1_000 });
         }
-        Outcome::Done
+        match other.filter(|_| self.vip_holder.as_ref() == Some(&from)) {
+            Some(other) => self.vip_holder = Some(other.purpose.id.clone()),
+            None => {
+                hand_over.state = HandOverState::Undone;
+                hand_over.undone = Some("nobody took it".to_owned());
+            }
+        }
+        Outcome::HandedOver(Box::new(hand_over))
+    }
+
+    /// The manager at `peer` is asked for a switchover, and does what is to be done in no time.
+    fn forward(&mut self, peer: Ipv4Addr, order: &SwitchoverOrder) -> Outcome {
+        let (now, cut) = (self.now, self.cut);
+        let Some(at) = self.hosts.iter().position(|host| host.config.address == peer && !cut) else {
+            return silence();
+        };
+        let Some(engine) = self.hosts[at].engine.as_mut() else { return silence() };
+        match engine.switch_over(now, order.clone()) {
+            Err(problem) => Outcome::Failed(problem.detail),
+            Ok(mut view) => {
+                view.state = SwitchoverState::Done;
+                self.hosts[at].dirty = true;
+                Outcome::SwitchedOver(Box::new(view))
+            }
+        }
     }
 
     fn lb(&mut self, host: usize) -> Option<&mut Guest> {

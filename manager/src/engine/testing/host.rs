@@ -114,6 +114,7 @@ impl Kind {
             Command::Resign { .. } => Kind::Resign,
             Command::Probe(_) => Kind::Probe,
             Command::HandOver { .. } => Kind::HandOver,
+            Command::Forward { .. } => Kind::Forward,
         }
     }
 
@@ -122,7 +123,8 @@ impl Kind {
         Duration::from_millis(match self {
             Kind::Create => 20,
             Kind::Probe => 300,
-            Kind::HandOver => 2,
+            Kind::HandOver => 40,
+            Kind::Forward => 60,
             Kind::Stop => 100,
             Kind::Fence | Kind::Save | Kind::List => 5,
             Kind::Watch | Kind::Push | Kind::Configure | Kind::ReadLb | Kind::Tell | Kind::Resign => 2,
@@ -145,5 +147,6 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Resign { .. } => Job::Resign,
         Command::Probe(address) => Job::Probe(*address),
         Command::HandOver { .. } => Job::HandOver,
+        Command::Forward { .. } => Job::Forward,
     }
 }

@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     Tell,
     Resign,
     HandOver,
+    Forward,
     Probe,
 }
 

@@ -27,6 +27,7 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::Stop(_)
         | Command::Fence(_)
         | Command::HandOver { .. }
+        | Command::Forward { .. }
         | Command::Probe(_)
         | Command::Resign { .. } => true,
         Command::Save(_)

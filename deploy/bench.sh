@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Measures Holdfast side by side with its peers.
+#
+#   deploy/bench.sh SUITE… [--json FILE] [--rounds N] [--case NAME]… [--steady MINUTES] [--yes]
+#
+#   vip    how long the public address is away from its clients when something breaks, beside keepalived
+#
+#   --json FILE        also write the figures as JSON, a list of
+#                      {suite, case, subject, metric, unit, median, min, max, n}
+#   --rounds N         how often each case is measured with each subject (10)
+#   --case NAME        only this case; may be given several times
+#   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
+#                      often it moves
+#   --yes              do not ask before installing Rust
+#
+# HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
+#
+# Exit code: 0 every bound is met, 1 one is missed, 2 bad arguments, 3 a measurement failed, 130 interrupted.
+set -euo pipefail
+# shellcheck source=deploy/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+SUITES=(vip)
+
+suites=() JSON='' ROUNDS=10 CASES='' STEADY=0 YES=0
+number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
+while [ $# -gt 0 ]; do
+    case $1 in
+        --json) [ -n "${2:-}" ] || STATUS=2 die "--json expects a file"; JSON=$2 ;;
+        --rounds) number "$1" "${2:-}" && ROUNDS=$2 ;;
+        --steady) number "$1" "${2:-}" && STEADY=$2 ;;
+        --case) [ -n "${2:-}" ] || STATUS=2 die "--case expects a name"; CASES+=" $2" ;;
+        --yes) YES=1 ;;
+        -h | --help) help_of "$0" && exit 0 ;;
+        -*) STATUS=2 die "unknown argument $1; --help shows what there is" ;;
+        *)
+            [[ " ${SUITES[*]} " == *" $1 "* ]] || STATUS=2 die "there is no suite '$1'; there are: ${SUITES[*]}"
+            suites+=("$1")
+            ;;
+    esac
+    case $1 in --json | --rounds | --steady | --case) shift ;; esac
+    shift
+done
+[ ${#suites[@]} -gt 0 ] || STATUS=2 die "say which suite: ${SUITES[*]}"
+if [ -n "$JSON" ]; then
+    { : >>"$JSON"; } 2>/dev/null || STATUS=2 die "cannot write $JSON"
+    JSON=$(readlink -f "$JSON")
+fi
+export ROUNDS CASES STEADY YES
+
+if [ -z "${HOLDFAST_BIN:-}" ]; then
+    need_build
+    say "Building, optimized"
+    (cd "$ROOT" && cargo build --release --bins --locked --quiet)
+    HOLDFAST_BIN=$(cd "$ROOT" && target_directory)/release
+fi
+HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
+export HOLDFAST_BIN
+
+# Each suite prints its tables and leaves its figures in FIGURES, one JSON object a line.
+FIGURES=$(mktemp)
+export FIGURES
+trap 'rm -f "$FIGURES"' EXIT
+status=0
+for suite in "${suites[@]}"; do
+    "$ROOT/deploy/bench/$suite.sh" || { code=$? && [ "$code" = 1 ] && status=1; } || exit "$code"
+done
+[ -z "$JSON" ] || { echo '[' && sed '$!s/$/,/; s/^/  /' "$FIGURES" && echo ']'; } >"$JSON"
+exit "$status"

@@ -1,0 +1,204 @@
+//! Which client connections came to which virtual address, and what they are told while it is handed over.
+//!
+//! ```text
+//!   Open ──▶ Closing ──▶ EndEarlier ──▶ EndAll
+//!    ▲  each answer is the    of those open before,   all without a request
+//!    │  last on its connection  those without a request   are closed
+//!    │                          are closed                    │
+//!    └────────────────────────────────────────────────────────┘ done or undone
+//! ```
+//!
+//! A connection that is told that its answer is the last one counts as gone when we have ended our side of
+//! it; whether the client has all of the answer, the kernel knows (see `kernel`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::settings::Settings;
+
+/// What the connections of an address are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Nothing.
+    Open,
+    /// Every answer is the last one on its connection.
+    Closing,
+    /// Also, those that were there before and have no request are closed.
+    EndEarlier,
+    /// All that have no request are closed.
+    EndAll,
+}
+
+/// All virtual addresses of this balancer.
+#[derive(Debug)]
+pub(crate) struct Vips {
+    vips: Vec<Vip>,
+    /// Wakes the connections of each worker that wait for a request.
+    wake: Vec<Notify>,
+    /// Where clients connect to.
+    port: u16,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Vip {
+    pub(crate) address: IpAddr,
+    pub(crate) vrid: u8,
+    stage: AtomicU8,
+    /// Counts the hand-overs begun. Connections are counted apart by whether this was even or odd when
+    /// they came, so that those from before can be told.
+    round: AtomicU64,
+    open: [AtomicU64; 2],
+    idle_closed: AtomicU64,
+    cut: AtomicU64,
+}
+
+/// An open connection to a virtual address, counted until it leaves.
+#[derive(Debug)]
+pub(crate) struct OnVip {
+    vips: Arc<Vips>,
+    index: usize,
+    round: u64,
+    left: AtomicBool,
+}
+
+impl Vips {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let vips = settings.vips.iter().map(|vip| Vip {
+            address: IpAddr::from(vip.address),
+            vrid: vip.vrid,
+            stage: AtomicU8::new(Stage::Open as u8),
+            round: AtomicU64::new(0),
+            open: [AtomicU64::new(0), AtomicU64::new(0)],
+            idle_closed: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+        });
+        let wake = (0..settings.workers).map(|_| Notify::new()).collect();
+        Vips { vips: vips.collect(), wake, port: settings.listen.port() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn all(&self) -> &[Vip] {
+        &self.vips
+    }
+
+    /// Counts a connection that was accepted at `local`, where that is a virtual address. `local` is asked
+    /// for only where there are any.
+    pub(crate) fn admit(self: &Arc<Self>, local: impl FnOnce() -> Option<IpAddr>) -> Option<OnVip> {
+        if self.vips.is_empty() {
+            return None;
+        }
+        let local = local()?.to_canonical();
+        let index = self.vips.iter().position(|vip| vip.address == local)?;
+        let vip = &self.vips[index];
+        let round = vip.round.load(Ordering::SeqCst);
+        vip.slot(round).fetch_add(1, Ordering::SeqCst);
+        Some(OnVip { vips: self.clone(), index, round, left: AtomicBool::new(false) })
+    }
+
+    /// Has the connections that wait for a request look at their stage.
+    pub(crate) fn wake(&self) {
+        self.wake.iter().for_each(Notify::notify_waiters);
+    }
+}
+
+impl Vip {
+    fn slot(&self, round: u64) -> &AtomicU64 {
+        &self.open[usize::from(!round.is_multiple_of(2))]
+    }
+
+    /// Begins a hand-over.
+    pub(crate) fn begin(&self) {
+        self.idle_closed.store(0, Ordering::SeqCst);
+        self.cut.store(0, Ordering::SeqCst);
+        self.round.fetch_add(1, Ordering::SeqCst);
+        self.set(Stage::Closing);
+    }
+
+    pub(crate) fn set(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::SeqCst);
+    }
+
+    fn is_at(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::SeqCst) >= stage as u8
+    }
+
+    /// Connections that are open since before the present hand-over.
+    pub(crate) fn earlier(&self) -> u64 {
+        let round = self.round.load(Ordering::SeqCst);
+        self.slot(round.wrapping_add(1)).load(Ordering::SeqCst)
+    }
+
+    /// Open connections.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.iter().map(|open| open.load(Ordering::SeqCst)).sum()
+    }
+
+    /// Connections closed in this hand-over because they had no request.
+    pub(crate) fn idle_closed(&self) -> u64 {
+        self.idle_closed.load(Ordering::SeqCst)
+    }
+
+    /// Of those, the ones whose next request was on its way already.
+    pub(crate) fn cut(&self) -> u64 {
+        self.cut.load(Ordering::SeqCst)
+    }
+}
+
+impl OnVip {
+    fn vip(&self) -> &Vip {
+        &self.vips.vips[self.index]
+    }
+
+    /// Whether the next answer is the last one.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.vip().is_at(Stage::Closing)
+    }
+
+    fn is_to_end(&self) -> bool {
+        let earlier = self.round != self.vip().round.load(Ordering::SeqCst);
+        self.vip().is_at(if earlier { Stage::EndEarlier } else { Stage::EndAll })
+    }
+
+    /// Resolves when this connection is to be closed unless there is a request on it.
+    pub(crate) async fn end(&self, worker: usize) {
+        let Some(wake) = self.vips.wake.get(worker) else { return std::future::pending().await };
+        loop {
+            let mut woken = std::pin::pin!(wake.notified());
+            woken.as_mut().enable();
+            if self.is_to_end() {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// We have sent the last on it, or are about to: it counts no more.
+    pub(crate) fn leave(&self) {
+        if !self.left.swap(true, Ordering::SeqCst) {
+            self.vip().slot(self.round).fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// It was closed because it had no request.
+    pub(crate) fn count_idle_closed(&self) {
+        self.vip().idle_closed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It was closed, and then a request came.
+    pub(crate) fn count_cut(&self) {
+        self.vip().cut.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for OnVip {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,152 @@
+//! The network a story plays in: namespaces of its own, a bridge, and a cable for each machine.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::capture::{Capture, Said};
+
+/// The address that everything is about.
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 120);
+
+/// The virtual router's id.
+pub(crate) const VRID: u8 = 50;
+
+/// Whatever should happen happens by then, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `story` as the first process of new namespaces, in which it may do everything. `name` is the
+/// test's own name, by which it is started again there.
+pub(crate) fn in_namespaces(name: &str, story: impl FnOnce(&Segment)) {
+    const INSIDE: &str = "INTEROP_TEST_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        let segment = Segment::new();
+        story(&segment);
+        return segment.end();
+    }
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let status = command
+        .args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .expect("unshare of util-linux");
+    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+}
+
+/// The bridge, and all that is said on it.
+pub(crate) struct Segment {
+    pub(crate) capture: Capture,
+}
+
+impl Segment {
+    fn new() -> Self {
+        run("mount -t tmpfs tmpfs /run");
+        run("mkdir /run/netns");
+        run("ip link set lo up");
+        run("ip link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
+        run("ip address add 10.77.0.1/24 dev br0");
+        run("ip link set br0 up");
+        Segment { capture: Capture::start("br0", PathBuf::from("/run/interop.pcap")) }
+    }
+
+    /// Waits until `holder`, and nobody else of `all`, has the address, and only `holder` advertises. From
+    /// then on that has to stay so for as long as `steady`.
+    pub(crate) fn settles_on(&self, holder: &Port, all: &[&Port], steady: Duration) {
+        let alone = || all.iter().all(|port| port.holds() == (port.name == holder.name));
+        eventually(&format!("{} holds the address alone", holder.name), alone);
+        let since = self.capture.now();
+        thread::sleep(steady);
+        assert!(alone(), "{} held the address alone, but not for {steady:?}", holder.name);
+        // What was under way when it became the holder is no claim of now.
+        let claims = self.capture.since(since).into_iter().filter_map(|packet| match packet.said {
+            Said::Advert(advert) => Some((packet.from, advert.priority)),
+            Said::Announcement => None,
+        });
+        let claims: Vec<_> = claims.skip_while(|(from, _)| *from != holder.address).collect();
+        assert!(!claims.is_empty(), "{} says nothing", holder.name);
+        assert!(claims.iter().all(|(from, _)| *from == holder.address), "somebody contradicts: {claims:?}");
+    }
+
+    fn end(self) {
+        self.capture.end();
+    }
+}
+
+/// A machine's place on the bridge.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) name: &'static str,
+    pub(crate) address: Ipv4Addr,
+    /// The machine's files, on a file system of the test's own.
+    pub(crate) files: PathBuf,
+}
+
+impl Port {
+    /// Plugs machine `name` with the address 10.77.0.`last` into the bridge.
+    pub(crate) fn plug_in(name: &'static str, last: u8) -> Self {
+        let address = Ipv4Addr::new(10, 77, 0, last);
+        run(&format!("ip netns add {name}"));
+        run(&format!(
+            "ip link add port-{name} type veth peer name eth0 address 02:00:00:00:00:{last:02x} netns {name}"
+        ));
+        run(&format!("ip link set port-{name} master br0 up"));
+        run(&format!("ip -n {name} link set lo up"));
+        run(&format!("ip -n {name} address add {address}/24 dev eth0"));
+        run(&format!("ip -n {name} link set eth0 up"));
+        let files = PathBuf::from("/run").join(name);
+        fs::create_dir(&files).expect("directory");
+        Port { name, address, files }
+    }
+
+    /// Cuts the way behind the bridge: the machine hears nothing and is not heard, and its interface does
+    /// not notice.
+    pub(crate) fn cut(&self) {
+        run(&format!("ip link set port-{} nomaster", self.name));
+    }
+
+    /// Mends that.
+    pub(crate) fn heal(&self) {
+        run(&format!("ip link set port-{} master br0", self.name));
+    }
+
+    /// Whether the virtual address is on its interface.
+    pub(crate) fn holds(&self) -> bool {
+        let shown = Command::new("ip")
+            .args(["-n", self.name, "-o", "address", "show", "to", &VIP.to_string()])
+            .output()
+            .expect("ip");
+        assert!(shown.status.success());
+        !shown.stdout.is_empty()
+    }
+
+    /// A command in the machine's network.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let limit = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < limit, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a command that must succeed; its words have no spaces in them.
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().expect("a word")).args(words).status().expect("to start");
+    assert!(status.success(), "{command}");
+}
