@@ -54,8 +54,11 @@ fn a_manager_in_maintenance_leaves_every_machine_alone_even_when_it_is_killed() 
 #[test]
 fn it_ends_by_itself() {
     let lab = Lab::start();
-    assert!(manager(&lab, "b", &["maintenance", "on", "--for", "4s"]).ok().contains("until 20"));
+    assert!(manager(&lab, "b", &["maintenance", "on", "--for", "8s"]).ok().contains("until 20"));
     lab.fault(&["kill", "b-stateless-1"]);
+    eventually("its death is seen", || {
+        (machine(&lab.view(crate::lab::MANAGERS[1])?, "b-stateless-1").phase == Phase::Dead).then_some(())
+    });
     lab.wait_until_whole();
     assert!(manager(&lab, "b", &["maintenance", "show"]).ok().contains("is off"));
     let log = read(&lab.host_file("b", "manager.log"));
