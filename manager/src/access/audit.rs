@@ -37,13 +37,14 @@ pub const MOST_ENTRIES: usize = 1_000;
 #[derive(Clone)]
 pub struct Audit {
     files: Arc<Mutex<Files>>,
+    /// Apart from the files: whoever is one of too many waits for no disk.
+    pace: Arc<Mutex<Pace>>,
     lost: Arc<AtomicU64>,
 }
 
 struct Files {
     changes: LogFile,
     refusals: LogFile,
-    pace: Pace,
     /// Whether the last line could not be written; said once.
     failing: bool,
 }
@@ -55,9 +56,9 @@ impl Audit {
             files: Arc::new(Mutex::new(Files {
                 changes: LogFile::new(directory.join("audit.log"), FILE_SIZE, CHANGES_KEPT),
                 refusals: LogFile::new(directory.join("audit-refused.log"), FILE_SIZE, REFUSALS_KEPT),
-                pace: Pace::default(),
                 failing: false,
             })),
+            pace: Arc::default(),
             lost: Arc::default(),
         }
     }
@@ -65,18 +66,16 @@ impl Audit {
     /// Writes `entry`, unless it is one of too many refusals. Blocks while the disk does. A change that was
     /// made cannot be unmade because the log is full: what could not be written is counted and said.
     pub fn write(&self, mut entry: AuditEntry) {
-        let mut files = self.lock();
-        let written = if entry.refused.is_some() {
-            match files.pace.admit(entry.unix_ms) {
-                Some(unlisted) => {
-                    entry.unlisted = unlisted;
-                    files.refusals.append(&entry)
-                }
+        if entry.refused.is_some() {
+            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            match pace.admit(entry.unix_ms) {
+                Some(unlisted) => entry.unlisted = unlisted,
                 None => return,
             }
-        } else {
-            files.changes.append(&entry)
-        };
+        }
+        let mut files = self.lock();
+        let file = if entry.refused.is_some() { &files.refusals } else { &files.changes };
+        let written = file.append(&entry);
         match written {
             Ok(()) => files.failing = false,
             Err(error) => {

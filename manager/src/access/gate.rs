@@ -71,7 +71,7 @@ pub async fn gate(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         // A listener that does not say where its connections come from.
         return refusal(&Refusal { status: 403, detail: "it is not known where this comes from".to_owned() });
     };
-    let bearer = if need == Need::Open { Bearer::None } else { show(&gate, request.headers()) };
+    let bearer = if need == Need::Open { Bearer::None } else { show(&gate, request.headers()).await };
     let mut judged = gate.judge(&origin, &bearer, need);
     if let (Ok(Who::Address(_)), Need::Change(_) | Need::Snapshot) = (&judged, need)
         && let Some(detail) = browser::objection(request.headers())
@@ -135,13 +135,18 @@ fn described(origin: &Origin, bearer: &Bearer) -> String {
     }
 }
 
-fn show(gate: &Gate, headers: &HeaderMap) -> Bearer {
+async fn show(gate: &Gate, headers: &HeaderMap) -> Bearer {
     let Some(sent) = headers.get(header::AUTHORIZATION) else { return Bearer::None };
     let secret = sent.to_str().ok().and_then(|sent| sent.split_once(' '));
     let Some((_, secret)) = secret.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
         return Bearer::Worthless("expected Authorization: Bearer and a token".to_owned());
     };
-    let Shown { bearer, note } = gate.tokens.show(secret.trim(), unix_s());
+    let (tokens, secret) = (gate.tokens.clone(), secret.trim().to_owned());
+    // Somebody may be storing a token, and the disk be slow.
+    let shown = tokio::task::spawn_blocking(move || tokens.show(&secret, unix_s())).await;
+    let Ok(Shown { bearer, note }) = shown else {
+        return Bearer::Worthless("the manager is ending: try again".to_owned());
+    };
     if let (true, Bearer::Known { name, .. }) = (note, &bearer) {
         let (tokens, name) = (gate.tokens.clone(), name.clone());
         tokio::task::spawn_blocking(move || tokens.note_use(&name));

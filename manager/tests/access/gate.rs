@@ -120,6 +120,25 @@ async fn each_scope_opens_its_doors_and_no_other() {
 }
 
 #[tokio::test]
+async fn what_is_for_everybody_needs_nothing() {
+    let manager = Manager::new("open_reads = false");
+    for (asked, status) in [
+        ("GET /health/live", 204),
+        ("GET /metrics", 200),
+        ("HEAD /metrics", 200),
+        ("GET /swagger-ui/", 200),
+        ("GET /api-docs/openapi.json", 200),
+        ("GET /nothing/here", 404),
+        ("GET /cluster", 401),
+        ("GET /events", 401),
+        ("GET /vms/a-stateless-1/logs", 401),
+        ("POST /metrics", 401),
+    ] {
+        assert_eq!(manager.ask(None, None, asked).await.0, status, "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_worthless_token_gets_a_challenge_and_the_reason() {
     let manager = Manager::new("");
     let short = manager.token("short", &[Scope::Operate], Some(1));
