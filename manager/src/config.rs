@@ -74,6 +74,10 @@ pub struct Config {
     pub programs: PathBuf,
     /// Whether the API can be told to harm machines.
     pub chaos: bool,
+    /// Whether everybody on the segment may see the status of an initialised cluster.
+    pub open_reads: bool,
+    /// The group whose members may use the manager's socket besides root.
+    pub socket_group: Option<String>,
     /// The public addresses.
     pub vips: Vec<Vip>,
     /// Whom the balancer tells of every change of a public address.
@@ -170,6 +174,10 @@ struct File {
     programs: Option<PathBuf>,
     #[serde(default)]
     chaos: bool,
+    #[serde(default = "default_open_reads")]
+    open_reads: bool,
+    #[serde(default)]
+    socket_group: Option<String>,
     #[serde(default, rename = "vip")]
     vips: Vec<Spanned<VipFile>>,
     #[serde(default)]
@@ -233,6 +241,8 @@ impl Config {
             state_dir,
             programs,
             chaos,
+            open_reads,
+            socket_group,
             vips,
             notify,
             services,
@@ -336,6 +346,8 @@ impl Config {
             state_dir,
             programs: programs.unwrap_or_else(own_directory),
             chaos,
+            open_reads,
+            socket_group,
             vips,
             notify,
             services: checked_services,
@@ -437,6 +449,10 @@ fn own_directory() -> PathBuf {
 
 fn default_api_port() -> u16 {
     8080
+}
+
+fn default_open_reads() -> bool {
+    true
 }
 
 fn default_prefix() -> Spanned<u8> {

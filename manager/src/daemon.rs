@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kit::api::serve;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::access::audit::Audit;
+use crate::access::gate::{Gate, PKI, is_initialised};
+use crate::access::listen::{self, serve};
+use crate::access::tokens::Tokens;
+use crate::access::unix_ms;
 use crate::api;
 use crate::config::{Config, Hypervisor as Driver};
 use crate::engine::Engine;
 use crate::executor::{self, Ports, Shared};
+use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
@@ -44,9 +49,11 @@ async fn serve_host(config: Config) -> Result<()> {
             config.address
         )
     })?;
-    let store = Store::new(&config.state_dir);
-    let stored =
-        store.load().with_context(|| format!("cannot use state_dir {}", config.state_dir.display()))?;
+    let store = Store::open(&config.state_dir)
+        .with_context(|| format!("cannot use state_dir {}", config.state_dir.display()))?;
+    // Where the store cannot be read, that was said: what runs tells what is wanted.
+    let stored = store.load().unwrap_or_default();
+    let maintained = maintenance::stored(&store);
     let (exits, ended) = mpsc::unbounded_channel();
     let hypervisor = driver(&config, exits)?;
     let ports = Ports {
@@ -54,21 +61,53 @@ async fn serve_host(config: Config) -> Result<()> {
         guests: Guests::new()?,
         balancer: Balancer::new()?,
         peers: Peers::new(config.address, config.api_port)?,
-        store,
+        store: store.clone(),
     };
     tracing::info!(host = %config.name, api = %address, "manager starts");
     let chaos = config.chaos;
+    let tokens = Tokens::new(store.clone());
+    let audit = Audit::new(&config.state_dir);
+    say_who_may(&config);
+    // Not without the port: now it is sure that no other manager runs here.
+    let socket = listen::socket(&config.state_dir, config.socket_group.as_deref())
+        .inspect_err(|error| {
+            tracing::error!("there is no manager socket: {error}; the command line has to use the port");
+        })
+        .ok();
     let origin = Instant::now();
-    let engine = Engine::new(config, stored, origin.elapsed());
+    let mut engine = Engine::new(config, stored, origin.elapsed());
+    if let Some(maintained) = maintained {
+        engine.set_maintenance(origin.elapsed(), maintained.for_engine(origin.elapsed(), unix_ms()));
+    }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
-    let router = api::router(Arc::clone(&shared), hypervisor, chaos);
-    let api = tokio::spawn(serve(listener, router, std::future::pending()));
+    let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
+    let router = api::router(Arc::clone(&shared), hypervisor, store, gate, chaos);
+    let mut listeners = tokio::task::JoinSet::new();
+    if let Some(socket) = socket {
+        listeners.spawn(serve(socket, router.clone()));
+    }
+    listeners.spawn(serve(listener, router));
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
-        ended = api => ended?.context("the API ended")?,
+        Some(ended) = listeners.join_next() => ended?.context("the API ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
     }
     Ok(())
+}
+
+fn say_who_may(config: &Config) {
+    if is_initialised(&config.state_dir.join(PKI)) {
+        return;
+    }
+    let peers: Vec<String> = config.peers.iter().map(ToString::to_string).collect();
+    tracing::warn!(
+        "the API is not authenticated: changes are taken from this host, from {}/{} and from the peers ({}), and \
+         everybody may look. `manager init` makes the cluster's certificates; from then on changes need the socket, \
+         a certificate or a token",
+        config.state_dir.display(),
+        listen::SOCKET,
+        if peers.is_empty() { "none".to_owned() } else { peers.join(", ") },
+    );
 }
 
 fn driver(config: &Config, exits: Exits) -> Result<Arc<dyn Hypervisor>> {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod executor;
+pub mod maintenance;
 pub mod metrics;
 pub mod ports;
 pub mod store;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use manager::cli::{self, ImageCommand, Output, SwitchoverArgs, VmCommand};
+use manager::cli::{
+    self, AccessCommand, AuditArgs, ImageCommand, MaintenanceCommand, Output, SwitchoverArgs, VmCommand,
+};
 use manager::config::Config;
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
 
@@ -23,7 +25,9 @@ struct Common {
     /// This host's configuration file.
     #[arg(long, global = true, env = "HOLDFAST_CONFIG", default_value = "/etc/holdfast/manager.toml")]
     config: PathBuf,
-    /// The manager to ask, such as http://192.168.10.1:8080; else the one of the configuration file.
+    /// The manager to ask, such as http://192.168.10.1:8080; else the one of the configuration file, by its
+    /// socket where that is on this host. With https://, the token in HOLDFAST_TOKEN is shown, and HOLDFAST_CA
+    /// names the file with the cluster's CA (PEM).
     #[arg(long, global = true, env = "HOLDFAST_MANAGER")]
     manager: Option<String>,
     /// How answers are printed.
@@ -51,6 +55,14 @@ enum Command {
     Image(ImageCommand),
     /// Move the public addresses to another host's balancer without failing a request.
     Switchover(SwitchoverArgs),
+    /// Give, show and take away access from elsewhere. On the manager's own host only.
+    #[command(subcommand)]
+    Access(AccessCommand),
+    /// Show who changed what, and who was refused to.
+    Audit(AuditArgs),
+    /// Have the manager watch its machines and leave them alone, or keep them again.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Show what happens, as it happens.
     Events,
     /// Take a host that is gone for good out of the cluster, on the manager that is asked.
@@ -84,6 +96,9 @@ fn main() -> ExitCode {
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
         Command::Forget { host } => client(&common).and_then(|client| client.forget(&host)),
         Command::Switchover(args) => client(&common).and_then(|client| client.switchover(&args)),
+        Command::Access(command) => client(&common).and_then(|client| client.access(&command)),
+        Command::Audit(args) => client(&common).and_then(|client| client.audit(&args)),
+        Command::Maintenance(command) => client(&common).and_then(|client| client.maintenance(&command)),
         Command::Events => client(&common).and_then(|client| client.events()),
     };
     match result {

@@ -1,7 +1,7 @@
 //! The manager's metrics.
 
 use kit::api::process_registry;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use wire::cluster::{ClusterView, Phase};
 
 /// All phases, so that each has a series from the start.
@@ -16,6 +16,8 @@ pub struct Metrics {
     peers_alive: IntGaugeVec,
     vip_holders: IntGaugeVec,
     uplink_lost: IntGauge,
+    maintenance: IntGauge,
+    audit_lost: IntCounter,
 }
 
 impl Metrics {
@@ -41,7 +43,17 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             prometheus::Result::Ok(gauge)
         };
+        let maintenance =
+            IntGauge::new("manager_maintenance", "Whether this manager only watches (1) or not (0).")?;
+        registry.register(Box::new(maintenance.clone()))?;
+        let audit_lost = IntCounter::new(
+            "manager_audit_lost_total",
+            "Changes and refusals that could not be written to the audit log.",
+        )?;
+        registry.register(Box::new(audit_lost.clone()))?;
         Ok(Metrics {
+            maintenance,
+            audit_lost,
             events: counter,
             machines: gauge("manager_machines", "This host's machines, by phase.", "phase")?,
             desired: gauge("manager_machines_desired", "How many machines a host is to have.", "host")?,
@@ -64,6 +76,12 @@ impl Metrics {
     /// Sets whether this host's uplink is lost.
     pub fn set_uplink_lost(&self, lost: bool) {
         self.uplink_lost.set(i64::from(lost));
+    }
+
+    /// Sets what the view of the cluster does not show.
+    pub fn set_own(&self, maintenance: bool, audit_lost: u64) {
+        self.maintenance.set(i64::from(maintenance));
+        self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
     }
 
     /// The registry, with the gauges set to what `view` shows.

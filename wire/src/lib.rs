@@ -4,11 +4,12 @@
 //! manager, manager to `loadtest`, guest to manager. The modules follow the way of a fact: a guest
 //! says it lives ([`heartbeat`]), its manager tells the other managers ([`snapshot`]), each manager
 //! tells its balancer ([`upstreams`], [`proxy_config`], [`vip`], [`hand_over`]), and people and tools read the whole
-//! ([`cluster`]). There is no I/O and no decision in this crate.
+//! ([`cluster`]) and ask for changes ([`access`]). There is no I/O and no decision in this crate.
 //!
 //! Unknown fields are accepted when reading, so that neighbours of different versions can talk;
 //! documents written by people are checked strictly by the program that owns them.
 
+pub mod access;
 pub mod cluster;
 pub mod hand_over;
 pub mod heartbeat;

@@ -1,35 +1,49 @@
 //! The manager's HTTP interface.
 
+mod access;
 mod cluster;
 pub(crate) mod console;
 mod machines;
+mod maintenance;
 mod peers;
 mod switchover;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use kit::api::{with_docs, with_fallbacks};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use wire::Problem;
 
+use crate::access::gate::{Gate, gate as gatekeeper};
 use crate::executor::Shared;
 use crate::ports::hypervisor::Hypervisor;
+use crate::store::Store;
 
 /// What handlers work with.
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
     hypervisor: Arc<dyn Hypervisor>,
+    store: Store,
+    gate: Arc<Gate>,
 }
 
 #[derive(OpenApi)]
 #[openapi(info(title = "Holdfast manager", description = "Keeps the machines of one host alive."))]
 struct Document;
 
-/// All routes. Those that harm machines exist only with `chaos`.
-pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool) -> Router {
+/// All routes, behind `gate`. Those that harm machines exist only with `chaos`.
+pub fn router(
+    shared: Arc<Shared>,
+    hypervisor: Arc<dyn Hypervisor>,
+    store: Store,
+    gate: Arc<Gate>,
+    chaos: bool,
+) -> Router {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
@@ -43,11 +57,22 @@ pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool)
         .routes(routes!(cluster::events))
         .routes(routes!(cluster::addresses))
         .routes(routes!(cluster::state))
+        .routes(routes!(maintenance::show, maintenance::order))
+        .routes(routes!(access::list, access::create))
+        .routes(routes!(access::revoke))
+        .routes(routes!(access::audit))
         .routes(routes!(cluster::live))
         .routes(routes!(cluster::metrics));
     if chaos {
         router = router.routes(routes!(machines::fault));
     }
-    let (router, document) = router.with_state(Api { shared, hypervisor }).split_for_parts();
-    with_fallbacks(with_docs(router, document))
+    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate) };
+    let (router, document) = router.with_state(api).split_for_parts();
+    with_fallbacks(with_docs(router, document)).layer(from_fn_with_state(gate, gatekeeper))
+}
+
+/// Does something that waits for the disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Problem::new(500, "Internal error", error.to_string()))
 }

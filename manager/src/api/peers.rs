@@ -1,7 +1,5 @@
 //! `/peers`: what other managers tell.
 
-use std::net::SocketAddr;
-
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use kit::api::{ApiError, Json, Path};
@@ -9,8 +7,10 @@ use wire::snapshot::{HostSnapshot, SnapshotAck};
 use wire::{HostName, Problem};
 
 use super::Api;
+use crate::access::{From, Origin};
 
-/// A peer's snapshot of its host. Taken only from the addresses that the configuration lists as peers.
+/// A peer's snapshot of its host. Taken only from the addresses that the configuration lists as peers; a host
+/// that has shown a certificate tells of itself only.
 #[utoipa::path(put, path = "/peers/{host}", params(("host" = String, Path)), request_body = HostSnapshot, responses(
     (status = 200, body = SnapshotAck),
     (status = 403, description = "not a peer", body = Problem),
@@ -18,7 +18,7 @@ use super::Api;
 ))]
 pub(super) async fn receive(
     State(api): State<Api>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(origin): ConnectInfo<Origin>,
     Path(host): Path<String>,
     Json(snapshot): Json<HostSnapshot>,
 ) -> Result<Json<SnapshotAck>, ApiError> {
@@ -26,7 +26,16 @@ pub(super) async fn receive(
         let detail = format!("the path says `{host}`, the snapshot `{}`", snapshot.host);
         return Err(Problem::bad_parameter("host", detail).into());
     }
-    Ok(Json(api.shared.ask(|engine, now| engine.receive(now, from.ip(), snapshot))?))
+    if let Some(certified) = origin.certified.filter(|certified| *certified != snapshot.host) {
+        let detail =
+            format!("the certificate is that of {certified}, the snapshot that of {}", snapshot.host);
+        return Err(Problem::forbidden(detail).into());
+    }
+    let From::Network(from) = origin.from else {
+        return Err(Problem::forbidden("snapshots are taken from other hosts only").into());
+    };
+    let from = from.ip().to_canonical();
+    Ok(Json(api.shared.ask(|engine, now| engine.receive(now, from, snapshot))?))
 }
 
 /// Takes a host that is gone for good out of this manager's cluster.

@@ -1,6 +1,6 @@
 //! Asks a manager over its API.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use thiserror::Error;
 use wire::Problem;
 use wire::cluster::{ClusterEvent, ClusterView, CreateMachine, MachineView};
 
+use super::way::Way;
 use super::{Output, table};
 use crate::api::console;
-use crate::config::Config;
 
 /// A manager answers within this, or there is none.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,36 +66,21 @@ pub enum VmCommand {
 
 /// A client of one manager.
 pub struct Client {
-    url: String,
-    http: reqwest::Client,
+    way: Way,
     runtime: tokio::runtime::Runtime,
     output: Output,
 }
 
 impl Client {
-    /// A client of the manager at `url`, or of the one that the file at `config` configures.
+    /// A client of the manager at `url`, or of the one that the file at `config` configures: by its socket
+    /// where that is on this host.
     ///
     /// # Errors
     ///
-    /// When neither says where the manager is.
+    /// When neither says where the manager is, or what proves who we are cannot be used.
     pub fn new(url: Option<&str>, config: &Path, output: Output) -> Result<Self> {
-        let url = match url {
-            Some(url) => {
-                let parsed = reqwest::Url::parse(url).map_err(|error| {
-                    Usage(format!("--manager {url}: {error}; expected http://ADDRESS:PORT"))
-                })?;
-                parsed.as_str().trim_end_matches('/').to_owned()
-            }
-            None => {
-                let config = Config::load(config).context(
-                    "which manager? name it with --manager http://ADDRESS:PORT, or its file with --config",
-                )?;
-                format!("http://{}:{}", config.address, config.api_port)
-            }
-        };
-        let http = reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy().build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Client { url, http, runtime, output })
+        Ok(Client { way: Way::find(url, config)?, runtime, output })
     }
 
     /// `manager status`.
@@ -149,13 +134,14 @@ impl Client {
     }
 
     async fn console(&self, id: &str) -> Result<()> {
-        let url = format!("{}/vms/{id}/console", self.url);
+        let url = format!("{}/vms/{id}/console", self.url());
         let request = self
-            .http
+            .way
+            .client(self.url())
             .get(url)
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, console::PROTOCOL);
-        let response = Self::accepted(&self.url, request.send().await).await?;
+        let response = self.accepted(self.url(), request.send().await).await?;
         super::console::converse(response.upgrade().await?).await
     }
 
@@ -166,8 +152,8 @@ impl Client {
     /// When the manager cannot be asked, or goes away.
     pub fn events(&self) -> Result<()> {
         self.runtime.block_on(async {
-            let url = format!("{}/events", self.url);
-            let mut response = self.http.get(url).send().await.with_context(|| unreachable(&self.url))?;
+            let request = self.way.client(self.url()).get(format!("{}/events", self.url()));
+            let mut response = self.accepted(self.url(), request.send().await).await?;
             let mut text = Vec::new();
             while let Some(chunk) = response.chunk().await? {
                 text.extend_from_slice(&chunk);
@@ -189,16 +175,16 @@ impl Client {
     /// What the manager refused, in its words.
     pub fn forget(&self, host: &str) -> Result<()> {
         self.runtime.block_on(self.send(Method::DELETE, &format!("/peers/{host}"), None::<&()>))?;
-        self.print(&host, |host| format!("{host} is forgotten by {}", self.url))
+        self.print(&host, |host| format!("{host} is forgotten by {}", self.way.named(self.url())))
     }
 
-    fn ask<T: DeserializeOwned>(
+    pub(super) fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T> {
-        self.ask_at(&self.url, method, path, body)
+        self.ask_at(self.url(), method, path, body)
     }
 
     /// Asks the manager at `url`.
@@ -213,7 +199,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Response> {
-        self.send_to(&self.url, method, path, body).await
+        self.send_to(self.url(), method, path, body).await
     }
 
     async fn send_to(
@@ -223,34 +209,41 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Response> {
-        let mut request = self.http.request(method, format!("{url}{path}")).timeout(TIMEOUT);
+        let mut request = self.way.client(url).request(method, format!("{url}{path}")).timeout(TIMEOUT);
         if let Some(body) = body {
             request = request.json(body);
         }
-        Self::accepted(url, request.send().await).await
+        self.accepted(url, request.send().await).await
     }
 
     /// The answer of the manager at `url`, unless it refused.
-    async fn accepted(url: &str, answer: reqwest::Result<Response>) -> Result<Response> {
-        let response = answer.with_context(|| unreachable(url))?;
+    async fn accepted(&self, url: &str, answer: reqwest::Result<Response>) -> Result<Response> {
+        let response = answer.with_context(|| self.unreachable(url))?;
         if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let status = response.status();
         match response.json::<Problem>().await {
             Ok(problem) => bail!("{}", problem.detail),
-            Err(_) => bail!("{url} answered {status}"),
+            Err(_) => bail!("{} answered {status}", self.way.named(url)),
         }
     }
 
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.way.url
     }
 
     /// Where the manager of the host at `address` is: all have their API on the same port.
     pub(super) fn manager_at(&self, address: IpAddr) -> String {
-        let port = reqwest::Url::parse(&self.url).ok().and_then(|url| url.port_or_known_default());
-        format!("http://{}", SocketAddr::from((address, port.unwrap_or(80))))
+        self.way.manager_at(address)
+    }
+
+    fn unreachable(&self, url: &str) -> String {
+        let advice = match url.starts_with("https://") {
+            true => "does it run there, and does HOLDFAST_CA name the file with this cluster's CA?",
+            false => "does it run there? --manager names another",
+        };
+        format!("cannot ask the manager at {}: {advice}", self.way.named(url))
     }
 
     pub(super) fn output(&self) -> Output {
@@ -264,8 +257,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-fn unreachable(url: &str) -> String {
-    format!("cannot ask the manager at {url}: does it run there? --manager names another")
 }

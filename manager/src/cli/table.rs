@@ -84,7 +84,7 @@ pub(super) fn event(event: &ClusterEvent) -> String {
     )
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table

@@ -23,6 +23,8 @@ impl Engine {
         outcome: Outcome,
     ) {
         let waits = self.config.heartbeat.retry_waits_ms.clone();
+        // In maintenance silence kills nobody: it is asked on, without haste.
+        let after_the_last = waits.last().filter(|_| self.in_maintenance()).copied().unwrap_or_default();
         let reason = match outcome {
             Outcome::Failed(reason) => reason,
             _ => "its heartbeat ended".to_owned(),
@@ -31,7 +33,7 @@ impl Engine {
         match &mut machine.life {
             Life::Ready { .. } => self.suspect(now, id, &reason),
             Life::Suspect { attempt, next } => {
-                *next = now + waits.get(*attempt).map_or(Duration::ZERO, |wait| Duration::from_millis(*wait));
+                *next = now + Duration::from_millis(waits.get(*attempt).copied().unwrap_or(after_the_last));
             }
             Life::Booting { next_watch, .. } => *next_watch = now + BOOT_POLL,
             Life::Waiting { .. } | Life::Draining { .. } | Life::Dead { .. } => {}

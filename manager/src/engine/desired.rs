@@ -12,6 +12,8 @@ use wire::{HostName, Incarnation, MachineId, PoolName};
 
 use crate::config::{Config, LB};
 
+mod found;
+
 /// So many incarnations are reserved with one write.
 const INCARNATION_BLOCK: u64 = 1_000;
 

@@ -45,6 +45,9 @@ impl Engine {
         };
         self.list_at = now + LIST_EVERY;
         self.driver = driver;
+        if self.adoption == Adoption::Unlisted && self.nothing_stored {
+            self.want_what_is_found(now, &observed);
+        }
         // What ended before this list was asked for is in it, and in every later one.
         self.built.retain(|_, ended| *ended >= started);
         let missing: Vec<MachineId> = self
@@ -69,6 +72,20 @@ impl Engine {
         if self.adoption == Adoption::Unlisted {
             self.adoption = Adoption::Settling { until: now + SETTLE };
         }
+    }
+
+    /// Nothing was stored, or it was lost: what is there says what people had asked for, and the configuration
+    /// only what is missing from that. No machine was touched yet.
+    fn want_what_is_found(&mut self, now: Time, observed: &[ObservedMachine]) {
+        self.nothing_stored = false;
+        let purposes: Vec<&MachinePurpose> = observed.iter().map(|seen| &seen.purpose).collect();
+        if purposes.is_empty() {
+            return;
+        }
+        self.desired.want(&self.config, &purposes);
+        let slots = self.desired.slots(&self.config.name);
+        self.machines =
+            slots.into_iter().map(|slot| (slot.id.clone(), Machine::waiting(slot, now))).collect();
     }
 
     /// Whether something is being done to machine `id`, or was while the list was made.

@@ -48,21 +48,29 @@ impl Engine {
         let silence = Duration::from_millis(heartbeat.silence_ms);
         let building = self.flights.contains_key(&Job::Build(id.clone()));
         let watching = self.flights.contains_key(&Job::Watch(id.clone()));
+        let only_watched = self.in_maintenance();
         match machine.life.clone() {
             Life::Waiting { .. } if !machine.wanted => {
                 self.machines.remove(id);
             }
             Life::Waiting { not_before } if now < not_before => plan.wake_by(not_before, "rebuild a machine"),
             Life::Waiting { .. } => self.create(now, id, plan),
-            Life::Booting { until, .. } if now >= until => {
+            Life::Booting { until, .. } if now >= until && !only_watched => {
                 self.did_not_start(now, id);
                 self.plan_machine(now, id, plan);
             }
             Life::Booting { created, until, next_watch } => {
-                plan.wake_by(until, "a machine should have started");
+                let patience = match until.checked_sub(now) {
+                    Some(left) if left > Duration::ZERO => {
+                        plan.wake_by(until, "a machine should have started");
+                        left
+                    }
+                    // Maintenance: its time is over, and it is asked all the same.
+                    _ => Duration::from_millis(heartbeat.retry_timeout_ms),
+                };
                 if created && !watching {
                     if now >= next_watch {
-                        self.watch(now, id, until - now, plan);
+                        self.watch(now, id, patience, plan);
                     } else {
                         plan.wake_by(next_watch, "ask a starting machine");
                     }
@@ -80,15 +88,17 @@ impl Engine {
                 }
             }
             Life::Suspect { .. } if watching => {}
-            Life::Suspect { attempt, .. } if attempt >= heartbeat.retry_waits_ms.len() => {
+            Life::Suspect { attempt, .. } if attempt >= heartbeat.retry_waits_ms.len() && !only_watched => {
                 self.died(now, id, &format!("no heartbeat after {attempt} retries"));
                 self.plan_machine(now, id, plan);
             }
             Life::Suspect { next, .. } if now < next => plan.wake_by(next, "ask a suspect again"),
             Life::Suspect { attempt, next } => {
                 self.watch(now, id, Duration::from_millis(heartbeat.retry_timeout_ms), plan);
-                self.set_life(id, Life::Suspect { attempt: attempt + 1, next });
+                let attempt = (attempt + 1).min(heartbeat.retry_waits_ms.len());
+                self.set_life(id, Life::Suspect { attempt, next });
             }
+            Life::Draining { stopping: false, .. } if only_watched => {}
             Life::Draining { until, stopping: false, told_in } => {
                 if !building && (now >= until || self.all_told(now, id, told_in)) {
                     self.set_life(id, Life::Draining { until: now + DRAIN_STOP, told_in, stopping: true });
@@ -110,13 +120,16 @@ impl Engine {
                     plan.wake_by(until, "a machine should have stopped");
                 }
             }
-            Life::Dead { .. } if building => {}
+            Life::Dead { .. } if building || only_watched => {}
             Life::Dead { fence_at, .. } if now < fence_at => plan.wake_by(fence_at, "fence again"),
             Life::Dead { .. } => self.start(now, Job::Build(id.clone()), Command::Fence(id.clone()), plan),
         }
     }
 
     fn create(&mut self, now: Time, id: &MachineId, plan: &mut Plan) {
+        if self.in_maintenance() {
+            return;
+        }
         if now < self.brake_until {
             plan.wake_by(self.brake_until, "release the brake");
             if self.machines.values().any(|machine| matches!(machine.life, Life::Booting { .. })) {

@@ -25,6 +25,7 @@ mod limits;
 mod listing;
 mod machine;
 mod machines;
+mod maintenance;
 mod members;
 mod notice;
 mod peer;
@@ -47,6 +48,7 @@ use wire::{Incarnation, MachineId};
 
 pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
+pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
@@ -113,6 +115,12 @@ enum Adoption {
 pub struct Engine {
     config: Config,
     desired: Desired,
+    /// Nothing was stored: what runs says what is wanted.
+    nothing_stored: bool,
+    /// Set while machines are only watched.
+    maintenance: Option<Maintenance>,
+    /// Why the desired state could not be stored when that was last tried.
+    store_failed: Option<String>,
     /// What makes the machines, in words; empty until the first list.
     driver: String,
     /// The desired state that is safely stored.
@@ -159,6 +167,7 @@ impl Engine {
     /// The engine of a manager that starts `now`. `stored` is the desired state that an earlier life
     /// left on disk.
     pub fn new(config: Config, stored: Option<Desired>, now: Time) -> Self {
+        let nothing_stored = stored.is_none();
         let next_incarnation = stored.as_ref().map_or(0, |stored| stored.incarnations_reserved) + 1;
         let mut desired = Desired::reconcile(stored, &config);
         desired.reserve_incarnations();
@@ -176,6 +185,9 @@ impl Engine {
         Engine {
             config,
             desired,
+            nothing_stored,
+            maintenance: None,
+            store_failed: None,
             driver: String::new(),
             saved: None,
             save_at: now,
@@ -236,6 +248,7 @@ impl Engine {
     pub fn plan(&mut self, now: Time) -> Plan {
         self.look(now);
         let mut plan = Plan { actions: Vec::new(), wake: now + TICK, wake_reason: "tick" };
+        self.plan_maintenance(now, &mut plan);
         self.plan_save(now, &mut plan);
         self.plan_list(now, &mut plan);
         if self.adoption != Adoption::Unlisted {
@@ -276,6 +289,7 @@ impl Engine {
         match outcome {
             Outcome::Failed(reason) => {
                 self.save_at = now + Duration::from_secs(1);
+                self.store_failed = Some(reason.clone());
                 let subject = self.config.name.to_string();
                 self.trouble(
                     now,
@@ -284,12 +298,19 @@ impl Engine {
                     format!("the desired state cannot be stored: {reason}"),
                 );
             }
-            _ => self.saved = Some(desired),
+            _ => {
+                self.saved = Some(desired);
+                if self.store_failed.take().is_some() {
+                    let subject = self.config.name.to_string();
+                    let message = "the desired state is stored again".to_owned();
+                    self.note(Severity::Info, "store.works", subject, message);
+                }
+            }
         }
     }
 
     fn plan_resign(&mut self, now: Time, plan: &mut Plan) {
-        if let Some(lb) = self.resign.take() {
+        if let Some(lb) = self.resign.take().filter(|_| !self.in_maintenance()) {
             self.start(now, Job::Resign, Command::Resign { lb }, plan);
         }
     }

@@ -65,7 +65,7 @@ impl Engine {
             driver: self.driver.clone(),
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
-            warnings: self.foreign_warnings().into_iter().chain(self.uplink_warning()).collect(),
+            warnings: self.warnings(),
             peers: self.heard_peers(now),
         }
     }

@@ -13,8 +13,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 404 for an unknown service, 409 when the address pool is used up.
+    /// 404 for an unknown service, 409 when the address pool is used up, and in maintenance.
     pub fn create_machine(&mut self, now: Time, service: &PoolName) -> Result<Slot, Problem> {
+        self.refuse_in_maintenance()?;
         if !self.config.services.iter().any(|known| &known.name == service) {
             let known: Vec<&str> = self.config.services.iter().map(|known| known.name.as_str()).collect();
             let detail =
@@ -44,8 +45,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 404 for an unknown machine, 409 for the host's balancer and for one that is on its way out.
+    /// 404 for an unknown machine, 409 for the host's balancer, for one that is on its way out, and in maintenance.
     pub fn delete_machine(&mut self, now: Time, id: &MachineId) -> Result<(), Problem> {
+        self.refuse_in_maintenance()?;
         let host = self.config.name.clone();
         if *id == lb_id(&host) {
             return Err(Problem::conflict("a host always has its balancer; it cannot be deleted"));
@@ -79,8 +81,9 @@ impl Engine {
     /// # Errors
     ///
     /// 404 for an unknown machine, 409 for one that is on its way out, being replaced, or being rebuilt
-    /// anyway.
+    /// anyway, and in maintenance.
     pub fn replace_machine(&mut self, now: Time, id: &MachineId) -> Result<(), Problem> {
+        self.refuse_in_maintenance()?;
         let Some(machine) = self.machines.get_mut(id) else {
             return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
         };

@@ -75,9 +75,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 400 for a time that makes no sense, 404 for an unknown host or address, 409 when another one is on its
+    /// 400 for a time that makes no sense, 404 for an unknown host or address, 409 in maintenance, when another one is on its
     /// way, nobody or several hold the addresses, or the other balancer cannot take them.
     pub fn switch_over(&mut self, now: Time, order: SwitchoverOrder) -> Result<Switchover, Problem> {
+        self.refuse_in_maintenance()?;
         let SwitchoverOrder { to, vip, timeout_ms } = &order;
         let limits = SwitchoverOrder::SHORTEST_MS..=SwitchoverOrder::LONGEST_MS;
         if !limits.contains(timeout_ms) {

@@ -77,6 +77,8 @@ impl Engine {
             "desired_is_saved": self.saved.as_ref() == Some(&self.desired),
             "next_incarnation": self.next_incarnation,
             "version": self.version,
+            "maintenance": self.maintenance,
+            "store_failed": self.store_failed,
             "braked": now < self.brake_until,
             "machines": self.machines,
             "foreign": self.foreign,
@@ -86,6 +88,17 @@ impl Engine {
             "uplink": self.uplink,
             "in_flight": flights,
         })
+    }
+
+    /// What a person should know about this host.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.maintenance_warning().into_iter().collect();
+        warnings.extend(self.store_failed.as_ref().map(|reason| {
+            format!("the desired state cannot be stored ({reason}): no machine is made until it can be")
+        }));
+        warnings.extend(self.foreign_warnings());
+        warnings.extend(self.uplink_warning());
+        warnings
     }
 
     fn own_host(&self, now: Time) -> HostView {

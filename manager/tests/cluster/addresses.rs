@@ -17,7 +17,7 @@ fn a_strangers_address_is_left_to_him_and_shown() {
     let link = lab.exec("client", &["ip", "-o", "link", "show", "eth0"]).ok();
     let mac =
         link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a MAC").to_owned();
-    lab.exec("client", &[&program("manager"), "--manager", a, "vm", "create", "stateless"]).ok();
+    lab.exec("a", &[&program("manager"), "--manager", a, "vm", "create", "stateless"]).ok();
     eventually("the machine is ready at the next address", || {
         let view = lab.view(a)?;
         let created =

@@ -16,9 +16,9 @@ struct Request<'a> {
     body: Option<String>,
 }
 
-/// What somebody on the client asks.
+/// What somebody on the host itself asks.
 fn request<'a>(method: &'a str, path: &'a str, body: Option<&str>) -> Request<'a> {
-    Request { from: "client", method, path, body: body.map(str::to_owned) }
+    Request { from: "a", method, path, body: body.map(str::to_owned) }
 }
 
 /// Sends it, and expects to be refused with `status` and words that contain `detail`.
@@ -91,7 +91,7 @@ fn a_used_up_pool_is_no_place_for_another_machine() {
     // Seven addresses; three are used.
     let url = format!("{}/vms", MANAGERS[0]);
     for _ in 0..4 {
-        let said = lab.exec("client", &["curl", "-s", "--json", order, "-w", " %{http_code}", &url]).ok();
+        let said = lab.exec("a", &["curl", "-s", "--json", order, "-w", " %{http_code}", &url]).ok();
         assert!(said.ends_with(" 202"), "{said}");
     }
     refused(&lab, &request("POST", "/vms", Some(order)), 409, "7 addresses");

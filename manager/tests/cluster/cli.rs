@@ -137,7 +137,7 @@ fn the_command_line_tells_people_and_programs_the_same() {
     let manager = program("manager");
     let ask = |words: &[&str]| {
         let all = [&[manager.as_str(), "--manager", "http://192.168.10.1:8080"], words].concat();
-        lab.exec("client", &all)
+        lab.exec("a", &all)
     };
     let status = ask(&["status"]).ok();
     for told in [

@@ -98,8 +98,7 @@ fn adding_and_removing_machines_fails_no_request() {
     let ask = |words: &[&str]| {
         let manager = crate::lab::program("manager");
         let words = [&[manager.as_str(), "-o", "json", "--manager"], words].concat();
-        serde_json::from_str::<wire::cluster::MachineView>(&lab.exec("client", &words).ok())
-            .expect("a machine")
+        serde_json::from_str::<wire::cluster::MachineView>(&lab.exec("a", &words).ok()).expect("a machine")
     };
     thread::scope(|scope| {
         let load = Load::of_seconds(9).start(&lab, scope);

@@ -43,7 +43,7 @@ fn faults_can_be_ordered_only_where_chaos_is_allowed() {
     let order = |manager: &str, machine: &str| {
         let url = format!("{manager}/vms/{machine}/fault");
         let words = ["curl", "-s", "-w", " %{http_code}", "--json", r#"{"fault":"stop-process"}"#, &url];
-        lab.exec("client", &words).ok()
+        lab.exec("a", &words).ok()
     };
     let refused = order(MANAGERS[1], "b-stateless-1");
     assert!(refused.ends_with(" 404") && refused.contains("\"detail\""), "{refused}");

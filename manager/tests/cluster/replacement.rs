@@ -9,11 +9,11 @@ use crate::lab::{Lab, MANAGERS, builds, machine, places, program};
 use crate::load::{Load, Report};
 use crate::run::{Ended, eventually};
 
-/// Runs the manager's command line on the client, towards the manager of host a.
+/// Runs the manager's command line on host a, whose changes both managers take.
 fn manager(lab: &Lab, words: &[&str]) -> Ended {
     let manager = program("manager");
     let all = [&[manager.as_str(), "--manager", MANAGERS[0]], words].concat();
-    lab.exec_within("client", &all, Duration::from_secs(100))
+    lab.exec_within("a", &all, Duration::from_secs(100))
 }
 
 /// Has `id` built anew under `load`, and gives back what clients saw of it.
@@ -24,7 +24,7 @@ fn replaced(lab: &Lab, id: &str, load: Load) -> (ClusterView, Report) {
         let load = load.start(lab, scope);
         // Not before requests are on their way.
         thread::sleep(Duration::from_secs(1));
-        let said = lab.exec("client", &[&program("manager"), "--manager", of_host, "vm", "replace", id]).ok();
+        let said = lab.exec("a", &[&program("manager"), "--manager", of_host, "vm", "replace", id]).ok();
         assert!(said.contains("built anew"), "{said}");
         eventually("it is back", || {
             let view = lab.view(of_host)?;

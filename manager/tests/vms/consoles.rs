@@ -13,14 +13,14 @@ fn what_a_machine_writes_is_seen_as_it_comes_and_later() {
     let manager = program("manager");
     let console = ["timeout", "15", &manager, "--manager", MANAGERS[0], "vm", "console", "a-stateless-1"];
     let seen = thread::scope(|scope| {
-        let console = scope.spawn(|| lab.exec_within("client", &console, Duration::from_secs(60)));
+        let console = scope.spawn(|| lab.exec_within("a", &console, Duration::from_secs(60)));
         // Its program is killed again and again, until the one who looks has seen the next one start.
         while !console.is_finished() {
             let order = ["-sS", "-X", "POST", "-H", "content-type: application/json", "-d"];
             let fault = format!("{}/vms/a-stateless-1/fault", MANAGERS[0]);
             let words: Vec<&str> =
                 ["curl"].into_iter().chain(order).chain([r#"{"fault":"stop-process"}"#, &fault]).collect();
-            lab.exec("client", &words);
+            lab.exec("a", &words);
             thread::sleep(Duration::from_secs(1));
         }
         console.join().expect("it ended").stdout

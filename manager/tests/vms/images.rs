@@ -27,7 +27,7 @@ fn copy_of_images(directory: &Path) -> PathBuf {
 /// What is to be rolled, as `manager` says.
 fn plan(lab: &Lab) -> String {
     let roll = [&program("manager"), "--manager", MANAGERS[0], "image", "roll", "--dry-run"];
-    lab.exec("client", &roll).ok()
+    lab.exec("a", &roll).ok()
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_new_image_is_rolled_out_without_a_failed_request() {
     thread::scope(|scope| {
         let load = Load::at_rate(RATE, 30).start(&lab, scope);
         let roll = [&program("manager"), "--manager", MANAGERS[0], "image", "roll", "--yes"];
-        let rolled = lab.exec_within("client", &roll, Duration::from_secs(400)).ok();
+        let rolled = lab.exec_within("a", &roll, Duration::from_secs(400)).ok();
         println!("{rolled}");
         load.join().expect("a report").assert_nobody_noticed();
     });

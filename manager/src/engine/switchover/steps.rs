@@ -18,6 +18,12 @@ impl Engine {
         else {
             return;
         };
+        let begun = self.flights.contains_key(&Job::Forward) || self.flights.contains_key(&Job::HandOver);
+        let waits = matches!(switching.view.state, SwitchoverState::Preparing | SwitchoverState::Forwarded);
+        if self.in_maintenance() && waits && !begun {
+            self.forward = None;
+            return self.switching_failed(now, "maintenance was begun: no address is handed over meanwhile");
+        }
         let addresses = &switching.view.addresses;
         match switching.view.state {
             SwitchoverState::Preparing => {

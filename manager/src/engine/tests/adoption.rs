@@ -101,6 +101,29 @@ fn without_its_disk_it_still_adopts_and_counts_on() {
 }
 
 #[test]
+fn without_its_disk_it_keeps_what_people_had_asked_for() {
+    let mut world = World::two_hosts(2);
+    world.create(0, "stateless").expect("there is room");
+    world.create(0, "stateless").expect("there is room");
+    world.run_ms(3_000);
+    world.delete(0, "a-stateless-1").expect("there");
+    world.run_ms(20_000);
+    assert_eq!(world.missing(), Vec::<String>::new());
+    let before = world.upstreams(0);
+    world.hosts[0].disk = None;
+    restart(&mut world, 500);
+    world.run_ms(20_000);
+    assert_eq!(world.hosts[0].builds(), Vec::<String>::new(), "nothing healthy is touched");
+    assert_eq!(world.upstreams(0), before);
+    // One of them dies: it is at home where it was.
+    let address = world.machine("a-stateless-4").expect("known").address;
+    world.kill("a-stateless-4");
+    world.run_ms(3_000);
+    assert_eq!(world.machine("a-stateless-4").expect("known").address, address);
+    assert_eq!(world.missing(), Vec::<String>::new());
+}
+
+#[test]
 fn incarnations_go_on_above_those_of_earlier_lives() {
     let mut world = World::one_host(1);
     for _ in 0..5 {

@@ -10,6 +10,7 @@ mod death;
 mod deletion;
 mod fencing;
 mod hostile_peers;
+mod maintenance;
 mod members;
 mod peers;
 mod replacement;

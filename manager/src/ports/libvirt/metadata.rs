@@ -3,6 +3,9 @@
 //! ```xml
 //! <holdfast:machine xmlns:holdfast="urn:holdfast:machine:1" state-dir="/var/lib/holdfast" id="a-lb" …/>
 //! ```
+//!
+//! Managers of other versions read it too. The XML namespace stays; attributes may be added, and those that are
+//! not known are left out; what is there keeps its meaning. `format` is for people and for later versions.
 
 use std::path::Path;
 
@@ -12,6 +15,7 @@ use uuid::Uuid;
 use wire::{Incarnation, MachineId};
 
 use crate::engine::MachinePurpose;
+use crate::ports::machine::directory::FORMAT;
 
 /// The XML namespace of the element.
 pub(super) const NAMESPACE: &str = "urn:holdfast:machine:1";
@@ -32,6 +36,7 @@ impl Metadata {
         let MachinePurpose { id, service, incarnation, address, image } = &self.purpose;
         let mut element = BytesStart::new("holdfast:machine");
         element.push_attribute(("xmlns:holdfast", NAMESPACE));
+        element.push_attribute(("format", FORMAT.to_string().as_str()));
         element.push_attribute(("state-dir", self.state_dir.as_str()));
         element.push_attribute(("id", id.as_str()));
         element.push_attribute(("service", service.as_str()));
@@ -70,7 +75,8 @@ impl Metadata {
                 address: attribute("address")?.parse().ok()?,
                 image: attribute("image"),
             },
-            generation: attribute("generation")?.parse().ok()?,
+            // Only told on: what a machine is, is known without it.
+            generation: attribute("generation").and_then(|text| text.parse().ok()).unwrap_or_default(),
         })
     }
 }
@@ -108,5 +114,28 @@ mod tests {
         for foreign in ["", "<machine/>", "<machine", "no xml"] {
             assert_eq!(Metadata::parse(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn what_managers_of_other_versions_wrote_is_understood() {
+        let metadata = |image: Option<&str>, generation| {
+            let purpose = MachinePurpose {
+                id: "a-web-1".into(),
+                service: "web".into(),
+                incarnation: 1007,
+                address: [192, 168, 10, 11].into(),
+                image: image.map(str::to_owned),
+            };
+            Some(Metadata { state_dir: "/var/lib/holdfast".to_owned(), purpose, generation })
+        };
+        let identity = r#"state-dir="/var/lib/holdfast" id="a-web-1" service="web" incarnation="1007"
+            address="192.168.10.11""#;
+        let first = format!(r#"<machine xmlns="{NAMESPACE}" {identity} generation="3"/>"#);
+        assert_eq!(Metadata::parse(&first), metadata(None, 3));
+        let next = format!(
+            r#"<machine xmlns="{NAMESPACE}" format="2" {identity} image="12ab" address6="fd00::11"
+               generation="3:7"><zone rack="2"/></machine>"#
+        );
+        assert_eq!(Metadata::parse(&next), metadata(Some("12ab"), 0));
     }
 }

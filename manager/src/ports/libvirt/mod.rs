@@ -52,7 +52,7 @@ use self::events::DomainEnded;
 use self::metadata::{Metadata, uuid};
 use self::sign::Sign;
 use super::hypervisor::{Exits, Hypervisor, HypervisorError};
-use super::machine::directory::{self, Directory};
+use super::machine::directory::{self, Directory, Unreadable};
 use super::machine::locks::Locks;
 use super::machine::network::Network;
 use super::machine::port_name;
@@ -93,6 +93,7 @@ pub struct Libvirt {
     /// How guests that run tell that they have started.
     signs: Mutex<BTreeMap<MachineId, (Incarnation, Sign)>>,
     locks: Locks,
+    unreadable: Unreadable,
 }
 
 impl Libvirt {
@@ -137,6 +138,7 @@ impl Libvirt {
             watched,
             signs: Mutex::default(),
             locks: Locks::default(),
+            unreadable: Unreadable::default(),
         })
     }
 
@@ -240,12 +242,11 @@ impl Hypervisor for Libvirt {
                 Ok(purpose) => {
                     purposes.entry(id).or_insert(purpose);
                 }
-                // A manager died while it made this one: it is for nothing yet.
-                Err(_) if self.locks.is_idle(&id) && directory.is_stale() => {
+                Err(_) if self.locks.is_idle(&id) && directory.is_unfinished() => {
                     tracing::warn!(machine = %id, "removing what an interrupted creation left");
                     self.destroy(&id).await?;
                 }
-                Err(_) => {}
+                Err(error) => self.unreadable.tell(&id, &error),
             }
         }
         let mut machines = Vec::new();

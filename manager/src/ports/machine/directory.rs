@@ -1,16 +1,37 @@
 //! A machine's directory on the host: what the machine is for, its disks, its console.
+//!
+//! What it is for is read by managers of other versions too: a later one adopts the machines of this one, and
+//! this one those of a later one that was tried and taken away again. So a field may be added, and is left out
+//! where it is not known; what is there must keep its meaning.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::MachineId;
 
 use crate::engine::MachinePurpose;
 
 const PURPOSE: &str = "machine.json";
+
+/// The version of what a machine's purpose says. It is for people and for later versions: whatever it is, what
+/// is known of the rest is understood.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A purpose as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    /// None in what the first managers wrote.
+    #[serde(default)]
+    format: Option<u32>,
+    #[serde(flatten)]
+    purpose: MachinePurpose,
+}
 
 /// A directory without a purpose is an interrupted creation once it is this old.
 const STALE_AFTER: Duration = Duration::from_secs(5);
@@ -37,15 +58,23 @@ impl Directory {
     /// With its purpose the machine exists for a manager that restarts: to be written last.
     pub(crate) fn store_purpose(&self, purpose: &MachinePurpose) -> io::Result<()> {
         let temporary = self.file("machine.json.new");
-        write(&temporary, &serde_json::to_vec_pretty(purpose)?)?;
+        let stored = Stored { format: Some(FORMAT), purpose: purpose.clone() };
+        write(&temporary, &serde_json::to_vec_pretty(&stored)?)?;
         fs::rename(temporary, self.file(PURPOSE))
     }
 
     pub(crate) fn purpose(&self) -> io::Result<MachinePurpose> {
-        Ok(serde_json::from_slice(&fs::read(self.file(PURPOSE))?)?)
+        let stored: Stored = serde_json::from_slice(&fs::read(self.file(PURPOSE))?)?;
+        Ok(stored.purpose)
     }
 
-    pub(crate) fn is_stale(&self) -> bool {
+    /// Whether a manager died while it made this one: it is for nothing yet. A purpose that is there and cannot
+    /// be read may be that of a machine that serves somebody: it is left alone until its name is needed.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !self.file(PURPOSE).exists() && self.is_stale()
+    }
+
+    fn is_stale(&self) -> bool {
         let age = fs::metadata(&self.path).and_then(|meta| meta.modified()).ok();
         age.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > STALE_AFTER)
     }
@@ -96,6 +125,24 @@ impl Directory {
     }
 }
 
+/// Machines whose purpose cannot be read, each of which is told of once.
+#[derive(Default)]
+pub(crate) struct Unreadable(Mutex<BTreeSet<MachineId>>);
+
+impl Unreadable {
+    /// The purpose of `machine` could not be read because of `error`. One that is not there yet is no news.
+    pub(crate) fn tell(&self, machine: &MachineId, error: &io::Error) {
+        let fresh = || self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(machine.clone());
+        if error.kind() != io::ErrorKind::NotFound && fresh() {
+            tracing::error!(
+                %machine,
+                "its {PURPOSE} cannot be read ({error}): it is left alone until its name is needed; was it made by \
+                 another version of the manager?"
+            );
+        }
+    }
+}
+
 /// The machines that have a directory in `machines`, by name.
 pub(crate) fn list(machines: &Path) -> io::Result<Vec<MachineId>> {
     let mut ids = Vec::new();
@@ -114,4 +161,63 @@ pub(crate) fn list(machines: &Path) -> io::Result<Vec<MachineId>> {
 /// Writes a file that only its owner may read.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purpose(image: Option<&str>) -> MachinePurpose {
+        MachinePurpose {
+            id: "a-web-1".into(),
+            service: "web".into(),
+            incarnation: 1007,
+            address: [192, 168, 10, 11].into(),
+            image: image.map(str::to_owned),
+        }
+    }
+
+    /// What is read of a machine of which this is stored.
+    fn read(stored: &str) -> io::Result<MachinePurpose> {
+        let machines = tempfile::tempdir().expect("a directory");
+        let directory = Directory::of(machines.path(), &"a-web-1".into());
+        directory.create(0o700).expect("a directory");
+        fs::write(directory.file(PURPOSE), stored).expect("writable");
+        assert!(!directory.is_unfinished());
+        directory.purpose()
+    }
+
+    #[test]
+    fn what_managers_of_other_versions_wrote_is_understood() {
+        let first = r#"{"id": "a-web-1", "service": "web", "incarnation": 1007, "address": "192.168.10.11"}"#;
+        assert_eq!(read(first).expect("understood"), purpose(None));
+        let this = r#"{"format": 1, "id": "a-web-1", "service": "web", "incarnation": 1007,
+            "address": "192.168.10.11", "image": "12ab"}"#;
+        assert_eq!(read(this).expect("understood"), purpose(Some("12ab")));
+        let next = r#"{"format": 2, "id": "a-web-1", "service": "web", "incarnation": 1007,
+            "address": "192.168.10.11", "image": "12ab", "zone": {"rack": [1, 2]}, "address6": "fd00::11"}"#;
+        assert_eq!(read(next).expect("understood"), purpose(Some("12ab")));
+    }
+
+    #[test]
+    fn what_is_written_stays_as_managers_of_this_version_read_it() {
+        let machines = tempfile::tempdir().expect("a directory");
+        let directory = Directory::of(machines.path(), &"a-web-1".into());
+        directory.create(0o700).expect("a directory");
+        directory.store_purpose(&purpose(None)).expect("writable");
+        let written: serde_json::Value =
+            serde_json::from_slice(&fs::read(directory.file(PURPOSE)).expect("there")).expect("JSON");
+        let expected = serde_json::json!({
+            "format": 1, "id": "a-web-1", "service": "web", "incarnation": 1007, "address": "192.168.10.11",
+        });
+        assert_eq!(written, expected);
+        assert_eq!(directory.purpose().expect("readable"), purpose(None));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_interrupted_creation() {
+        for odd in ["", "{ half", r#"{"format": 3, "name": "a-web-1"}"#] {
+            assert_eq!(read(odd).expect_err("not understood").kind(), io::ErrorKind::InvalidData, "{odd}");
+        }
+    }
 }

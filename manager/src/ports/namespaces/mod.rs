@@ -34,7 +34,7 @@ pub use boot::{BootArgs, boot};
 pub use init::{InitArgs, init};
 
 use super::hypervisor::{Exits, Hypervisor, HypervisorError};
-use super::machine::directory::{self, Directory};
+use super::machine::directory::{self, Directory, Unreadable};
 use super::machine::locks::Locks;
 use super::machine::network::Network;
 use super::machine::port_name;
@@ -65,6 +65,7 @@ pub struct Namespaces {
     network: Network,
     watched: Watched,
     locks: Locks,
+    unreadable: Unreadable,
 }
 
 impl Namespaces {
@@ -85,6 +86,7 @@ impl Namespaces {
             network: Network::new().map_err(failed)?,
             watched: Watched::new(exits),
             locks: Locks::default(),
+            unreadable: Unreadable::default(),
         })
     }
 
@@ -112,13 +114,17 @@ impl Hypervisor for Namespaces {
         let mut machines = Vec::new();
         for id in directory::list(&self.machines).map_err(failed)? {
             let directory = self.directory(&id);
-            let Ok(purpose) = directory.purpose() else {
-                // A manager died while it made this one: it is for nothing yet.
-                if self.locks.is_idle(&id) && directory.is_stale() {
+            let purpose = match directory.purpose() {
+                Ok(purpose) => purpose,
+                Err(_) if self.locks.is_idle(&id) && directory.is_unfinished() => {
                     tracing::warn!(machine = %id, "removing what an interrupted creation left");
                     self.destroy(&id).await?;
+                    continue;
                 }
-                continue;
+                Err(error) => {
+                    self.unreadable.tell(&id, &error);
+                    continue;
+                }
             };
             let init = processes::find_init(&directory.path).map_err(failed)?;
             let running = init.is_some();
