@@ -30,6 +30,8 @@ pub(crate) struct Network {
     addresses: Addresses,
     /// In the order of the settings.
     places: Vec<Option<VirtualInterface>>,
+    /// The families take turns: a flood in one must not keep the other's adverts from being read.
+    v6_first: bool,
     /// Whether the interface takes what we send; logged when it changes.
     sends: bool,
 }
@@ -80,7 +82,7 @@ impl Network {
             });
         }
         let announcer = Announcer::open(&interface)?;
-        Ok(Network { interface, v4, v6, announcer, addresses, places, sends: true })
+        Ok(Network { interface, v4, v6, announcer, addresses, places, v6_first: false, sends: true })
     }
 
     /// The address that adverts for `vip` are sent from.
@@ -110,7 +112,12 @@ impl Network {
     ///
     /// As [`AdvertSocket::try_receive`].
     pub(super) fn try_receive(&mut self) -> io::Result<Option<Arrived>> {
-        for socket in [&mut self.v4, &mut self.v6].into_iter().flatten() {
+        let mut sockets = [&mut self.v4, &mut self.v6];
+        if self.v6_first {
+            sockets.reverse();
+        }
+        self.v6_first = !self.v6_first;
+        for socket in sockets.into_iter().flatten() {
             if let Some(arrived) = socket.try_receive()? {
                 return Ok(Some(arrived));
             }

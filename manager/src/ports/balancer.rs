@@ -125,7 +125,8 @@ impl Balancer {
         let url = format!("http://{lb}:{LB_CHANGES_PORT}/vip");
         let response = self.client.put(url).json(&order).send().await.map_err(|error| cause(&error))?;
         if !response.status().is_success() {
-            return Err(refusal(response).await.detail);
+            // A balancer of an earlier version, adopted by this manager, knows no stamps.
+            return self.get(lb, "vip").await;
         }
         response.json().await.map_err(|error| cause(&error))
     }
