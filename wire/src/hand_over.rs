@@ -17,7 +17,7 @@ pub struct HandOverOrder {
     /// The addresses meant; all that are held when empty.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
-    /// Kept connections without a request are closed after so long.
+    /// Kept connections without a request are closed after so long, but not before a tenth of a second.
     pub idle_ms: u64,
     /// Requests in progress may take so long; with this over, the hand-over goes on without them.
     pub finish_ms: u64,

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::backend::Backend;
-use crate::network::VIP;
 
 /// How long anything may take that happens soon.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -44,8 +43,8 @@ impl Balancer {
     }
 
     /// Starts one whose clients connect to a virtual address, in a network of the test's own.
-    pub(crate) async fn start_with_vip() -> Self {
-        let (address, vip) = (own_address(), VIP);
+    pub(crate) async fn start_with_vip(vip: IpAddr) -> Self {
+        let address = own_address();
         let settings = format!("[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
         Self::start_at(address, SocketAddr::new(vip, 8000), &settings).await
     }

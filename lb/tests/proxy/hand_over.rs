@@ -1,5 +1,6 @@
 //! A virtual address is handed over: what clients see of it, and that it ends whatever happens.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,14 +10,18 @@ use serde_json::{Value, json};
 use crate::backend::{Backend, Reply, ok};
 use crate::balancer::{Balancer, SOON, eventually};
 use crate::client::{Reader, get};
-use crate::network::in_network;
+use crate::network::{VIP, VIP_V6, in_network};
 use crate::speaker::{Others, Speaker};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
 
 /// A balancer that holds its address, with one upstream.
 async fn holder(others: Others) -> (Balancer, Speaker, Backend) {
-    let balancer = Balancer::start_with_vip().await;
+    holder_of(VIP, others).await
+}
+
+async fn holder_of(vip: IpAddr, others: Others) -> (Balancer, Speaker, Backend) {
+    let balancer = Balancer::start_with_vip(vip).await;
     let backend = Backend::start(|request| match request.path() {
         "/never" => Reply::Nothing,
         "/slow" => Reply::Parts(vec![(Duration::from_millis(700), ok("slow"))]),
@@ -242,5 +247,21 @@ fn no_request_fails_on_kept_and_fresh_connections_through_many_hand_overs() {
         }
         println!("{} requests, {} of them the last on a kept connection", sums.0, sums.1);
         assert!(sums.1 >= 5 * 4, "{sums:?}");
+    });
+}
+
+#[test]
+fn an_ipv6_address_is_handed_over_in_the_same_way() {
+    in_network("hand_over::an_ipv6_address_is_handed_over_in_the_same_way", async {
+        let (balancer, speaker, _backend) = holder_of(VIP_V6, Others::Leave).await;
+        let mut kept = Reader::connect(balancer.clients()).await;
+        assert!(is_kept(&mut kept).await);
+        begin(&balancer, json!({"idle_ms": 0, "take_ms": 900})).await;
+        assert!(kept.closed_within(SOON).await);
+        eventually("it is offered", async || (!speaker.ordered().is_empty()).then_some(())).await;
+        assert_eq!(get(balancer.clients(), "/").await.status(), 200, "held back, and answered");
+        let view = ended(&balancer).await;
+        assert_eq!((&view["state"], &view["idle_closed"]), (&json!("undone"), &json!(1)), "{view}");
+        assert!(view["passed_on"].as_u64().is_some_and(|passed_on| passed_on > 0), "to itself: {view}");
     });
 }

@@ -6,6 +6,9 @@ use std::process::Command;
 /// An address that is on the loopback interface there, and that the balancer takes for one of its own.
 pub(crate) const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 120));
 
+/// The same of IPv6.
+pub(crate) const VIP_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x120));
+
 /// Runs `story` in a network namespace of its own. `name` is the test's name in this program, by which it is
 /// started again there.
 pub(crate) fn in_network(name: &str, story: impl Future<Output = ()>) {
@@ -13,6 +16,7 @@ pub(crate) fn in_network(name: &str, story: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
         run("ip link set lo up");
         run(&format!("ip address add {VIP}/32 dev lo"));
+        run(&format!("ip address add {VIP_V6}/128 dev lo nodad"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         return runtime.block_on(story);
     }

@@ -164,7 +164,8 @@ impl Engine {
                 return self.plan_switchover(now, plan);
             }
             // No manager knows of one that could take them, but somebody else on the network may.
-            let order = HandOverOrder { idle_ms: 0, finish_ms: 0, ..HandOverOrder::default() };
+            let (idle_ms, finish_ms) = if self.peers.is_empty() { (0, 0) } else { (500, 2_000) };
+            let order = HandOverOrder { idle_ms, finish_ms, ..HandOverOrder::default() };
             return self.start(now, Job::HandOver, Command::HandOver { lb, order }, plan);
         }
         if now >= self.balancer.read_at {

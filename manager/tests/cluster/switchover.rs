@@ -49,6 +49,20 @@ fn no_request_fails_while_the_address_moves_back_and_forth() {
     assert_eq!(builds(&lab.wait_until_whole()), builds(&before), "nothing was built anew");
 }
 
+/// Stops (or continues) the process of a balancer that speaks VRRP, and no other.
+fn signal_speaker(lab: &Lab, balancer: &str, signal: &str) {
+    let host = balancer.split('-').next().expect("a host");
+    let script = format!(
+        "for process in /proc/[0-9]*; do \
+             if tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^[^ ]*lb vip '; then \
+                 kill -{signal} ${{process#/proc/}} && echo signalled; \
+             fi; \
+         done"
+    );
+    let said = lab.exec(host, &["sh", "-c", &script]).ok();
+    assert_eq!(said, "signalled\n", "one speaker on {host}");
+}
+
 #[test]
 fn where_nobody_takes_the_address_it_stays_and_no_client_notices() {
     let lab = Lab::start();
@@ -70,8 +84,8 @@ fn where_nobody_takes_the_address_it_stays_and_no_client_notices() {
     let report = thread::scope(|scope| {
         let load = Load::at_rate(RATE, 6).start(&lab, scope);
         thread::sleep(Duration::from_secs(1));
-        // It stands still from now on, and its manager does not know yet.
-        lab.fault(&["freeze", other]);
+        // It stands by in everybody's eyes, and takes nothing.
+        signal_speaker(&lab, other, "STOP");
         let ended = switchover(&lab, manager, &[]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains(&format!("{holder} still holds the address")), "{ended:?}");
@@ -79,6 +93,7 @@ fn where_nobody_takes_the_address_it_stays_and_no_client_notices() {
         load.join().expect("a report")
     });
     report.assert_nobody_noticed();
+    signal_speaker(&lab, other, "CONT");
     lab.wait_until_whole();
     // And later it can be done.
     switchover(&lab, manager, &[]).ok();

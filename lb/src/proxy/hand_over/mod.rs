@@ -99,10 +99,10 @@ impl HandOvers {
                 ..HandOver::default()
             };
         }
-        let this = self.clone();
+        let running = Running::new(self.clone(), chosen);
         tokio::spawn(async move {
             let _turn = turn;
-            Running::new(&this, chosen).run(&order).await;
+            running.run(&order).await;
         });
         Ok(self.view())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -17,7 +18,10 @@ use crate::link::LinkError;
 /// How often it is looked whether the connections from before have gone.
 const LOOK_CLOSING: Duration = Duration::from_millis(5);
 
-/// The same in the last moments.
+/// On a connection that has just come, the first request may still be on its way.
+const LEAST_IDLE: Duration = Duration::from_millis(100);
+
+/// How often it is looked in the last moments.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// And after them.
@@ -37,14 +41,14 @@ const SPEAKER_MARGIN: Duration = Duration::from_millis(500);
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// One hand-over on its way. However it ends, nobody is told to close any more.
-pub(super) struct Running<'a> {
-    of: &'a HandOvers,
+pub(super) struct Running {
+    of: Arc<HandOvers>,
     /// Which of the virtual addresses.
     chosen: Vec<usize>,
     step_began: Instant,
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.set(Stage::Open);
         let mut view = lock(&self.of.view);
@@ -55,10 +59,13 @@ impl Drop for Running<'_> {
     }
 }
 
-impl<'a> Running<'a> {
-    /// Begins with those of the virtual addresses.
-    pub(super) fn new(of: &'a HandOvers, chosen: Vec<usize>) -> Self {
-        Running { of, chosen, step_began: Instant::now() }
+impl Running {
+    /// Begins with those of the virtual addresses: from now on each answer is the last one on its connection.
+    pub(super) fn new(of: Arc<HandOvers>, chosen: Vec<usize>) -> Self {
+        let running = Running { of, chosen, step_began: Instant::now() };
+        running.vips().for_each(Vip::begin);
+        tracing::info!(addresses = ?running.addresses(), "hand-over: closing");
+        running
     }
 
     pub(super) async fn run(mut self, order: &HandOverOrder) {
@@ -77,8 +84,6 @@ impl<'a> Running<'a> {
     ///
     /// Why they have not moved, in words.
     async fn steps(&mut self, order: &HandOverOrder) -> Result<Option<Held>, String> {
-        self.vips().for_each(Vip::begin);
-        tracing::info!(addresses = ?self.addresses(), "hand-over: closing");
         self.close(order).await;
 
         self.step(HandOverState::Holding);
@@ -90,8 +95,8 @@ impl<'a> Running<'a> {
                 tracing::warn!(%error, "clients whose connections are held back will ask again after a second");
             })
             .ok();
-        let held_back = self
-            .of
+        let of = self.of.clone();
+        let held_back = of
             .listeners
             .hold_back(&addresses)
             .map_err(|error| format!("new connections cannot be held back: {error}"))?;
@@ -125,7 +130,8 @@ impl<'a> Running<'a> {
     /// Until no connection is left from before. Those without a request have less time than the others.
     async fn close(&self, order: &HandOverOrder) {
         let began = Instant::now();
-        let [idle, finish] = [order.idle_ms, order.finish_ms].map(|ms| began + Duration::from_millis(ms));
+        let [idle, finish] = [order.idle_ms, order.finish_ms].map(Duration::from_millis);
+        let (idle, finish) = (began + idle.max(LEAST_IDLE), began + finish);
         let mut told_idle = false;
         loop {
             let now = Instant::now();
