@@ -15,7 +15,9 @@ PEER_SH=$ROOT/deploy/bench/keepalived.sh
 FAULT_SH=$ROOT/deploy/bench/vip-fault.sh
 
 SUBJECTS=(lb keepalived-1s keepalived-100ms)
-ALL=(machine-killed proxy-killed orderly-stop proxy-hung machine-frozen host-cut)
+BLACKOUTS=(machine-killed proxy-killed orderly-stop proxy-hung machine-frozen host-cut)
+# keepalived has nothing like it: only ours is measured.
+ALL=("${BLACKOUTS[@]}" switchover)
 
 # The longest median blackout of ours, in ms, and of keepalived's with the same interval, as a factor.
 declare -A BOUND=([machine-killed]=60 [proxy-killed]=60 [orderly-stop]=60
@@ -117,15 +119,26 @@ blackout() {
     sed -n 's/^ *"unanswered_ms": \([0-9.]*\),*$/\1/p' "$report"
 }
 
+# failed_in_switchover prints how many of 500 requests a second fail when the address is handed over.
+failed_in_switchover() {
+    local report=$LAB/report.json
+    local order="$HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 switchover"
+    in_lab client "$HOLDFAST_BIN/loadtest" "http://$VIP/random/number" --rate 500 --duration 8s --timeout 2s \
+        --fault "exec:$order >&2 && echo '{\"fault\": \"switchover\"}' @2s" --json "$report" \
+        >"$LAB/loadtest.log" 2>&1 || return 1
+    sed -n 's/^  "failed": \([0-9]*\),*$/\1/p' "$report"
+}
+
 # measure SUBJECT CASE adds a figure to RESULTS.
 measure() {
-    local value attempt
+    local value attempt unit=ms measured=(blackout "$1" "$2")
+    [ "$2" != switchover ] || unit=failed measured=(failed_in_switchover)
     for attempt in $(seq $REPEATS); do
         make_lab "$1"
-        if value=$(blackout "$1" "$2") && [ -n "$value" ]; then
+        if value=$("${measured[@]}") && [ -n "$value" ]; then
             end_lab
             printf '%s\t%s\t%s\n' "$2" "$1" "$value" >>"$RESULTS"
-            printf '  %-15s %-17s %8.1f ms\n' "$2" "$1" "$value" >&2
+            printf '  %-15s %-17s %8.1f %s\n' "$2" "$1" "$value" "$unit" >&2
             return 0
         fi
         say "$2, $1: attempt $attempt does not count: $(tail -n 2 "$LAB/loadtest.log" | tr '\n' ' ')"
@@ -154,8 +167,11 @@ steady() {
     printf 'steady\tlb\t%s\n' "$moves" >>"$RESULTS"
 }
 
-# How often any balancer became the holder, by their own words.
-terms() { cat "$LAB"/[ab]/state/machines/*-lb/console.log "$LAB"/[ab]/state/consoles/*-lb* 2>/dev/null | grep -c -- '-> Master'; }
+# How often any balancer became the holder, by their own words, those of balancers that died included.
+terms() {
+    find "$LAB/a/state" "$LAB/b/state" -type f \( -path '*-lb/console.log' -o -path '*/consoles/*-lb*' \) -exec cat {} + \
+        | awk '/-> Master/ { terms++ } END { print terms + 0 }'
+}
 
 # --- figures -----------------------------------------------------------------------------------------
 
@@ -176,12 +192,16 @@ figure() {
 # exceeds A B: A is more than B.
 exceeds() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
 
+# subjects_of CASE: who is measured in it.
+subjects_of() { if [ "$1" = switchover ]; then echo lb; else echo "${SUBJECTS[@]}"; fi; }
+
 table() {
     local case subject ours median least most n bound factor said row verdict missed=0
     printf '\nBlackout of the address in ms: median (least to most of %s)\n\n%-15s' "$ROUNDS" ''
     printf ' %24s' "${SUBJECTS[@]}"
     printf '  %9s  %s\n' "$EQUAL/lb" 'bound of lb'
     for case in "${cases[@]}"; do
+        [ "$case" != switchover ] || continue
         printf '%-15s' "$case"
         ours='' row=''
         for subject in "${SUBJECTS[@]}"; do
@@ -198,6 +218,12 @@ table() {
         [ "$verdict" = met ] || missed=1
         printf '  %9s  %s: %s\n' "$(awk -v a="$row" -v b="$ours" 'BEGIN { printf "%.1f", a / b }')" "$said" "$verdict"
     done
+    if [[ " ${cases[*]} " == *" switchover "* ]]; then
+        read -r median least most n < <(figures switchover lb)
+        verdict=met
+        ! exceeds "$most" 0 || verdict=MISSED missed=1
+        printf '\nRequests that failed in a switchover at 500/s: %.0f at most, in %s (bound: 0: %s)\n' "$most" "$n" "$verdict"
+    fi
     if [ "$STEADY" != 0 ]; then
         read -r median _ < <(figures steady lb)
         verdict=met
@@ -219,7 +245,7 @@ for program in lb manager stateless loadtest; do
     [ -x "$HOLDFAST_BIN/$program" ] || STATUS=3 die "there is no $program in $HOLDFAST_BIN"
 done
 
-RESULTS=$(mktemp) HOGS=()
+RESULTS=$(mktemp) HOGS=() MEASURED=0
 # shellcheck disable=SC2317 # called by the trap
 finish() {
     local status=$?
@@ -227,6 +253,8 @@ finish() {
     [ ${#HOGS[@]} = 0 ] || kill "${HOGS[@]}" 2>/dev/null || true
     end_lab
     rm -f "$RESULTS"
+    # 1 is for a bound that was missed, and only a finished run can say so.
+    [ "$status" != 1 ] || [ "$MEASURED" = 1 ] || status=3
     exit "$status"
 }
 trap finish EXIT
@@ -237,13 +265,16 @@ say "Beside $(keepalived --version 2>&1 | sed -n '1s/ (.*//p') and $(/usr/sbin/n
 for ((round = 1; round <= ROUNDS; round++)); do
     say "Round $round of $ROUNDS"
     for case in "${cases[@]}"; do
-        for subject in "${SUBJECTS[@]}"; do measure "$subject" "$case"; done
+        for subject in $(subjects_of "$case"); do measure "$subject" "$case"; done
     done
 done
 [ "$STEADY" = 0 ] || steady "$STEADY"
 
 for case in "${cases[@]}"; do
-    for subject in "${SUBJECTS[@]}"; do figure "$case" "$subject" blackout ms; done
+    metric=(blackout ms)
+    [ "$case" != switchover ] || metric=(failed requests)
+    for subject in $(subjects_of "$case"); do figure "$case" "$subject" "${metric[@]}"; done
 done
 [ "$STEADY" = 0 ] || figure steady lb moves count
+MEASURED=1
 table
