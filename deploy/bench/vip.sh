@@ -44,22 +44,28 @@ make_lab() {
     case $1 in
         lb)
             "$LAB_SH" wait "$LAB" "$PATIENCE" 9>&-
-            await "the standby" standby_listens
+            await "holder and standby" one_holds_and_one_listens
             ;;
         keepalived-*) make_keepalived "${1#keepalived-}" ;;
     esac
     await "the service" in_lab client curl -sf -m 1 -o /dev/null "http://$VIP/random/number"
 }
 
-standby_listens() { in_lab client curl -sf -m 1 http://192.168.10.20:8080/vip | grep -q '"state":"backup"'; }
+# Either may hold it: whoever was ready first.
+one_holds_and_one_listens() {
+    local states
+    states=$(in_lab client curl -sf -m 1 http://192.168.10.10:8080/vip http://192.168.10.20:8080/vip)
+    [[ $states == *'"state":"master"'* && $states == *'"state":"backup"'* ]]
+}
 
 # The service of keepalived's proxies runs where no fault reaches it.
 make_keepalived() {
     local interval host
     case $1 in *ms) interval=0.${1%00ms} ;; *s) interval=${1%s} ;; esac
-    in_lab switch "$HOLDFAST_BIN/stateless" </dev/null >"$LAB/service.log" 2>&1 &
+    in_lab switch setsid --fork "$HOLDFAST_BIN/stateless" </dev/null >"$LAB/service.log" 2>&1
     for host in a b; do
-        in_lab "$host" "$PEER_SH" "$LAB" "$host" "$interval" </dev/null >"$LAB/$host/start.log" 2>&1 &
+        # On its own there: a parent out here would be stopped along with the machine.
+        in_lab "$host" setsid --fork "$PEER_SH" "$LAB" "$host" "$interval" </dev/null >"$LAB/$host/start.log" 2>&1
         case $host in
             a) await "the master" grep -q 'Entering MASTER STATE' "$LAB/a/keepalived.log" ;;
             b) await "the backup" grep -q 'Entering BACKUP STATE' "$LAB/b/keepalived.log" ;;
@@ -94,8 +100,6 @@ end_lab() {
     [ -n "$LAB" ] || return 0
     "$LAB_SH" down "$LAB" || true
     exec 9>&-
-    # What ran in it beside its own processes ends by itself; its last words may still be written.
-    wait
     rm -rf "$LAB"
     LAB=''
 }

@@ -24,6 +24,7 @@ use crate::ports::guests::Guests;
 use crate::ports::hypervisor::{Exit, Hypervisor};
 use crate::ports::peers::Peers;
 use crate::ports::resign::resign;
+use crate::ports::uplink;
 use crate::store::Store;
 
 /// So many events are kept for a watcher that is slow; it is told when it missed some.
@@ -122,6 +123,13 @@ pub struct Ports {
 pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedReceiver<Exit>) {
     let config = Arc::new(shared.look(|engine, _| engine.config().clone()));
     let (told, mut events) = mpsc::unbounded_channel();
+    if let Some(uplink) = config.uplink.clone() {
+        let told = told.clone();
+        // It ends with the process.
+        tokio::spawn(async move {
+            uplink::watch(&uplink, |reading| drop(told.send(Event::Uplink(reading)))).await
+        });
+    }
     let mut watches: BTreeMap<MachineId, AbortHandle> = BTreeMap::new();
     loop {
         let (plan, notices) = {
@@ -219,6 +227,8 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             let progress = |hand_over| drop(told.send(Event::HandingOver(Box::new(hand_over))));
             ports.balancer.hand_over(lb, &order, progress).await
         }
+        Command::TellUplink { lb, lost } => ports.balancer.tell_uplink(lb, lost).await,
+        Command::AskTargets(targets) => uplink::ask(&config.bridge, &targets).await,
         Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
         Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot).await,
         Command::Probe(address) => match arp::probe(&config.bridge, address).await {
@@ -226,7 +236,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             Ok(Some(mac)) => Outcome::Taken(mac),
             Err(error) => Outcome::Failed(error.to_string()),
         },
-        Command::Resign { lb } => done(resign(config.address, lb, &config.vips)),
+        Command::Resign { lb } => done(resign(config, lb)),
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Metrics {
     vip_holders: IntGaugeVec,
     maintenance: IntGauge,
     audit_lost: IntCounter,
+    uplink_lost: IntGauge,
 }
 
 impl Metrics {
@@ -32,6 +33,11 @@ impl Metrics {
             &["kind"],
         )?;
         registry.register(Box::new(counter.clone()))?;
+        let uplink_lost = IntGauge::new(
+            "manager_uplink_lost",
+            "Whether this host's uplink is lost (1) or not (0, also where none is configured).",
+        )?;
+        registry.register(Box::new(uplink_lost.clone()))?;
         let gauge = |name: &str, help: &str, label: &str| {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
             registry.register(Box::new(gauge.clone()))?;
@@ -57,6 +63,7 @@ impl Metrics {
                 "host",
             )?,
             vip_holders: gauge("manager_vip_holders", "How many balancers say that they hold a VIP.", "vip")?,
+            uplink_lost,
             registry,
         })
     }
@@ -70,6 +77,11 @@ impl Metrics {
     pub fn set_own(&self, maintenance: bool, audit_lost: u64) {
         self.maintenance.set(i64::from(maintenance));
         self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
+    }
+
+    /// Sets whether this host's uplink is lost.
+    pub fn set_uplink_lost(&self, lost: bool) {
+        self.uplink_lost.set(i64::from(lost));
     }
 
     /// The registry, with the gauges set to what `view` shows.

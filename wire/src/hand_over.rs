@@ -14,8 +14,9 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HandOverOrder {
-    /// The virtual routers meant; all whose address is held when empty.
-    pub vrids: Vec<u8>,
+    /// The addresses meant; all that are held when empty.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
     /// Kept connections without a request are closed after so long.
     pub idle_ms: u64,
     /// Requests in progress may take so long; with this over, the hand-over goes on without them.
@@ -36,7 +37,7 @@ impl HandOverOrder {
 
     /// What is wrong with it, if anything is: the field and what was expected.
     pub fn wrong(&self) -> Option<(&'static str, String)> {
-        let HandOverOrder { vrids: _, idle_ms, finish_ms, hold_ms, take_ms } = self;
+        let HandOverOrder { addresses: _, idle_ms, finish_ms, hold_ms, take_ms } = self;
         let limits = [
             ("idle_ms", *idle_ms, Self::LONGEST_MS),
             ("finish_ms", *finish_ms, Self::LONGEST_MS),
@@ -55,7 +56,7 @@ impl HandOverOrder {
 
 impl Default for HandOverOrder {
     fn default() -> Self {
-        HandOverOrder { vrids: Vec::new(), idle_ms: 2_000, finish_ms: 5_000, hold_ms: 250, take_ms: 500 }
+        HandOverOrder { addresses: Vec::new(), idle_ms: 2_000, finish_ms: 5_000, hold_ms: 250, take_ms: 500 }
     }
 }
 

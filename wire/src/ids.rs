@@ -71,3 +71,7 @@ pub type Incarnation = u64;
 /// Orders the documents one sender pushes to one receiver. A receiver refuses a lower one than it
 /// holds and treats an equal one as already known.
 pub type Generation = u64;
+
+/// The highest epoch, version or generation that anybody takes: the next one can always be said, and every
+/// reader of JSON can tell it from its neighbours (2^53).
+pub const MAX_COUNT: u64 = 1 << 53;

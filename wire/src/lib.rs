@@ -22,5 +22,5 @@ pub mod switchover;
 pub mod upstreams;
 pub mod vip;
 
-pub use ids::{EndpointId, Generation, HostName, Incarnation, MachineId, PoolName};
+pub use ids::{EndpointId, Generation, HostName, Incarnation, MAX_COUNT, MachineId, PoolName};
 pub use problem::Problem;

@@ -153,6 +153,11 @@ impl ClientStream {
     /// client must not mistake what it has for the whole.
     pub(crate) async fn abort(&self) {
         let _ = self.send_gathered().await;
+        self.reset();
+    }
+
+    /// Ends the connection with a reset, whatever of an answer is still to be sent.
+    pub(crate) fn reset(&self) {
         let mut socket = self.socket();
         socket.aborted = true;
         let _ = socket2::SockRef::from(&socket.tcp).set_linger(Some(Duration::ZERO));

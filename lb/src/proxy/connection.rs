@@ -64,7 +64,7 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         }
         let busy = open.begin_request();
         // Boxed: what a request needs must not count for idle connections.
-        let after = Box::pin(request(&client, &server)).await;
+        let after = Box::pin(request(&client, on_vip.as_deref(), &server)).await;
         drop(busy);
         match after {
             After::Keep => client.settle(),
@@ -85,6 +85,14 @@ async fn end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
     let Some(on_vip) = on_vip else { return std::future::pending().await };
     on_vip.end(worker).await;
     on_vip
+}
+
+/// Resolves when the connection is to be reset because its address moves without it.
+async fn cut(on_vip: Option<&OnVip>, worker: usize) {
+    match on_vip {
+        Some(on_vip) => on_vip.cut(worker).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Closes a connection without a request. One may come at the same moment, and its client has to send it
@@ -112,7 +120,7 @@ enum After {
 }
 
 /// Reads one request and has it answered.
-async fn request(client: &ClientStream, server: &Server) -> After {
+async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server) -> After {
     let limit = Duration::from_millis(server.limits.header_timeout_ms);
     match timeout(limit, client.read_head(server.limits.header_bytes)).await {
         Ok(HeadRead::Complete) => {}
@@ -126,6 +134,10 @@ async fn request(client: &ClientStream, server: &Server) -> After {
         biased;
         kept = server.proxy.process_new_http(session, &server.stop) => Some(kept.is_some()),
         () = overdue(client) => None,
+        () = cut(on_vip, server.worker) => {
+            client.reset();
+            return After::Close;
+        }
     };
     match answered {
         Some(true) => After::Keep,

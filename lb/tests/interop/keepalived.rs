@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::stage::{Port, VIP, VRID, eventually};
+use crate::stage::{Port, VRID, eventually};
 use crate::voice::Voice;
 
 pub(crate) struct Keepalived {
@@ -23,7 +23,7 @@ impl Keepalived {
         let settings = format!(
             "global_defs {{\n router_id {name}\n vrrp_version 3\n}}\n\
              vrrp_instance V {{\n version 3\n state BACKUP\n interface eth0\n virtual_router_id {VRID}\n \
-             priority {priority}\n {}{more}\n virtual_ipaddress {{\n  {VIP}/32\n }}\n}}\n",
+             priority {priority}\n {}{more}\n}}\n",
             voice.keepalived(port.address),
         );
         fs::write(port.files.join("keepalived.conf"), settings).expect("settings");
@@ -93,6 +93,16 @@ impl Keepalived {
         let mut states: Vec<_> = self.log().lines().filter_map(entered).collect();
         states.dedup();
         states
+    }
+
+    /// Whether the one that is installed can be told to send the checksum of the RFC, and to take it. Debian
+    /// 12's cannot.
+    pub(crate) fn knows_message_checksums() -> bool {
+        let program = Command::new("which").arg("keepalived").output().expect("which").stdout;
+        let program = String::from_utf8(program).expect("a path");
+        let bytes = fs::read(program.trim()).expect("keepalived, which deploy/test.sh interop installs");
+        let option = b"v3_checksum_as_v2";
+        bytes.windows(option.len()).any(|window| window == option)
     }
 
     /// All it said since it was started.

@@ -9,11 +9,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wire::vip::{RouterState, RouterStatus};
 
-use crate::stage::{Port, VIP, VRID, eventually};
+use crate::stage::{Port, VRID, eventually};
 use crate::voice::Voice;
+
+/// What a manager gave it in an earlier life: a balancer that knows no upstream leaves the address to any
+/// other.
+const DOCUMENTS: [(&str, &str); 2] = [
+    ("config.json", r#"{"generation": 1, "routes": [{"name": "all", "pool": "service"}]}"#),
+    (
+        "upstreams.json",
+        r#"{"generation": 1, "pools": {"service": [{"id": "s-1.1", "address": "10.77.0.99", "port": 8080}]}}"#,
+    ),
+];
 
 pub(crate) struct Ours {
     pub(crate) port: Port,
+    voice: Voice,
     process: Child,
 }
 
@@ -23,14 +34,17 @@ impl Ours {
         let port = Port::plug_in(name, last);
         let settings = format!(
             "machine = \"{name}-lb\"\naddress = \"{}\"\nstate_dir = \"{}\"\nworkers = 1\n\
-             [[vip]]\naddress = \"{VIP}\"\nvrid = {VRID}\npriority = {priority}\n{}{more}",
+             [[vip]]\nvrid = {VRID}\npriority = {priority}\n{}{more}",
             port.address,
             port.files.display(),
             voice.ours(port.address),
         );
         fs::write(port.files.join("lb.toml"), settings).expect("settings");
+        for (file, content) in DOCUMENTS {
+            fs::write(port.files.join(file), content).expect("a document");
+        }
         let process = Self::run(&port);
-        Ours { port, process }
+        Ours { port, voice: voice.clone(), process }
     }
 
     fn run(port: &Port) -> Child {
@@ -65,7 +79,8 @@ impl Ours {
     pub(crate) fn listens_to(&self, holder: &Port) {
         eventually(&format!("{} listens to {}", self.port.name, holder.name), || {
             self.status().is_some_and(|status| {
-                status.state == RouterState::Backup && status.holder == Some(holder.address.into())
+                status.state == RouterState::Backup
+                    && status.holder == Some(holder.speaks_from(self.voice.vip))
             })
         });
     }

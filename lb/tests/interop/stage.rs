@@ -1,7 +1,7 @@
 //! The network a story plays in: namespaces of its own, a bridge, and a cable for each machine.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{Capture, Said};
 
-/// The address that everything is about.
+/// The address that everything is about, in either family.
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 120);
+pub(crate) const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x120);
 
 /// The virtual router's id.
 pub(crate) const VRID: u8 = 50;
@@ -103,6 +104,10 @@ impl Port {
         run(&format!("ip -n {name} link set eth0 up"));
         let files = PathBuf::from("/run").join(name);
         fs::create_dir(&files).expect("directory");
+        eventually(&format!("{name} has its link-local address"), || {
+            let shown = said_by(&format!("ip -n {name} -6 -o address show dev eth0"));
+            shown.contains("scope link") && !shown.contains("tentative")
+        });
         Port { name, address, files }
     }
 
@@ -117,14 +122,22 @@ impl Port {
         run(&format!("ip link set port-{} master br0", self.name));
     }
 
-    /// Whether the virtual address is on its interface.
+    /// Whether the virtual address, of either family, is on its interface.
     pub(crate) fn holds(&self) -> bool {
-        let shown = Command::new("ip")
-            .args(["-n", self.name, "-o", "address", "show", "to", &VIP.to_string()])
-            .output()
-            .expect("ip");
-        assert!(shown.status.success());
-        !shown.stdout.is_empty()
+        let shown = said_by(&format!("ip -n {} -o address show dev eth0", self.name));
+        [format!(" {VIP}/"), format!(" {VIP_V6}/")].iter().any(|address| shown.contains(address))
+    }
+
+    /// The address its adverts come from, of the family of `vip`.
+    pub(crate) fn speaks_from(&self, vip: IpAddr) -> IpAddr {
+        match vip {
+            IpAddr::V4(_) => self.address.into(),
+            // Made from its MAC address, 02:00:00:00:00 and the last byte of the address (RFC 4291, appendix A).
+            IpAddr::V6(_) => {
+                let last = u16::from(self.address.octets()[3]);
+                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x00ff, 0xfe00, last).into()
+            }
+        }
     }
 
     /// A command in the machine's network.
@@ -149,4 +162,12 @@ fn run(command: &str) {
     let mut words = command.split(' ');
     let status = Command::new(words.next().expect("a word")).args(words).status().expect("to start");
     assert!(status.success(), "{command}");
+}
+
+/// What a command says, which must succeed.
+fn said_by(command: &str) -> String {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().expect("a word")).args(words).output().expect("to start");
+    assert!(output.status.success(), "{command}");
+    String::from_utf8(output.stdout).expect("text")
 }

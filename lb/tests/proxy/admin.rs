@@ -100,7 +100,8 @@ async fn it_tells_about_itself() {
     for _ in 0..3 {
         assert_eq!(get(balancer.clients(), "/").await.status(), 200);
     }
-    assert_eq!(balancer.get_json("/vip").await, json!({"routers": []}));
+    assert_eq!(balancer.get_json("/vip").await, json!({"routers": [], "dropped": {}}));
+    assert_eq!(balancer.put("/vip", &json!({"host_time_ms": 1})).await.0, 200, "as managers always say");
     assert_eq!(balancer.put("/vip", &json!({"priority": 100})).await.0, 409);
     let status = balancer.get_json("/status").await;
     assert_eq!(status["machine"], "test-lb");

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::backend::Backend;
+use crate::network::VIP;
 
 /// How long anything may take that happens soon.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -42,11 +43,10 @@ impl Balancer {
         Self::start_at(address, SocketAddr::new(address, 8000), &format!("[limits]\n{limits}")).await
     }
 
-    /// Starts one whose clients connect to a virtual address, on the loopback interface.
+    /// Starts one whose clients connect to a virtual address, in a network of the test's own.
     pub(crate) async fn start_with_vip() -> Self {
-        let (address, vip) = (own_address(), own_address());
-        let settings =
-            format!("interface = \"lo\"\n[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
+        let (address, vip) = (own_address(), VIP);
+        let settings = format!("[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
         Self::start_at(address, SocketAddr::new(vip, 8000), &settings).await
     }
 
@@ -79,6 +79,13 @@ impl Balancer {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)
             .expect("signalled");
         eventually("the process ends", async || self.child.try_wait().expect("waited for")).await
+    }
+
+    /// The memory it has now, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     pub(crate) fn state_dir(&self) -> std::path::PathBuf {

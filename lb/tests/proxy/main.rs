@@ -1,7 +1,7 @@
 //! The proxy from outside: the real `lb proxy` process between clients and upstreams that are written
 //! here, byte by byte, so that each can misbehave in its own way.
 //!
-//! Each test has a loopback address of its own, so that all can run at once.
+//! Each test has a loopback address of its own, or a network, so that all can run at once.
 
 #![allow(clippy::expect_used)] // helpers of tests; the configuration knows only tests themselves
 
@@ -12,6 +12,8 @@ mod client;
 mod failover;
 mod forwarding;
 mod hand_over;
+mod hostile;
+mod network;
 mod slowness;
 mod speaker;
 mod streams;

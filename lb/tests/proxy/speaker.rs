@@ -1,6 +1,8 @@
 //! In the place of `lb vip`: it says that its balancer holds the address until it is asked to release it, and
-//! does then what its test wants. The real one, on a network, is in `../vip.rs` and `../hand_over.rs`.
+//! does then what its test wants. The real one, on a network, is in `../vip.rs`, and hands over under load in the
+//! manager's tests.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +30,7 @@ pub(crate) struct Speaker {
 }
 
 struct State {
+    address: IpAddr,
     holds: bool,
     others: Others,
     ordered: Vec<String>,
@@ -35,8 +38,8 @@ struct State {
 
 impl Speaker {
     /// Speaks for the balancer whose state directory this is.
-    pub(crate) fn start(state_dir: &Path, others: Others) -> Self {
-        let state = Arc::new(Mutex::new(State { holds: true, others, ordered: Vec::new() }));
+    pub(crate) fn start(state_dir: &Path, address: IpAddr, others: Others) -> Self {
+        let state = Arc::new(Mutex::new(State { address, holds: true, others, ordered: Vec::new() }));
         let listener = UnixListener::bind(state_dir.join(lb::link::SOCKET)).expect("socket");
         let shared = state.clone();
         let task = tokio::spawn(async move {
@@ -89,7 +92,7 @@ fn hear(message: &Value, state: &mut State) -> Option<Value> {
     }
     let (role, holder) = if state.holds { ("master", "127.0.0.1") } else { ("backup", "127.0.0.9") };
     Some(json!({"done": {"routers": [{
-        "address": "127.0.0.1", "vrid": VRID, "state": role, "priority": 240, "holder": holder,
+        "address": state.address, "vrid": VRID, "state": role, "priority": 240, "holder": holder,
         "reason": "as the test wants", "for_ms": 0,
     }]}}))
 }

@@ -56,7 +56,9 @@ pub(super) async fn live() -> StatusCode {
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    let (view, maintenance) = api.shared.look(|engine, now| (engine.cluster(now), engine.in_maintenance()));
+    let (view, lost, maintenance) =
+        api.shared.look(|engine, now| (engine.cluster(now), engine.uplink_lost(), engine.in_maintenance()));
+    api.shared.metrics().set_uplink_lost(lost.unwrap_or(false));
     api.shared.metrics().set_own(maintenance, api.gate.audit.lost());
     metrics_response(api.shared.metrics().updated(&view))
 }

@@ -15,6 +15,7 @@ use wire::{Generation, Incarnation, MachineId};
 
 use super::desired::Desired;
 use super::spec::{MachinePurpose, MachineSpec};
+use super::uplink::UplinkReading;
 
 /// Something to be done now. It stays in flight until its end is told or its deadline passes; there
 /// is never more than one of a [`Job`] in flight. What listens to a machine, or is on its way to a balancer,
@@ -93,6 +94,15 @@ pub enum Command {
         /// The snapshot.
         snapshot: Box<HostSnapshot>,
     },
+    /// Tell the host's balancer whether the host's uplink is lost.
+    TellUplink {
+        /// The balancer's address.
+        lb: Ipv4Addr,
+        /// Whether it is.
+        lost: bool,
+    },
+    /// Ask neighbours beyond the uplink for a sign of life, all at the same time.
+    AskTargets(Vec<Ipv4Addr>),
     /// Ask the segment whether somebody has an address that no machine of this host has.
     Probe(Ipv4Addr),
     /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
@@ -126,6 +136,10 @@ pub enum Job {
     Forward,
     /// A peer.
     Tell(Ipv4Addr),
+    /// What the balancer knows of the uplink.
+    TellUplink,
+    /// The neighbours beyond the uplink.
+    AskTargets,
     /// The wire.
     Resign,
     /// Whether an address is free.
@@ -146,6 +160,8 @@ pub enum Event {
         /// In words.
         reason: String,
     },
+    /// What was read of the uplink.
+    Uplink(UplinkReading),
     /// The balancer that hands its VIPs over says how far it is.
     HandingOver(Box<HandOver>),
     /// A machine's heartbeat arrived.
@@ -186,6 +202,8 @@ pub enum Outcome {
     LbRead(Box<LbReading>),
     /// The balancer has handed its VIPs over, or nobody took them.
     HandedOver(Box<HandOver>),
+    /// So many of those who were asked have answered.
+    Answered(usize),
     /// What became of a switchover that another manager was asked for.
     SwitchedOver(Box<Switchover>),
     /// The peer has the snapshot.

@@ -103,8 +103,9 @@ impl Engine {
             self.resign = Some(address);
         }
         self.balancer.forget();
+        self.uplink.lb_forgot();
         // What was under way to it must not be taken for the answer of the one that follows it.
-        for job in [Job::Push, Job::Configure, Job::ReadLb, Job::HandOver] {
+        for job in [Job::Push, Job::Configure, Job::ReadLb, Job::HandOver, Job::TellUplink] {
             self.flights.remove(&job);
         }
     }
@@ -150,6 +151,7 @@ impl Engine {
         for peer in self.peers.values_mut() {
             peer.heard = peer.heard.map(|heard| heard + gap);
         }
+        self.uplink.excuse(gap);
         if let Adoption::Settling { until } = &mut self.adoption {
             *until += gap;
         }

@@ -85,6 +85,8 @@ impl Engine {
             Command::ReadLb { .. } => self.lb_read(now, outcome),
             Command::HandOver { .. } => self.hand_over_finished(now, outcome),
             Command::Forward { .. } => self.forward_finished(now, outcome),
+            Command::TellUplink { lost, .. } => self.uplink_told(now, lost, outcome),
+            Command::AskTargets(_) => self.targets_asked(now, outcome),
             Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
             Command::Probe(address) => self.probe_finished(now, address, outcome),
             Command::Resign { lb } => {
@@ -105,7 +107,10 @@ impl Command {
             Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
             Command::Save(_) | Command::List => 10,
             Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } | Command::Probe(_) => 3,
-            Command::ReadLb { .. } | Command::Resign { .. } => 2,
+            Command::ReadLb { .. }
+            | Command::Resign { .. }
+            | Command::TellUplink { .. }
+            | Command::AskTargets(_) => 2,
             Command::HandOver { order, .. } => order.longest_ms() / 1_000 + HAND_OVER_MARGIN,
             Command::Forward { order, .. } => order.timeout_ms / 1_000 + 2 * HAND_OVER_MARGIN,
         };

@@ -18,7 +18,7 @@ use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
 use super::machines::{DRAIN_TELL, HAND_OVER};
-use super::{Time, millis};
+use super::{Time, limits, millis};
 use crate::config::LB;
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
@@ -155,7 +155,7 @@ impl Machine {
             service: self.slot.service.clone(),
             address: self.slot.address.into(),
             phase: self.phase(),
-            reason: self.reason.clone(),
+            reason: limits::shortened(&self.reason),
             incarnation: self.incarnation,
             image: self.image.clone(),
             restarts: self.restarts,

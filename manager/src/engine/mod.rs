@@ -21,6 +21,7 @@ mod balancing;
 mod deaths;
 mod desired;
 mod flights;
+mod limits;
 mod listing;
 mod machine;
 mod machines;
@@ -36,6 +37,7 @@ mod switchover;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +52,7 @@ pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity};
 pub use spec::{MachinePurpose, MachineSpec};
+pub use uplink::UplinkReading;
 
 use crate::config::Config;
 use addresses::Foreign;
@@ -58,6 +61,7 @@ use flights::Flight;
 use machine::{Life, Machine};
 use peer::Peer;
 use switchover::{Forward, Switching};
+use uplink::Uplink;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -141,6 +145,7 @@ pub struct Engine {
     /// The present or the last switchover.
     switching: Option<Switching>,
     forward: Forward,
+    uplink: Uplink,
     version: u64,
     /// The version in which the endpoints last changed.
     endpoints_version: u64,
@@ -199,6 +204,7 @@ impl Engine {
             resign: None,
             switching: None,
             forward: None,
+            uplink: Uplink::default(),
             version: 0,
             endpoints_version: 0,
             published: None,
@@ -226,6 +232,7 @@ impl Engine {
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
             }
+            Event::Uplink(reading) => self.uplink_read(now, reading),
             Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
@@ -247,6 +254,7 @@ impl Engine {
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_uplink(now, &mut plan);
             self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);

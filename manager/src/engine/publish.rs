@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::cluster::{LbView, LbVipView};
 use wire::snapshot::{Endpoint, HostSnapshot, SnapshotAck};
 use wire::upstreams::UpstreamState;
-use wire::{EndpointId, MachineId};
+use wire::{EndpointId, MAX_COUNT, MachineId};
 
 use super::{Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Time, lb_id};
 use crate::config::LB;
@@ -165,8 +165,9 @@ impl Engine {
             peer.heard = Some(now);
             peer.failures = 0;
         }
-        // Another peer may have said the same before: then only the telling is to be repeated.
-        if held < self.desired.epoch {
+        // Another peer may have said the same before: then only the telling is to be repeated. What no host
+        // can have reached is not followed either.
+        if held < self.desired.epoch || held >= MAX_COUNT {
             return;
         }
         self.desired.epoch = held + 1;

@@ -1,11 +1,12 @@
 //! What people and peers ask of the engine, with an answer at once.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use wire::snapshot::{HostSnapshot, SnapshotAck};
-use wire::{MachineId, PoolName, Problem};
+use wire::{EndpointId, MachineId, PoolName, Problem};
 
-use super::{Engine, Life, Machine, Severity, Slot, Time, lb_id};
+use super::{Engine, Life, Machine, Severity, Slot, Time, lb_id, limits};
 
 impl Engine {
     /// One more machine of `service` on this host.
@@ -109,8 +110,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 403 when `from` is no configured peer; 409 with the epoch held when the snapshot is of an older
-    /// one, and when two hosts have the same name.
+    /// 403 when `from` is no configured peer; 400 when the snapshot is larger than may be kept, or says
+    /// what cannot be; 409 with the epoch held when it is of an older one, and when two hosts have the
+    /// same name or an endpoint of the same id.
     pub fn receive(
         &mut self,
         now: Time,
@@ -121,7 +123,9 @@ impl Engine {
             IpAddr::V4(from) if self.peers.contains_key(&from) => from,
             _ => return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers"))),
         };
+        limits::check(&snapshot)?;
         self.check_name(now, address, &snapshot.host)?;
+        self.refuse_doubles(address, &snapshot)?;
         let Some(peer) = self.peers.get_mut(&address) else { return Ok(SnapshotAck::default()) };
         let first = peer.heard.is_none();
         peer.heard = Some(now);
@@ -158,6 +162,19 @@ impl Engine {
         }
         self.check_pool_overlap(address);
         Ok(ack)
+    }
+
+    /// What two hosts both claim as theirs. Our balancer would take no set with an id in it twice.
+    fn refuse_doubles(&self, from: Ipv4Addr, snapshot: &HostSnapshot) -> Result<(), Problem> {
+        let others =
+            || self.peers.values().filter(|peer| peer.address != from).filter_map(|peer| peer.held.as_ref());
+        let told: BTreeSet<&EndpointId> = snapshot.endpoints.iter().map(|endpoint| &endpoint.id).collect();
+        let own = self.endpoints();
+        let mut known = own.iter().chain(others().flat_map(|other| &other.endpoints));
+        match known.find(|endpoint| told.contains(&endpoint.id)) {
+            None => Ok(()),
+            Some(double) => Err(Problem::conflict(format!("another host has an endpoint {} too", double.id))),
+        }
     }
 
     fn check_pool_overlap(&mut self, peer: Ipv4Addr) {

@@ -3,12 +3,14 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
+use wire::vip::{VipOrder, VipStatus};
 
 use super::transport::{cause, client, refusal};
 use crate::config::{LB_ADMIN_PORT, LB_CHANGES_PORT};
@@ -45,6 +47,12 @@ impl Balancer {
     /// Gives it routes and policies.
     pub async fn configure(&self, lb: Ipv4Addr, config: &ProxyConfig) -> Outcome {
         self.put(lb, "config", config).await
+    }
+
+    /// Tells it whether its host's uplink is lost.
+    pub async fn tell_uplink(&self, lb: Ipv4Addr, lost: bool) -> Outcome {
+        let order = VipOrder { uplink_lost: Some(lost), ..VipOrder::default() };
+        self.put(lb, "vip", &order).await
     }
 
     /// Has it hand VIPs over to another balancer; calls `progress` with each step it has taken. It goes on
@@ -92,10 +100,11 @@ impl Balancer {
         Outcome::HandedOver(Box::new(before))
     }
 
-    /// Asks for its part in the VIPs, and for what it holds if `documents` is set.
+    /// Tells it the time of this host and takes its part in the VIPs as the answer; asks for what it holds
+    /// if `documents` is set.
     pub async fn read(&self, lb: Ipv4Addr, documents: bool) -> Outcome {
         let reading = async {
-            let mut reading = LbReading { vip: self.get(lb, "vip").await?, ..LbReading::default() };
+            let mut reading = LbReading { vip: self.stamp(lb).await?, ..LbReading::default() };
             if documents {
                 reading.upstreams = Some(self.get(lb, "upstreams").await?);
                 let config: ProxyConfig = self.get(lb, "config").await?;
@@ -107,6 +116,19 @@ impl Balancer {
             Ok(reading) => Outcome::LbRead(Box::new(reading)),
             Err(reason) => Outcome::Failed(reason),
         }
+    }
+
+    /// The stamp is taken as late as can be: only delays after it can hide a pause of the balancer's machine.
+    async fn stamp(&self, lb: Ipv4Addr) -> Result<VipStatus, String> {
+        let host_time_ms = host_time_ms().map_err(|error| format!("the host's clock: {error}"))?;
+        let order = VipOrder { host_time_ms: Some(host_time_ms), ..VipOrder::default() };
+        let url = format!("http://{lb}:{LB_CHANGES_PORT}/vip");
+        let response = self.client.put(url).json(&order).send().await.map_err(|error| cause(&error))?;
+        if !response.status().is_success() {
+            // A balancer of an earlier version, adopted by this manager, knows no stamps.
+            return self.get(lb, "vip").await;
+        }
+        response.json().await.map_err(|error| cause(&error))
     }
 
     async fn get<T: DeserializeOwned>(&self, lb: Ipv4Addr, path: &str) -> Result<T, String> {
@@ -134,4 +156,12 @@ impl Balancer {
             _ => Outcome::Failed(problem.detail),
         }
     }
+}
+
+/// The host's monotonic clock in milliseconds. It goes on while a machine is paused, and is the same for a
+/// manager that was restarted.
+fn host_time_ms() -> nix::Result<u64> {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+    let (seconds, nanoseconds) = (time.tv_sec().unsigned_abs(), time.tv_nsec().unsigned_abs());
+    Ok(seconds * 1000 + nanoseconds / 1_000_000)
 }

@@ -10,3 +10,4 @@ pub mod namespaces;
 pub mod peers;
 pub mod resign;
 mod transport;
+pub mod uplink;

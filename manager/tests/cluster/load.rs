@@ -105,17 +105,6 @@ impl Report {
         assert!(self.sent() > 0, "{self}");
     }
 
-    /// Asserts that the public address moved and nothing but what was on its way on the old holder's
-    /// connections was lost: every new connection was answered, by one or by the other.
-    #[track_caller]
-    pub(crate) fn assert_only_open_connections_lost(&self) {
-        let kinds = self.0["failed_by_kind"].as_object().expect("an object");
-        assert!(kinds.keys().all(|kind| kind == "reset" || kind == "timeout"), "{self}");
-        // A tenth of a second's worth: on a busy computer that many can be open at once.
-        assert!(self.failed() <= u64::from(RATE / 10), "{self}");
-        assert!(self.sent() > 0, "{self}");
-    }
-
     /// Asserts that every failure was told to the client before its patience ended.
     #[track_caller]
     pub(crate) fn assert_no_hang(&self) {

@@ -7,6 +7,8 @@
 //!   managers.rs    a manager dies; machines and balancers do not mind       ├ stories
 //!   replacement.rs machines are built anew because somebody asked for it       │
 //!   addresses.rs   strangers have addresses of a pool                         │
+//!   switchover.rs  the public address moves because somebody asked for it      │
+//!   uplink.rs      the cable that leaves a host dies                             │
 //!   slow.rs        slow requests are no failures                            │
 //!   curl.rs        what one person with curl sees                           │
 //!   peers.rs       hosts that contradict each other                         │
@@ -34,3 +36,5 @@ mod peers;
 mod replacement;
 mod run;
 mod slow;
+mod switchover;
+mod uplink;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use socket2::Socket;
@@ -39,7 +39,7 @@ impl Listeners {
     /// # Errors
     ///
     /// When the kernel takes no filter, or the addresses are too many for one; then nothing is held back.
-    pub(super) fn hold_back(&self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<HeldBack<'_>> {
+    pub(super) fn hold_back(&self, addresses: &BTreeSet<IpAddr>) -> io::Result<HeldBack<'_>> {
         let filter = filter::checked(drop_new(addresses))?;
         let held = HeldBack(self);
         held.each(|listener| listener.attach_filter(&filter))?;
@@ -64,15 +64,4 @@ impl Drop for HeldBack<'_> {
             let _ = listener.detach_filter();
         }
     }
-}
-
-/// The IPv4 ones of `addresses`.
-pub(super) fn v4(addresses: &BTreeSet<IpAddr>) -> BTreeSet<Ipv4Addr> {
-    addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
-        .collect()
 }

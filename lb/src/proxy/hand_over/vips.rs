@@ -1,7 +1,7 @@
 //! Which client connections came to which virtual address, and what they are told while it is handed over.
 //!
 //! ```text
-//!   Open ──▶ Closing ──▶ EndEarlier ──▶ EndAll
+//!   Open ──▶ Closing ──▶ EndEarlier ──▶ EndAll ──▶ Cut: what is left is reset
 //!    ▲  each answer is the    of those open before,   all without a request
 //!    │  last on its connection  those without a request   are closed
 //!    │                          are closed                    │
@@ -30,6 +30,8 @@ pub(crate) enum Stage {
     EndEarlier,
     /// All that have no request are closed.
     EndAll,
+    /// All are reset: their clients had better know at once.
+    Cut,
 }
 
 /// All virtual addresses of this balancer.
@@ -68,7 +70,7 @@ pub(crate) struct OnVip {
 impl Vips {
     pub(crate) fn new(settings: &Settings) -> Self {
         let vips = settings.vips.iter().map(|vip| Vip {
-            address: IpAddr::from(vip.address),
+            address: vip.address,
             vrid: vip.vrid,
             stage: AtomicU8::new(Stage::Open as u8),
             round: AtomicU64::new(0),
@@ -168,11 +170,20 @@ impl OnVip {
 
     /// Resolves when this connection is to be closed unless there is a request on it.
     pub(crate) async fn end(&self, worker: usize) {
+        self.until(worker, Self::is_to_end).await;
+    }
+
+    /// Resolves when this connection is to be reset, whatever is on it.
+    pub(crate) async fn cut(&self, worker: usize) {
+        self.until(worker, |on_vip| on_vip.vip().is_at(Stage::Cut)).await;
+    }
+
+    async fn until(&self, worker: usize, is_so: impl Fn(&Self) -> bool) {
         let Some(wake) = self.vips.wake.get(worker) else { return std::future::pending().await };
         loop {
             let mut woken = std::pin::pin!(wake.notified());
             woken.as_mut().enable();
-            if self.is_to_end() {
+            if is_so(self) {
                 return;
             }
             woken.await;

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use wire::Problem;
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet};
+use wire::{Generation, MAX_COUNT, Problem};
 
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
@@ -12,6 +12,10 @@ const MAX_POOLS: usize = 1_000;
 const MAX_UPSTREAMS: usize = 50_000;
 /// The most routes in a configuration.
 const MAX_ROUTES: usize = 1_000;
+/// The most host names of a route.
+const MAX_HOSTS: usize = 1_000;
+/// The longest path, in bytes.
+const MAX_PATH: usize = 4_096;
 /// The longest name or id, in bytes.
 const MAX_NAME: usize = 200;
 /// The largest weight.
@@ -27,12 +31,13 @@ type Checked = Result<(), Problem>;
 ///
 /// A problem of 400 that names the first field that cannot.
 pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
+    is_generation(set.generation)?;
     at_most(set.pools.len(), MAX_POOLS, "pools")?;
     at_most(set.pools.values().map(Vec::len).sum(), MAX_UPSTREAMS, "pools")?;
     let mut ids = HashSet::new();
     for (name, members) in &set.pools {
         is_name(name.as_str(), "pools")?;
-        for (index, Upstream { id, address, port, weight, zone: _, backup: _, state: _ }) in
+        for (index, Upstream { id, address, port, weight, zone, backup: _, state: _ }) in
             members.iter().enumerate()
         {
             let field = |field: &str| format!("pools.{name}[{index}].{field}");
@@ -41,6 +46,9 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
             ensure(*port != 0, &field("port"), || "expected 1 to 65535".to_owned())?;
             ensure((1..=MAX_WEIGHT).contains(weight), &field("weight"), || {
                 format!("expected 1 to {MAX_WEIGHT}")
+            })?;
+            ensure(zone.as_str().len() <= MAX_NAME, &field("zone"), || {
+                format!("expected a name of at most {MAX_NAME} bytes")
             })?;
             let is_host = !address.is_unspecified() && !address.is_multicast();
             ensure(is_host, &field("address"), || "expected the address of a machine".to_owned())?;
@@ -55,7 +63,8 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
 ///
 /// As [`upstreams`].
 pub(crate) fn config(config: &ProxyConfig) -> Checked {
-    let ProxyConfig { generation: _, routes, pools } = config;
+    let ProxyConfig { generation, routes, pools } = config;
+    is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
     let mut names = HashSet::new();
@@ -65,6 +74,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         ensure(names.insert(name), &field("name"), || format!("another route has the name {name}"))?;
         is_name(pool.as_str(), &field("pool"))?;
         is_path(path, &field("path"))?;
+        at_most(hosts.len(), MAX_HOSTS, &field("hosts"))?;
         for host in hosts {
             let is_host = !host.is_empty() && host.len() <= MAX_NAME && !host.contains(['/', ' ', '*']);
             ensure(is_host, &field("hosts"), || format!("expected host names without port, found {host:?}"))?;
@@ -125,6 +135,11 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     is_path(probe_path, &format!("{place}.probe_path"))
 }
 
+/// One that could not be followed by a higher one would be the last that is ever taken.
+fn is_generation(generation: Generation) -> Checked {
+    ensure(generation <= MAX_COUNT, "generation", || format!("expected at most {MAX_COUNT}"))
+}
+
 fn is_name(name: &str, field: &str) -> Checked {
     let fits = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
     ensure(fits, field, || format!("expected a name of 1 to {MAX_NAME} bytes, found {name:?}"))
@@ -133,6 +148,7 @@ fn is_name(name: &str, field: &str) -> Checked {
 /// A path is written into requests as it is: nothing in it may end a line or a word.
 fn is_path(path: &str, field: &str) -> Checked {
     let fits = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    ensure(path.len() <= MAX_PATH, field, || format!("expected at most {MAX_PATH} bytes"))?;
     ensure(fits, field, || format!("expected a path that begins with a slash, found {path:?}"))
 }
 

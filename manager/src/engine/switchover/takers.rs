@@ -12,7 +12,7 @@ use crate::engine::{Engine, Peer, Time, lb_id};
 impl Engine {
     /// The public addresses meant by an order.
     pub(super) fn meant(&self, vip: Option<IpAddr>) -> Result<Vec<IpAddr>, Problem> {
-        let all: Vec<IpAddr> = self.config.vips.iter().map(|vip| vip.address.into()).collect();
+        let all: Vec<IpAddr> = self.config.vips.iter().map(|vip| vip.address).collect();
         let known = || all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
         match vip {
             Some(vip) if all.contains(&vip) => Ok(vec![vip]),

@@ -8,7 +8,7 @@ use wire::{MachineId, Problem};
 
 use super::world::{Host, World};
 use crate::config::Config;
-use crate::engine::{Command, Engine, Event, Slot};
+use crate::engine::{Command, Engine, Event, Slot, UplinkReading};
 
 /// The MAC address of every stranger.
 pub(crate) const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x99];
@@ -158,6 +158,16 @@ impl World {
         let now = self.now;
         self.hosts[host].dirty = true;
         self.hosts[host].engine.as_mut().expect("the manager runs").switch_over(now, order)
+    }
+
+    /// The uplink of `host` is read.
+    pub(crate) fn read_uplink(&mut self, host: usize, reading: UplinkReading) {
+        self.tell(host, Event::Uplink(reading));
+    }
+
+    /// What the balancer of `host` knows of its uplink.
+    pub(crate) fn uplink_lost(&self, host: usize) -> Option<bool> {
+        self.hosts[host].guests.values().rfind(|guest| guest.is_lb()).and_then(|lb| lb.uplink_lost)
     }
 
     /// What became of that.

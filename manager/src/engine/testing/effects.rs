@@ -75,6 +75,13 @@ impl World {
                 }
             }
             Command::HandOver { .. } => self.hand_over(host),
+            Command::TellUplink { lost, .. } => self.lb(host).map_or_else(silence, |lb| {
+                lb.uplink_lost = Some(*lost);
+                Outcome::Done
+            }),
+            Command::AskTargets(targets) => {
+                Outcome::Answered(self.hosts[host].targets_answer.min(targets.len()))
+            }
             Command::Forward { peer, order } => self.forward(*peer, order),
             Command::Probe(address) => self.ask_for(*address),
             Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,

@@ -2,7 +2,7 @@
 
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
-use wire::vip::{RouterState, RouterStatus, VipStatus};
+use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
 use crate::config::{Config, LB};
 use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
@@ -15,6 +15,8 @@ pub(crate) struct Guest {
     pub(crate) frozen: bool,
     /// Whether it has come as far as answering.
     pub(crate) up: bool,
+    /// What it was told of its host's uplink.
+    pub(crate) uplink_lost: Option<bool>,
     pub(crate) set: UpstreamSet,
     pub(crate) config: ProxyConfig,
 }
@@ -26,6 +28,7 @@ impl Guest {
             running: true,
             frozen: false,
             up: false,
+            uplink_lost: None,
             set: spec.seed.upstreams.clone().unwrap_or_default(),
             config: spec.seed.proxy_config.clone().unwrap_or_default(),
         }
@@ -58,16 +61,17 @@ impl Guest {
     pub(super) fn read(&self, host: &Config, holds: bool, documents: bool) -> Outcome {
         let state = if holds { RouterState::Master } else { RouterState::Backup };
         let routers = host.vips.iter().map(|vip| RouterStatus {
-            address: vip.address.into(),
+            address: vip.address,
             vrid: vip.vrid,
             state,
             priority: vip.priority,
             holder: None,
             reason: "elected".to_owned(),
             for_ms: 0,
+            counters: RouterCounters::default(),
         });
         Outcome::LbRead(Box::new(LbReading {
-            vip: VipStatus { routers: routers.collect() },
+            vip: VipStatus { routers: routers.collect(), ..VipStatus::default() },
             upstreams: documents.then(|| self.set.clone()),
             config_generation: documents.then_some(self.config.generation),
         }))

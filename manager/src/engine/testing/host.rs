@@ -25,6 +25,7 @@ impl Host {
             failing: BTreeMap::new(),
             delays: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            targets_answer: 1,
             boot: Duration::from_millis(200),
             never_boot: BTreeSet::new(),
             mute: BTreeSet::new(),
@@ -115,6 +116,8 @@ impl Kind {
             Command::Probe(_) => Kind::Probe,
             Command::HandOver { .. } => Kind::HandOver,
             Command::Forward { .. } => Kind::Forward,
+            Command::TellUplink { .. } => Kind::TellUplink,
+            Command::AskTargets(_) => Kind::AskTargets,
         }
     }
 
@@ -125,9 +128,16 @@ impl Kind {
             Kind::Probe => 300,
             Kind::HandOver => 40,
             Kind::Forward => 60,
+            Kind::AskTargets => 300,
             Kind::Stop => 100,
             Kind::Fence | Kind::Save | Kind::List => 5,
-            Kind::Watch | Kind::Push | Kind::Configure | Kind::ReadLb | Kind::Tell | Kind::Resign => 2,
+            Kind::Watch
+            | Kind::Push
+            | Kind::Configure
+            | Kind::ReadLb
+            | Kind::Tell
+            | Kind::Resign
+            | Kind::TellUplink => 2,
         })
     }
 }
@@ -148,5 +158,7 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Probe(address) => Job::Probe(*address),
         Command::HandOver { .. } => Job::HandOver,
         Command::Forward { .. } => Job::Forward,
+        Command::TellUplink { .. } => Job::TellUplink,
+        Command::AskTargets(_) => Job::AskTargets,
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Resign,
     HandOver,
     Forward,
+    TellUplink,
+    AskTargets,
     Probe,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Host {
     pub(crate) delays: BTreeMap<Kind, Duration>,
     /// Devices on the host's network that are nobody's machines.
     pub(crate) strangers: BTreeMap<Ipv4Addr, [u8; 6]>,
+    /// How many of the neighbours beyond the uplink answer.
+    pub(crate) targets_answer: usize,
     pub(crate) boot: Duration,
     pub(crate) never_boot: BTreeSet<MachineId>,
     /// Their guests start and say so, but never answer.

@@ -36,6 +36,8 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::Push { .. }
         | Command::Configure { .. }
         | Command::ReadLb { .. }
+        | Command::TellUplink { .. }
+        | Command::AskTargets(_)
         | Command::Tell { .. } => false,
     })
 }

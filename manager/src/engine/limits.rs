@@ -1,0 +1,123 @@
+//! What a peer's snapshot may be. A peer is believed about its own host, but whatever it says, this manager
+//! keeps a bounded amount of it, and nothing that its own balancer would refuse: that would keep the whole
+//! upstream set from being taken, this host's machines included.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use wire::cluster::{LbView, MachineView};
+use wire::snapshot::{Endpoint, HostSnapshot};
+use wire::{MAX_COUNT, Problem};
+
+use super::MAX_PEERS;
+
+/// The most endpoints of a host, and the most machines.
+const MAX_MACHINES: usize = 10_000;
+/// The most ranges of an address pool.
+const MAX_RANGES: usize = 1_000;
+/// The most virtual addresses of a balancer: there are so many virtual router ids for either family.
+const MAX_VIPS: usize = 2 * 255;
+/// The most warnings of a host.
+const MAX_WARNINGS: usize = 1_000;
+/// The longest name or id, in bytes; the balancer's own limit.
+const MAX_NAME: usize = 200;
+/// The longest text for people, in bytes.
+const MAX_TEXT: usize = 4_096;
+
+/// Whether `snapshot` can be kept.
+///
+/// # Errors
+///
+/// A problem of 400 that names the first field that cannot.
+pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
+    let HostSnapshot {
+        host,
+        address: _,
+        address_pool,
+        epoch,
+        version,
+        endpoints,
+        machines,
+        driver,
+        desired: _,
+        lb,
+        warnings,
+        peers,
+    } = snapshot;
+    is_name(host.as_str(), "host")?;
+    ensure(*epoch <= MAX_COUNT, "epoch", || format!("expected at most {MAX_COUNT}"))?;
+    ensure(*version <= MAX_COUNT, "version", || format!("expected at most {MAX_COUNT}"))?;
+    at_most(address_pool.len(), MAX_RANGES, "address_pool")?;
+    for (index, range) in address_pool.iter().enumerate() {
+        is_name(range, &format!("address_pool[{index}]"))?;
+    }
+    at_most(endpoints.len(), MAX_MACHINES, "endpoints")?;
+    let mut ids = BTreeSet::new();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let field = |name: &str| format!("endpoints[{index}].{name}");
+        is_endpoint(endpoint, &field)?;
+        ensure(ids.insert(&endpoint.id), &field("id"), || {
+            format!("another endpoint has the id {}", endpoint.id)
+        })?;
+    }
+    at_most(machines.len(), MAX_MACHINES, "machines")?;
+    for (index, machine) in machines.iter().enumerate() {
+        is_machine(machine, &|name| format!("machines[{index}].{name}"))?;
+    }
+    is_text(driver, "driver")?;
+    if let Some(LbView { id, address: _, generation: _, vips }) = lb {
+        is_name(id.as_str(), "lb.id")?;
+        at_most(vips.len(), MAX_VIPS, "lb.vips")?;
+    }
+    at_most(warnings.len(), MAX_WARNINGS, "warnings")?;
+    for (index, warning) in warnings.iter().enumerate() {
+        is_text(warning, &format!("warnings[{index}]"))?;
+    }
+    at_most(peers.len(), MAX_PEERS, "peers")?;
+    Ok(())
+}
+
+/// `text` as it may be told to a peer: a hypervisor's message can be of any length.
+pub(super) fn shortened(text: &str) -> String {
+    let ends = text.char_indices().map(|(at, character)| at + character.len_utf8());
+    let fits = ends.take_while(|end| *end <= MAX_TEXT).last().unwrap_or(0);
+    text[..fits].to_owned()
+}
+
+fn is_endpoint(endpoint: &Endpoint, field: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+    let Endpoint { id, service, address, port, state: _ } = endpoint;
+    is_name(id.as_str(), &field("id"))?;
+    is_name(service.as_str(), &field("service"))?;
+    ensure(is_host(*address), &field("address"), || "expected the address of a machine".to_owned())?;
+    ensure(*port != 0, &field("port"), || "expected 1 to 65535".to_owned())
+}
+
+fn is_machine(machine: &MachineView, field: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+    is_name(machine.id.as_str(), &field("id"))?;
+    is_name(machine.service.as_str(), &field("service"))?;
+    is_text(&machine.reason, &field("reason"))?;
+    machine.image.as_deref().map_or(Ok(()), |image| is_text(image, &field("image")))
+}
+
+fn is_host(address: IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast()
+}
+
+fn is_name(name: &str, field: &str) -> Result<(), Problem> {
+    let fits = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
+    ensure(fits, field, || format!("expected 1 to {MAX_NAME} bytes without control characters"))
+}
+
+fn is_text(text: &str, field: &str) -> Result<(), Problem> {
+    ensure(text.len() <= MAX_TEXT, field, || {
+        format!("{} bytes are more than the {MAX_TEXT} allowed", text.len())
+    })
+}
+
+fn at_most(count: usize, most: usize, field: &str) -> Result<(), Problem> {
+    ensure(count <= most, field, || format!("{count} are more than the {most} allowed"))
+}
+
+fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Result<(), Problem> {
+    if holds { Ok(()) } else { Err(Problem::bad_parameter(field, detail())) }
+}
