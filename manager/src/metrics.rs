@@ -15,9 +15,9 @@ pub struct Metrics {
     desired: IntGaugeVec,
     peers_alive: IntGaugeVec,
     vip_holders: IntGaugeVec,
-    uplink_lost: IntGauge,
     maintenance: IntGauge,
     audit_lost: IntCounter,
+    uplink_lost: IntGauge,
 }
 
 impl Metrics {
@@ -73,15 +73,15 @@ impl Metrics {
         self.events.with_label_values(&[kind]).inc();
     }
 
-    /// Sets whether this host's uplink is lost.
-    pub fn set_uplink_lost(&self, lost: bool) {
-        self.uplink_lost.set(i64::from(lost));
-    }
-
     /// Sets what the view of the cluster does not show.
     pub fn set_own(&self, maintenance: bool, audit_lost: u64) {
         self.maintenance.set(i64::from(maintenance));
         self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
+    }
+
+    /// Sets whether this host's uplink is lost.
+    pub fn set_uplink_lost(&self, lost: bool) {
+        self.uplink_lost.set(i64::from(lost));
     }
 
     /// The registry, with the gauges set to what `view` shows.

@@ -36,9 +36,9 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::Push { .. }
         | Command::Configure { .. }
         | Command::ReadLb { .. }
-        | Command::Tell { .. }
         | Command::TellUplink { .. }
-        | Command::AskTargets(_) => false,
+        | Command::AskTargets(_)
+        | Command::Tell { .. } => false,
     })
 }
 
