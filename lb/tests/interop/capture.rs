@@ -140,7 +140,8 @@ impl Capture {
             let complains = line.contains("(bad vrrp cksum");
             assert_eq!(complains, !packet.forms.pseudo_header, "{line}\n{packet:?}");
         }
-        for line in &lines {
+        // The kernel's own questions carry a random number, in which any of the words may turn up.
+        for line in lines.iter().filter(|line| !line.contains("neighbor solicitation")) {
             let line = line.replace("bad vrrp cksum", "").to_lowercase();
             for wrong in ["bad", "invalid", "[|", "malformed", "truncated"] {
                 assert!(!line.contains(wrong), "{wrong}: {line}");

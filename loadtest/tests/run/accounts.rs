@@ -30,6 +30,15 @@ fn every_slot_is_sent_half_of_them_on_fresh_connections() {
 }
 
 #[test]
+fn every_request_opens_a_connection_when_told_to() {
+    let truth = Truth::ok();
+    let ended = run(&truth.url, &["--rate", "100", "--duration", "500ms", "--fresh"]);
+    let connections = &ended.expect(0)["connections"];
+    assert_eq!((&connections["fresh"]["sent"], &connections["kept"]["sent"]), (&json!(50), &json!(0)));
+    assert_eq!(truth.connections.load(Ordering::SeqCst), 50);
+}
+
+#[test]
 fn each_way_to_fail_has_its_name() {
     let truth = Truth::start(|number, _| match number % 10 {
         0 => Act::status(404),
