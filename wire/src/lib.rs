@@ -4,12 +4,14 @@
 //! manager, manager to `loadtest`, guest to manager. The modules follow the way of a fact: a guest
 //! says it lives ([`heartbeat`]), its manager tells the other managers ([`snapshot`]), each manager
 //! tells its balancer ([`upstreams`], [`proxy_config`], [`vip`]), and people and tools read the whole
-//! ([`cluster`]). There is no I/O and no decision in this crate.
+//! ([`cluster`]). There is no I/O in this crate, and no decision but the one that every receiver of documents
+//! takes alike ([`generation`]).
 //!
 //! Unknown fields are accepted when reading, so that neighbours of different versions can talk;
 //! documents written by people are checked strictly by the program that owns them.
 
 pub mod cluster;
+pub mod generation;
 pub mod heartbeat;
 pub mod ids;
 pub mod problem;

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
+use wire::generation::{Offered, judge};
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::{Generation, Problem};
@@ -141,15 +142,16 @@ impl State {
     ) -> Result<(), Problem> {
         let mut held = lock(&self.held);
         let generation = new.generation();
-        match slot(&mut held).as_ref().map(|document| document.content.generation()) {
-            Some(present) if generation < present => {
+        let present = slot(&mut held).as_ref().map(|document| document.content.generation());
+        match judge(present, generation) {
+            Offered::Older { held: present } => {
                 return Err(Problem::stale(
                     present,
                     format!("the {} of generation {present} is in use; {generation} is older", T::NAME),
                 ));
             }
-            Some(present) if generation == present => {}
-            Some(_) | None => {
+            Offered::Same => {}
+            Offered::Newer => {
                 *slot(&mut held) = Some(Document { content: Arc::new(new), stored: false });
                 self.swap(&held);
                 tracing::info!(generation, "{} taken into use", T::NAME);
