@@ -1,7 +1,7 @@
 //! What a router tells its caller: what to do, what happened, and when to come back.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The states of a virtual router (RFC 9568, section 6.4).
@@ -31,7 +31,8 @@ pub enum Effect {
     RenewAddress,
     /// Take the address off the interface. It may be gone already.
     RemoveAddress,
-    /// Tell the segment with gratuitous ARP where the address is now.
+    /// Tell the segment with gratuitous ARP, or unsolicited neighbour advertisements, where the address
+    /// is now.
     Announce,
     /// Nothing to do: the state changed, for the log and for whoever wants to know.
     Changed(Transition),
@@ -60,15 +61,21 @@ pub enum Reason {
     /// No holder was heard for the Down interval.
     Silence,
     /// The holder said that it let go.
-    Released(Ipv4Addr),
+    Released(IpAddr),
     /// The holder says that it is unfit.
-    UnfitHolder(Ipv4Addr),
+    UnfitHolder(IpAddr),
     /// It was ordered to take over.
     Ordered,
     /// Another holder has the higher priority, or an equal one and the higher address.
-    Outranked(Ipv4Addr),
+    Outranked(IpAddr),
+    /// It is configured to preempt, and the holder has the lower priority.
+    Preempted(IpAddr),
+    /// A holder of lower priority goes on as if nothing had been said to it: it does not hear this one.
+    Unheard(IpAddr),
     /// It was asleep for longer than the others wait for it.
     WokeLate(Duration),
+    /// The host's clock went on by so much while this machine's stood still.
+    Paused(Duration),
 }
 
 impl fmt::Display for Reason {
@@ -82,6 +89,9 @@ impl fmt::Display for Reason {
             Reason::UnfitHolder(holder) => write!(f, "{holder} is unfit"),
             Reason::Ordered => f.write_str("ordered to take over"),
             Reason::Outranked(holder) => write!(f, "{holder} outranks this one"),
+            Reason::Preempted(holder) => write!(f, "{holder} has the lower priority"),
+            Reason::Unheard(holder) => write!(f, "{holder} holds on and does not hear this one"),
+            Reason::Paused(time) => write!(f, "the machine was paused for {} ms", time.as_millis()),
             Reason::WokeLate(late) => write!(f, "was asleep for {} ms", late.as_millis()),
         }
     }

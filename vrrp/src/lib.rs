@@ -1,4 +1,4 @@
-//! VRRP version 3 for IPv4 (RFC 9568) as a pure protocol: no sockets, no clock, no randomness.
+//! VRRP version 3 for IPv4 and IPv6 (RFC 9568) as a pure protocol: no sockets, no clock, no randomness.
 //!
 //! ```text
 //!   bytes ──▶ packet::Advert::decode ──┐
@@ -9,13 +9,15 @@
 //! ```
 //!
 //! [`packet`] is the codec, [`router`] the state machine of one virtual router, [`effect`] what it asks
-//! its caller to do, [`fitness`] what makes a router worth less than its configured priority.
+//! its caller to do, [`fitness`] what makes a router worth less than its configured priority, [`identity`]
+//! the addresses that belong to a virtual router's number.
 //!
 //! Time is a [`Duration`](std::time::Duration) since any origin the caller likes, as long as it never
 //! runs backwards.
 
 pub mod effect;
 pub mod fitness;
+pub mod identity;
 pub mod packet;
 pub mod router;
 

@@ -7,10 +7,10 @@
 //!  +-------+-------+---------------+---------------+---------------+
 //!  | rsvd  | max advert interval, cs |           checksum          |
 //!  +-------+-------------------------+-----------------------------+
-//!  |                    count IPv4 addresses                       |
+//!  |             count addresses, all IPv4 or all IPv6             |
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -18,10 +18,14 @@ use thiserror::Error;
 /// The IP protocol number of VRRP.
 pub const PROTOCOL: u8 = 112;
 
-/// Where adverts are sent (section 5.1.1.2).
+/// Where adverts for IPv4 addresses are sent (section 5.1.1.2).
 pub const MULTICAST: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 
-/// The TTL of every advert: what arrives with less came through a router (section 5.1.1.3).
+/// Where adverts for IPv6 addresses are sent (section 5.1.2.2).
+pub const MULTICAST_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+
+/// The TTL or hop limit of every advert: what arrives with less came through a router (sections 5.1.1.3
+/// and 5.1.2.3).
 pub const TTL: u8 = 255;
 
 /// The priority with which a holder says that it lets go (section 5.2.4).
@@ -50,6 +54,15 @@ pub fn configured_interval(milliseconds: u64) -> Result<Duration, &'static str> 
     Ok(interval)
 }
 
+/// The group that the routers of `own`'s family listen to.
+#[must_use]
+pub fn multicast(own: IpAddr) -> IpAddr {
+    match own {
+        IpAddr::V4(_) => MULTICAST.into(),
+        IpAddr::V6(_) => MULTICAST_V6.into(),
+    }
+}
+
 /// One advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advert {
@@ -59,11 +72,12 @@ pub struct Advert {
     pub priority: u8,
     /// The time between two adverts of this sender: whole centiseconds, 10 ms to [`MAX_INTERVAL`].
     pub interval: Duration,
-    /// The virtual router's addresses, at most 255.
-    pub addresses: Vec<Ipv4Addr>,
+    /// The virtual router's addresses, at most 255, all of one family. Of IPv6 addresses a link-local
+    /// one comes first (section 5.2.9).
+    pub addresses: Vec<IpAddr>,
 }
 
-/// What the checksum of an IPv4 advert covers.
+/// What the checksum of an IPv4 advert covers. That of an IPv6 advert always covers the pseudo-header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumForm {
     /// The message and a pseudo-header of the IP addresses: what keepalived sends and expects unless
@@ -108,19 +122,48 @@ pub enum Malformed {
         /// The message's length.
         actual: usize,
     },
-    /// Neither form of the checksum is right.
+    /// Neither form of the checksum is right; for IPv6 there is only one.
     #[error("wrong checksum {0:#06x}")]
     Checksum(u16),
+    /// An IPv4 packet to an IPv6 address or the reverse.
+    #[error("source and destination are not of one family")]
+    Family,
+}
+
+impl Malformed {
+    /// The names that [`name`](Self::name) gives, in order.
+    pub const NAMES: [&str; 10] =
+        ["ttl", "short", "version_2", "version", "type", "vrid", "interval", "length", "checksum", "family"];
+
+    /// The kind of this malformation, for counters.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        Self::NAMES[match self {
+            Malformed::Ttl(_) => 0,
+            Malformed::Short(_) => 1,
+            Malformed::Version2 => 2,
+            Malformed::Version(_) => 3,
+            Malformed::Type(_) => 4,
+            Malformed::Vrid => 5,
+            Malformed::Interval => 6,
+            Malformed::Length { .. } => 7,
+            Malformed::Checksum(_) => 8,
+            Malformed::Family => 9,
+        }]
+    }
 }
 
 impl Advert {
-    /// The message in bytes, to be sent from `source` to `destination`.
+    /// The message in bytes, to be sent from `source` to `destination`, which are of one family.
     ///
-    /// An interval outside its range is sent as the nearest that can be said; addresses beyond the
-    /// 255th are left out.
+    /// An interval outside its range is sent as the nearest that can be said. Addresses of the other
+    /// family and those beyond the 255th are left out. Link-local IPv6 addresses are put in front.
     #[must_use]
-    pub fn encode(&self, form: ChecksumForm, source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
-        let addresses = &self.addresses[..self.addresses.len().min(usize::from(u8::MAX))];
+    pub fn encode(&self, form: ChecksumForm, source: IpAddr, destination: IpAddr) -> Vec<u8> {
+        let of_family = self.addresses.iter().filter(|address| address.is_ipv4() == source.is_ipv4());
+        let (mut addresses, others): (Vec<_>, Vec<_>) = of_family.partition(|address| is_link_local(address));
+        addresses.extend(others);
+        addresses.truncate(usize::from(u8::MAX));
         let interval = centiseconds(self.interval).to_be_bytes();
         let mut bytes = vec![
             VERSION << 4 | TYPE_ADVERTISEMENT,
@@ -133,7 +176,10 @@ impl Advert {
             0,
         ];
         for address in addresses {
-            bytes.extend(address.octets());
+            match address {
+                IpAddr::V4(address) => bytes.extend(address.octets()),
+                IpAddr::V6(address) => bytes.extend(address.octets()),
+            }
         }
         let checksum = !checksum(&bytes, form, source, destination);
         bytes[6..8].copy_from_slice(&checksum.to_be_bytes());
@@ -141,12 +187,15 @@ impl Advert {
     }
 
     /// The advert in `bytes`, the payload of an IP packet from `source` to `destination` that arrived
-    /// with `ttl`. Both forms of the checksum are taken.
+    /// with `ttl` (or hop limit). Both forms of the checksum are taken for IPv4.
     ///
     /// # Errors
     ///
     /// The first rule of RFC 9568, section 7.1 that it breaks.
-    pub fn decode(bytes: &[u8], source: Ipv4Addr, destination: Ipv4Addr, ttl: u8) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8], source: IpAddr, destination: IpAddr, ttl: u8) -> Result<Self, Malformed> {
+        if source.is_ipv4() != destination.is_ipv4() {
+            return Err(Malformed::Family);
+        }
         if ttl != TTL {
             return Err(Malformed::Ttl(ttl));
         }
@@ -163,7 +212,8 @@ impl Advert {
         if first & 0xf != TYPE_ADVERTISEMENT {
             return Err(Malformed::Type(first & 0xf));
         }
-        let expected = HEADER + 4 * usize::from(count);
+        let size = if source.is_ipv4() { 4 } else { 16 };
+        let expected = HEADER + size * usize::from(count);
         if bytes.len() != expected {
             return Err(Malformed::Length { count, expected, actual: bytes.len() });
         }
@@ -184,7 +234,11 @@ impl Advert {
             vrid,
             priority,
             interval: Duration::from_millis(u64::from(interval) * 10),
-            addresses: list.as_chunks::<4>().0.iter().map(|octets| Ipv4Addr::from(*octets)).collect(),
+            addresses: if source.is_ipv4() {
+                list.as_chunks::<4>().0.iter().map(|octets| IpAddr::from(*octets)).collect()
+            } else {
+                list.as_chunks::<16>().0.iter().map(|octets| IpAddr::from(*octets)).collect()
+            },
         })
     }
 }
@@ -194,20 +248,26 @@ fn centiseconds(interval: Duration) -> u16 {
     u16::try_from(interval).unwrap_or(u16::MAX).max(1)
 }
 
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// The one's complement sum (RFC 1071) over the message, and over its pseudo-header if `form` has one.
-fn checksum(message: &[u8], form: ChecksumForm, source: Ipv4Addr, destination: Ipv4Addr) -> u16 {
-    let mut sum = 0;
-    match form {
-        ChecksumForm::MessageOnly => {}
-        ChecksumForm::PseudoHeader => {
-            // At most 8 + 4 * 255 bytes on either way.
-            let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-            sum += words(&source.octets()) + words(&destination.octets());
-            sum += u32::from(PROTOCOL) + u32::from(length);
+fn checksum(message: &[u8], form: ChecksumForm, source: IpAddr, destination: IpAddr) -> u16 {
+    // At most 8 + 16 * 255 bytes on either way.
+    let length = u32::from(u16::try_from(message.len()).unwrap_or(u16::MAX));
+    let pseudo_header = match (source, destination, form) {
+        // RFC 9568, section 5.2.8 and RFC 8200, section 8.1.
+        (IpAddr::V6(source), IpAddr::V6(destination), _) => {
+            words(&source.octets()) + words(&destination.octets()) + length + u32::from(PROTOCOL)
         }
-    }
-    // Far below overflow: 514 words of 16 bits and the pseudo-header.
-    sum += words(message);
+        (IpAddr::V4(source), IpAddr::V4(destination), ChecksumForm::PseudoHeader) => {
+            words(&source.octets()) + words(&destination.octets()) + length + u32::from(PROTOCOL)
+        }
+        _ => 0,
+    };
+    // Far below overflow: 2044 words of 16 bits and the pseudo-header.
+    let mut sum = pseudo_header + words(message);
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -13,11 +13,17 @@
 //! It differs from the RFC where a group of equals serves better than an owner and its stand-ins:
 //! - Fit routers (priority from [`FIT_FROM`](crate::fitness::FIT_FROM)) do not preempt each other. An unfit holder is preempted at
 //!   once by any router of higher priority, instead of after its Down interval.
+//! - With `preempt`, a fit router of higher priority takes over when it has heard the lower one for the delay,
+//!   instead of turning a deaf ear to it until Down.
 //! - Priority 0 counts only from the present holder, so that a belated one deposes nobody.
-//! - A router that slept too long to be sure of its state first lets go and listens.
+//! - A router that slept too long to be sure of its state first lets go and listens; that its machine was
+//!   paused without its clock showing it, the stamps of the host tell.
+//! - Who takes over from a silent holder outranks it for a while, so that it loses if it wakes up unaware.
+//! - One that knows nothing to serve with yet takes over only when nobody else has for long.
+//! - A holder that is not heard by another one of lower priority yields to it.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -26,11 +32,15 @@ use crate::effect::{Effect, Reason, State, WakeReason};
 use crate::fitness::{Fitness, HIGHEST, Unfit};
 use crate::packet::{Advert, PRIORITY_RELEASE};
 
+mod contest;
 mod rules;
+mod stamps;
 mod term;
 #[cfg(test)]
 mod tests;
 
+use contest::Yielding;
+use stamps::Stamps;
 use term::{Raised, Term};
 
 /// An offered address is kept, and a raised priority said, for so many Down intervals.
@@ -41,12 +51,15 @@ const PATIENCE: u32 = 3;
 pub struct RouterConfig {
     /// The virtual router's id.
     pub vrid: u8,
-    /// The address this router speaks from.
-    pub own: Ipv4Addr,
+    /// The address this router speaks from; for IPv6 its link-local one (section 5.1.2.1).
+    pub own: IpAddr,
     /// Its priority while fit, 1 to 254.
     pub priority: u8,
     /// The time between its adverts while it holds the address.
     pub interval: Duration,
+    /// Whether, and after how long, it takes the address from a fit holder of lower priority
+    /// (`Preempt_Mode`, section 6.1). An unfit one is preempted at once whatever this says.
+    pub preempt: Option<Duration>,
 }
 
 /// Why an order is not carried out.
@@ -66,12 +79,15 @@ pub enum Refused {
 pub struct Router {
     config: RouterConfig,
     fitness: Fitness,
+    serving: bool,
     phase: Phase,
     reason: Reason,
     since: Duration,
     heard: Option<Heard>,
     /// The interval of whoever was heard last: it, not ours, says when silence means death.
     learned: Duration,
+    stamps: Stamps,
+    yielding: Yielding,
     effects: VecDeque<Effect>,
 }
 
@@ -85,6 +101,8 @@ enum Phase {
         because: Reason,
         /// Before this an unfit holder is left alone: what we hear may be old.
         preempt_from: Duration,
+        /// Since when the holder has been one that this router, fit itself, outranks.
+        outranks_since: Option<Duration>,
     },
     Master(Term),
 }
@@ -92,7 +110,7 @@ enum Phase {
 /// The last advert of another one that holds the address.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    from: Ipv4Addr,
+    from: IpAddr,
     priority: u8,
     at: Duration,
 }
@@ -104,11 +122,14 @@ impl Router {
         Router {
             config,
             fitness: Fitness::new(config.priority),
+            serving: true,
             phase: Phase::Init,
             reason: Reason::New,
             since: now,
             heard: None,
             learned: config.interval,
+            stamps: Stamps::default(),
+            yielding: Yielding::new(config.own),
             effects: VecDeque::new(),
         }
     }
@@ -116,6 +137,10 @@ impl Router {
     /// What would answer at the address is there: take part (section 6.4.1).
     pub fn ready(&mut self, now: Duration) {
         if let Phase::Init = self.phase {
+            if self.heard(now).is_none() {
+                // Whoever that was, it is not there any more.
+                (self.heard, self.learned) = (None, self.config.interval);
+            }
             self.enter_backup(now, Reason::Ready, now);
         }
     }
@@ -139,10 +164,10 @@ impl Router {
         self.enter(now, Phase::Init, Reason::Stopped);
     }
 
-    /// An advert arrived from `source`. One of another virtual router is ignored.
-    pub fn receive(&mut self, now: Duration, source: Ipv4Addr, advert: &Advert) {
+    /// An advert arrived from `source`. One of another virtual router or family is ignored.
+    pub fn receive(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
         self.notice_sleep(now);
-        if advert.vrid != self.config.vrid {
+        if advert.vrid != self.config.vrid || source.is_ipv4() != self.config.own.is_ipv4() {
             return;
         }
         if advert.priority == PRIORITY_RELEASE {
@@ -159,16 +184,43 @@ impl Router {
             Phase::Init => {}
             Phase::Backup { down_at, because, .. } => {
                 if now >= *down_at {
-                    self.enter_master(now, *because, None);
+                    let because = *because;
+                    let raised = if because == Reason::Silence { self.outrank_the_silent(now) } else { None };
+                    self.enter_master(now, because, raised);
                 }
             }
             Phase::Master(_) => self.hold(now),
         }
     }
 
+    /// The host's clock showed `stamp` when it sent what arrives now. A stamp can arrive late, never
+    /// early: when they suddenly come from later than any before, this machine's clock stood still
+    /// meanwhile, and with it this router. Then it lets go and listens, like one that woke up late. Without
+    /// stamps nothing happens.
+    pub fn host_stamp(&mut self, now: Duration, stamp: Duration) {
+        self.notice_sleep(now);
+        if let Some(paused) = self.stamps.note(now, stamp) {
+            self.notice_pause(now, paused);
+        }
+    }
+
     /// Changes the priority that this router has while fit, clamped to 1 to 254.
     pub fn set_priority(&mut self, now: Duration, priority: u8) {
         self.adjust(now, |fitness| fitness.set_base(priority));
+    }
+
+    /// Says whether what answers at the address has anything to answer with; until told otherwise it has.
+    /// A rebuilt balancer that knows no upstream yet leaves the address to any other, and takes it only
+    /// when nobody was heard for three Down intervals. A holder stays the holder: when the upstreams are
+    /// gone, they are gone for all.
+    pub fn set_serving(&mut self, now: Duration, serving: bool) {
+        self.notice_sleep(now);
+        let began = serving && !self.serving;
+        self.serving = serving;
+        let soon = now + self.down();
+        if let (true, Phase::Backup { down_at, .. }) = (began, &mut self.phase) {
+            *down_at = soon.min(*down_at);
+        }
     }
 
     /// Says that a trouble began or ended.
@@ -189,6 +241,7 @@ impl Router {
             Phase::Backup { .. } if !self.fitness.is_fit() => return Err(Refused::Unfit),
             Phase::Backup { .. } => {
                 let raised = self.heard(now).map(|heard| Raised {
+                    over: heard.from,
                     priority: heard.priority.saturating_add(1).min(HIGHEST),
                     until: now + self.down() * PATIENCE,
                 });
@@ -266,14 +319,17 @@ impl Router {
     pub fn priority(&self) -> u8 {
         let own = self.fitness.priority();
         match &self.phase {
-            Phase::Init | Phase::Backup { .. } => own,
-            Phase::Master(term) => term.raised.map_or(own, |raised| raised.priority.max(own)),
+            Phase::Init | Phase::Backup { .. } => self.yielding.limit().map_or(own, |limit| limit.min(own)),
+            Phase::Master(term) => match term.raised {
+                Some(raised) if self.fitness.is_fit() => raised.priority.max(own),
+                Some(_) | None => own,
+            },
         }
     }
 
     /// Who holds the address as far as this router knows.
     #[must_use]
-    pub fn holder(&self, now: Duration) -> Option<Ipv4Addr> {
+    pub fn holder(&self, now: Duration) -> Option<IpAddr> {
         match self.phase {
             Phase::Init | Phase::Backup { .. } => self.heard(now).map(|heard| heard.from),
             Phase::Master(_) => Some(self.config.own),

@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp::{Advert, Effect, Router, RouterConfig, State, Unfit};
@@ -21,16 +21,20 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const SETTLE: u64 = 800;
 
 struct Node {
-    address: Ipv4Addr,
+    address: IpAddr,
     router: Router,
     holds: bool,
     running: bool,
     frozen: bool,
     cut: bool,
+    /// It hears nothing, but is heard.
+    deaf: bool,
+    /// For how long its clock stood still so far.
+    lag: Duration,
     /// It slept so long that others may hold the address by now, and still has its own.
     stale: bool,
     frozen_at: Duration,
-    inbox: VecDeque<(Duration, Ipv4Addr, Advert)>,
+    inbox: VecDeque<(Duration, IpAddr, Advert)>,
     /// How often it took the address.
     terms: usize,
 }
@@ -43,11 +47,16 @@ struct Network {
 impl Network {
     /// One router for each priority; all get ready at the same moment.
     fn new(priorities: &[u8]) -> Self {
+        Network::preempting(priorities, None)
+    }
+
+    fn preempting(priorities: &[u8], preempt: Option<Duration>) -> Self {
         let nodes = (10..)
             .zip(priorities)
             .map(|(last, priority)| {
-                let address = Ipv4Addr::new(10, 0, 0, last);
-                let config = RouterConfig { vrid: 1, own: address, priority: *priority, interval: INTERVAL };
+                let address = IpAddr::from([10, 0, 0, last]);
+                let config =
+                    RouterConfig { vrid: 1, own: address, priority: *priority, interval: INTERVAL, preempt };
                 let mut router = Router::new(Duration::ZERO, config);
                 router.ready(Duration::ZERO);
                 Node {
@@ -57,6 +66,8 @@ impl Network {
                     running: true,
                     frozen: false,
                     cut: false,
+                    deaf: false,
+                    lag: Duration::ZERO,
                     stale: false,
                     frozen_at: Duration::ZERO,
                     inbox: VecDeque::new(),
@@ -86,12 +97,12 @@ impl Network {
     }
 
     fn step(&mut self, index: usize) {
-        let now = self.now;
         let node = &mut self.nodes[index];
         if !node.running || node.frozen {
             return;
         }
-        while node.inbox.front().is_some_and(|(at, ..)| *at <= now) {
+        let (arrived, now) = (self.now, self.now - node.lag);
+        while node.inbox.front().is_some_and(|(at, ..)| *at <= arrived) {
             if let Some((_, source, advert)) = node.inbox.pop_front() {
                 node.router.receive(now, source, &advert);
             }
@@ -103,7 +114,8 @@ impl Network {
     }
 
     fn carry_out(&mut self, index: usize) {
-        while let Some(effect) = self.nodes[index].router.poll_effect(self.now) {
+        let now = self.now - self.nodes[index].lag;
+        while let Some(effect) = self.nodes[index].router.poll_effect(now) {
             let node = &mut self.nodes[index];
             match effect {
                 Effect::AddAddress => {
@@ -126,9 +138,9 @@ impl Network {
         }
     }
 
-    fn multicast(&mut self, from: Ipv4Addr, advert: &Advert) {
+    fn multicast(&mut self, from: IpAddr, advert: &Advert) {
         let arrival = self.now + DELAY;
-        for node in self.nodes.iter_mut().filter(|node| node.address != from && !node.cut) {
+        for node in self.nodes.iter_mut().filter(|node| node.address != from && !node.cut && !node.deaf) {
             node.inbox.push_back((arrival, from, advert.clone()));
         }
     }
@@ -142,6 +154,21 @@ impl Network {
         let node = &mut self.nodes[index];
         node.frozen = false;
         node.stale = node.holds && self.now - node.frozen_at > 3 * INTERVAL;
+    }
+
+    /// As [`thaw`](Self::thaw), but the machine's clock stood still as well.
+    fn thaw_unaware(&mut self, index: usize) {
+        let stood_still = self.now - self.nodes[index].frozen_at;
+        self.nodes[index].lag += stood_still;
+        self.thaw(index);
+    }
+
+    /// The host of `index` tells the time.
+    fn stamp(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.router.host_stamp(now - node.lag, now + Duration::from_secs(86_400));
+        self.carry_out(index);
     }
 
     /// A power cut: the address is gone with the machine.
@@ -187,7 +214,7 @@ fn loss_of_the_holder_and_its_return() {
     network.expect_holder(1);
     // Back with the higher priority, it leaves the address where it is.
     let (now, own) = (network.now, network.nodes[0].address);
-    let config = RouterConfig { vrid: 1, own, priority: 240, interval: INTERVAL };
+    let config = RouterConfig { vrid: 1, own, priority: 240, interval: INTERVAL, preempt: None };
     network.nodes[0].router = Router::new(now, config);
     network.nodes[0].router.ready(now);
     network.nodes[0].running = true;
@@ -223,12 +250,20 @@ fn a_short_freeze_moves_nothing() {
 }
 
 #[test]
-fn a_cut_segment_has_two_and_heals_to_the_higher() {
+fn a_cut_segment_has_two_and_heals_to_one() {
     let mut network = Network::settled(&[240, 230, 220]);
     network.nodes[0].cut = true;
     network.pass(2000);
     assert!(network.nodes[0].holds && network.nodes[1].holds && !network.nodes[2].holds);
+    // Who took over outranks the one that fell silent, which may not know that it did …
     network.nodes[0].cut = false;
+    network.pass(SETTLE);
+    network.expect_holder(1);
+    // … but not for ever.
+    network.nodes[1].cut = true;
+    network.pass(61_000);
+    assert!(network.nodes[0].holds && network.nodes[1].holds);
+    network.nodes[1].cut = false;
     network.pass(SETTLE);
     network.expect_holder(0);
 }
@@ -288,4 +323,76 @@ fn a_released_address_is_taken_and_kept() {
     network.expect_holder(1);
     network.pass(5000);
     network.expect_holder(1);
+}
+
+#[test]
+fn a_paused_holder_that_does_not_know_it_loses_with_the_first_advert_it_hears() {
+    for frozen_ms in [400, 1000, 20_000, 50_000] {
+        let mut network = Network::settled(&[240, 230]);
+        network.freeze(0);
+        network.pass(frozen_ms);
+        assert!(network.nodes[1].holds);
+        // Its inbox has the other's adverts; even one of them is enough.
+        let last = network.nodes[0].inbox.pop_back();
+        network.nodes[0].inbox.clear();
+        network.nodes[0].inbox.extend(last);
+        network.thaw_unaware(0);
+        network.pass(SETTLE);
+        network.expect_holder(1);
+        assert_eq!(network.nodes[1].terms, 1);
+    }
+}
+
+#[test]
+fn a_paused_holder_learns_of_it_from_its_host_before_it_says_anything() {
+    for frozen_ms in [400, 1000, 20_000, 50_000] {
+        let mut network = Network::settled(&[240, 230]);
+        for _ in 0..5 {
+            network.pass(1000);
+            network.stamp(0);
+        }
+        network.freeze(0);
+        network.pass(frozen_ms);
+        // What was sent meanwhile is lost: only the host can tell it.
+        network.nodes[0].inbox.clear();
+        network.thaw_unaware(0);
+        network.stamp(0);
+        assert!(!network.nodes[0].holds);
+        network.pass(SETTLE);
+        network.expect_holder(1);
+        assert_eq!(network.nodes[1].terms, 1);
+    }
+}
+
+#[test]
+fn who_takes_over_because_it_is_deaf_is_yielded_to_at_once() {
+    for deaf in [1, 2] {
+        let mut network = Network::settled(&[240, 230, 220]);
+        network.nodes[deaf].deaf = true;
+        // It outranks whom it believes silent.
+        network.pass(1000);
+        network.expect_holder(deaf);
+        network.pass(120_000);
+        network.nodes[deaf].deaf = false;
+        network.pass(120_000);
+        network.expect_holder(deaf);
+        assert_eq!(network.nodes[0].terms, 1, "it did not come back in between");
+    }
+}
+
+#[test]
+fn on_a_way_that_carries_in_one_direction_the_hearer_yields() {
+    let mut network = Network::preempting(&[240, 230], Some(Duration::ZERO));
+    network.pass(SETTLE);
+    network.nodes[1].deaf = true;
+    network.pass(4000);
+    assert!(network.nodes[0].holds && network.nodes[1].holds, "it preempts the lower one, in vain");
+    network.pass(4000);
+    network.expect_holder(1);
+    network.pass(20_000);
+    network.expect_holder(1);
+    assert_eq!(network.nodes[0].terms, 2);
+    network.nodes[1].deaf = false;
+    network.pass(60_000);
+    network.expect_holder(0);
 }

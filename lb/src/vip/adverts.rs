@@ -86,7 +86,7 @@ impl AdvertSocket {
     ///
     /// When the interface does not take it, for instance because it is down.
     pub(crate) fn send(&self, advert: &Advert) -> io::Result<()> {
-        let bytes = advert.encode(ChecksumForm::default(), self.own, MULTICAST);
+        let bytes = advert.encode(ChecksumForm::default(), self.own.into(), MULTICAST.into());
         self.socket.send_to(&bytes, &SocketAddrV4::new(MULTICAST, 0).into())?;
         Ok(())
     }
@@ -100,7 +100,7 @@ fn parse(packet: &[u8]) -> Arrived {
     };
     let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
     let (source, destination) = (address(12), address(16));
-    (source, Advert::decode(payload, source, destination, packet[8]))
+    (source, Advert::decode(payload, source.into(), destination.into(), packet[8]))
 }
 
 #[cfg(test)]
@@ -111,11 +111,11 @@ mod tests {
     fn the_ip_header_is_taken_off_and_believed() {
         let own = Ipv4Addr::new(10, 0, 0, 1);
         let interval = std::time::Duration::from_millis(100);
-        let advert = Advert { vrid: 1, priority: 240, interval, addresses: vec![own] };
+        let advert = Advert { vrid: 1, priority: 240, interval, addresses: vec![own.into()] };
         // With four bytes of IP options.
         let mut packet = vec![0x46, 0, 0, 36, 0, 0, 0, 0, 255, PROTOCOL, 0, 0, 10, 0, 0, 1, 224, 0, 0, 18];
         packet.extend([0; 4]);
-        packet.extend(advert.encode(ChecksumForm::PseudoHeader, own, MULTICAST));
+        packet.extend(advert.encode(ChecksumForm::PseudoHeader, own.into(), MULTICAST.into()));
         assert_eq!(parse(&packet), (own, Ok(advert)));
         packet[8] = 64;
         assert_eq!(parse(&packet), (own, Err(Malformed::Ttl(64))));

@@ -93,7 +93,7 @@ impl Network {
     }
 
     fn send(&mut self, vip: &Vip, priority: u8, interval: Duration) {
-        let advert = Advert { vrid: vip.vrid, priority, interval, addresses: vec![vip.address] };
+        let advert = Advert { vrid: vip.vrid, priority, interval, addresses: vec![vip.address.into()] };
         let result = self.adverts.send(&advert);
         self.note(result);
     }

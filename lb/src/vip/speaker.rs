@@ -63,7 +63,8 @@ impl Speaker {
         let own = network.own;
         let routers = settings.vips.iter().map(|vip| {
             let Vip { address: _, vrid, priority, advert_interval } = *vip;
-            let config = RouterConfig { vrid, own, priority, interval: advert_interval };
+            let config =
+                RouterConfig { vrid, own: own.into(), priority, interval: advert_interval, preempt: None };
             (vip.clone(), Router::new(Duration::ZERO, config))
         });
         Speaker {
@@ -174,8 +175,8 @@ impl Speaker {
         let Some((vip, router)) = self.routers.iter_mut().find(|(vip, _)| vip.vrid == advert.vrid) else {
             return;
         };
-        router.receive(now, source, &advert);
-        if advert.addresses != [vip.address] {
+        router.receive(now, source.into(), &advert);
+        if advert.addresses != [std::net::IpAddr::from(vip.address)] {
             let (vrid, expected, theirs) = (vip.vrid, vip.address, advert.addresses);
             self.complain(
                 || warn!(%source, vrid, %expected, ?theirs, "a router of this group has other addresses"),
@@ -270,7 +271,7 @@ impl Speaker {
                     State::Master => RouterState::Master,
                 },
                 priority: router.priority(),
-                holder: router.holder(now).map(Into::into),
+                holder: router.holder(now),
                 reason: reason.to_string(),
                 for_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
             }

@@ -333,7 +333,7 @@ fn understand(frame: &[u8]) -> Option<(Ipv4Addr, What)> {
         }
         [8, 0] if *frame.get(23)? == vrrp::packet::PROTOCOL => {
             let (source, destination) = (address(26)?, address(30)?);
-            let advert = Advert::decode(frame.get(34..)?, source, destination, *frame.get(22)?);
+            let advert = Advert::decode(frame.get(34..)?, source.into(), destination.into(), *frame.get(22)?);
             Some((source, What::Advert(advert.expect("ours are right").priority)))
         }
         _ => None,

@@ -33,9 +33,9 @@ pub fn resign(local: Ipv4Addr, lb: Ipv4Addr, vips: &[Vip]) -> io::Result<()> {
             vrid: vip.vrid,
             priority: PRIORITY_RELEASE,
             interval: vip.advert_interval,
-            addresses: vec![vip.address],
+            addresses: vec![vip.address.into()],
         };
-        let message = advert.encode(ChecksumForm::default(), lb, MULTICAST);
+        let message = advert.encode(ChecksumForm::default(), lb.into(), MULTICAST.into());
         socket.send_to(&packet(lb, MULTICAST, &message), &target)?;
     }
     Ok(())
@@ -64,12 +64,13 @@ mod tests {
             vrid: 7,
             priority: PRIORITY_RELEASE,
             interval: std::time::Duration::from_millis(100),
-            addresses: vec![Ipv4Addr::new(10, 0, 0, 120)],
+            addresses: vec![Ipv4Addr::new(10, 0, 0, 120).into()],
         };
-        let packet = packet(lb, MULTICAST, &advert.encode(ChecksumForm::default(), lb, MULTICAST));
+        let packet =
+            packet(lb, MULTICAST, &advert.encode(ChecksumForm::default(), lb.into(), MULTICAST.into()));
         assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), packet.len());
         assert_eq!((packet[8], packet[9]), (255, 112));
         assert_eq!(packet[12..16], lb.octets());
-        assert_eq!(Advert::decode(&packet[20..], lb, MULTICAST, packet[8]), Ok(advert));
+        assert_eq!(Advert::decode(&packet[20..], lb.into(), MULTICAST.into(), packet[8]), Ok(advert));
     }
 }

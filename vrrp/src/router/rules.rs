@@ -1,13 +1,14 @@
 //! The rules: what an advert, the passing of time or a long sleep does to a router. The only place where
 //! a router changes its state.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::contest::Contest;
 use super::term::{Raised, Term};
-use super::{Heard, Phase, Router};
+use super::{Heard, PATIENCE, Phase, Router};
 use crate::effect::{Effect, Reason, State, Transition};
-use crate::fitness::{FIT_FROM, Fitness, Unfit};
+use crate::fitness::{FIT_FROM, Fitness, HIGHEST, Unfit};
 use crate::packet::Advert;
 
 /// A holder is silent for longer than this many of its intervals only if it is gone: the others wait
@@ -21,11 +22,16 @@ const LISTEN_INTERVALS: u32 = 1;
 /// An advert or a Down timer that is attended to so many intervals after it was due is too late.
 const LATE_INTERVALS: u32 = 2;
 
+/// For so long the one who took over from a silent holder outranks it, unless that one shows earlier that
+/// it listens. A machine paused for longer has been replaced.
+const OUTRANK_FOR: Duration = Duration::from_secs(60);
+
 impl Router {
     /// Somebody, perhaps a manager in a dead machine's name, says that `source` let go.
-    pub(super) fn receive_release(&mut self, now: Duration, source: Ipv4Addr) {
+    pub(super) fn receive_release(&mut self, now: Duration, source: IpAddr) {
         let from_holder = self.heard.is_some_and(|heard| heard.from == source);
-        let soon = now + self.skew();
+        let soon = now + if self.serving { self.skew() } else { self.patience() };
+        self.former_holder_spoke(now, source);
         match &mut self.phase {
             Phase::Init if from_holder => self.heard = None,
             // Section 6.4.2: wait for the skew, so that the highest of several takes over.
@@ -42,42 +48,88 @@ impl Router {
     }
 
     /// `source` says that it holds the address.
-    pub(super) fn receive_claim(&mut self, now: Duration, source: Ipv4Addr, advert: &Advert) {
+    pub(super) fn receive_claim(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
         let theirs = advert.priority;
         let mine = self.priority();
         match &mut self.phase {
             Phase::Init => self.listen_to(now, source, advert),
-            Phase::Backup { preempt_from, .. } => {
-                let preempt_from = *preempt_from;
+            Phase::Backup { preempt_from, outranks_since, .. } => {
+                let (preempt_from, before) = (*preempt_from, *outranks_since);
                 self.listen_to(now, source, advert);
-                if theirs < FIT_FROM && mine > theirs && now >= preempt_from {
+                let outranks = mine > theirs && self.serving;
+                let outranks_since = (outranks && self.fitness.is_fit()).then(|| before.unwrap_or(now));
+                let delay_over = |(since, delay)| now >= since + delay;
+                if outranks && theirs < FIT_FROM && now >= preempt_from {
                     self.enter_master(now, Reason::UnfitHolder(source), None);
+                } else if outranks_since.zip(self.config.preempt).is_some_and(delay_over)
+                    && now >= preempt_from
+                {
+                    self.enter_master(now, Reason::Preempted(source), None);
                 } else {
                     // Section 6.4.2, with Preempt_Mode false.
-                    let (down_at, because) = (now + self.down(), Reason::Silence);
-                    self.phase = Phase::Backup { down_at, because, preempt_from };
+                    let (down_at, because) = (now + self.patience(), Reason::Silence);
+                    self.phase = Phase::Backup { down_at, because, preempt_from, outranks_since };
                 }
             }
             // Section 6.4.3: the higher priority wins, among equals the higher address.
             Phase::Master(_) if (theirs, source) > (mine, self.config.own) => {
                 self.listen_to(now, source, advert);
-                // One last claim: a winner that never heard us, across a cable that was cut, would not
-                // know that the neighbours have been told otherwise and must be told again.
-                self.advertise(now);
                 self.effects.push_back(Effect::RemoveAddress);
+                // One last claim: a winner that never heard us, across a cable that was cut, would not
+                // know that the neighbours have been told otherwise and must be told again. Only now
+                // that the address is off: we may be the one that was asleep and does not know it.
+                self.advertise(now);
                 self.enter_backup(now, Reason::Outranked(source), now);
             }
-            // Section 6.4.3: answer at once, which teaches the bridges and the other where we are.
-            // It has told the neighbours otherwise, so tell them again too.
             Phase::Master(term) => {
+                if Contest::goes_on(&mut term.contest, now, advert) {
+                    return self.yield_to(now, source, advert);
+                }
+                // Section 6.4.3: answer at once, which teaches the bridges and the other where we are.
+                // It has told the neighbours otherwise, so tell them again too.
                 term.announcing.restart(now);
+                self.former_holder_spoke(now, source);
                 self.advertise(now);
                 self.hold(now);
             }
         }
     }
 
-    fn listen_to(&mut self, now: Duration, source: Ipv4Addr, advert: &Advert) {
+    /// `source` does not hear us, whatever we say. Two holders would be there for ever, so the one that
+    /// hears goes: whoever listens to both then knows one holder only.
+    fn yield_to(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
+        self.listen_to(now, source, advert);
+        self.yielding.begin(now, advert.priority);
+        self.effects.push_back(Effect::RemoveAddress);
+        self.enter_backup(now, Reason::Unheard(source), now);
+    }
+
+    /// What a router says that takes over from a holder that fell silent: more than the holder said last.
+    /// Should that one only have been paused, it loses with the first advert it hears.
+    pub(super) fn outrank_the_silent(&self, now: Duration) -> Option<Raised> {
+        let last = self.heard.filter(|_| self.fitness.is_fit())?;
+        let priority = last.priority.saturating_add(1).min(HIGHEST);
+        // With `preempt` a former holder of higher priority is to have the address back; it only has to
+        // lose it first.
+        let time = if self.config.preempt.is_some() { self.down() * PATIENCE } else { OUTRANK_FOR };
+        (priority > self.fitness.priority()).then_some(Raised {
+            over: last.from,
+            priority,
+            until: now + time,
+        })
+    }
+
+    /// The former holder is awake: soon it will have heard us, and need not be outranked any more.
+    fn former_holder_spoke(&mut self, now: Duration, source: IpAddr) {
+        let soon = now + self.down() * PATIENCE;
+        if let Phase::Master(Term { raised: Some(raised), .. }) = &mut self.phase
+            && raised.over == source
+        {
+            raised.until = raised.until.min(soon);
+        }
+    }
+
+    fn listen_to(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
         self.heard = Some(Heard { from: source, priority: advert.priority, at: now });
         self.learned = advert.interval;
     }
@@ -128,41 +180,69 @@ impl Router {
     /// Finds out whether this router slept so long that others may have taken its place, which the
     /// adverts still unread in its socket will say. Nothing that was to be said before is said now.
     pub(super) fn notice_sleep(&mut self, now: Duration) {
-        match &mut self.phase {
+        self.yielding.pass(now);
+        match &self.phase {
             Phase::Init => {}
             Phase::Backup { down_at, .. } => {
                 if now > *down_at + self.learned * LATE_INTERVALS {
-                    let (fresh_from, because) = (now + self.down(), Reason::Silence);
-                    self.phase = Phase::Backup { down_at: fresh_from, because, preempt_from: fresh_from };
+                    self.listen_anew(now);
                 }
             }
             Phase::Master(term) => {
                 // The next advert was due one interval after the last.
                 let due = term.sent_at + self.config.interval;
                 if now > due + self.config.interval * LATE_INTERVALS {
-                    self.effects.retain(|effect| matches!(effect, Effect::Changed(_)));
-                    self.effects.push_back(Effect::RemoveAddress);
-                    self.heard = None;
-                    let reason = Reason::WokeLate(now.saturating_sub(due));
-                    self.fitness.set(Unfit::SteppingDown, false);
-                    let down_at = now + self.learned * LISTEN_INTERVALS + self.skew();
-                    let (because, preempt_from) = (Reason::Silence, now + self.down());
-                    self.enter(now, Phase::Backup { down_at, because, preempt_from }, reason);
+                    self.let_go(now, Reason::WokeLate(now.saturating_sub(due)));
                 }
             }
         }
     }
 
+    /// This machine stood still for `paused`, and its clock with it.
+    pub(super) fn notice_pause(&mut self, now: Duration, paused: Duration) {
+        match &self.phase {
+            Phase::Init => {}
+            Phase::Backup { .. } => {
+                if paused > self.learned * LATE_INTERVALS {
+                    self.listen_anew(now);
+                }
+            }
+            Phase::Master(_) => {
+                if paused > self.config.interval * LATE_INTERVALS {
+                    self.let_go(now, Reason::Paused(paused));
+                }
+            }
+        }
+    }
+
+    /// What this Backup knows of the holder is old.
+    fn listen_anew(&mut self, now: Duration) {
+        let (down_at, because) = (now + self.patience(), Reason::Silence);
+        self.phase = Phase::Backup { down_at, because, preempt_from: down_at, outranks_since: None };
+    }
+
+    /// Others may hold the address by now: takes it off and listens before anything is said.
+    fn let_go(&mut self, now: Duration, reason: Reason) {
+        self.effects.retain(|effect| matches!(effect, Effect::Changed(_)));
+        self.effects.push_back(Effect::RemoveAddress);
+        self.heard = None;
+        self.fitness.set(Unfit::SteppingDown, false);
+        let down_at = now + self.learned * LISTEN_INTERVALS + self.skew();
+        let (because, preempt_from) = (Reason::Silence, now + self.down());
+        self.enter(now, Phase::Backup { down_at, because, preempt_from, outranks_since: None }, reason);
+    }
+
     pub(super) fn enter_backup(&mut self, now: Duration, reason: Reason, preempt_from: Duration) {
         self.fitness.set(Unfit::SteppingDown, false);
-        let (down_at, because) = (now + self.down(), Reason::Silence);
-        self.enter(now, Phase::Backup { down_at, because, preempt_from }, reason);
+        let (down_at, because) = (now + self.patience(), Reason::Silence);
+        self.enter(now, Phase::Backup { down_at, because, preempt_from, outranks_since: None }, reason);
     }
 
     /// Section 6.4.2: the advert first, so that no other takes over too; the address before it is
     /// announced, so that what the announcement attracts is answered.
     pub(super) fn enter_master(&mut self, now: Duration, reason: Reason, raised: Option<Raised>) {
         let from = self.state();
+        self.yielding.end();
         self.phase = Phase::Master(Term::new(now, raised));
         self.advertise(now);
         self.effects.push_back(Effect::AddAddress);
@@ -189,6 +269,11 @@ impl Router {
     /// `Skew_Time` (section 6.1): the higher the priority, the sooner.
     fn skew(&self) -> Duration {
         self.learned * (256 - u32::from(self.fitness.priority())) / 256
+    }
+
+    /// How long nobody must be heard before this router takes over.
+    fn patience(&self) -> Duration {
+        self.down() * if self.serving { 1 } else { PATIENCE }
     }
 
     /// `Active_Down_Interval` (section 6.1).

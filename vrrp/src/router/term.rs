@@ -1,7 +1,9 @@
 //! One term of holding the address: what a holder has to do and when.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::contest::Contest;
 use crate::effect::WakeReason;
 
 /// How often the lifetime of the address is extended.
@@ -28,11 +30,15 @@ pub(super) struct Term {
     /// Until when the address is offered to the others.
     pub(super) offer_ends: Option<Duration>,
     pub(super) raised: Option<Raised>,
+    /// Whoever claims the address although it is outranked.
+    pub(super) contest: Option<Contest>,
 }
 
 /// A priority above the own one, said after a take-over until the former holder listens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raised {
+    /// The former holder.
+    pub(super) over: IpAddr,
     pub(super) priority: u8,
     pub(super) until: Duration,
 }
@@ -47,6 +53,7 @@ impl Term {
             announcing: Announcing { due: now, last: None, count: 0 },
             offer_ends: None,
             raised,
+            contest: None,
         }
     }
 

@@ -1,11 +1,17 @@
 //! Time lines: what one router does, and when. Its priority is 240 and its interval 100 ms unless said
 //! otherwise, so that Skew is 6.25 ms and Down 306.25 ms.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 
-const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 10);
-const LOW: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 9);
-const HIGH: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 20);
+mod contest;
+mod pause;
+mod preempt;
+
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 10, 10));
+const LOW: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 10, 9));
+const HIGH: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 10, 20));
 const INTERVAL: Duration = ms(100);
 
 const fn ms(ms: u64) -> Duration {
@@ -19,7 +25,11 @@ struct Line {
 
 impl Line {
     fn new(priority: u8) -> Self {
-        let config = RouterConfig { vrid: 50, own: OWN, priority, interval: INTERVAL };
+        Line::preempting(priority, None)
+    }
+
+    fn preempting(priority: u8, preempt: Option<Duration>) -> Self {
+        let config = RouterConfig { vrid: 50, own: OWN, priority, interval: INTERVAL, preempt };
         Line { router: Router::new(ms(0), config), now: ms(0) }
     }
 
@@ -44,11 +54,11 @@ impl Line {
         line
     }
 
-    fn hears(&mut self, source: Ipv4Addr, priority: u8) -> &mut Self {
+    fn hears(&mut self, source: IpAddr, priority: u8) -> &mut Self {
         self.hears_every(source, priority, INTERVAL)
     }
 
-    fn hears_every(&mut self, source: Ipv4Addr, priority: u8, interval: Duration) -> &mut Self {
+    fn hears_every(&mut self, source: IpAddr, priority: u8, interval: Duration) -> &mut Self {
         let advert = Advert { vrid: 50, priority, interval, addresses: Vec::new() };
         self.router.receive(self.now, source, &advert);
         self
@@ -213,7 +223,7 @@ fn a_holder_answers_a_lower_one_at_once_and_announces_again() {
 fn a_holder_yields_to_a_higher_one() {
     for (source, theirs) in [(LOW, 241), (HIGH, 240)] {
         let mut line = Line::master();
-        assert_eq!(line.hears(source, theirs).done(), ["advert 240", "remove"]);
+        assert_eq!(line.hears(source, theirs).done(), ["remove", "advert 240"]);
         assert_eq!((line.state(), line.router.since().0), (State::Backup, Reason::Outranked(source)));
         assert_eq!(line.router.holder(line.now), Some(source));
     }
