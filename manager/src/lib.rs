@@ -13,4 +13,6 @@ pub mod engine;
 pub mod executor;
 pub mod metrics;
 pub mod ports;
+#[cfg(test)]
+mod sim;
 pub mod store;

@@ -139,6 +139,9 @@ pub struct Engine {
     notices: Vec<Notice>,
     /// What keeps failing, why, and when that was last said.
     troubles: BTreeMap<(&'static str, String), (String, Time)>,
+    /// A mistake made on purpose, for the simulator to find.
+    #[cfg(test)]
+    pub(crate) bug: Option<crate::sim::bug::Bug>,
 }
 
 impl Engine {
@@ -181,6 +184,8 @@ impl Engine {
             last_look: None,
             notices: Vec::new(),
             troubles: BTreeMap::new(),
+            #[cfg(test)]
+            bug: None,
         }
     }
 
