@@ -59,7 +59,14 @@ pub(super) struct Balancer {
     pub(super) freeze_after: Option<(u32, bool)>,
     /// It woke up, still with an address that others may hold by now.
     pub(super) stale: bool,
-    pub(super) last_advert: Time,
+    /// When it last sent an advert, by its machine's clock.
+    pub(super) last_advert: Duration,
+    /// It came to stand still in the middle of what its router wanted.
+    pub(super) midway: bool,
+    /// The last stamp of the host's clock that waits for it.
+    pub(super) stamp: Option<Duration>,
+    /// The stamps that its speaker has heard.
+    pub(super) stamps: u32,
     /// When its proxy last hung.
     pub(super) hung_at: Option<Time>,
     /// … and the time before.
@@ -87,7 +94,10 @@ impl Balancer {
             acknowledged: 0,
             freeze_after: None,
             stale: false,
-            last_advert: Time::ZERO,
+            last_advert: Duration::ZERO,
+            midway: false,
+            stamp: None,
+            stamps: 0,
             hung_at: None,
             hung_before: None,
         }

@@ -1,8 +1,9 @@
 //! What managers say to their balancers and to each other, and clients to the VIP.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use wire::EndpointId;
 
 use super::balancer::{Put, Works};
 use super::bug::Bug;
@@ -173,23 +174,23 @@ impl World {
         }
     }
 
-    /// The machines among the upstreams of the balancer of `host` that would answer it, and that nobody
-    /// is about to take away.
-    pub(super) fn living_upstreams(&self, host: usize) -> BTreeSet<Ipv4Addr> {
+    /// The upstreams of the balancer of `host` that would answer it, and that nobody is about to take away.
+    /// An upstream is one incarnation of a machine: one that was rebuilt is another one.
+    pub(super) fn living_upstreams(&self, host: usize) -> BTreeSet<EndpointId> {
         let Some(balancer) = self.hosts[host].balancer().and_then(|guest| guest.balancer.as_ref()) else {
             return BTreeSet::new();
         };
-        balancer.proxy.upstreams().filter(|address| self.is_usable(*address)).collect()
+        let upstreams = balancer.proxy.set.pools.values().flatten().map(|upstream| &upstream.id);
+        upstreams.filter(|id| self.is_usable(id)).cloned().collect()
     }
 
-    /// Whether there is a machine at `address` that serves and is to stay.
-    pub(super) fn is_usable(&self, address: Ipv4Addr) -> bool {
+    fn is_usable(&self, id: &EndpointId) -> bool {
         self.hosts.iter().any(|host| {
             host.guests.values().any(|guest| {
-                guest.address() == address
-                    && guest.serves()
+                guest.serves()
                     && !self.checks.condemned.contains(&guest.uid)
                     && !host.dismissed.contains(&guest.purpose.id)
+                    && *id == EndpointId::of(&guest.purpose.id, guest.purpose.incarnation)
             })
         })
     }

@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use wire::MachineId;
+use wire::{EndpointId, MachineId};
 
 use super::guest::Guest;
 use super::world::World;
@@ -107,7 +107,6 @@ impl World {
         match command {
             Command::Create(spec) => {
                 self.check_free(spec, "asked for");
-                self.check_pauses(host, &spec.purpose.id);
             }
             Command::Fence(machine) | Command::Stop(machine) => {
                 let this = &self.hosts[host];
@@ -134,6 +133,7 @@ impl World {
     pub(super) fn check_made(&mut self, host: usize, spec: &MachineSpec) {
         let (machine, address) = (&spec.purpose.id, spec.purpose.address);
         self.check_free(spec, "made");
+        self.check_pauses(host, machine);
         if !self.hosts[host].config.pool.contains(address) {
             self.violated(Checker::Addresses, || {
                 format!("{machine} gets {address}, which is not of its pool")
@@ -146,7 +146,7 @@ impl World {
     }
 
     /// The balancer of `host` was given a set: it held generation `before`, and could use `usable`.
-    pub(super) fn check_taken(&mut self, host: usize, before: u64, now: u64, usable: &BTreeSet<Ipv4Addr>) {
+    pub(super) fn check_taken(&mut self, host: usize, before: u64, now: u64, usable: &BTreeSet<EndpointId>) {
         if now < before {
             self.violated(Checker::Generations, || {
                 format!("the balancer of host {host} takes set {now} in the place of {before}")
@@ -155,7 +155,7 @@ impl World {
         if !usable.is_empty() && self.living_upstreams(host).is_empty() {
             self.violated(Checker::Destruction, || {
                 format!(
-                    "set {now} of the balancer of host {host} leaves out all of {usable:?}, who would serve"
+                    "set {now} of the balancer of host {host} leaves out all of {usable:?}, which would serve"
                 )
             });
         }

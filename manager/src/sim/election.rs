@@ -16,6 +16,12 @@ use super::speaker::{Speaker, Turn};
 use super::world::{Happening, World};
 use crate::engine::Time;
 
+/// The time between two stamps of the host's clock.
+const STAMP: Duration = Duration::from_millis(100);
+
+/// The first stamps say nothing (`SETTLE` in `vrrp/src/router/stamps.rs`).
+const KNOWN_STAMPS: u32 = 4;
+
 /// A holder that was silent for more than so many intervals may have been replaced.
 const SILENT: u32 = 3;
 
@@ -63,7 +69,7 @@ impl World {
             match (&mut lb.freeze_after, effect) {
                 (Some((0, hidden)), _) => {
                     let hidden = *hidden;
-                    lb.freeze_after = None;
+                    (lb.freeze_after, lb.midway) = (None, true);
                     let machine = self.hosts[host].lb.clone();
                     self.freeze(host, &machine, hidden);
                     let uid = self.hosts[host].balancer().map_or(0, |guest| guest.uid);
@@ -88,13 +94,14 @@ impl World {
     fn carry_out(&mut self, host: usize, effect: Effect) {
         let now = self.now;
         let keeps = self.has_bug(Bug::OutrankedKeepsAddress);
-        let Some(own) = self.hosts[host].balancer().map(|guest| guest.address()) else { return };
+        let Some(guest) = self.hosts[host].balancer() else { return };
+        let (own, clock) = (guest.address(), guest.clock(now));
         let Some(lb) = self.lb_mut(host) else { return };
         let stale = lb.stale;
         match effect {
             Effect::SendAdvert { priority, interval } => {
                 let Some(vip) = lb.speaker.as_ref().map(|speaker| speaker.vip().clone()) else { return };
-                lb.last_advert = now;
+                lb.last_advert = clock;
                 if stale && priority != PRIORITY_RELEASE {
                     self.violated(Checker::StaleHolder, || {
                         format!("the balancer of host {host} sends an advert")
@@ -250,10 +257,15 @@ impl World {
         // A new speaker takes off what an earlier one left before it says anything.
         (lb.has_address, lb.stale) = (false, false);
         lb.speaker = Some(Speaker::new(clock, &vip, own));
+        (lb.stamp, lb.stamps) = (None, 0);
         self.checks.disturbed(now);
     }
 
     /// A machine that stood still goes on where it was.
+    ///
+    /// Others may have replaced a holder that was silent for three intervals. By its own clock it can know
+    /// that at once. Where its clock stood still too, it can know from the stamps that its host sent
+    /// meanwhile, if it had heard some before; but not while it does what its router wanted before.
     pub(super) fn wakes_up(&mut self, host: usize, machine: &MachineId, frozen: Frozen) {
         if *machine != self.hosts[host].lb {
             return;
@@ -261,20 +273,56 @@ impl World {
         let now = self.now;
         self.checks.disturbed(now);
         let Some(clock) = self.hosts[host].balancer().map(|guest| guest.clock(now)) else { return };
-        let Some(interval) = self.hosts[host].config.vips.first().map(|vip| vip.advert_interval) else {
-            return;
-        };
-        let old = self.has_bug(Bug::WakesWithOldClock).then(|| clock - (now - frozen.since));
+        let Some(vip) = self.hosts[host].config.vips.first() else { return };
+        let interval = vip.advert_interval;
+        let old = self.has_bug(Bug::WakesWithOldClock).then(|| clock.saturating_sub(now - frozen.since));
         let Some(lb) = self.lb_mut(host) else { return };
-        let late = now - lb.last_advert > interval * SILENT;
-        if lb.has_address && late {
-            lb.stale = !frozen.hidden;
+        let midway = std::mem::take(&mut lb.midway);
+        let waiting = lb.stamp.take();
+        let visible = clock.saturating_sub(lb.last_advert);
+        let told = waiting.map_or(Duration::ZERO, |stamp| stamp.saturating_sub(frozen.stamp));
+        let may_know =
+            visible > interval * SILENT || (!midway && lb.stamps > KNOWN_STAMPS && told > interval * SILENT);
+        if lb.has_address && (visible.max(now - frozen.since)) > interval * SILENT {
+            lb.stale = may_know;
             self.reached.stale_wakeups += 1;
         }
-        // Where it was in the middle of doing what its router wanted, it goes on with that.
-        self.carry_out_all(host, old.unwrap_or(clock));
-        let turn = if self.dice.chance(50) { Turn::Timer } else { Turn::Advert };
-        self.turn_at(host, turn, old);
+        if midway {
+            self.carry_out_all(host, old.unwrap_or(clock));
+        }
+        let stamp = waiting.map(Turn::Stamp);
+        let usual = if self.dice.chance(50) { Turn::Timer } else { Turn::Advert };
+        self.turn_at(host, stamp.unwrap_or(usual), old);
+    }
+
+    /// The manager of `host` tells its balancer what the host's clock shows, and will again.
+    pub(super) fn stamps(&mut self, host: usize) {
+        self.after(STAMP, Happening::Stamps { host });
+        let (now, link) = (self.now, *self.network.link(host, host));
+        let this = &self.hosts[host];
+        let sends = this.manager.as_ref().is_some_and(|manager| manager.stalled_until <= now);
+        let stamp = now + this.ahead;
+        if sends && let Some(way) = self.network.stream(host, host, &mut self.dice).0[0] {
+            // In order, as over any stream; what would be overtaken is left out.
+            if link.is_clean() || self.dice.chance(50) {
+                self.after(way, Happening::Stamp { host, stamp });
+            }
+        }
+    }
+
+    pub(super) fn stamp_arrives(&mut self, host: usize, stamp: Duration) {
+        let this = &mut self.hosts[host];
+        let Some(guest) = this.guests.get_mut(&this.lb).filter(|guest| guest.running && guest.up) else {
+            return;
+        };
+        let frozen = guest.frozen.is_some();
+        let Some(lb) = guest.balancer.as_mut().filter(|lb| lb.speaker.is_some()) else { return };
+        if frozen {
+            lb.stamp = lb.stamp.max(Some(stamp));
+        } else {
+            lb.stamps += 1;
+            self.speaker_turn(host, Turn::Stamp(stamp));
+        }
     }
 
     /// The clock of a machine jumps ahead, as after a restored snapshot.

@@ -281,6 +281,8 @@ impl World {
         let by = self.dice.ms(50, 5_000);
         if self.dice.chance(50) {
             self.hosts[host].ahead += by;
+            // To its balancer this looks as if it had been paused.
+            self.checks.disturbed(self.now);
         } else if let Some(machine) = self.any_machine(host) {
             self.clock_jumps(host, &machine, by);
         }

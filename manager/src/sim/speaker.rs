@@ -30,6 +30,8 @@ const MAX_WAITING: usize = 200;
 pub(super) enum Turn {
     Timer,
     Advert,
+    /// The host's clock showed this.
+    Stamp(Duration),
     /// All workers of the proxy tick, over streams numbered from here.
     Tick(u64),
     /// The streams of a proxy that died end.
@@ -86,6 +88,10 @@ impl Speaker {
         if self.due.is_some_and(|due| now > due + LATE) {
             self.presence.excuse(now);
         }
+        // Before the adverts: whether what they say is news depends on it.
+        if let Turn::Stamp(stamp) = turn {
+            self.router.host_stamp(now, stamp);
+        }
         for _ in 0..MAX_ADVERTS {
             let Some((source, advert)) = self.waiting.pop_front() else { break };
             self.router.receive(now, source.into(), &advert);
@@ -102,7 +108,7 @@ impl Speaker {
 
     fn hear(&mut self, now: Duration, turn: Turn) -> bool {
         match turn {
-            Turn::Timer | Turn::Advert => {}
+            Turn::Timer | Turn::Advert | Turn::Stamp(_) => {}
             Turn::Tick(streams) => {
                 for worker in 0..WORKERS {
                     self.presence.tick(now, streams + worker as u64, worker, WORKERS, false);
@@ -166,10 +172,6 @@ impl Speaker {
 
     pub(super) fn priority(&self) -> u8 {
         self.router.priority()
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
     }
 
     /// `GET /vip`, as the speaker answers it.

@@ -40,6 +40,10 @@ pub(super) enum Happening {
     Advert { host: usize, source: std::net::Ipv4Addr, advert: Advert, late: bool },
     /// An announcement of the balancer of `holder` arrives at the client of `host`.
     Announced { host: usize, holder: usize },
+    /// A manager sends what its host's clock shows.
+    Stamps { host: usize },
+    /// … and it arrives at the balancer.
+    Stamp { host: usize, stamp: Duration },
     /// A client asks the VIP.
     Asks { host: usize },
     /// A frozen machine goes on.
@@ -140,6 +144,7 @@ impl World {
             world.start_manager(host);
             let first = world.dice.ms(0, 99);
             world.after(first, Happening::Asks { host });
+            world.after(first, Happening::Stamps { host });
         }
         world
     }
@@ -230,6 +235,8 @@ impl World {
                 self.advert_arrives(host, source, advert, late);
             }
             Happening::Announced { host, holder } => self.hosts[host].client.neighbour = Some(holder),
+            Happening::Stamps { host } => self.stamps(host),
+            Happening::Stamp { host, stamp } => self.stamp_arrives(host, stamp),
             Happening::Asks { host } => self.asks(host),
             Happening::Thaws { host, machine, uid } => self.thaw(host, &machine, Some(uid)),
             Happening::Heals { from, to } => {
