@@ -63,6 +63,8 @@ pub(super) struct Balancer {
     pub(super) last_advert: Duration,
     /// It came to stand still in the middle of what its router wanted.
     pub(super) midway: bool,
+    /// It stood still with its clock, and has heard no stamp since.
+    pub(super) unaware: bool,
     /// The last stamp of the host's clock that waits for it.
     pub(super) stamp: Option<Duration>,
     /// The stamps that its speaker has heard.
@@ -96,6 +98,7 @@ impl Balancer {
             stale: false,
             last_advert: Duration::ZERO,
             midway: false,
+            unaware: false,
             stamp: None,
             stamps: 0,
             hung_at: None,
@@ -142,12 +145,12 @@ impl Proxy {
 
     /// `PUT /upstreams`; the same rule as `lb`'s, and the same order: into use first, then stored.
     pub(super) fn put(&mut self, set: &UpstreamSet, disk_full: bool, any: bool) -> Put {
-        let result = match judge(Some(self.set.generation), set.generation) {
-            Offered::Older { held } if !any => {
+        let result = match judge(Some((self.set.generation, &self.set)), (set.generation, set)) {
+            Offered::Older { held } | Offered::Other { held } if !any => {
                 return Put::Refused(Problem::stale(held, "older than what is in use"));
             }
             Offered::Same => Put::Known,
-            Offered::Newer | Offered::Older { .. } => {
+            Offered::Newer | Offered::Older { .. } | Offered::Other { .. } => {
                 self.set = set.clone();
                 self.set_stored = false;
                 Put::Taken
@@ -165,8 +168,10 @@ impl Proxy {
 
     /// `PUT /config`.
     pub(super) fn configure(&mut self, config: &ProxyConfig) -> Put {
-        match judge(Some(self.config.generation), config.generation) {
-            Offered::Older { held } => Put::Refused(Problem::stale(held, "older than what is in use")),
+        match judge(Some((self.config.generation, &self.config)), (config.generation, config)) {
+            Offered::Older { held } | Offered::Other { held } => {
+                Put::Refused(Problem::stale(held, "older than what is in use"))
+            }
             Offered::Same => Put::Known,
             Offered::Newer => {
                 self.config = config.clone();

@@ -158,6 +158,7 @@ impl World {
     pub(super) fn advert_arrives(&mut self, host: usize, source: Ipv4Addr, advert: Advert, late: bool) {
         if late || advert.priority == PRIORITY_RELEASE {
             self.checks.disturbed(self.now);
+            self.checks.starving[host] = None;
         }
         let this = &mut self.hosts[host];
         let Some(guest) = this.guests.get_mut(&this.lb).filter(|guest| guest.running && guest.up) else {
@@ -265,18 +266,20 @@ impl World {
     ///
     /// Others may have replaced a holder that was silent for three intervals. By its own clock it can know
     /// that at once. Where its clock stood still too, it can know from the stamps that its host sent
-    /// meanwhile, if it had heard some before; but not while it does what its router wanted before.
+    /// meanwhile, if it had heard some before and its clock did not jump; but not while it does what its router wanted before.
     pub(super) fn wakes_up(&mut self, host: usize, machine: &MachineId, frozen: Frozen) {
         if *machine != self.hosts[host].lb {
             return;
         }
         let now = self.now;
         self.checks.disturbed(now);
-        let Some(clock) = self.hosts[host].balancer().map(|guest| guest.clock(now)) else { return };
+        let Some(guest) = self.hosts[host].balancer() else { return };
+        let (clock, jumped) = (guest.clock(now), guest.ahead > Duration::ZERO);
         let Some(vip) = self.hosts[host].config.vips.first() else { return };
         let interval = vip.advert_interval;
         let old = self.has_bug(Bug::WakesWithOldClock).then(|| clock.saturating_sub(now - frozen.since));
         let Some(lb) = self.lb_mut(host) else { return };
+        lb.unaware |= frozen.hidden;
         let midway = std::mem::take(&mut lb.midway);
         let waiting = lb.stamp.take();
         let visible = clock.saturating_sub(lb.last_advert);
@@ -321,6 +324,10 @@ impl World {
             lb.stamp = lb.stamp.max(Some(stamp));
         } else {
             lb.stamps += 1;
+            // What stood still unknowingly may find it out only now.
+            if std::mem::take(&mut lb.unaware) {
+                self.checks.disturbed(self.now);
+            }
             self.speaker_turn(host, Turn::Stamp(stamp));
         }
     }
