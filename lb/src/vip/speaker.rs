@@ -123,6 +123,11 @@ impl Speaker {
                 }
             }
             self.carry_out().await?;
+            // A machine that stood still in the middle of a turn heard no ticks either.
+            let end = self.now();
+            if end > now + LATE {
+                self.presence.excuse(end);
+            }
         }
     }
 
