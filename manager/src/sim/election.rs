@@ -78,7 +78,7 @@ impl World {
                 }
                 (_, None) => {
                     if let Some(speaker) = lb.speaker.as_mut() {
-                        speaker.rest();
+                        speaker.rest(clock);
                     }
                     return;
                 }
@@ -102,6 +102,7 @@ impl World {
             Effect::SendAdvert { priority, interval } => {
                 let Some(vip) = lb.speaker.as_ref().map(|speaker| speaker.vip().clone()) else { return };
                 lb.last_advert = clock;
+                self.say(|| format!("{host}: lb advertises {priority}"));
                 if stale && priority != PRIORITY_RELEASE {
                     self.violated(Checker::StaleHolder, || {
                         format!("the balancer of host {host} sends an advert")
@@ -284,8 +285,8 @@ impl World {
         let waiting = lb.stamp.take();
         let visible = clock.saturating_sub(lb.last_advert);
         let told = waiting.map_or(Duration::ZERO, |stamp| stamp.saturating_sub(frozen.stamp));
-        let may_know =
-            visible > interval * SILENT || (!midway && lb.stamps > KNOWN_STAMPS && told > interval * SILENT);
+        let may_know = visible > interval * SILENT
+            || (!midway && !jumped && lb.stamps > KNOWN_STAMPS && told > interval * SILENT);
         if lb.has_address && (visible.max(now - frozen.since)) > interval * SILENT {
             lb.stale = may_know;
             self.reached.stale_wakeups += 1;

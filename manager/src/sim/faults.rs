@@ -281,8 +281,11 @@ impl World {
         let by = self.dice.ms(50, 5_000);
         if self.dice.chance(50) {
             self.hosts[host].ahead += by;
-            // To its balancer this looks as if it had been paused.
-            self.checks.disturbed(self.now);
+            // To its balancer this looks as if it had been paused, whenever it hears of it.
+            let this = &mut self.hosts[host];
+            if let Some(lb) = this.guests.get_mut(&this.lb).and_then(|guest| guest.balancer.as_mut()) {
+                lb.unaware = true;
+            }
         } else if let Some(machine) = self.any_machine(host) {
             self.clock_jumps(host, &machine, by);
         }

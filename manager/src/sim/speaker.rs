@@ -50,6 +50,8 @@ pub(super) struct Speaker {
     proxy: Proxy,
     waiting: VecDeque<(Ipv4Addr, Advert)>,
     origin: Duration,
+    /// When its turn began.
+    began: Duration,
     /// When it wants to be woken, by its machine's clock.
     due: Option<Duration>,
 }
@@ -71,6 +73,7 @@ impl Speaker {
             proxy: Proxy::Gone,
             waiting: VecDeque::new(),
             origin: clock,
+            began: Duration::ZERO,
             due: None,
         }
     }
@@ -85,6 +88,7 @@ impl Speaker {
     /// Everything of a turn up to the effects. Returns whether an order was carried out.
     pub(super) fn turn(&mut self, clock: Duration, turn: Turn, never_again: bool) -> bool {
         let now = clock.saturating_sub(self.origin);
+        self.began = now;
         if self.due.is_some_and(|due| now > due + LATE) {
             self.presence.excuse(now);
         }
@@ -148,7 +152,11 @@ impl Speaker {
     }
 
     /// The turn is over: when the next one is due by the machine's clock.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, clock: Duration) {
+        let now = clock.saturating_sub(self.origin);
+        if now > self.began + LATE {
+            self.presence.excuse(now);
+        }
         let router = self.router.next_wake().map(|(due, _)| due);
         self.due = router.into_iter().chain(self.presence.next_look()).min();
     }
