@@ -8,6 +8,8 @@ use wire::snapshot::Endpoint;
 use wire::upstreams::{Upstream, UpstreamSet};
 
 use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Pools, Severity, Time, lb_id};
+#[cfg(test)]
+use crate::sim::bug::Bug;
 
 /// The balancer is asked for its part in the VIPs this often.
 const READ_LB_EVERY: Duration = Duration::from_millis(250);
@@ -30,6 +32,12 @@ impl Engine {
                 .push(upstream(&endpoint, self.config.name.clone()));
         }
         for snapshot in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
+            #[cfg(test)]
+            if self.bug == Some(Bug::LostPeerIsDropped)
+                && self.peers.values().all(|peer| !peer.is_alive(self.last_look.unwrap_or_default()))
+            {
+                continue;
+            }
             for endpoint in &snapshot.endpoints {
                 pools
                     .entry(endpoint.service.clone())

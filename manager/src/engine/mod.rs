@@ -276,6 +276,13 @@ impl Engine {
     fn trouble(&mut self, now: Time, kind: &'static str, subject: String, message: String) {
         self.troubles.retain(|_, (_, said)| now.saturating_sub(*said) < TROUBLE_AGAIN);
         let key = (kind, subject.clone());
+        #[cfg(test)]
+        if self.bug == Some(crate::sim::bug::Bug::TroublesPileUp) {
+            for minute in 1..9 {
+                let later = now + minute * TROUBLE_AGAIN * 6;
+                self.troubles.insert((kind, format!("{subject} {later:?}")), (message.clone(), later));
+            }
+        }
         if self.troubles.get(&key).is_some_and(|(before, _)| *before == message) {
             return;
         }

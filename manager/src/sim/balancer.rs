@@ -63,8 +63,8 @@ pub(super) struct Balancer {
     pub(super) last_advert: Duration,
     /// It came to stand still in the middle of what its router wanted.
     pub(super) midway: bool,
-    /// It stood still with its clock, and has heard no stamp since.
-    pub(super) unaware: bool,
+    /// The stamps of its host may say that it was paused: it was, a clock has jumped, or stamps came late.
+    pub(super) doubtful: bool,
     /// The last stamp of the host's clock that waits for it.
     pub(super) stamp: Option<Duration>,
     /// The stamps that its speaker has heard.
@@ -98,7 +98,7 @@ impl Balancer {
             stale: false,
             last_advert: Duration::ZERO,
             midway: false,
-            unaware: false,
+            doubtful: false,
             stamp: None,
             stamps: 0,
             hung_at: None,

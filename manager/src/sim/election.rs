@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use vrrp::packet::PRIORITY_RELEASE;
-use vrrp::{Advert, Effect};
+use vrrp::{Advert, Effect, Reason};
 use wire::MachineId;
 
 use super::balancer::{Balancer, TICK, Works};
@@ -137,6 +137,10 @@ impl World {
                 }
             }
             Effect::Changed(transition) => {
+                // It may have stood still long ago, and find it out only now.
+                if lb.doubtful && matches!(transition.reason, Reason::Paused(_)) {
+                    self.checks.disturbed(now);
+                }
                 self.say(|| format!("{host}: lb is {:?}: {}", transition.to, transition.reason));
             }
         }
@@ -280,7 +284,9 @@ impl World {
         let interval = vip.advert_interval;
         let old = self.has_bug(Bug::WakesWithOldClock).then(|| clock.saturating_sub(now - frozen.since));
         let Some(lb) = self.lb_mut(host) else { return };
-        lb.unaware |= frozen.hidden;
+        lb.doubtful |= frozen.hidden;
+        // To a speaker that wakes up not much too late, its proxy looks as if it had hung.
+        lb.hung_before = Some(now);
         let midway = std::mem::take(&mut lb.midway);
         let waiting = lb.stamp.take();
         let visible = clock.saturating_sub(lb.last_advert);
@@ -325,10 +331,6 @@ impl World {
             lb.stamp = lb.stamp.max(Some(stamp));
         } else {
             lb.stamps += 1;
-            // What stood still unknowingly may find it out only now.
-            if std::mem::take(&mut lb.unaware) {
-                self.checks.disturbed(self.now);
-            }
             self.speaker_turn(host, Turn::Stamp(stamp));
         }
     }

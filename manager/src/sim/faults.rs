@@ -198,6 +198,12 @@ impl World {
 
     fn spoil(&mut self, from: usize, to: usize, link: Link, end: Duration) {
         *self.network.link_mut(from, to) = link;
+        let this = &mut self.hosts[from];
+        if from == to
+            && let Some(lb) = this.guests.get_mut(&this.lb).and_then(|guest| guest.balancer.as_mut())
+        {
+            lb.doubtful = true;
+        }
         self.say(|| format!("{from} -> {to}: {link:?}"));
         self.after(end, Happening::Heals { from, to });
     }
@@ -284,7 +290,7 @@ impl World {
             // To its balancer this looks as if it had been paused, whenever it hears of it.
             let this = &mut self.hosts[host];
             if let Some(lb) = this.guests.get_mut(&this.lb).and_then(|guest| guest.balancer.as_mut()) {
-                lb.unaware = true;
+                lb.doubtful = true;
             }
         } else if let Some(machine) = self.any_machine(host) {
             self.clock_jumps(host, &machine, by);

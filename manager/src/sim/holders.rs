@@ -67,7 +67,9 @@ impl World {
         let fit = lb.speaker.as_ref().is_some_and(Speaker::is_fit);
         let works = lb.proxy.works == Works::Well;
         let excused = !works && lb.hung_before.is_some_and(|hung| self.now < hung + HANG_QUOTA);
-        Part { takes, holds: lb.has_address, serves: takes && works && fit, excused }
+        // Whether it also takes part is for its speaker to see to.
+        let serves = works && fit && lb.speaker.is_some();
+        Part { takes, holds: lb.has_address, serves, excused }
     }
 
     /// Among those who hear each other exactly one holds the address.

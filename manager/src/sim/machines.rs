@@ -162,6 +162,7 @@ impl World {
         let (clock, own) = (guest.clock(now), guest.address());
         let (Some(balancer), Some(vip)) = (guest.balancer.as_mut(), vip) else { return };
         balancer.proxy.start();
+        balancer.doubtful = !self.network.link(host, host).is_clean();
         balancer.speaker = Some(Speaker::new(clock, &vip, own));
         self.checks.disturbed(now);
         self.after(Duration::from_millis(5), Happening::Tick { host, uid });

@@ -16,7 +16,7 @@ const BEAT: Duration = Duration::from_millis(250);
 /// An unanswered connection is tried again after this.
 const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 
-/// A manager that has nothing to do wakes up at most so often …
+/// A manager that has nothing to do wakes up at most so often, and once for each peer …
 const IDLE_WAKES: usize = 20;
 
 /// … in this time.
@@ -108,6 +108,7 @@ impl World {
     /// Starts what the manager of `host` wants, if it was told something since it was last asked.
     pub(super) fn plan(&mut self, host: usize) {
         let now = self.now;
+        let peers = self.hosts.len();
         let this = &mut self.hosts[host];
         let Some(manager) = this.manager.as_mut().filter(|manager| manager.dirty) else { return };
         if manager.stalled_until > now {
@@ -120,7 +121,7 @@ impl World {
         if !plan.actions.is_empty() {
             manager.idle.clear();
         }
-        if manager.idle.len() > IDLE_WAKES {
+        if manager.idle.len() > IDLE_WAKES + peers {
             let reason = plan.wake_reason;
             self.violated(Checker::Liveness, || format!("host {host} wakes up for nothing: {reason}"));
         }

@@ -20,8 +20,10 @@
 pub(crate) mod bug;
 
 mod balancer;
+mod bites;
 mod calls;
 mod checks;
+mod convergence;
 mod dice;
 mod election;
 mod faults;
@@ -30,6 +32,7 @@ mod holders;
 mod host;
 mod machines;
 mod managers;
+mod metamorphic;
 mod network;
 #[path = "../../../lb/src/vip/presence.rs"]
 mod presence;

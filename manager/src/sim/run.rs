@@ -18,6 +18,9 @@ const START: Duration = Duration::from_secs(3);
 /// (60 s), a boot that has to time out (15 s), a call that has to be given up (30 s), and ten more.
 const RECOVERED: Duration = Duration::from_secs(115);
 
+/// What was delayed by a fault has arrived so long after its end.
+const ON_THE_WAY: Duration = Duration::from_secs(2);
+
 /// Then nothing may happen for so long.
 const STEADY: Duration = Duration::from_secs(3);
 
@@ -38,6 +41,7 @@ pub(super) struct Report {
     pub(super) recovered: Duration,
     pub(super) asked: u64,
     pub(super) answered: u64,
+    /// The steps that the manager of host 0 had taken when the faults ended.
     pub(super) steps: u64,
     pub(super) trace: Vec<String>,
 }
@@ -75,43 +79,51 @@ pub(super) fn run(options: Options) -> Report {
     while world.faults_left > 0 && world.checks.violation.is_none() {
         world.run_for(LOOK);
     }
+    finish(world)
+}
+
+/// Ends all faults, waits until all is well, and watches whether it stays so.
+pub(super) fn finish(mut world: World) -> Report {
+    let steps = world.steps;
     world.heal();
     let healed = world.now;
+    world.run_for(ON_THE_WAY);
     let mut recovered = Duration::ZERO;
-    let end = healed + RECOVERED;
     while world.checks.violation.is_none() {
-        world.run_for(LOOK);
-        let Some(what) = world.not_yet_well() else {
+        let Some((checker, what)) = world.not_yet_well() else {
             recovered = world.now - healed;
             world.say(|| "all is well".to_owned());
             break;
         };
-        if world.now >= end {
-            let (checker, what) = what;
+        if world.now >= healed + RECOVERED {
             world.violated(checker, || format!("{RECOVERED:?} after the last fault: {what}"));
         }
+        world.run_for(LOOK);
     }
-    // What was put off while something recovered must not move anything afterwards.
     if world.checks.violation.is_none() {
-        world.run_for(super::holders::SETTLED);
-        let before: Vec<u64> =
-            world.hosts.iter().map(|host| host.client.asked - host.client.answered).collect();
-        world.run_for(STEADY);
-        let after: Vec<u64> =
-            world.hosts.iter().map(|host| host.client.asked - host.client.answered).collect();
-        if before != after {
-            world.violated(Checker::OneHolder, || {
-                "clients are not served although nothing happens".to_owned()
-            });
-        }
-        if let Some((checker, what)) = world.not_yet_well() {
-            world.violated(checker, || format!("in steady state: {what}"));
-        }
+        stay_well(&mut world);
     }
-    report(world, recovered)
+    report(world, recovered, steps)
 }
 
-pub(super) fn report(world: World, recovered: Duration) -> Report {
+/// Nothing happens any more: nothing moves, and every client is served.
+fn stay_well(world: &mut World) {
+    // What was put off while something recovered may still come.
+    world.run_for(super::holders::SETTLED);
+    let unanswered = |world: &World| -> Vec<u64> {
+        world.hosts.iter().map(|host| host.client.asked - host.client.answered).collect()
+    };
+    let before = unanswered(world);
+    world.run_for(STEADY);
+    if before != unanswered(world) {
+        world.violated(Checker::OneHolder, || "clients are not served although nothing happens".to_owned());
+    }
+    if let Some((checker, what)) = world.not_yet_well() {
+        world.violated(checker, || format!("in steady state: {what}"));
+    }
+}
+
+fn report(world: World, recovered: Duration, steps: u64) -> Report {
     let clients = world.hosts.iter().map(|host| host.client);
     let (asked, answered) =
         clients.fold((0, 0), |(asked, answered), client| (asked + client.asked, answered + client.answered));
@@ -125,7 +137,7 @@ pub(super) fn report(world: World, recovered: Duration) -> Report {
         recovered,
         asked,
         answered,
-        steps: world.steps,
+        steps,
         trace: world.trace.unwrap_or_default(),
     }
 }
