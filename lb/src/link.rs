@@ -32,9 +32,9 @@ pub const TICK: Duration = Duration::from_millis(50);
 /// A question is answered within this time, or the speaker counts as not reachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest line either side reads, in bytes. A status has about 200 for each virtual router, of
-/// which there are at most 255.
-pub(crate) const MAX_LINE: u64 = 128 << 10;
+/// The longest line either side reads, in bytes. A status has about 400 for each virtual router, of which
+/// there are at most 255 in each family.
+pub(crate) const MAX_LINE: u64 = 512 << 10;
 
 /// What is said to the speaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,13 +46,22 @@ pub(crate) enum ToVip {
         worker: usize,
         /// How many workers the proxy has.
         workers: usize,
-        /// Whether the proxy wants no new connections; see [`set_draining`].
-        draining: bool,
+        /// What the proxy says of itself.
+        wish: Wish,
     },
     /// How are the virtual routers?
     Status,
     /// Do this.
     Order(VipOrder),
+}
+
+/// What a proxy says of itself with every tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// Whether it wants no new connections; see [`set_draining`].
+    pub(crate) draining: bool,
+    /// Whether it has anything to serve with; see [`set_serving`].
+    pub(crate) serving: bool,
 }
 
 /// What the speaker answers.
@@ -134,6 +143,15 @@ pub fn set_draining(draining: bool) {
     DRAINING.store(draining, Ordering::Relaxed);
 }
 
+/// Whether this process's proxy has anything to serve with.
+static SERVING: AtomicBool = AtomicBool::new(true);
+
+/// Says whether the proxy of this process knows an upstream: one that knows none leaves the address to
+/// any other balancer. It goes with every tick, like [`set_draining`].
+pub fn set_serving(serving: bool) {
+    SERVING.store(serving, Ordering::Relaxed);
+}
+
 /// Tells the speaker for ever that the event loop this runs on is alive. Each worker of the proxy runs
 /// this as a task of its own runtime. Where there is no speaker it waits for one.
 ///
@@ -146,8 +164,9 @@ pub async fn tick_forever(state_dir: PathBuf, worker: usize, workers: usize) {
         clock.tick().await;
         let Ok(mut stream) = UnixStream::connect(&path).await else { continue };
         loop {
-            let draining = DRAINING.load(Ordering::Relaxed);
-            let Ok(tick) = line(&ToVip::Tick { worker, workers, draining }) else { break };
+            let wish =
+                Wish { draining: DRAINING.load(Ordering::Relaxed), serving: SERVING.load(Ordering::Relaxed) };
+            let Ok(tick) = line(&ToVip::Tick { worker, workers, wish }) else { break };
             if stream.write_all(&tick).await.is_err() {
                 break;
             }
@@ -181,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn messages_survive_the_way() {
         let order = ToVip::Order(VipOrder { vrid: Some(50), ..VipOrder::default() });
-        let tick = ToVip::Tick { worker: 1, workers: 2, draining: true };
+        let tick = ToVip::Tick { worker: 1, workers: 2, wish: Wish { draining: true, serving: false } };
         let mut bytes = line(&order).expect("serializable");
         bytes.extend(line(&tick).expect("serializable"));
         let mut stream = bytes.as_slice();

@@ -3,15 +3,18 @@
 //! What changes at run time (upstreams, routes, policies) comes over the admin interface and is kept
 //! in the state directory.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
-use vrrp::packet::configured_interval;
 use wire::MachineId;
+
+mod vip;
+
+pub use vip::{Notify, Vip};
+use vip::{NotifyFile, VipFile};
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
@@ -37,21 +40,10 @@ pub struct Settings {
     pub workers: usize,
     /// The virtual routers.
     pub vips: Vec<Vip>,
+    /// Whom to tell of every change of a virtual router.
+    pub notify: Vec<Notify>,
     /// What one client may use.
     pub limits: Limits,
-}
-
-/// One virtual router.
-#[derive(Clone, Debug)]
-pub struct Vip {
-    /// The virtual IP address.
-    pub address: Ipv4Addr,
-    /// The virtual router's id.
-    pub vrid: u8,
-    /// The priority while fit: 200 to 254.
-    pub priority: u8,
-    /// The time between two adverts.
-    pub advert_interval: Duration,
 }
 
 /// The limits on what one connection or request may use.
@@ -108,21 +100,10 @@ struct File {
     #[serde(default, rename = "vip")]
     vips: Vec<Spanned<VipFile>>,
     #[serde(default)]
+    notify: Vec<Spanned<NotifyFile>>,
+    #[serde(default)]
     limits: Limits,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VipFile {
-    address: Ipv4Addr,
-    vrid: Spanned<u8>,
-    priority: Spanned<u8>,
-    #[serde(default)]
-    advert_interval_ms: Option<Spanned<u64>>,
-}
-
-/// The time between two adverts unless told otherwise.
-const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Settings {
     /// Reads and checks the file at `path`.
@@ -145,7 +126,8 @@ impl Settings {
             managers,
             state_dir,
             workers,
-            vips: vip_files,
+            vips,
+            notify,
             limits,
         } = source.parse()?;
         let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
@@ -157,18 +139,8 @@ impl Settings {
         if let Some(count) = workers.as_ref().filter(|count| !(1..=256).contains(count.as_ref())) {
             return Err(source.error_at(Some(count.span()), "expected 1 to 256 workers"));
         }
-        let mut vips: Vec<Vip> = Vec::new();
-        for file in vip_files {
-            let span = file.span();
-            let vip = file.into_inner().check(source)?;
-            if vips.iter().any(|other| other.vrid == vip.vrid || other.address == vip.address) {
-                return Err(source.error_at(Some(span), "another [[vip]] has the same vrid or address"));
-            }
-            if IpAddr::V4(vip.address) == address {
-                return Err(source.error_at(Some(span), "the VIP must not be the machine's own address"));
-            }
-            vips.push(vip);
-        }
+        let vips = vip::check(source, address, vips)?;
+        let notify = vip::check_notifies(source, notify)?;
         Ok(Settings {
             machine,
             address,
@@ -180,29 +152,9 @@ impl Settings {
             state_dir,
             workers: workers.map_or_else(default_workers, Spanned::into_inner),
             vips,
+            notify,
             limits,
         })
-    }
-}
-
-impl VipFile {
-    fn check(self, source: &Source) -> Result<Vip, ConfigError> {
-        let VipFile { address, vrid, priority, advert_interval_ms } = self;
-        if *vrid.as_ref() == 0 {
-            return Err(source.error_at(Some(vrid.span()), "expected a vrid from 1 to 255"));
-        }
-        if !(200..=254).contains(priority.as_ref()) {
-            return Err(source.error_at(
-                Some(priority.span()),
-                "expected a priority from 200 to 254: lower ones mean unfit, 255 belongs to an address owner",
-            ));
-        }
-        let advert_interval = match advert_interval_ms {
-            None => DEFAULT_ADVERT_INTERVAL,
-            Some(interval) => configured_interval(*interval.as_ref())
-                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
-        };
-        Ok(Vip { address, vrid: vrid.into_inner(), priority: priority.into_inner(), advert_interval })
     }
 }
 
@@ -256,6 +208,29 @@ mod tests {
                 "[[vip]]\naddress = \"192.168.10.10\"\nvrid = 1\npriority = 240",
                 "lb.toml:3:1: the VIP must not be",
             ),
+            (
+                "[[vip]]\naddress = \"224.0.0.1\"\nvrid = 1\npriority = 240",
+                "lb.toml:4:11: expected an address",
+            ),
+            (
+                "[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 240\npreempt_delay_ms = 5",
+                "lb.toml:7:20: preempt_delay_ms says nothing",
+            ),
+            (
+                "[[vip]]\naddress = \"fd00::1\"\nvrid = 1\npriority = 240\nchecksum = \"message\"",
+                "lb.toml:7:12: there is only one form",
+            ),
+            (
+                "[[vip]]\naddress = \"fd00::1\"\nvrid = 1\npriority = 240\nunicast_peers = [\"fd00::2\"]",
+                "lb.toml:7:18: expected a link-local",
+            ),
+            (
+                "[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 240\nunicast_peers = [\"192.168.10.10\"]",
+                "lb.toml:7:18: a balancer is not its own peer",
+            ),
+            ("[[notify]]", "lb.toml:3:1: expected either"),
+            ("[[notify]]\nurl = \"https://10.0.0.1/\"", "lb.toml:4:7: expected a URL"),
+            ("[[notify]]\ncommand = \"notify\"", "lb.toml:4:11: expected the absolute path"),
             ("workers = 0", "lb.toml:3:11: expected 1 to 256"),
             ("admin_port = 8443", "lb.toml:3:14: admin_port and"),
             ("[limits]\nbody_byte = 1", "lb.toml:4:1: unknown field `body_byte`"),
@@ -264,5 +239,23 @@ mod tests {
             let error = check(&format!("{MINIMAL}{text}\n")).expect_err(text);
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_virtual_router_has_the_defaults_of_the_design_and_takes_all_there_is_to_say() {
+        let text = format!(
+            "{MINIMAL}[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 240\n\
+             [[vip]]\naddress = \"fd00::1\"\nvrid = 1\npriority = 230\npreempt = true\npreempt_delay_ms = 500\n\
+             unicast_peers = [\"fe80::2\"]\nvirtual_mac = true\n\
+             [[vip]]\naddress = \"10.0.0.2\"\nvrid = 2\npriority = 230\nchecksum = \"message\"\n\
+             [[notify]]\ncommand = \"/bin/true\"\n[[notify]]\nurl = \"http://10.0.0.1/vip\"\n"
+        );
+        let settings = check(&text).expect("valid");
+        let [plain, other, third] = &settings.vips[..] else { panic!("three") };
+        assert_eq!((plain.preempt, plain.virtual_mac, plain.unicast_peers.len()), (None, false, 0));
+        assert_eq!(plain.checksum, vrrp::ChecksumForm::PseudoHeader);
+        assert_eq!((other.preempt, other.virtual_mac), (Some(std::time::Duration::from_millis(500)), true));
+        assert_eq!(third.checksum, vrrp::ChecksumForm::MessageOnly);
+        assert_eq!(settings.notify.len(), 2);
     }
 }

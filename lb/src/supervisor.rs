@@ -117,7 +117,7 @@ impl<'a> Supervisor<'a> {
             return;
         }
         let removed = async {
-            let mut network = Network::open(self.settings)?;
+            let mut network = Network::open_at_once(self.settings).await?;
             network.remove_left_over(&self.settings.vips).await?;
             match dead {
                 Role::Proxy => {}

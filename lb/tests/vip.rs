@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod vip_kinds;
 mod vip_net;
 
 use std::path::Path;
@@ -27,7 +28,7 @@ fn pair() -> (Machine, Machine) {
     (a, b)
 }
 
-fn report(what: &str, since: Instant, until: Instant) {
+pub(crate) fn report(what: &str, since: Instant, until: Instant) {
     let took = until - since;
     println!("{what}: announced after {:.1} ms", took.as_secs_f64() * 1e3);
     assert!(took < SOON);

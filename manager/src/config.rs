@@ -5,21 +5,22 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
-use vrrp::packet::configured_interval;
 use wire::{HostName, PoolName};
 
 use crate::address_pool::{AddressPool, AddressRange};
 
 mod hardware;
+mod vip;
 
 pub use hardware::Hardware;
 use hardware::{DEFAULT_LB_MEMORY_MIB, DEFAULT_MEMORY_MIB, HardwareFile};
+pub use vip::{Notify, Vip, link_local_of};
+use vip::{NotifyFile, VipFile};
 
 /// The name that stands for the host's balancer where services are named.
 pub const LB: &str = "lb";
@@ -29,9 +30,6 @@ pub const LB_ADMIN_PORT: u16 = 8080;
 
 /// Where balancers take changes.
 pub const LB_CHANGES_PORT: u16 = 8443;
-
-/// The time between two adverts unless told otherwise.
-const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Stands for a boot time that was not written, until the driver is known.
 const BY_DRIVER: u64 = u64::MAX;
@@ -74,6 +72,8 @@ pub struct Config {
     pub chaos: bool,
     /// The public addresses.
     pub vips: Vec<Vip>,
+    /// Whom the balancer tells of every change of a public address.
+    pub notify: Vec<Notify>,
     /// What runs on this host.
     pub services: Vec<Service>,
     /// When a silent machine counts as dead.
@@ -88,19 +88,6 @@ pub enum Hypervisor {
     Namespaces,
     /// A machine is a virtual machine, made by the libvirt daemon of this host.
     Libvirt,
-}
-
-/// One public address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vip {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Its virtual router's id.
-    pub vrid: u8,
-    /// The priority of this host's balancer.
-    pub priority: u8,
-    /// The time between two adverts.
-    pub advert_interval: Duration,
 }
 
 /// One service.
@@ -177,37 +164,12 @@ struct File {
     chaos: bool,
     #[serde(default, rename = "vip")]
     vips: Vec<Spanned<VipFile>>,
+    #[serde(default)]
+    notify: Vec<Spanned<NotifyFile>>,
     #[serde(default, rename = "service")]
     services: Vec<Spanned<ServiceFile>>,
     #[serde(default)]
     heartbeat: Option<Spanned<Heartbeat>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VipFile {
-    address: Spanned<Ipv4Addr>,
-    vrid: Spanned<u8>,
-    role: Role,
-    #[serde(default)]
-    advert_interval_ms: Option<Spanned<u64>>,
-}
-
-/// Who is preferred in the first election.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    Master,
-    Secondary,
-}
-
-impl Role {
-    fn priority(self) -> u8 {
-        match self {
-            Role::Master => 240,
-            Role::Secondary => 230,
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -262,6 +224,7 @@ impl Config {
             programs,
             chaos,
             vips,
+            notify,
             services,
             heartbeat,
         } = source.parse()?;
@@ -286,7 +249,7 @@ impl Config {
         let taken = std::iter::once(("this host", address.as_ref()))
             .chain(std::iter::once(("the gateway", gateway.as_ref())))
             .chain(peers.iter().map(|peer| ("a peer", peer.as_ref())))
-            .chain(vips.iter().map(|vip| ("a VIP", vip.as_ref().address.as_ref())));
+            .chain(vips.iter().filter_map(|vip| Some(("a VIP", vip.as_ref().ipv4()?))));
         for (whose, taken) in taken {
             if pool.contains(*taken) {
                 let message = format!("address_pool contains {taken}, the address of {whose}: leave it out");
@@ -298,15 +261,8 @@ impl Config {
                 format!("address_pool has {outside}, which is outside of this host's network {network}");
             return wrong(pool_span, message);
         }
-        let mut checked_vips: Vec<Vip> = Vec::new();
-        for vip in vips {
-            let span = vip.span();
-            let vip = vip.into_inner().check(source, *address.as_ref())?;
-            if checked_vips.iter().any(|other| other.vrid == vip.vrid || other.address == vip.address) {
-                return wrong(span, "another [[vip]] has the same vrid or address".to_owned());
-            }
-            checked_vips.push(vip);
-        }
+        let vips = vip::check(source, *address.as_ref(), vips)?;
+        let notify = vip::check_notifies(source, notify)?;
         let mut checked_services: Vec<Service> = Vec::new();
         for service in services {
             let service = service.into_inner().check(source, &images, &checked_services)?;
@@ -350,32 +306,10 @@ impl Config {
             state_dir,
             programs: programs.unwrap_or_else(own_directory),
             chaos,
-            vips: checked_vips,
+            vips,
+            notify,
             services: checked_services,
             heartbeat,
-        })
-    }
-}
-
-impl VipFile {
-    fn check(self, source: &Source, host: Ipv4Addr) -> Result<Vip, ConfigError> {
-        let VipFile { address, vrid, role, advert_interval_ms } = self;
-        if *address.as_ref() == host {
-            return Err(source.error_at(Some(address.span()), "the VIP must not be this host's own address"));
-        }
-        if *vrid.as_ref() == 0 {
-            return Err(source.error_at(Some(vrid.span()), "expected a vrid from 1 to 255"));
-        }
-        let advert_interval = match advert_interval_ms {
-            None => DEFAULT_ADVERT_INTERVAL,
-            Some(interval) => configured_interval(*interval.as_ref())
-                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
-        };
-        Ok(Vip {
-            address: address.into_inner(),
-            vrid: vrid.into_inner(),
-            priority: role.priority(),
-            advert_interval,
         })
     }
 }

@@ -222,7 +222,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             Ok(Some(mac)) => Outcome::Taken(mac),
             Err(error) => Outcome::Failed(error.to_string()),
         },
-        Command::Resign { lb } => done(resign(config.address, lb, &config.vips)),
+        Command::Resign { lb } => done(resign(config, lb)),
     }
 }
 

@@ -210,9 +210,9 @@ impl Router {
     }
 
     /// Says whether what answers at the address has anything to answer with; until told otherwise it has.
-    /// A rebuilt balancer that knows no upstream yet leaves the address to any other, and takes it only
-    /// when nobody was heard for three Down intervals. A holder stays the holder: when the upstreams are
-    /// gone, they are gone for all.
+    /// A rebuilt balancer that knows no upstream yet leaves the address to any other: it takes it only
+    /// when nobody was heard for three Down intervals, or for an interval after a holder let go. A holder
+    /// stays the holder: when the upstreams are gone, they are gone for all.
     pub fn set_serving(&mut self, now: Duration, serving: bool) {
         self.notice_sleep(now);
         let began = serving && !self.serving;

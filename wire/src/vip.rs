@@ -1,5 +1,6 @@
 //! What a balancer says of the virtual IP addresses it shares with the others, and what it can be told.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,9 @@ use utoipa::ToSchema;
 pub struct VipStatus {
     /// The virtual routers this balancer takes part in.
     pub routers: Vec<RouterStatus>,
+    /// Packets that were dropped, by kind, since the speaker started. The kinds are few and fixed.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// One virtual router as this balancer sees it.
@@ -31,6 +35,22 @@ pub struct RouterStatus {
     pub reason: String,
     /// How long it has been in this state, in milliseconds.
     pub for_ms: u64,
+    /// What it counted since the speaker started.
+    #[serde(default)]
+    pub counters: RouterCounters,
+}
+
+/// What one virtual router counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouterCounters {
+    /// Adverts it sent; with unicast peers, each counts once for each peer.
+    pub adverts_sent: u64,
+    /// Adverts it took.
+    pub adverts_received: u64,
+    /// How often it became the holder.
+    pub became_master: u64,
+    /// How often it changed its state, that included.
+    pub transitions: u64,
 }
 
 /// The states of a virtual router (RFC 9568, section 6.4), by the names DESIGN's words have for them.
@@ -43,6 +63,18 @@ pub enum RouterState {
     Backup,
     /// Holds the address.
     Master,
+}
+
+impl RouterState {
+    /// The name it has in JSON, for people and programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RouterState::Init => "init",
+            RouterState::Backup => "backup",
+            RouterState::Master => "master",
+        }
+    }
 }
 
 /// The body of `PUT /vip`.
@@ -58,6 +90,23 @@ pub struct VipOrder {
     /// What to do at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<VipAction>,
+    /// What the host's monotonic clock shows when this is sent, in milliseconds since any fixed time: so a
+    /// balancer learns that its machine was paused while its own clock stood still. It goes to all virtual
+    /// routers, whatever `vrid` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_time_ms: Option<u64>,
+    /// Whether the host has lost its way to the network beyond. Stays so until said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_lost: Option<bool>,
+}
+
+impl VipOrder {
+    /// Whether it only says what a manager says all the time: its clock and how its uplink is.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        let VipOrder { vrid: _, priority, action, host_time_ms: _, uplink_lost: _ } = self;
+        priority.is_none() && action.is_none()
+    }
 }
 
 /// What a balancer can be asked to do with the address at once.

@@ -15,7 +15,7 @@ use wire::vip::{VipOrder, VipStatus};
 
 use super::peer::Peer;
 use super::{Admin, Shared};
-use crate::link::LinkError;
+use crate::link::{self, LinkError};
 use crate::proxy::state;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
@@ -62,7 +62,12 @@ async fn blocking(
     admin: Arc<Admin>,
     change: impl FnOnce(&state::State) -> Result<(), Problem> + Send + 'static,
 ) -> Result<(), ApiError> {
-    let done = tokio::task::spawn_blocking(move || change(&admin.state)).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = change(&admin.state);
+        link::set_serving(admin.state.snapshot().can_serve());
+        done
+    })
+    .await;
     done.unwrap_or_else(|error| Err(Problem::new(500, "Failed", error.to_string()))).map_err(ApiError)
 }
 
@@ -74,6 +79,9 @@ async fn blocking(
 ))]
 async fn put_vip(State(admin): Shared, Json(order): Json<VipOrder>) -> Result<Json<VipStatus>, ApiError> {
     if admin.settings.vips.is_empty() {
+        if order.is_routine() {
+            return Ok(Json(VipStatus::default()));
+        }
         return Err(Problem::conflict("this balancer has no [[vip]]").into());
     }
     if order.priority.is_some_and(|priority| !(1..=254).contains(&priority)) {

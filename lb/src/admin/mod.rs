@@ -13,6 +13,7 @@ mod listen;
 mod peer;
 mod reads;
 mod status;
+mod vip_figures;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use crate::link::VipLink;
 use crate::proxy::metrics::StateCollector;
 use crate::proxy::state::State;
 use crate::settings::Settings;
+use vip_figures::VipFigures;
 
 /// What the handlers share.
 pub(crate) struct Admin {
@@ -31,6 +33,7 @@ pub(crate) struct Admin {
     state: Arc<State>,
     vip: VipLink,
     metrics: prometheus::Registry,
+    vip_figures: Option<VipFigures>,
     started: Instant,
 }
 
@@ -42,8 +45,19 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>) {
     if let Err(error) = metrics.register(Box::new(StateCollector::new(state.clone()))) {
         tracing::error!(%error, "the proxy's figures will be missing from /metrics");
     }
+    let vip_figures = match VipFigures::new().and_then(|figures| {
+        metrics.register(Box::new(figures.clone()))?;
+        Ok(figures)
+    }) {
+        Ok(figures) => Some(figures),
+        Err(error) => {
+            tracing::error!(%error, "the figures of the VIPs will be missing from /metrics");
+            None
+        }
+    };
     let vip = VipLink::new(&settings.state_dir);
-    let admin = Arc::new(Admin { settings: settings.clone(), state, vip, metrics, started: Instant::now() });
+    let started = Instant::now();
+    let admin = Arc::new(Admin { settings: settings.clone(), state, vip, metrics, vip_figures, started });
     let (reads, changes) = routers(admin);
     tokio::join!(listen::reads(settings.admin, reads), listen::changes(settings.admin_changes, changes));
 }

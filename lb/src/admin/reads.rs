@@ -41,9 +41,7 @@ async fn live() -> StatusCode {
 /// Whether there is an upstream to send requests to.
 #[utoipa::path(get, path = "/health/ready", responses((status = 200), (status = 503, body = Problem)))]
 async fn ready(State(admin): Shared) -> Result<StatusCode, ApiError> {
-    let snapshot = admin.state.snapshot();
-    let can_serve = snapshot.routes.iter().any(|route| !route.pool.members().is_empty());
-    if can_serve {
+    if admin.state.snapshot().can_serve() {
         Ok(StatusCode::OK)
     } else {
         Err(Problem::unavailable("no route leads to an upstream").into())
@@ -85,5 +83,8 @@ async fn ask_vip(admin: &Admin) -> Result<VipStatus, Problem> {
 /// Figures for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain", body = String)))]
 async fn metrics(State(admin): Shared) -> Response {
+    if let Some(figures) = &admin.vip_figures {
+        figures.update(ask_vip(&admin).await.ok());
+    }
     kit::api::metrics_response(&admin.metrics)
 }

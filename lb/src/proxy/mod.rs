@@ -85,6 +85,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         workers.push(thread);
     }
     let snapshot = state.snapshot();
+    link::set_serving(snapshot.can_serve());
     tracing::info!(
         listen = %settings.listen, workers = settings.workers,
         upstreams_generation = snapshot.set.generation, config_generation = snapshot.config.generation,

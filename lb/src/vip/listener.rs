@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 use wire::vip::{VipOrder, VipStatus};
 
-use crate::link::{FromVip, SOCKET, ToVip, line, read_line};
+use crate::link::{FromVip, SOCKET, ToVip, Wish, line, read_line};
 
 /// The most connections at a time: the workers, of which there are at most 256, and some that ask.
 const MAX_CONNECTIONS: usize = 320;
@@ -28,7 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What arrives over the link.
 #[derive(Debug)]
 pub(super) enum Input {
-    Tick { stream: u64, worker: usize, workers: usize, draining: bool },
+    Tick { stream: u64, worker: usize, workers: usize, wish: Wish },
     Closed { stream: u64 },
     Status { answer: oneshot::Sender<VipStatus> },
     Order { order: VipOrder, answer: oneshot::Sender<Result<VipStatus, String>> },
@@ -80,8 +80,8 @@ async fn converse(id: u64, stream: UnixStream, inputs: &mpsc::Sender<Input>) -> 
     let mut stream = BufReader::new(stream);
     while let Some(message) = read_line(&mut stream).await? {
         let reply = match message {
-            ToVip::Tick { worker, workers, draining } => {
-                inputs.send(Input::Tick { stream: id, worker, workers, draining }).await?;
+            ToVip::Tick { worker, workers, wish } => {
+                inputs.send(Input::Tick { stream: id, worker, workers, wish }).await?;
                 continue;
             }
             ToVip::Status => {

@@ -6,11 +6,12 @@
 //!                 │                        │
 //!           [`adverts`]   timers     [`listener`] ── [`presence`]: is the proxy there?
 //!                 └───────────┬────────────┘
-//!                        [`speaker`]  one vrrp::Router for each [[vip]]
+//!                        [`speaker`]  one [`member`] with its vrrp::Router for each [[vip]] ──▶ [`notify`]
 //!                             │ effects, one after the other
 //!                        [`network`]
-//!            ┌────────────────┼────────────────┐
-//!       [`adverts`]      [`address`]         [`arp`]
+//!            ┌────────────────┼────────────────────────┐
+//!       [`adverts`]      [`address`]              [`announcer`]
+//!                        [`virtual_interface`]    [`frames`]
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,13 +22,18 @@ use crate::settings::Settings;
 
 pub(crate) mod address;
 mod adverts;
-mod arp;
+mod announcer;
+mod complaints;
+mod frames;
 mod interface;
 mod listener;
+mod member;
 mod network;
+mod notify;
 mod presence;
 mod realtime;
 mod speaker;
+mod virtual_interface;
 
 pub(crate) use network::Network;
 
@@ -49,10 +55,12 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")
 }
 
-/// The address to speak from.
+/// The address to speak of IPv4 addresses from.
 fn own_address(settings: &Settings) -> anyhow::Result<Ipv4Addr> {
     match settings.address {
         IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(address) => bail!("VRRP here speaks from IPv4 addresses only, `address` is {address}"),
+        IpAddr::V6(address) => {
+            bail!("adverts for an IPv4 [[vip]] are sent from an IPv4 address, but `address` is {address}")
+        }
     }
 }

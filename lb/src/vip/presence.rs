@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::link::Wish;
+
 /// An event loop that has not ticked for this long is hung: six ticks missed.
 const HUNG_AFTER: Duration = Duration::from_millis(300);
 
@@ -27,17 +29,17 @@ pub(super) enum Proxy {
     There {
         /// Some worker's event loop stands still.
         hung: bool,
-        /// It wants no new connections.
-        draining: bool,
+        /// What it says of itself.
+        wish: Wish,
     },
 }
 
 /// The ticks so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Presence {
     workers: usize,
     seen: BTreeMap<usize, Worker>,
-    draining: bool,
+    wish: Wish,
     hung: bool,
     last_hang: Option<Duration>,
 }
@@ -48,9 +50,16 @@ struct Worker {
     ticked: Duration,
 }
 
+impl Default for Presence {
+    fn default() -> Self {
+        let wish = Wish { draining: false, serving: true };
+        Presence { workers: 0, seen: BTreeMap::new(), wish, hung: false, last_hang: None }
+    }
+}
+
 impl Presence {
     /// A tick of `worker` out of `workers` arrived over `stream`.
-    pub(super) fn tick(&mut self, now: Duration, stream: u64, worker: usize, workers: usize, draining: bool) {
+    pub(super) fn tick(&mut self, now: Duration, stream: u64, worker: usize, workers: usize, wish: Wish) {
         if workers != self.workers {
             // Another proxy than the one before.
             self.seen.clear();
@@ -58,7 +67,7 @@ impl Presence {
         }
         if worker < workers {
             self.seen.insert(worker, Worker { stream, ticked: now });
-            self.draining = draining;
+            self.wish = wish;
         }
     }
 
@@ -86,7 +95,7 @@ impl Presence {
             self.hung = true;
             self.last_hang = Some(now);
         }
-        Proxy::There { hung: self.hung, draining: self.draining }
+        Proxy::There { hung: self.hung, wish: self.wish }
     }
 
     /// When to look again if nothing arrives until then.
@@ -103,8 +112,10 @@ impl Presence {
 mod tests {
     use super::*;
 
-    const FINE: Proxy = Proxy::There { hung: false, draining: false };
-    const HUNG: Proxy = Proxy::There { hung: true, draining: false };
+    const SERVES: Wish = Wish { draining: false, serving: true };
+    const DRAINS: Wish = Wish { draining: true, serving: true };
+    const FINE: Proxy = Proxy::There { hung: false, wish: SERVES };
+    const HUNG: Proxy = Proxy::There { hung: true, wish: SERVES };
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -112,17 +123,17 @@ mod tests {
 
     /// Two workers over the streams 1 and 2, both of which ticked at `now`.
     fn both(presence: &mut Presence, now: Duration) {
-        presence.tick(now, 1, 0, 2, false);
-        presence.tick(now, 2, 1, 2, false);
+        presence.tick(now, 1, 0, 2, SERVES);
+        presence.tick(now, 2, 1, 2, SERVES);
     }
 
     #[test]
     fn there_when_every_worker_ticks_gone_when_one_ends() {
         let mut presence = Presence::default();
         assert_eq!(presence.look(ms(0)), Proxy::Gone);
-        presence.tick(ms(0), 1, 0, 2, false);
+        presence.tick(ms(0), 1, 0, 2, SERVES);
         assert_eq!(presence.look(ms(0)), Proxy::Gone);
-        presence.tick(ms(10), 2, 1, 2, false);
+        presence.tick(ms(10), 2, 1, 2, SERVES);
         assert_eq!(presence.look(ms(10)), FINE);
         presence.closed(1);
         assert_eq!(presence.look(ms(20)), Proxy::Gone);
@@ -132,7 +143,7 @@ mod tests {
     fn an_old_stream_may_end_after_the_new_one_began() {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
-        presence.tick(ms(10), 3, 0, 2, false);
+        presence.tick(ms(10), 3, 0, 2, SERVES);
         presence.closed(1);
         assert_eq!(presence.look(ms(10)), FINE);
     }
@@ -141,7 +152,7 @@ mod tests {
     fn another_number_of_workers_is_another_proxy() {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
-        presence.tick(ms(10), 3, 0, 3, false);
+        presence.tick(ms(10), 3, 0, 3, SERVES);
         assert_eq!(presence.look(ms(10)), Proxy::Gone);
     }
 
@@ -149,7 +160,7 @@ mod tests {
     fn one_silent_worker_hangs_until_it_ticks() {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
-        presence.tick(ms(250), 1, 0, 2, false);
+        presence.tick(ms(250), 1, 0, 2, SERVES);
         assert_eq!(presence.next_look(), Some(ms(300)));
         assert_eq!(presence.look(ms(299)), FINE);
         assert_eq!(presence.look(ms(300)), HUNG);
@@ -180,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn draining_is_what_was_said_last() {
+    fn what_it_says_of_itself_is_what_was_said_last() {
         let mut presence = Presence::default();
-        presence.tick(ms(0), 1, 0, 1, true);
-        assert_eq!(presence.look(ms(0)), Proxy::There { hung: false, draining: true });
-        presence.tick(ms(50), 1, 0, 1, false);
+        presence.tick(ms(0), 1, 0, 1, DRAINS);
+        assert_eq!(presence.look(ms(0)), Proxy::There { hung: false, wish: DRAINS });
+        presence.tick(ms(50), 1, 0, 1, SERVES);
         assert_eq!(presence.look(ms(50)), FINE);
     }
 }

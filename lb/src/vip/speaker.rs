@@ -3,20 +3,25 @@
 //! learns what it missed before it acts.
 
 use std::future::pending;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{info, warn};
-use vrrp::{Router, RouterConfig, State, Unfit};
-use wire::vip::{RouterState, RouterStatus, VipAction, VipOrder, VipStatus};
+use tracing::{debug, info, warn};
+use vrrp::{Malformed, Unfit};
+use wire::vip::{VipOrder, VipStatus};
 
 use super::adverts::Arrived;
+use super::complaints::{Complaints, UNKNOWN_VRID};
 use super::listener::{Input, listen};
+use super::member::Member;
 use super::network::Network;
+use super::notify::Notifier;
 use super::presence::{Presence, Proxy};
 use super::realtime;
-use crate::settings::{Settings, Vip};
+use crate::settings::Settings;
 
 /// A turn that comes so much later than planned says nothing about the proxy, which we may have kept
 /// waiting ourselves.
@@ -25,29 +30,30 @@ const LATE: Duration = Duration::from_millis(100);
 /// The most adverts read in one turn: a flood must not keep our own from being sent.
 const MAX_ADVERTS: usize = 64;
 
-/// Bad packets are complained of this often.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-
 /// Opens everything, speaks until asked to end, releases.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let network = Network::open(settings)?;
+    let network = Network::open(settings).await?;
     network.remove_left_over(&settings.vips).await?;
     let mut inputs = listen(&settings.state_dir)?;
-    let mut speaker = Speaker::new(settings, network);
+    let mut speaker = Speaker::new(settings, network)?;
     realtime::ask_for();
-    info!(own = %speaker.network.own, interface = settings.interface, "listening for VRRP adverts");
+    info!(interface = settings.interface, "listening for VRRP adverts");
     let result = speaker.speak(&mut inputs).await;
     let released = speaker.release().await;
+    speaker.notifier.finish();
     result.and(released)
 }
 
 struct Speaker {
     origin: Instant,
+    machine: String,
     network: Network,
-    routers: Vec<(Vip, Router)>,
+    /// In the order of the settings.
+    members: Vec<Member>,
     presence: Presence,
     proxy: Proxy,
-    complain_from: Duration,
+    complaints: Complaints,
+    notifier: Notifier,
 }
 
 /// What a turn begins with.
@@ -59,22 +65,22 @@ enum Event {
 }
 
 impl Speaker {
-    fn new(settings: &Settings, network: Network) -> Self {
-        let own = network.own;
-        let routers = settings.vips.iter().map(|vip| {
-            let Vip { address: _, vrid, priority, advert_interval } = *vip;
-            let config =
-                RouterConfig { vrid, own: own.into(), priority, interval: advert_interval, preempt: None };
-            (vip.clone(), Router::new(Duration::ZERO, config))
+    fn new(settings: &Settings, network: Network) -> anyhow::Result<Self> {
+        let members = settings.vips.iter().map(|vip| {
+            let own = network.own(vip).context("there is no socket for this [[vip]]")?;
+            info!(vrid = vip.vrid, address = %vip.address, %own, "taking part in a virtual router");
+            Ok(Member::new(vip, own))
         });
-        Speaker {
+        Ok(Speaker {
             origin: Instant::now(),
-            routers: routers.collect(),
+            machine: settings.machine.to_string(),
+            members: members.collect::<anyhow::Result<_>>()?,
             network,
             presence: Presence::default(),
             proxy: Proxy::Gone,
-            complain_from: Duration::ZERO,
-        }
+            complaints: Complaints::default(),
+            notifier: Notifier::start(&settings.notify)?,
+        })
     }
 
     fn now(&self) -> Duration {
@@ -94,7 +100,7 @@ impl Speaker {
             };
             let event = tokio::select! {
                 name = &mut end => Event::End(name?),
-                readable = self.network.adverts.readable() => {
+                readable = self.network.readable() => {
                     readable?;
                     Event::Advert
                 }
@@ -116,7 +122,7 @@ impl Speaker {
                 }
             }
             self.look_at_proxy();
-            for (_, router) in &mut self.routers {
+            for Member { router, .. } in &mut self.members {
                 let now = self.origin.elapsed();
                 if router.next_wake().is_some_and(|(due, _)| due <= now) {
                     router.wake(now);
@@ -132,25 +138,31 @@ impl Speaker {
     }
 
     fn next_wake(&self) -> Option<Duration> {
-        let routers = self.routers.iter().filter_map(|(_, router)| Some(router.next_wake()?.0));
+        let routers = self.members.iter().filter_map(|member| Some(member.router.next_wake()?.0));
         routers.chain(self.presence.next_look()).min()
     }
 
     /// Hands over what is held. Tries everything, whatever fails.
     async fn release(&mut self) -> anyhow::Result<()> {
         let now = self.now();
-        for (_, router) in &mut self.routers {
-            router.stop(now);
+        for member in &mut self.members {
+            member.router.stop(now);
         }
         self.carry_out().await
     }
 
-    /// Does what the routers want. An address that fails does not keep the others waiting.
+    /// Does what the routers want, and has it told. An address that fails does not keep the others waiting.
     async fn carry_out(&mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
-        for (vip, router) in &mut self.routers {
-            while let Some(effect) = router.poll_effect(self.origin.elapsed()) {
-                result = result.and(self.network.carry_out(vip, effect).await);
+        for (index, member) in self.members.iter_mut().enumerate() {
+            while let Some(effect) = member.router.poll_effect(self.origin.elapsed()) {
+                match self.network.carry_out(index, &member.vip, effect).await {
+                    Ok(sent) => member.count(effect, sent),
+                    Err(error) => result = result.and(Err(error)),
+                }
+            }
+            if let Some(change) = member.news(self.origin.elapsed(), &self.machine) {
+                self.notifier.tell(change);
             }
         }
         result
@@ -158,58 +170,67 @@ impl Speaker {
 
     fn read_adverts(&mut self) {
         for _ in 0..MAX_ADVERTS {
-            match self.network.adverts.try_receive() {
+            match self.network.try_receive() {
                 Ok(Some(arrived)) => self.receive(arrived),
                 Ok(None) => return,
                 Err(error) => {
-                    self.complain(
-                        || warn!(%error, "adverts cannot be received; trying on (is the interface up?)"),
-                    );
-                    return;
+                    let now = self.now();
+                    return self.complaints.complain(now, "receive", || {
+                        warn!(%error, "adverts cannot be received; trying on (is the interface up?)");
+                    });
                 }
             }
         }
     }
 
-    fn receive(&mut self, (source, advert): Arrived) {
+    fn receive(&mut self, arrived: Arrived) {
         let now = self.now();
-        let advert = match advert {
-            Ok(advert) => advert,
-            Err(error) => return self.complain(|| warn!(%source, %error, "dropped a bad VRRP packet")),
+        let (source, vrid) = (arrived.source, arrived.vrid.unwrap_or(0));
+        let member = self.members.iter_mut().find(|member| member.is(vrid, source));
+        let objection = member.as_ref().and_then(|member| member.objection(&arrived));
+        let (advert, member) = match (arrived.advert, member, objection) {
+            (Err(error), member, _) => {
+                let ours = member.is_some();
+                return self.drop_malformed(now, source, error, ours);
+            }
+            (Ok(_), None, _) => return self.complaints.count(UNKNOWN_VRID),
+            (Ok(_), Some(_), Some(kind)) => {
+                self.complaints.count(kind);
+                return self.complaints.complain(now, kind, || {
+                    warn!(%source, vrid, kind, "dropped an advert: compare unicast_peers here and there");
+                });
+            }
+            (Ok(advert), Some(member), None) => (advert, member),
         };
-        let Some((vip, router)) = self.routers.iter_mut().find(|(vip, _)| vip.vrid == advert.vrid) else {
-            return;
-        };
-        router.receive(now, source.into(), &advert);
-        if advert.addresses != [std::net::IpAddr::from(vip.address)] {
-            let (vrid, expected, theirs) = (vip.vrid, vip.address, advert.addresses);
-            self.complain(
-                || warn!(%source, vrid, %expected, ?theirs, "a router of this group has other addresses"),
-            );
-        }
-    }
-
-    /// Lets `say` through if nothing was complained of lately.
-    fn complain(&mut self, say: impl FnOnce()) {
-        let now = self.now();
-        if now >= self.complain_from {
-            self.complain_from = now + COMPLAIN_EVERY;
-            say();
+        member.count_received();
+        member.router.receive(now, source, &advert);
+        let expected = vrrp::identity::advertised(vrid, member.vip.address);
+        let same = advert.addresses == expected
+            || source.is_ipv6() && advert.addresses.contains(&member.vip.address);
+        if !same {
+            let theirs = advert.addresses;
+            self.complaints.complain(now, "addresses", || {
+                warn!(%source, vrid, ?expected, ?theirs, "a router of this group has other addresses");
+            });
         }
     }
 
     async fn hear(&mut self, input: Input) -> anyhow::Result<()> {
         let now = self.now();
         match input {
-            Input::Tick { stream, worker, workers, draining } => {
-                self.presence.tick(now, stream, worker, workers, draining);
+            Input::Tick { stream, worker, workers, wish } => {
+                self.presence.tick(now, stream, worker, workers, wish);
             }
             Input::Closed { stream } => self.presence.closed(stream),
             // Who asked may have gone meanwhile.
             Input::Status { answer } => drop(answer.send(self.status())),
             Input::Order { order, answer } => {
                 let result = self.obey(&order);
-                info!(?order, refused = result.as_ref().err(), "ordered");
+                if order.is_routine() {
+                    debug!(?order, "told");
+                } else {
+                    info!(?order, refused = result.as_ref().err(), "ordered");
+                }
                 self.carry_out().await?;
                 drop(answer.send(result.map(|()| self.status())));
             }
@@ -226,12 +247,13 @@ impl Speaker {
         }
         info!(before = ?self.proxy, now = ?proxy, "the proxy changed");
         self.proxy = proxy;
-        for (_, router) in &mut self.routers {
+        for Member { router, .. } in &mut self.members {
             match proxy {
                 Proxy::Gone => router.stop(now),
-                Proxy::There { hung, draining } => {
+                Proxy::There { hung, wish } => {
                     router.set_unfit(now, Unfit::Hung, hung);
-                    router.set_unfit(now, Unfit::Draining, draining);
+                    router.set_unfit(now, Unfit::Draining, wish.draining);
+                    router.set_serving(now, wish.serving);
                     router.ready(now);
                 }
             }
@@ -241,46 +263,39 @@ impl Speaker {
     /// Carries out `order` on the routers it means; the first refusal is the answer.
     fn obey(&mut self, order: &VipOrder) -> Result<(), String> {
         let now = self.now();
-        let VipOrder { vrid, priority, action } = *order;
-        if vrid.is_some_and(|vrid| self.routers.iter().all(|(vip, _)| vip.vrid != vrid)) {
-            return Err("there is no virtual router with this vrid here".to_owned());
+        if let Some(stamp) = order.host_time_ms {
+            for member in &mut self.members {
+                member.router.host_stamp(now, Duration::from_millis(stamp));
+            }
         }
-        if priority.is_some_and(|priority| !(1..=254).contains(&priority)) {
+        if order.priority.is_some_and(|priority| !(1..=254).contains(&priority)) {
             return Err("expected a priority from 1 to 254".to_owned());
         }
-        let mut result = Ok(());
-        let meant = self.routers.iter_mut().filter(|(vip, _)| vrid.is_none_or(|vrid| vrid == vip.vrid));
-        for (_, router) in meant {
-            if let Some(priority) = priority {
-                router.set_priority(now, priority);
-            }
-            result = result.and(match action {
-                None => Ok(()),
-                Some(VipAction::TakeOver) => router.take_over(now),
-                Some(VipAction::Release) => router.release(now),
-            });
+        let meant = |member: &&mut Member| order.vrid.is_none_or(|vrid| vrid == member.vip.vrid);
+        let mut result = None;
+        for member in self.members.iter_mut().filter(meant) {
+            result = Some(result.unwrap_or(Ok(())).and(member.obey(now, order)));
         }
-        result.map_err(|refused| refused.to_string())
+        result.unwrap_or_else(|| Err("there is no virtual router with this vrid here".to_owned()))
+    }
+
+    fn drop_malformed(&mut self, now: Duration, source: IpAddr, error: Malformed, ours: bool) {
+        self.complaints.count(error.name());
+        // A router of another group may speak whatever it likes.
+        if ours {
+            self.complaints.complain(
+                now,
+                error.name(),
+                || warn!(%source, %error, "dropped a bad VRRP packet"),
+            );
+        }
     }
 
     fn status(&self) -> VipStatus {
         let now = self.now();
-        let routers = self.routers.iter().map(|(vip, router)| {
-            let (reason, since) = router.since();
-            RouterStatus {
-                address: vip.address.into(),
-                vrid: vip.vrid,
-                state: match router.state() {
-                    State::Init => RouterState::Init,
-                    State::Backup => RouterState::Backup,
-                    State::Master => RouterState::Master,
-                },
-                priority: router.priority(),
-                holder: router.holder(now),
-                reason: reason.to_string(),
-                for_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
-            }
-        });
-        VipStatus { routers: routers.collect() }
+        let routers = self.members.iter().map(|member| member.status(now)).collect();
+        let mut status = VipStatus { routers, ..VipStatus::default() };
+        self.complaints.report(&mut status);
+        status
     }
 }

@@ -4,14 +4,14 @@
 //! ```text
 //!   the test, in namespaces of its own, which the kernel clears away with it
 //!   ┌───────────────────────────────────────────────┐
-//!   │  br0 10.77.0.1, captured                      │
-//!   │   ├── a: eth0 10.77.0.10, lb vip              │
-//!   │   └── b: eth0 10.77.0.20, lb vip              │
+//!   │  br0 10.77.0.1 fd77::1, captured              │
+//!   │   ├── a: eth0 10.77.0.10 fd77::10, lb vip     │
+//!   │   └── b: eth0 10.77.0.20 fd77::20, lb vip     │
 //!   └───────────────────────────────────────────────┘
 //! ```
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -32,7 +32,8 @@ use tokio::sync::oneshot;
 use vrrp::Advert;
 use wire::vip::{RouterState, VipOrder, VipStatus};
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 120);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 120);
+pub(crate) const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x120);
 
 /// Whatever should happen happens by then, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,6 +79,7 @@ pub(crate) struct Heard {
 pub(crate) enum What {
     Advert(u8),
     GratuitousArp,
+    NeighbourAdvertisement,
 }
 
 impl Segment {
@@ -86,6 +88,7 @@ impl Segment {
         run("mkdir /run/netns");
         run("ip link add br0 type bridge");
         run("ip address add 10.77.0.1/24 dev br0");
+        run("ip address add fd77::1/64 dev br0 nodad");
         run("ip link set br0 up");
         let heard = Arc::new(Mutex::new(Vec::new()));
         capture(heard.clone());
@@ -109,11 +112,38 @@ impl Segment {
     }
 }
 
+/// What the settings of a machine say of its VIP, beyond the usual.
+#[derive(Clone, Debug)]
+pub(crate) struct Says {
+    pub(crate) address: IpAddr,
+    /// More lines of its `[[vip]]`, and tables after it.
+    pub(crate) more: String,
+    /// Whether its log goes to the file `log` instead of the test's.
+    pub(crate) log: bool,
+}
+
+impl Default for Says {
+    fn default() -> Self {
+        Says { address: VIP.into(), more: String::new(), log: false }
+    }
+}
+
+impl Says {
+    pub(crate) fn more(more: impl Into<String>) -> Self {
+        Says { more: more.into(), ..Says::default() }
+    }
+
+    pub(crate) fn v6(more: impl Into<String>) -> Self {
+        Says { address: VIP_V6.into(), ..Says::more(more) }
+    }
+}
+
 /// One machine: a speaker with a stand-in for its proxy, or a whole balancer.
 pub(crate) struct Machine {
     name: &'static str,
     address: Ipv4Addr,
-    files: PathBuf,
+    vip: IpAddr,
+    pub(crate) files: PathBuf,
     process: Child,
     proxy: Option<Proxy>,
 }
@@ -121,6 +151,16 @@ pub(crate) struct Machine {
 impl Machine {
     /// Plugs the machine into the bridge and starts `lb COMMAND` in it: `vip`, the speaker alone, or `run`.
     pub(crate) fn start(command: &str, name: &'static str, last: u8, priority: u8) -> Self {
+        Self::start_with(command, name, last, priority, Says::default())
+    }
+
+    pub(crate) fn start_with(
+        command: &str,
+        name: &'static str,
+        last: u8,
+        priority: u8,
+        Says { address: vip, more, log }: Says,
+    ) -> Self {
         let address = Ipv4Addr::new(10, 77, 0, last);
         run(&format!("ip netns add {name}"));
         run(&format!(
@@ -128,17 +168,23 @@ impl Machine {
         ));
         run(&format!("ip link set port-{name} master br0 up"));
         run(&format!("ip -n {name} address add {address}/24 dev eth0"));
+        run(&format!("ip -n {name} address add fd77::{last}/64 dev eth0 nodad"));
         run(&format!("ip -n {name} link set eth0 up"));
         let files = Path::new(FILES).join(name);
         fs::create_dir(&files).expect("directory");
         let settings = format!(
             "machine = \"{name}-lb\"\naddress = \"{address}\"\nstate_dir = \"{}\"\nworkers = 1\n\
-             [[vip]]\naddress = \"{VIP}\"\nvrid = 50\npriority = {priority}\n",
+             [[vip]]\naddress = \"{vip}\"\nvrid = 50\npriority = {priority}\n{more}\n",
             files.display()
         );
         fs::write(files.join("lb.toml"), settings).expect("settings");
-        let process = lb_in(name, command, &files).spawn().expect("lb");
-        Machine { name, address, files, process, proxy: None }
+        let mut lb = lb_in(name, command, &files);
+        if log {
+            let file = fs::File::create(files.join("log")).expect("log");
+            lb.stdout(file.try_clone().expect("log")).stderr(file);
+        }
+        let process = lb.spawn().expect("lb");
+        Machine { name, address, vip, files, process, proxy: None }
     }
 
     pub(crate) fn with_proxy(mut self) -> Self {
@@ -190,7 +236,7 @@ impl Machine {
 
     pub(crate) fn holds(&self) -> bool {
         let shown = Command::new("ip")
-            .args(["-n", self.name, "-o", "address", "show", "to", &VIP.to_string()])
+            .args(["-n", self.name, "-o", "address", "show", "to", &self.vip.to_string()])
             .output()
             .expect("ip");
         assert!(shown.status.success());
@@ -210,16 +256,30 @@ impl Machine {
         eventually(&format!("{} listens to {}", self.name, holder.name), || {
             self.status().is_ok_and(|status| {
                 let router = &status.routers[0];
-                router.state == RouterState::Backup && router.holder == Some(holder.address.into())
+                router.state == RouterState::Backup && router.holder == Some(holder.speaks_from())
             })
         });
+    }
+
+    /// Where its adverts come from.
+    fn speaks_from(&self) -> IpAddr {
+        match self.vip {
+            IpAddr::V4(_) => self.address.into(),
+            IpAddr::V6(_) => self.link_local().into(),
+        }
+    }
+
+    /// What the kernel makes of its MAC address, which ends in the decimal digits of its address.
+    pub(crate) fn link_local(&self) -> Ipv6Addr {
+        let last = self.address.octets()[3];
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, u16::from(last / 10 * 16 + last % 10))
     }
 
     pub(crate) fn order(&self, order: VipOrder) -> Result<VipStatus, lb::link::LinkError> {
         block_on(VipLink::new(&self.files).order(order))
     }
 
-    fn status(&self) -> Result<VipStatus, lb::link::LinkError> {
+    pub(crate) fn status(&self) -> Result<VipStatus, lb::link::LinkError> {
         block_on(VipLink::new(&self.files).status())
     }
 }
@@ -293,6 +353,14 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What a command that must succeed says; its words have no spaces in them.
+pub(crate) fn said_by(command: &str) -> String {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().expect("a word")).args(words).output().expect("to start");
+    assert!(output.status.success(), "{command}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 /// Runs a command that must succeed; its words have no spaces in them.
 fn run(command: &str) {
     let mut words = command.split(' ');
@@ -323,18 +391,32 @@ fn capture(heard: Arc<Mutex<Vec<Heard>>>) {
     });
 }
 
+fn of_digits(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, (last >> 4) * 10 + (last & 0xf))
+}
+
 fn understand(frame: &[u8]) -> Option<(Ipv4Addr, What)> {
     let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
     match frame.get(12..14)? {
-        // ARP: the sender's MAC ends in the decimal digits of its address.
+        // The sender's MAC, and the link-local address made of it, ends in the decimal digits of its address.
         [8, 6] if address(28)? == VIP && address(38)? == VIP => {
-            let last = frame.get(27)?;
-            Some((Ipv4Addr::new(10, 77, 0, (last >> 4) * 10 + (last & 0xf)), What::GratuitousArp))
+            Some((of_digits(*frame.get(27)?), What::GratuitousArp))
         }
+        [0x86, 0xdd] if *frame.get(20)? == vrrp::packet::PROTOCOL => {
+            let at = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?));
+            let advert = Advert::decode(frame.get(54..)?, at(22)?, at(38)?, *frame.get(21)?);
+            Some((of_digits(*frame.get(37)?), What::Advert(advert.expect("ours are right").priority)))
+        }
+        // Unsolicited, Override, of the VIP.
+        [0x86, 0xdd] if frame.get(54) == Some(&136) && frame.get(58) == Some(&0x20) => (frame.get(62..78)?
+            == VIP_V6.octets())
+        .then_some((of_digits(*frame.last()?), What::NeighbourAdvertisement)),
         [8, 0] if *frame.get(23)? == vrrp::packet::PROTOCOL => {
             let (source, destination) = (address(26)?, address(30)?);
             let advert = Advert::decode(frame.get(34..)?, source.into(), destination.into(), *frame.get(22)?);
-            Some((source, What::Advert(advert.expect("ours are right").priority)))
+            // From 10.77.0.1 come the strange ones that a test made.
+            let ours = source != Ipv4Addr::new(10, 77, 0, 1);
+            ours.then(|| (source, What::Advert(advert.expect("ours are right").priority)))
         }
         _ => None,
     }

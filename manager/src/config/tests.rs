@@ -68,6 +68,16 @@ fn what_cannot_work_is_refused_where_it_stands() {
         ),
         ("[\"192.168.10.2\"]", "[\"192.168.10.1\"]", "a.toml:3:10: a manager is not its own peer"),
         ("vrid = 50", "vrid = 0", "a.toml:9:8: expected a vrid"),
+        ("192.168.10.120", "192.168.10.1", "a.toml:8:11: the VIP must not be this host's"),
+        ("192.168.10.120", "ff02::1", "a.toml:8:11: expected an address that one machine"),
+        ("vrid = 50", "vrid = 50\npreempt_delay_ms = 5", "a.toml:10:20: preempt_delay_ms says nothing"),
+        (
+            "vrid = 50",
+            "vrid = 50\nunicast_peers = [\"fe80::1\"]",
+            "a.toml:10:18: expected the other balancer's",
+        ),
+        ("vrid = 50", "vrid = 50\nchecksum = \"both\"", "a.toml:10:12: unknown variant `both`"),
+        ("[[vip]]", "[[notify]]\nurl = \"ftp://x\"\n[[vip]]", "a.toml:8:7: expected a URL"),
         ("\"master\"", "\"boss\"", "a.toml:10:8: unknown variant `boss`"),
         ("replicas", "replica", "a.toml:13:1: unknown field `replica`, expected one of"),
         ("name = \"stateless\"", "name = \"lb\"", "a.toml:12:8: `lb` is the balancer's own name"),
@@ -85,6 +95,20 @@ fn what_cannot_work_is_refused_where_it_stands() {
         let error = check(&EXAMPLE.replacen(from, to, 1)).expect_err(to);
         assert!(error.starts_with(expected), "{error}");
     }
+}
+
+#[test]
+fn a_vip_may_be_ipv6_and_names_the_other_balancers_by_the_addresses_they_have_here() {
+    let text = EXAMPLE.replace("192.168.10.120", "fd00::120");
+    let text = text.replace(
+        "vrid = 50",
+        "vrid = 50\npreempt = true\npreempt_delay_ms = 700\nunicast_peers = [\"192.168.10.20\"]\nvirtual_mac = true",
+    );
+    let config = check(&format!("{text}[[notify]]\nurl = \"http://192.168.10.1/x\"\n")).expect("valid");
+    let vip = &config.vips[0];
+    assert_eq!((vip.preempt, vip.virtual_mac), (Some(std::time::Duration::from_millis(700)), true));
+    assert_eq!(vip.unicast_peers, [std::net::IpAddr::V6(link_local_of(Ipv4Addr::new(192, 168, 10, 20)))]);
+    assert_eq!(config.notify, [Notify::Url("http://192.168.10.1/x".to_owned())]);
 }
 
 #[test]

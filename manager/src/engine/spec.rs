@@ -9,8 +9,9 @@ use wire::upstreams::UpstreamSet;
 use wire::{Incarnation, MachineId, PoolName};
 
 use super::desired::Slot;
-use super::millis;
 use crate::config::{Config, Hardware, LB, Service};
+
+mod lb_settings;
 
 /// What a machine is for. The hypervisor keeps it with the machine: it is all that a restarted manager
 /// needs to know it again.
@@ -50,23 +51,6 @@ struct ServiceSettings<'a> {
     heartbeat_interval_ms: u64,
 }
 
-/// The settings of a balancer.
-#[derive(Serialize)]
-struct LbSettings<'a> {
-    machine: &'a str,
-    address: Ipv4Addr,
-    managers: [Ipv4Addr; 1],
-    vip: Vec<LbVip>,
-}
-
-#[derive(Serialize)]
-struct LbVip {
-    address: Ipv4Addr,
-    vrid: u8,
-    priority: u8,
-    advert_interval_ms: u64,
-}
-
 impl MachineSpec {
     /// A machine of `service` in `slot`.
     pub fn of_service(config: &Config, service: &Service, slot: &Slot, incarnation: Incarnation) -> Self {
@@ -87,21 +71,7 @@ impl MachineSpec {
         upstreams: UpstreamSet,
         proxy_config: ProxyConfig,
     ) -> Self {
-        let settings = LbSettings {
-            machine: slot.id.as_str(),
-            address: slot.address,
-            managers: [config.address],
-            vip: config
-                .vips
-                .iter()
-                .map(|vip| LbVip {
-                    address: vip.address,
-                    vrid: vip.vrid,
-                    priority: vip.priority,
-                    advert_interval_ms: millis(vip.advert_interval),
-                })
-                .collect(),
-        };
+        let settings = lb_settings::of(config, slot);
         let seed = Seed {
             upstreams: Some(upstreams),
             proxy_config: Some(proxy_config),

@@ -19,7 +19,7 @@ impl Engine {
             .config
             .vips
             .iter()
-            .map(|vip| VipView { address: vip.address.into(), holders: holders(&hosts, vip.address) })
+            .map(|vip| VipView { address: vip.address, holders: holders(&hosts, vip.address) })
             .collect();
         let mut missing = missing(&hosts, &vips);
         missing.extend(self.pool_overlaps());
@@ -152,14 +152,12 @@ fn unheard_host(address: Ipv4Addr) -> HostView {
     }
 }
 
-fn holders(hosts: &[HostView], vip: Ipv4Addr) -> Vec<wire::MachineId> {
+fn holders(hosts: &[HostView], vip: IpAddr) -> Vec<wire::MachineId> {
     hosts
         .iter()
         .filter(|host| host.alive)
         .filter_map(|host| host.lb.as_ref())
-        .filter(|lb| {
-            lb.vips.iter().any(|held| held.address == IpAddr::V4(vip) && held.state == RouterState::Master)
-        })
+        .filter(|lb| lb.vips.iter().any(|held| held.address == vip && held.state == RouterState::Master))
         .map(|lb| lb.id.clone())
         .collect()
 }

@@ -30,7 +30,8 @@ impl Router {
     /// Somebody, perhaps a manager in a dead machine's name, says that `source` let go.
     pub(super) fn receive_release(&mut self, now: Duration, source: IpAddr) {
         let from_holder = self.heard.is_some_and(|heard| heard.from == source);
-        let soon = now + if self.serving { self.skew() } else { self.patience() };
+        // One that has nothing to serve with lets all others go first.
+        let soon = now + self.skew() + if self.serving { Duration::ZERO } else { self.learned };
         self.former_holder_spoke(now, source);
         match &mut self.phase {
             Phase::Init if from_holder => self.heard = None,

@@ -68,6 +68,11 @@ impl Snapshot {
             .map(|(_, upstream)| upstream)
     }
 
+    /// Whether there is an upstream to send any request to.
+    pub(crate) fn can_serve(&self) -> bool {
+        self.routes.iter().any(|route| !route.pool.members().is_empty())
+    }
+
     /// The record of each upstream.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()

@@ -2,7 +2,7 @@
 
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
-use wire::vip::{RouterState, RouterStatus, VipStatus};
+use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
 use crate::config::{Config, LB};
 use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
@@ -58,16 +58,17 @@ impl Guest {
     pub(super) fn read(&self, host: &Config, holds: bool, documents: bool) -> Outcome {
         let state = if holds { RouterState::Master } else { RouterState::Backup };
         let routers = host.vips.iter().map(|vip| RouterStatus {
-            address: vip.address.into(),
+            address: vip.address,
             vrid: vip.vrid,
             state,
             priority: vip.priority,
             holder: None,
             reason: "elected".to_owned(),
             for_ms: 0,
+            counters: RouterCounters::default(),
         });
         Outcome::LbRead(Box::new(LbReading {
-            vip: VipStatus { routers: routers.collect() },
+            vip: VipStatus { routers: routers.collect(), ..VipStatus::default() },
             upstreams: documents.then(|| self.set.clone()),
             config_generation: documents.then_some(self.config.generation),
         }))

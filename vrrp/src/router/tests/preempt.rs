@@ -158,13 +158,23 @@ fn one_that_has_nothing_to_serve_with_takes_over_only_when_nobody_else_does() {
     let mut line = Line::new(240);
     line.router.set_serving(ms(0), false);
     line.router.ready(ms(0));
-    line.hears(HIGH, 190).hears(HIGH, 0);
+    line.hears(HIGH, 190);
     assert_eq!(line.until(900), vec![]);
     assert_eq!(line.until(930).len(), 3);
     line.router.set_serving(line.now, true);
     line.router.set_serving(line.now, false);
     line.until(5000);
     assert_eq!(line.state(), State::Master, "a holder stays");
+}
+
+#[test]
+fn when_a_holder_lets_go_it_lets_all_others_go_first() {
+    let mut line = Line::new(240);
+    line.router.set_serving(ms(0), false);
+    line.router.ready(ms(0));
+    line.hears(HIGH, 240).hears(HIGH, 0);
+    assert_eq!(line.until(106), vec![]);
+    assert_eq!(line.until(107).len(), 3);
 }
 
 #[test]

@@ -1,0 +1,274 @@
+//! The `[[vip]]` and `[[notify]]` parts of the configuration. They go to the balancer as they are, but for
+//! the priority, which here is a role.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use kit::config::{ConfigError, Source};
+use serde::Deserialize;
+use toml::Spanned;
+use vrrp::ChecksumForm;
+use vrrp::packet::configured_interval;
+
+use crate::address_pool::mac_of;
+
+/// The time between two adverts unless told otherwise.
+const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The longest `preempt_delay_ms`: an hour.
+const MAX_PREEMPT_DELAY_MS: u64 = 3_600_000;
+
+/// The most `unicast_peers` of one `[[vip]]`.
+const MAX_UNICAST_PEERS: usize = 64;
+
+/// The most `[[notify]]`.
+const MAX_NOTIFIES: usize = 16;
+
+/// One public address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// The address.
+    pub address: IpAddr,
+    /// Its virtual router's id; IPv4 and IPv6 are numbered apart.
+    pub vrid: u8,
+    /// The priority of this host's balancer.
+    pub priority: u8,
+    /// The time between two adverts.
+    pub advert_interval: Duration,
+    /// Whether, and after how long, a fit holder of lower priority is preempted.
+    pub preempt: Option<Duration>,
+    /// What the checksum of a sent advert covers.
+    pub checksum: ChecksumForm,
+    /// The other balancers' addresses, of the VIP's family; adverts are multicast when empty.
+    pub unicast_peers: Vec<IpAddr>,
+    /// Whether the address has the virtual router's own MAC address.
+    pub virtual_mac: bool,
+}
+
+/// Whom the balancer tells of every change of a public address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// A program in the balancer's machine.
+    Command(String),
+    /// An address to POST a JSON object to.
+    Url(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VipFile {
+    address: Spanned<IpAddr>,
+    vrid: Spanned<u8>,
+    role: Role,
+    #[serde(default)]
+    advert_interval_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    preempt: bool,
+    #[serde(default)]
+    preempt_delay_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    checksum: Option<Spanned<Checksum>>,
+    #[serde(default)]
+    unicast_peers: Vec<Spanned<IpAddr>>,
+    #[serde(default)]
+    virtual_mac: bool,
+}
+
+/// Who is preferred in the first election.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Master,
+    Secondary,
+}
+
+impl Role {
+    fn priority(self) -> u8 {
+        match self {
+            Role::Master => 240,
+            Role::Secondary => 230,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Checksum {
+    PseudoHeader,
+    Message,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotifyFile {
+    #[serde(default)]
+    command: Option<Spanned<String>>,
+    #[serde(default)]
+    url: Option<Spanned<String>>,
+}
+
+/// All of them, checked against each other and against `host`, this host's address.
+pub(super) fn check(
+    source: &Source,
+    host: Ipv4Addr,
+    files: Vec<Spanned<VipFile>>,
+) -> Result<Vec<Vip>, ConfigError> {
+    let mut vips: Vec<Vip> = Vec::new();
+    for file in files {
+        let span = file.span();
+        let vip = file.into_inner().check(source, host)?;
+        let is_v4 = vip.address.is_ipv4();
+        let same = |other: &Vip| {
+            other.address == vip.address || other.vrid == vip.vrid && other.address.is_ipv4() == is_v4
+        };
+        if vips.iter().any(same) {
+            let message = "another [[vip]] has the same address, or the same vrid in the same family";
+            return Err(source.error_at(Some(span), message));
+        }
+        vips.push(vip);
+    }
+    Ok(vips)
+}
+
+/// All `[[notify]]`, checked.
+pub(super) fn check_notifies(
+    source: &Source,
+    files: Vec<Spanned<NotifyFile>>,
+) -> Result<Vec<Notify>, ConfigError> {
+    if let Some(beyond) = files.get(MAX_NOTIFIES) {
+        let message = format!("expected at most {MAX_NOTIFIES} [[notify]]");
+        return Err(source.error_at(Some(beyond.span()), &message));
+    }
+    files.into_iter().map(|file| NotifyFile::check(file, source)).collect()
+}
+
+impl VipFile {
+    /// The address, where it is one that the pool could have.
+    pub(super) fn ipv4(&self) -> Option<&Ipv4Addr> {
+        match self.address.as_ref() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn check(self, source: &Source, host: Ipv4Addr) -> Result<Vip, ConfigError> {
+        let VipFile {
+            address,
+            vrid,
+            role,
+            advert_interval_ms,
+            preempt,
+            preempt_delay_ms,
+            checksum,
+            unicast_peers,
+            virtual_mac,
+        } = self;
+        let wrong = |span, message: &str| Err(source.error_at(Some(span), message));
+        let own = address.as_ref();
+        if *own == IpAddr::V4(host) {
+            return wrong(address.span(), "the VIP must not be this host's own address");
+        }
+        if own.is_unspecified() || own.is_multicast() || own.is_loopback() {
+            return wrong(address.span(), "expected an address that one machine can have on the segment");
+        }
+        let is_v4 = own.is_ipv4();
+        if *vrid.as_ref() == 0 {
+            return wrong(vrid.span(), "expected a vrid from 1 to 255");
+        }
+        let advert_interval = match advert_interval_ms {
+            None => DEFAULT_ADVERT_INTERVAL,
+            Some(interval) => configured_interval(*interval.as_ref())
+                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
+        };
+        let preempt = match (preempt, preempt_delay_ms) {
+            (false, None) => None,
+            (true, None) => Some(Duration::ZERO),
+            (false, Some(delay)) => {
+                return wrong(delay.span(), "preempt_delay_ms says nothing without `preempt = true`");
+            }
+            (true, Some(delay)) if *delay.as_ref() > MAX_PREEMPT_DELAY_MS => {
+                return wrong(delay.span(), "expected at most 3600000 ms, an hour");
+            }
+            (true, Some(delay)) => Some(Duration::from_millis(delay.into_inner())),
+        };
+        let checksum = match checksum {
+            Some(form) if !is_v4 => {
+                return wrong(form.span(), "there is only one form of checksum for IPv6: leave this out");
+            }
+            Some(form) => match form.into_inner() {
+                Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
+                Checksum::Message => ChecksumForm::MessageOnly,
+            },
+            None => ChecksumForm::default(),
+        };
+        if let Some(beyond) = unicast_peers.get(MAX_UNICAST_PEERS) {
+            return wrong(beyond.span(), &format!("expected at most {MAX_UNICAST_PEERS} unicast_peers"));
+        }
+        let mut peers = Vec::new();
+        for peer in unicast_peers {
+            peers.push(match peer.as_ref() {
+                IpAddr::V4(peer) if is_v4 => IpAddr::V4(*peer),
+                IpAddr::V4(peer) => IpAddr::V6(link_local_of(*peer)),
+                IpAddr::V6(own) if !is_v4 && own.is_unicast_link_local() => IpAddr::V6(*own),
+                IpAddr::V6(_) => {
+                    let message = "expected the other balancer's IPv4 address, or its link-local one where the \
+                                   VIP is IPv6";
+                    return wrong(peer.span(), message);
+                }
+            });
+        }
+        Ok(Vip {
+            address: address.into_inner(),
+            vrid: vrid.into_inner(),
+            priority: role.priority(),
+            advert_interval,
+            preempt,
+            checksum,
+            unicast_peers: peers,
+            virtual_mac,
+        })
+    }
+}
+
+impl NotifyFile {
+    fn check(file: Spanned<Self>, source: &Source) -> Result<Notify, ConfigError> {
+        let span = file.span();
+        match file.into_inner() {
+            NotifyFile { command: Some(command), url: None } if command.as_ref().starts_with('/') => {
+                Ok(Notify::Command(command.into_inner()))
+            }
+            NotifyFile { command: Some(command), url: None } => {
+                let message = "expected the absolute path of a program in the balancer's machine";
+                Err(source.error_at(Some(command.span()), message))
+            }
+            NotifyFile { command: None, url: Some(url) } if url.as_ref().starts_with("http://") => {
+                Ok(Notify::Url(url.into_inner()))
+            }
+            NotifyFile { command: None, url: Some(url) } => {
+                let message = "expected a URL such as http://192.168.10.1:9000/vip (https is not spoken)";
+                Err(source.error_at(Some(url.span()), message))
+            }
+            _ => Err(source.error_at(Some(span), "expected either `command` or `url`")),
+        }
+    }
+}
+
+/// The link-local address that the machine at `address` makes of its MAC address (RFC 4291, appendix A),
+/// which here is made of its IPv4 address: every manager knows it without asking.
+pub fn link_local_of(address: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac_of(address);
+    let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_balancers_link_local_address_is_that_of_its_mac_address() {
+        // 02:48:c0:a8:0a:0a with the universal bit turned and ff:fe in the middle.
+        let expected = "fe80::48:c0ff:fea8:a0a".parse();
+        assert_eq!(Ok(link_local_of(Ipv4Addr::new(192, 168, 10, 10))), expected);
+    }
+}

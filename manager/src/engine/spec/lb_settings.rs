@@ -1,0 +1,149 @@
+//! The settings a balancer is given: what this host's configuration says of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Serialize;
+use vrrp::ChecksumForm;
+
+use super::super::desired::Slot;
+use super::super::millis;
+use crate::config::{Config, Notify, Vip};
+
+/// Where a balancer takes clients' requests when one of its addresses is IPv6: there for IPv4 too.
+const LISTEN_BOTH: &str = "[::]:80";
+
+#[derive(Serialize)]
+pub(super) struct LbSettings<'a> {
+    machine: &'a str,
+    address: Ipv4Addr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<&'static str>,
+    managers: [Ipv4Addr; 1],
+    vip: Vec<LbVip<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notify: Vec<LbNotify<'a>>,
+}
+
+#[derive(Serialize)]
+struct LbVip<'a> {
+    address: IpAddr,
+    vrid: u8,
+    priority: u8,
+    advert_interval_ms: u64,
+    preempt: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preempt_delay_ms: Option<u64>,
+    /// IPv6 has only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checksum: Option<&'static str>,
+    unicast_peers: &'a [IpAddr],
+    virtual_mac: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum LbNotify<'a> {
+    Command(&'a str),
+    Url(&'a str),
+}
+
+/// Those of the balancer in `slot`.
+pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot) -> LbSettings<'a> {
+    LbSettings {
+        machine: slot.id.as_str(),
+        address: slot.address,
+        listen: config.vips.iter().any(|vip| vip.address.is_ipv6()).then_some(LISTEN_BOTH),
+        managers: [config.address],
+        vip: config.vips.iter().map(vip_of).collect(),
+        notify: config
+            .notify
+            .iter()
+            .map(|notify| match notify {
+                Notify::Command(command) => LbNotify::Command(command),
+                Notify::Url(url) => LbNotify::Url(url),
+            })
+            .collect(),
+    }
+}
+
+fn vip_of(vip: &Vip) -> LbVip<'_> {
+    let Vip { address, vrid, priority, advert_interval, preempt, checksum, unicast_peers, virtual_mac } = vip;
+    LbVip {
+        address: *address,
+        vrid: *vrid,
+        priority: *priority,
+        advert_interval_ms: millis(*advert_interval),
+        preempt: preempt.is_some(),
+        preempt_delay_ms: preempt.map(millis),
+        checksum: address.is_ipv4().then_some(match checksum {
+            ChecksumForm::PseudoHeader => "pseudo-header",
+            ChecksumForm::MessageOnly => "message",
+        }),
+        unicast_peers,
+        virtual_mac: *virtual_mac,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::config::Source;
+
+    use super::*;
+
+    const CONFIG: &str = r#"name = "a"
+address = "192.168.10.1"
+gateway = "192.168.10.1"
+hypervisor = "namespaces"
+address_pool = ["192.168.10.10-192.168.10.16"]
+[[vip]]
+address = "192.168.10.120"
+vrid = 50
+role = "master"
+checksum = "message"
+unicast_peers = ["192.168.10.20"]
+[[vip]]
+address = "fd00::120"
+vrid = 50
+role = "secondary"
+preempt = true
+virtual_mac = true
+[[notify]]
+command = "/bin/true"
+"#;
+
+    #[test]
+    fn all_that_is_said_of_a_vip_reaches_the_balancer_in_its_words() {
+        let config = Config::check(&Source::from_text("a.toml", CONFIG)).expect("valid");
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
+        let text = toml::to_string(&of(&config, &slot)).expect("TOML");
+        let expected = r#"machine = "a-lb"
+address = "192.168.10.10"
+listen = "[::]:80"
+managers = ["192.168.10.1"]
+
+[[vip]]
+address = "192.168.10.120"
+vrid = 50
+priority = 240
+advert_interval_ms = 100
+preempt = false
+checksum = "message"
+unicast_peers = ["192.168.10.20"]
+virtual_mac = false
+
+[[vip]]
+address = "fd00::120"
+vrid = 50
+priority = 230
+advert_interval_ms = 100
+preempt = true
+preempt_delay_ms = 0
+unicast_peers = []
+virtual_mac = true
+
+[[notify]]
+command = "/bin/true"
+"#;
+        assert_eq!(text, expected);
+    }
+}
