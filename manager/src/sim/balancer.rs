@@ -53,6 +53,8 @@ pub(super) struct Balancer {
     pub(super) speaker: Option<Speaker>,
     /// Whether the VIP is on the interface.
     pub(super) has_address: bool,
+    /// What its proxy last said of itself: whether it has anybody to send requests to.
+    pub(super) serving: bool,
     /// The newest set the manager was told is taken.
     pub(super) acknowledged: u64,
     /// It is to be frozen after so many more things its speaker does.
@@ -65,10 +67,6 @@ pub(super) struct Balancer {
     pub(super) midway: bool,
     /// The stamps of its host may say that it was paused: it was, a clock has jumped, or stamps came late.
     pub(super) doubtful: bool,
-    /// The last stamp of the host's clock that waits for it.
-    pub(super) stamp: Option<Duration>,
-    /// The stamps that its speaker has heard.
-    pub(super) stamps: u32,
     /// When its proxy last hung.
     pub(super) hung_at: Option<Time>,
     /// … and the time before.
@@ -93,14 +91,13 @@ impl Balancer {
             proxy,
             speaker: None,
             has_address: false,
+            serving: false,
             acknowledged: 0,
             freeze_after: None,
             stale: false,
             last_advert: Duration::ZERO,
             midway: false,
             doubtful: false,
-            stamp: None,
-            stamps: 0,
             hung_at: None,
             hung_before: None,
         }

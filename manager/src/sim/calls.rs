@@ -16,7 +16,7 @@ use crate::engine::{Action, Command, Event, LbReading, Outcome, Time};
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection to what stands still is looked at again after this.
-const LATER: Duration = Duration::from_millis(50);
+const LATER: Duration = Duration::from_millis(10);
 
 /// The time between two requests of a client.
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -25,6 +25,7 @@ impl World {
     /// Sends a request of the manager of `host`.
     pub(super) fn call(&mut self, host: usize, action: Action) {
         let (life, deadline) = (self.hosts[host].life, self.now + TIMEOUT);
+        let sent = self.now + self.hosts[host].ahead;
         let Some(to) = self.target(host, &action.command) else {
             return self.unanswered(host, life, action.id, deadline);
         };
@@ -35,9 +36,9 @@ impl World {
             self.unanswered(host, life, action.id, deadline);
         }
         if let Some(again) = again {
-            self.after(again, Happening::Request { host, life, action: action.clone(), deadline });
+            self.after(again, Happening::Request { host, life, action: action.clone(), deadline, sent });
         }
-        self.after(first, Happening::Request { host, life, action, deadline });
+        self.after(first, Happening::Request { host, life, action, deadline, sent });
     }
 
     fn target(&self, host: usize, command: &Command) -> Option<usize> {
@@ -53,7 +54,7 @@ impl World {
     }
 
     /// A request arrives.
-    pub(super) fn requested(&mut self, host: usize, life: u64, action: Action, deadline: Time) {
+    pub(super) fn requested(&mut self, host: usize, life: u64, action: Action, deadline: Time, sent: Time) {
         let Some(to) = self.target(host, &action.command) else { return };
         let outcome = match &action.command {
             Command::Tell { .. } => {
@@ -61,7 +62,7 @@ impl World {
                 match manager.map(|manager| manager.stalled_until) {
                     None => None,
                     Some(until) if until > self.now => {
-                        return self.at(until, Happening::Request { host, life, action, deadline });
+                        return self.at(until, Happening::Request { host, life, action, deadline, sent });
                     }
                     Some(_) => Some(self.receive(host, to, &action.command)),
                 }
@@ -72,10 +73,10 @@ impl World {
                 let works = guest.and_then(|guest| Some(guest.balancer.as_ref()?.proxy.works));
                 match (guest, works) {
                     (Some(guest), Some(works)) if guest.frozen.is_some() || works == Works::Hung => {
-                        return self.after(LATER, Happening::Request { host, life, action, deadline });
+                        return self.after(LATER, Happening::Request { host, life, action, deadline, sent });
                     }
                     (Some(guest), Some(works)) if guest.up && works != Works::Dead => {
-                        Some(self.balancer_answers(to, &action.command))
+                        Some(self.balancer_answers(to, &action.command, sent))
                     }
                     (Some(_), _) => Some(Outcome::Failed("connection refused".to_owned())),
                     (None, _) => None,
@@ -117,9 +118,13 @@ impl World {
         }
     }
 
-    fn balancer_answers(&mut self, host: usize, command: &Command) -> Outcome {
+    fn balancer_answers(&mut self, host: usize, command: &Command, sent: Time) -> Outcome {
         let disk_full = self.now < self.hosts[host].troubles.full_until;
         let (any, twice) = (self.has_bug(Bug::AnyGenerationIsTaken), self.options.everything_twice);
+        if let Command::ReadLb { .. } = command {
+            // The question brings the time of the host, as it was when it was asked (`ports/balancer.rs`).
+            self.speaker_turn(host, Turn::Stamp(sent));
+        }
         let status = self.vip_status(host);
         let before = self.living_upstreams(host);
         let this = &mut self.hosts[host];

@@ -16,12 +16,6 @@ use super::speaker::{Speaker, Turn};
 use super::world::{Happening, World};
 use crate::engine::Time;
 
-/// The time between two stamps of the host's clock.
-const STAMP: Duration = Duration::from_millis(100);
-
-/// The first stamps say nothing (`SETTLE` in `vrrp/src/router/stamps.rs`).
-const KNOWN_STAMPS: u32 = 4;
-
 /// A holder that was silent for more than so many intervals may have been replaced.
 const SILENT: u32 = 3;
 
@@ -108,8 +102,7 @@ impl World {
                         format!("the balancer of host {host} sends an advert")
                     });
                 }
-                let advert =
-                    Advert { vrid: vip.vrid, priority, interval, addresses: vec![vip.address.into()] };
+                let advert = Advert { vrid: vip.vrid, priority, interval, addresses: vec![vip.address] };
                 self.multicast(host, own, &advert);
             }
             Effect::AddAddress => {
@@ -180,7 +173,7 @@ impl World {
     pub(super) fn resign(&mut self, host: usize, lb: Ipv4Addr) {
         let Some(vip) = self.hosts[host].config.vips.first() else { return };
         let interval = vip.advert_interval;
-        let addresses = vec![vip.address.into()];
+        let addresses = vec![vip.address];
         let advert = Advert { vrid: vip.vrid, priority: PRIORITY_RELEASE, interval, addresses };
         self.multicast(host, lb, &advert);
     }
@@ -205,8 +198,13 @@ impl World {
             }
             Works::Hung | Works::HalfHung | Works::Dead => return,
         }
-        let Some(streams) = self.lb_mut(host).map(|lb| lb.proxy.streams) else { return };
-        self.speaker_turn(host, Turn::Tick(streams));
+        let Some(lb) = self.lb_mut(host) else { return };
+        let (streams, serving) = (lb.proxy.streams, lb.proxy.upstreams().next().is_some());
+        if std::mem::replace(&mut lb.serving, serving) != serving {
+            // It listens longer while it has nobody to send requests to.
+            self.checks.disturbed(now);
+        }
+        self.speaker_turn(host, Turn::Tick(streams, serving));
     }
 
     /// The proxy of `host` dies, and comes back after `pause`.
@@ -263,15 +261,16 @@ impl World {
         // A new speaker takes off what an earlier one left before it says anything.
         (lb.has_address, lb.stale) = (false, false);
         lb.speaker = Some(Speaker::new(clock, &vip, own));
-        (lb.stamp, lb.stamps) = (None, 0);
         self.checks.disturbed(now);
     }
 
     /// A machine that stood still goes on where it was.
     ///
     /// Others may have replaced a holder that was silent for three intervals. By its own clock it can know
-    /// that at once. Where its clock stood still too, it can know from the stamps that its host sent
-    /// meanwhile, if it had heard some before and its clock did not jump; but not while it does what its router wanted before.
+    /// that at once. Where its clock stood still too, it can know from what the others said meanwhile: who
+    /// took over from a silent holder outranks it. Nobody can know anything in the middle of doing what its
+    /// router wanted before. Where the others say nothing that outranks it, it stays the holder until the
+    /// next stamp of its host.
     pub(super) fn wakes_up(&mut self, host: usize, machine: &MachineId, frozen: Frozen) {
         if *machine != self.hosts[host].lb {
             return;
@@ -279,60 +278,26 @@ impl World {
         let now = self.now;
         self.checks.disturbed(now);
         let Some(guest) = self.hosts[host].balancer() else { return };
-        let (clock, jumped) = (guest.clock(now), guest.ahead > Duration::ZERO);
+        let (clock, own) = (guest.clock(now), guest.address());
         let Some(vip) = self.hosts[host].config.vips.first() else { return };
-        let interval = vip.advert_interval;
+        let silence = vip.advert_interval * SILENT;
         let old = self.has_bug(Bug::WakesWithOldClock).then(|| clock.saturating_sub(now - frozen.since));
         let Some(lb) = self.lb_mut(host) else { return };
         lb.doubtful |= frozen.hidden;
         // To a speaker that wakes up not much too late, its proxy looks as if it had hung.
         lb.hung_before = Some(now);
         let midway = std::mem::take(&mut lb.midway);
-        let waiting = lb.stamp.take();
         let visible = clock.saturating_sub(lb.last_advert);
-        let told = waiting.map_or(Duration::ZERO, |stamp| stamp.saturating_sub(frozen.stamp));
-        let may_know = visible > interval * SILENT
-            || (!midway && !jumped && lb.stamps > KNOWN_STAMPS && told > interval * SILENT);
-        if lb.has_address && (visible.max(now - frozen.since)) > interval * SILENT {
-            lb.stale = may_know;
+        if lb.has_address && visible.max(now - frozen.since) > silence {
+            let outranked = lb.speaker.as_ref().is_some_and(|speaker| speaker.is_outranked(own));
+            lb.stale = visible > silence || (!midway && outranked);
             self.reached.stale_wakeups += 1;
         }
         if midway {
             self.carry_out_all(host, old.unwrap_or(clock));
         }
-        let stamp = waiting.map(Turn::Stamp);
-        let usual = if self.dice.chance(50) { Turn::Timer } else { Turn::Advert };
-        self.turn_at(host, stamp.unwrap_or(usual), old);
-    }
-
-    /// The manager of `host` tells its balancer what the host's clock shows, and will again.
-    pub(super) fn stamps(&mut self, host: usize) {
-        self.after(STAMP, Happening::Stamps { host });
-        let (now, link) = (self.now, *self.network.link(host, host));
-        let this = &self.hosts[host];
-        let sends = this.manager.as_ref().is_some_and(|manager| manager.stalled_until <= now);
-        let stamp = now + this.ahead;
-        if sends && let Some(way) = self.network.stream(host, host, &mut self.dice).0[0] {
-            // In order, as over any stream; what would be overtaken is left out.
-            if link.is_clean() || self.dice.chance(50) {
-                self.after(way, Happening::Stamp { host, stamp });
-            }
-        }
-    }
-
-    pub(super) fn stamp_arrives(&mut self, host: usize, stamp: Duration) {
-        let this = &mut self.hosts[host];
-        let Some(guest) = this.guests.get_mut(&this.lb).filter(|guest| guest.running && guest.up) else {
-            return;
-        };
-        let frozen = guest.frozen.is_some();
-        let Some(lb) = guest.balancer.as_mut().filter(|lb| lb.speaker.is_some()) else { return };
-        if frozen {
-            lb.stamp = lb.stamp.max(Some(stamp));
-        } else {
-            lb.stamps += 1;
-            self.speaker_turn(host, Turn::Stamp(stamp));
-        }
+        let turn = if self.dice.chance(50) { Turn::Timer } else { Turn::Advert };
+        self.turn_at(host, turn, old);
     }
 
     /// The clock of a machine jumps ahead, as after a restored snapshot.

@@ -25,8 +25,6 @@ pub(super) struct Frozen {
     pub(super) since: Time,
     /// Its clock stands still too, so that it will not know (`virsh suspend` under `kvm-clock`).
     pub(super) hidden: bool,
-    /// What its host's clock showed then.
-    pub(super) stamp: Duration,
 }
 
 /// A machine that exists: its address is taken until it is destroyed.

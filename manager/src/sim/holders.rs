@@ -68,7 +68,7 @@ impl World {
         let works = lb.proxy.works == Works::Well;
         let excused = !works && lb.hung_before.is_some_and(|hung| self.now < hung + HANG_QUOTA);
         // Whether it also takes part is for its speaker to see to.
-        let serves = works && fit && lb.speaker.is_some();
+        let serves = works && fit && lb.speaker.is_some() && lb.proxy.upstreams().next().is_some();
         Part { takes, holds: lb.has_address, serves, excused }
     }
 

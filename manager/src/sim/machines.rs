@@ -212,10 +212,10 @@ impl World {
 
     /// A machine stands still; nobody is told.
     pub(super) fn freeze(&mut self, host: usize, machine: &MachineId, hidden: bool) {
-        let (now, stamp) = (self.now, self.now + self.hosts[host].ahead);
+        let now = self.now;
         let guest = self.hosts[host].guests.get_mut(machine);
         let Some(guest) = guest.filter(|guest| guest.running && guest.frozen.is_none()) else { return };
-        guest.frozen = Some(Frozen { since: now, hidden, stamp });
+        guest.frozen = Some(Frozen { since: now, hidden });
         if guest.balancer.is_some() {
             self.checks.disturbed(now);
         }

@@ -34,8 +34,6 @@ mod machines;
 mod managers;
 mod metamorphic;
 mod network;
-#[path = "../../../lb/src/vip/presence.rs"]
-mod presence;
 mod queue;
 mod reached;
 mod run;

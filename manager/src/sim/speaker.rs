@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use vrrp::presence::{Presence, Proxy};
 use vrrp::{Advert, Router, RouterConfig, State, Unfit};
-use wire::vip::{RouterState, RouterStatus, VipStatus};
+use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
 use super::balancer::WORKERS;
-use super::presence::{Presence, Proxy};
 use crate::config::Vip;
 
 /// As in the speaker.
@@ -32,8 +32,8 @@ pub(super) enum Turn {
     Advert,
     /// The host's clock showed this.
     Stamp(Duration),
-    /// All workers of the proxy tick, over streams numbered from here.
-    Tick(u64),
+    /// All workers of the proxy tick, over streams numbered from here, and say whether it can serve.
+    Tick(u64, bool),
     /// The streams of a proxy that died end.
     Closed(u64),
     TakeOver,
@@ -46,8 +46,8 @@ pub(super) enum Turn {
 pub(super) struct Speaker {
     vip: Vip,
     router: Router,
-    presence: Presence,
-    proxy: Proxy,
+    presence: Presence<bool>,
+    proxy: Proxy<bool>,
     waiting: VecDeque<(Ipv4Addr, Advert)>,
     origin: Duration,
     /// When its turn began.
@@ -64,7 +64,7 @@ impl Speaker {
             own: own.into(),
             priority: vip.priority,
             interval: vip.advert_interval,
-            preempt: None,
+            preempt: vip.preempt,
         };
         Speaker {
             vip: vip.clone(),
@@ -92,10 +92,6 @@ impl Speaker {
         if self.due.is_some_and(|due| now > due + LATE) {
             self.presence.excuse(now);
         }
-        // Before the adverts: whether what they say is news depends on it.
-        if let Turn::Stamp(stamp) = turn {
-            self.router.host_stamp(now, stamp);
-        }
         for _ in 0..MAX_ADVERTS {
             let Some((source, advert)) = self.waiting.pop_front() else { break };
             self.router.receive(now, source.into(), &advert);
@@ -112,10 +108,11 @@ impl Speaker {
 
     fn hear(&mut self, now: Duration, turn: Turn) -> bool {
         match turn {
-            Turn::Timer | Turn::Advert | Turn::Stamp(_) => {}
-            Turn::Tick(streams) => {
+            Turn::Timer | Turn::Advert => {}
+            Turn::Stamp(stamp) => self.router.host_stamp(now, stamp),
+            Turn::Tick(streams, serving) => {
                 for worker in 0..WORKERS {
-                    self.presence.tick(now, streams + worker as u64, worker, WORKERS, false);
+                    self.presence.tick(now, streams + worker as u64, worker, WORKERS, serving);
                 }
             }
             Turn::Closed(streams) => {
@@ -136,9 +133,9 @@ impl Speaker {
         self.proxy = proxy;
         match proxy {
             Proxy::Gone => self.router.stop(now),
-            Proxy::There { hung, draining } => {
+            Proxy::There { hung, wish: serving } => {
                 self.router.set_unfit(now, Unfit::Hung, hung);
-                self.router.set_unfit(now, Unfit::Draining, draining);
+                self.router.set_serving(now, serving);
                 if !never_again || self.router.since().0 == vrrp::Reason::New {
                     self.router.ready(now);
                 }
@@ -170,6 +167,12 @@ impl Speaker {
         &self.vip
     }
 
+    /// Whether somebody who wins against this router has said so, in what waits to be read.
+    pub(super) fn is_outranked(&self, own: Ipv4Addr) -> bool {
+        let mine = (self.router.priority(), own);
+        self.waiting.iter().any(|(source, advert)| (advert.priority, *source) > mine)
+    }
+
     pub(super) fn takes_part(&self) -> bool {
         self.router.state() != State::Init
     }
@@ -188,7 +191,7 @@ impl Speaker {
         let (reason, since) = self.router.since();
         VipStatus {
             routers: vec![RouterStatus {
-                address: self.vip.address.into(),
+                address: self.vip.address,
                 vrid: self.vip.vrid,
                 state: match self.router.state() {
                     State::Init => RouterState::Init,
@@ -199,7 +202,9 @@ impl Speaker {
                 holder: self.router.holder(now),
                 reason: reason.to_string(),
                 for_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
+                counters: RouterCounters::default(),
             }],
+            ..VipStatus::default()
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) enum Happening {
     /// A heartbeat is due on a watch, or its first is awaited until `give_up`.
     Beat { host: usize, life: u64, watch: Watch },
     /// A request arrives: at the balancer of `host`, or at the manager of another one.
-    Request { host: usize, life: u64, action: Action, deadline: Time },
+    Request { host: usize, life: u64, action: Action, deadline: Time, sent: Time },
     /// A machine's programs start.
     Boots { host: usize, machine: MachineId, uid: u64 },
     /// A machine ends by itself.
@@ -40,10 +40,6 @@ pub(super) enum Happening {
     Advert { host: usize, source: std::net::Ipv4Addr, advert: Advert, late: bool },
     /// An announcement of the balancer of `holder` arrives at the client of `host`.
     Announced { host: usize, holder: usize },
-    /// A manager sends what its host's clock shows.
-    Stamps { host: usize },
-    /// … and it arrives at the balancer.
-    Stamp { host: usize, stamp: Duration },
     /// A client asks the VIP.
     Asks { host: usize },
     /// A frozen machine goes on.
@@ -144,7 +140,6 @@ impl World {
             world.start_manager(host);
             let first = world.dice.ms(0, 99);
             world.after(first, Happening::Asks { host });
-            world.after(first, Happening::Stamps { host });
         }
         world
     }
@@ -219,8 +214,8 @@ impl World {
             Happening::Told { host, life, event } => self.told(host, life, event),
             Happening::Over { host, life, action, outcome } => self.over(host, life, action, outcome),
             Happening::Beat { host, life, watch } => self.beat(host, life, watch),
-            Happening::Request { host, life, action, deadline } => {
-                self.requested(host, life, action, deadline);
+            Happening::Request { host, life, action, deadline, sent } => {
+                self.requested(host, life, action, deadline, sent);
             }
             Happening::Boots { host, machine, uid } => self.boots(host, &machine, uid),
             Happening::Dies { host, machine, uid, why } => {
@@ -235,8 +230,6 @@ impl World {
                 self.advert_arrives(host, source, advert, late);
             }
             Happening::Announced { host, holder } => self.hosts[host].client.neighbour = Some(holder),
-            Happening::Stamps { host } => self.stamps(host),
-            Happening::Stamp { host, stamp } => self.stamp_arrives(host, stamp),
             Happening::Asks { host } => self.asks(host),
             Happening::Thaws { host, machine, uid } => self.thaw(host, &machine, Some(uid)),
             Happening::Heals { from, to } => {
