@@ -33,7 +33,9 @@ struct Part {
     takes: bool,
     /// It has the address, and answers at it.
     holds: bool,
-    /// Its proxy works, and it is fit to hold the address.
+    /// Its proxy works, and it is fit to hold the address: one that does holds on to it.
+    able: bool,
+    /// It also knows somebody to send requests to: otherwise it leaves the address to others.
     serves: bool,
     /// Its proxy does not work, but it has moved the VIP for that lately.
     excused: bool,
@@ -68,8 +70,9 @@ impl World {
         let works = lb.proxy.works == Works::Well;
         let excused = !works && lb.hung_before.is_some_and(|hung| self.now < hung + HANG_QUOTA);
         // Whether it also takes part is for its speaker to see to.
-        let serves = works && fit && lb.speaker.is_some() && lb.proxy.upstreams().next().is_some();
-        Part { takes, holds: lb.has_address, serves, excused }
+        let able = works && fit && lb.speaker.is_some();
+        let serves = able && lb.proxy.upstreams().next().is_some();
+        Part { takes, holds: lb.has_address, able, serves, excused }
     }
 
     /// Among those who hear each other exactly one holds the address.
@@ -130,7 +133,7 @@ impl World {
             let served = !parts[host].serves
                 || parts[host].holds
                 || parts.iter().enumerate().any(|(other, part)| {
-                    part.holds && (part.serves || part.excused) && !self.network.link(other, host).cut
+                    part.holds && (part.able || part.excused) && !self.network.link(other, host).cut
                 });
             if served {
                 self.checks.starving[host] = None;
