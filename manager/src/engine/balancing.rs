@@ -208,6 +208,7 @@ impl Engine {
         match outcome {
             Outcome::Stale(held) => self.balancer.generation = self.balancer.generation.max(held),
             Outcome::Failed(reason) => {
+                self.balancer.unsure = true;
                 self.balancer.push_at = now + LB_AGAIN;
                 let lb = lb_id(&self.config.name).to_string();
                 self.trouble(now, "lb.push-failed", lb, format!("cannot push the upstream set: {reason}"));
@@ -215,6 +216,7 @@ impl Engine {
             // One that died meanwhile has forgotten what it confirmed.
             _ if self.ready_lb().is_some() && self.balancer.confirmed.is_some() => {
                 self.balancer.confirmed = Some(set);
+                self.balancer.unsure = false;
             }
             _ => {}
         }

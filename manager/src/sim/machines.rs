@@ -177,6 +177,9 @@ impl World {
         }
         if guest.balancer.is_some() && guest.up {
             self.speaker_turn(host, Turn::End);
+            // It ends now whatever becomes of who asked.
+            let (machine, uid) = (machine.clone(), self.hosts[host].balancer().map_or(0, |guest| guest.uid));
+            self.after(delay, Happening::Dies { host, machine, uid, why: "it was asked to" });
         }
         delay
     }

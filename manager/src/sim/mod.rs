@@ -36,6 +36,7 @@ mod metamorphic;
 mod network;
 mod queue;
 mod reached;
+mod regressions;
 mod run;
 mod speaker;
 mod suite;
