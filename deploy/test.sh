@@ -74,7 +74,7 @@ sim() {
     local log status=0
     log=$(mktemp)
     say "sim: $SEEDS seeds"
-    SIM_SEEDS=$SEEDS cargo test --profile sim --locked --quiet -p manager --lib sim:: -- --nocapture 2>&1 | tee "$log" || status=1
+    SIM_SEEDS=$SEEDS cargo test --profile sim --locked --quiet -p manager --lib sim:: -- --include-ignored --nocapture 2>&1 | tee "$log" || status=1
     report+=("sim: $(sed -n 's/^\.*\(seeds [0-9].*\)/\1/p' "$log")" "sim: $(grep -h '^reached: ' "$log")")
     [ "$status" = 0 ] || report+=("sim: FAILED: SIM_SEED=N deploy/test.sh sim shows what happened")
     rm -f "$log"

@@ -6,7 +6,7 @@ use super::run::{Report, config, finish, run};
 use super::world::{Options, World};
 
 /// So many seeds are run twice.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 5;
 
 /// Among the quick tests managers are killed so many steps apart; where the simulator is run for long, at
 /// every step.
