@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing and runs the tests.
 #
-#   deploy/test.sh [--yes] [SUITE…]      without a name: all of them
+#   deploy/test.sh [--yes] [--seeds N] [SUITE…]      without a name: all of them
 #
 #   quick        format, lints, licences, shell scripts, unit tests, the programs on loopback
+#   sim          whole clusters under faults, simulated: 1,000 seeds, at least 20 faults each
 #   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
@@ -11,6 +12,7 @@
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
+#   --seeds N    `sim` runs so many seeds; SIM_SEED=N in the environment runs the one and shows what happened
 #
 # Exit code: 0 all passed, 1 not, 2 unknown suite.
 set -euo pipefail
@@ -18,7 +20,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL=(quick namespaces machines interop)
+ALL=(quick sim namespaces machines interop)
 
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
@@ -70,6 +72,18 @@ quick() {
     return "$status"
 }
 
+# Optimized: the same tests in a debug build run few seeds.
+sim() {
+    local log status=0
+    log=$(mktemp)
+    say "sim: $SEEDS seeds"
+    SIM_SEEDS=$SEEDS cargo test --profile sim --locked --quiet -p manager --lib sim:: -- --include-ignored --nocapture 2>&1 | tee "$log" || status=1
+    report+=("sim: $(sed -n 's/^\.*\(seeds [0-9].*\)/\1/p' "$log")" "sim: $(grep -h '^reached: ' "$log")")
+    [ "$status" = 0 ] || report+=("sim: FAILED: SIM_SEED=N deploy/test.sh sim shows what happened")
+    rm -f "$log"
+    return "$status"
+}
+
 namespaces() {
     need_lab
     need tcpdump:tcpdump openssl:openssl
@@ -105,11 +119,18 @@ network_examples() {
     return "$status"
 }
 
-YES=0 suites=()
-for argument in "$@"; do
+YES=0 SEEDS=1000 suites=()
+while [ $# -gt 0 ]; do
+    argument=$1
+    shift
     case $argument in
         -h | --help) help_of "$0" && exit 0 ;;
         --yes) YES=1 ;;
+        --seeds)
+            [[ ${1:-} =~ ^[0-9]+$ ]] || STATUS=2 die "--seeds needs a number"
+            SEEDS=$1
+            shift
+            ;;
         *) suites+=("$argument") ;;
     esac
 done

@@ -14,4 +14,6 @@ pub mod executor;
 pub mod maintenance;
 pub mod metrics;
 pub mod ports;
+#[cfg(test)]
+mod sim;
 pub mod store;

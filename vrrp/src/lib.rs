@@ -10,7 +10,8 @@
 //!
 //! [`packet`] is the codec, [`router`] the state machine of one virtual router, [`effect`] what it asks
 //! its caller to do, [`fitness`] what makes a router worth less than its configured priority, [`identity`]
-//! the addresses that belong to a virtual router's number.
+//! the addresses that belong to a virtual router's number, [`presence`] whether there is a proxy to take
+//! part for.
 //!
 //! Time is a [`Duration`](std::time::Duration) since any origin the caller likes, as long as it never
 //! runs backwards.
@@ -19,6 +20,7 @@ pub mod effect;
 pub mod fitness;
 pub mod identity;
 pub mod packet;
+pub mod presence;
 pub mod router;
 
 pub use effect::{Effect, Reason, State, Transition, WakeReason};

@@ -3,14 +3,16 @@
 //! Every type here is read by one program and written by another: manager to balancer, manager to
 //! manager, manager to `loadtest`, guest to manager. The modules follow the way of a fact: a guest
 //! says it lives ([`heartbeat`]), its manager tells the other managers ([`snapshot`]), each manager
-//! tells its balancer ([`upstreams`], [`proxy_config`], [`vip`], [`hand_over`]), and people and tools read the whole
-//! ([`cluster`]) and ask for changes ([`access`]). There is no I/O and no decision in this crate.
+//! tells its balancer ([`upstreams`], [`proxy_config`], [`vip`], [`hand_over`]), and people and tools read the
+//! whole ([`cluster`]) and ask for changes ([`access`]). There is no I/O in this crate, and no decision but the
+//! one that every receiver of documents takes alike ([`generation`]).
 //!
 //! Unknown fields are accepted when reading, so that neighbours of different versions can talk;
 //! documents written by people are checked strictly by the program that owns them.
 
 pub mod access;
 pub mod cluster;
+pub mod generation;
 pub mod hand_over;
 pub mod heartbeat;
 pub mod ids;

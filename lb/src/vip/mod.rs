@@ -4,7 +4,7 @@
 //! ```text
 //!              adverts               ticks, orders
 //!                 │                        │
-//!           [`adverts`]   timers     [`listener`] ── [`presence`]: is the proxy there?
+//!           [`adverts`]   timers     [`listener`] ── [`vrrp::presence`]: is the proxy there?
 //!                 └───────────┬────────────┘
 //!                        [`speaker`]  one [`member`] with its vrrp::Router for each [[vip]] ──▶ [`notify`]
 //!                             │ effects, one after the other
@@ -30,7 +30,6 @@ mod listener;
 mod member;
 mod network;
 mod notify;
-mod presence;
 mod realtime;
 mod speaker;
 mod virtual_interface;

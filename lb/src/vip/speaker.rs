@@ -10,6 +10,7 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+use vrrp::presence::{Presence, Proxy};
 use vrrp::{Malformed, Unfit};
 use wire::vip::{VipOrder, VipStatus};
 
@@ -19,8 +20,8 @@ use super::listener::{Input, listen};
 use super::member::Member;
 use super::network::Network;
 use super::notify::Notifier;
-use super::presence::{Presence, Proxy};
 use super::realtime;
+use crate::link::Wish;
 use crate::settings::Settings;
 
 /// A turn that comes so much later than planned says nothing about the proxy, which we may have kept
@@ -50,8 +51,8 @@ struct Speaker {
     network: Network,
     /// In the order of the settings.
     members: Vec<Member>,
-    presence: Presence,
-    proxy: Proxy,
+    presence: Presence<Wish>,
+    proxy: Proxy<Wish>,
     complaints: Complaints,
     notifier: Notifier,
 }
@@ -129,6 +130,11 @@ impl Speaker {
                 }
             }
             self.carry_out().await?;
+            // A machine that stood still in the middle of a turn heard no ticks either.
+            let end = self.now();
+            if end > now + LATE {
+                self.presence.excuse(end);
+            }
         }
     }
 

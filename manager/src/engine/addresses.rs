@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// Gives the machine of `slot`, which has a stranger's address, another one.
-    fn relocate(&mut self, slot: &Slot) -> Option<Slot> {
+    pub(super) fn relocate(&mut self, slot: &Slot) -> Option<Slot> {
         let existing: Vec<Slot> = self.machines.values().map(|machine| machine.slot.clone()).collect();
         let (host, foreign) = (self.config.name.clone(), self.foreign_addresses());
         let moved = self.desired.relocate(&host, &self.config, &slot.id, &existing, &foreign);

@@ -20,6 +20,9 @@ pub(super) struct Balancer {
     pub(super) generation: Generation,
     /// What it confirmed to hold, and under which generation.
     pub(super) confirmed: Option<UpstreamSet>,
+    /// Whether it may come to hold another set than the confirmed one: a push was not answered, or one of an
+    /// earlier life of this manager may be on its way. Only one above it that is confirmed ends that.
+    pub(super) unsure: bool,
     /// The same of its configuration.
     pub(super) config_generation: Generation,
     pub(super) confirmed_config: Option<ProxyConfig>,
@@ -38,7 +41,7 @@ pub(super) struct Balancer {
 impl Balancer {
     /// Whether it confirmed to use exactly `pools`.
     pub(super) fn uses(&self, pools: &Pools) -> bool {
-        self.confirmed.as_ref().is_some_and(|set| &set.pools == pools)
+        !self.unsure && self.confirmed.as_ref().is_some_and(|set| &set.pools == pools)
     }
 
     /// The next set to push: `pools` under a generation above all before it.
@@ -70,6 +73,8 @@ impl Balancer {
     /// It died: nothing that was known of its state holds any more.
     pub(super) fn forget(&mut self) {
         self.confirmed = None;
+        // The next one starts above all that is on its way.
+        self.unsure = false;
         self.confirmed_config = None;
         self.vip = None;
         self.handed_over = false;

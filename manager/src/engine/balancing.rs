@@ -9,6 +9,8 @@ use wire::snapshot::Endpoint;
 use wire::upstreams::{Upstream, UpstreamSet};
 
 use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Pools, Severity, Time, lb_id};
+#[cfg(test)]
+use crate::sim::bug::Bug;
 
 /// The balancer is asked for its part in the VIPs this often.
 const READ_LB_EVERY: Duration = Duration::from_millis(250);
@@ -31,6 +33,12 @@ impl Engine {
                 .push(upstream(&endpoint, self.config.name.clone()));
         }
         for snapshot in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
+            #[cfg(test)]
+            if self.bug == Some(Bug::LostPeerIsDropped)
+                && self.peers.values().all(|peer| !peer.is_alive(self.last_look.unwrap_or_default()))
+            {
+                continue;
+            }
             for endpoint in &snapshot.endpoints {
                 pools
                     .entry(endpoint.service.clone())
@@ -192,6 +200,7 @@ impl Engine {
         match outcome {
             Outcome::Stale(held) => self.balancer.generation = self.balancer.generation.max(held),
             Outcome::Failed(reason) => {
+                self.balancer.unsure = true;
                 self.balancer.push_at = now + LB_AGAIN;
                 let lb = lb_id(&self.config.name).to_string();
                 self.trouble(now, "lb.push-failed", lb, format!("cannot push the upstream set: {reason}"));
@@ -199,6 +208,7 @@ impl Engine {
             // One that died meanwhile has forgotten what it confirmed.
             _ if self.ready_lb().is_some() && self.balancer.confirmed.is_some() => {
                 self.balancer.confirmed = Some(set);
+                self.balancer.unsure = false;
             }
             _ => {}
         }

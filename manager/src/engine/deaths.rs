@@ -10,6 +10,8 @@ use wire::{Incarnation, MachineId};
 use super::machines::BOOT_POLL;
 use super::{Adoption, BRAKE, Engine, Job, Life, Outcome, Severity, Time};
 use crate::config::LB;
+#[cfg(test)]
+use crate::sim::bug::Bug;
 
 /// Deaths within this time count together.
 const MASS_DEATH_WINDOW: Duration = Duration::from_secs(5);
@@ -70,6 +72,8 @@ impl Engine {
     pub(super) fn died(&mut self, now: Time, id: &MachineId, reason: &str) {
         let Some(machine) = self.machines.get_mut(id) else { return };
         let pause = machine.pause_after_death(now);
+        #[cfg(test)]
+        let pause = if self.bug == Some(Bug::NoPauses) { Duration::ZERO } else { pause };
         machine.life = Life::Dead { fence_at: now, rebuild_at: now + pause, fence_failed: false };
         machine.since = now;
         machine.reason = reason.to_owned();

@@ -11,7 +11,7 @@ use wire::MachineId;
 use super::machines::DRAIN_TELL;
 use super::{
     Adoption, Command, Engine, Job, LIST_EVERY, Life, Machine, MachinePurpose, ObservedMachine, Outcome,
-    Plan, Severity, Slot, Time,
+    Plan, Severity, Slot, Time, lb_id,
 };
 
 /// A restarted manager waits at most this long for what its machines and its balancer say.
@@ -131,6 +131,9 @@ impl Engine {
         let (life, reason, severity) = match (seen.running, machine.wanted) {
             (true, true) if fits && self.adoption == Adoption::Unlisted => {
                 self.unverified.insert(id.clone());
+                if id == lb_id(&self.config.name) {
+                    self.balancer.unsure = true;
+                }
                 let life = Life::Suspect { attempt: 0, next: now };
                 (life, "found running when the manager started", Severity::Info)
             }

@@ -12,6 +12,8 @@ use super::{
     lb_id,
 };
 use crate::config::{LB, LB_ADMIN_PORT};
+#[cfg(test)]
+use crate::sim::bug::Bug;
 
 /// While a machine boots, its heartbeat is asked for this often.
 pub(super) const BOOT_POLL: Duration = Duration::from_millis(25);
@@ -286,7 +288,11 @@ impl Engine {
     pub(super) fn fence_finished(&mut self, now: Time, id: &MachineId, outcome: Outcome) {
         let Some(machine) = self.machines.get_mut(id) else { return };
         let Life::Dead { rebuild_at, .. } = machine.life else { return };
+        #[cfg(test)]
+        let outcome = if self.bug == Some(Bug::UnconfirmedFenceCounts) { Outcome::Done } else { outcome };
         if let Outcome::Failed(reason) = outcome {
+            #[cfg(test)]
+            let now = if self.bug == Some(Bug::FencedOnlyOnce) { Time::MAX - FENCE_AGAIN } else { now };
             machine.life = Life::Dead { fence_at: now + FENCE_AGAIN, rebuild_at, fence_failed: true };
             machine.condition = Some(Condition::Unfenced);
             let message =
@@ -299,6 +305,12 @@ impl Engine {
         // One that was found with other settings than it is to have gets them now.
         if let Some(slot) = self.desired.slots(&self.config.name).into_iter().find(|slot| &slot.id == id) {
             machine.slot = slot;
+        }
+        #[cfg(test)]
+        if self.bug == Some(Bug::ReplacementMoves) {
+            let slot = machine.slot.clone();
+            self.relocate(&slot);
+            return;
         }
         if !machine.wanted {
             self.machines.remove(id);

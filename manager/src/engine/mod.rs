@@ -161,6 +161,9 @@ pub struct Engine {
     notices: Vec<Notice>,
     /// What keeps failing, why, and when that was last said.
     troubles: BTreeMap<(&'static str, String), (String, Time)>,
+    /// A mistake made on purpose, for the simulator to find.
+    #[cfg(test)]
+    pub(crate) bug: Option<crate::sim::bug::Bug>,
 }
 
 impl Engine {
@@ -216,6 +219,8 @@ impl Engine {
             last_look: None,
             notices: Vec::new(),
             troubles: BTreeMap::new(),
+            #[cfg(test)]
+            bug: None,
         }
     }
 
@@ -319,6 +324,13 @@ impl Engine {
     fn trouble(&mut self, now: Time, kind: &'static str, subject: String, message: String) {
         self.troubles.retain(|_, (_, said)| now.saturating_sub(*said) < TROUBLE_AGAIN);
         let key = (kind, subject.clone());
+        #[cfg(test)]
+        if self.bug == Some(crate::sim::bug::Bug::TroublesPileUp) {
+            for minute in 1..9 {
+                let later = now + minute * TROUBLE_AGAIN * 6;
+                self.troubles.insert((kind, format!("{subject} {later:?}")), (message.clone(), later));
+            }
+        }
         if self.troubles.get(&key).is_some_and(|(before, _)| *before == message) {
             return;
         }

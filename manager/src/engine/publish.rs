@@ -10,6 +10,8 @@ use wire::{EndpointId, MAX_COUNT, MachineId};
 
 use super::{Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Time, lb_id};
 use crate::config::LB;
+#[cfg(test)]
+use crate::sim::bug::Bug;
 
 /// A peer that knows everything is told again this often, so that it sees we live.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -95,6 +97,14 @@ impl Engine {
     pub(super) fn plan_peers(&mut self, now: Time, plan: &mut Plan) {
         if self.adoption != Adoption::Settled {
             return;
+        }
+        #[cfg(test)]
+        if self.bug == Some(Bug::LostPeerKills)
+            && self.peers.values().any(|peer| peer.heard.is_some() && !peer.is_alive(now))
+            && let Some(id) =
+                self.machines.iter().find(|(_, machine)| machine.is_ready()).map(|(id, _)| id.clone())
+        {
+            self.died(now, &id, "a peer is lost");
         }
         self.publish(now);
         let current = (self.desired.epoch, self.version);

@@ -4,6 +4,7 @@ mod controls;
 mod effects;
 mod guest;
 mod host;
+mod size;
 mod world;
 
 pub(crate) use controls::STRANGER;

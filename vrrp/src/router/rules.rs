@@ -75,7 +75,7 @@ impl Router {
             // Section 6.4.3: the higher priority wins, among equals the higher address.
             Phase::Master(_) if (theirs, source) > (mine, self.config.own) => {
                 self.listen_to(now, source, advert);
-                self.effects.push_back(Effect::RemoveAddress);
+                self.take_off();
                 // One last claim: a winner that never heard us, across a cable that was cut, would not
                 // know that the neighbours have been told otherwise and must be told again. Only now
                 // that the address is off: we may be the one that was asleep and does not know it.
@@ -101,7 +101,7 @@ impl Router {
     fn yield_to(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
         self.listen_to(now, source, advert);
         self.yielding.begin(now, advert.priority);
-        self.effects.push_back(Effect::RemoveAddress);
+        self.take_off();
         self.enter_backup(now, Reason::Unheard(source), now);
     }
 
@@ -224,13 +224,19 @@ impl Router {
 
     /// Others may hold the address by now: takes it off and listens before anything is said.
     fn let_go(&mut self, now: Duration, reason: Reason) {
-        self.effects.retain(|effect| matches!(effect, Effect::Changed(_)));
-        self.effects.push_back(Effect::RemoveAddress);
+        self.take_off();
         self.heard = None;
         self.fitness.set(Unfit::SteppingDown, false);
         let down_at = now + self.learned * LISTEN_INTERVALS + self.skew();
         let (because, preempt_from) = (Reason::Silence, now + self.down());
         self.enter(now, Phase::Backup { down_at, because, preempt_from, outranks_since: None }, reason);
+    }
+
+    /// The address is to come off before anything else is done. What was to be said as its holder, perhaps to
+    /// an older advert of the same turn, is not said any more.
+    fn take_off(&mut self) {
+        self.effects.retain(|effect| matches!(effect, Effect::Changed(_)));
+        self.effects.push_back(Effect::RemoveAddress);
     }
 
     pub(super) fn enter_backup(&mut self, now: Duration, reason: Reason, preempt_from: Duration) {

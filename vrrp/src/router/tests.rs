@@ -230,6 +230,12 @@ fn a_holder_yields_to_a_higher_one() {
 }
 
 #[test]
+fn who_reads_a_lower_and_then_a_higher_one_says_nothing_to_the_lower() {
+    let mut line = Line::master();
+    assert_eq!(line.hears(LOW, 230).hears(HIGH, 241).done(), ["remove", "advert 240"]);
+}
+
+#[test]
 fn among_equals_the_higher_address_stays() {
     let mut line = Line::master();
     line.hears(LOW, 240);

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   PUT ──▶ check ──▶ newer than what is held? ──▶ snapshot swapped in ──▶ stored ──▶ 200
-//!             │ 400           │ lower: 409
-//!                             │ equal: 200, nothing changes
+//!             │ 400           │ lower, or equal with another content: 409
+//!                             │ the same: 200, nothing changes
 //! ```
 //!
 //! Requests read one `snapshot`; only the admin interface swaps it. The records of `upstream`s, the
@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
+use wire::generation::{Offered, judge};
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::{Generation, Problem};
@@ -63,7 +64,7 @@ struct Document<T> {
 }
 
 /// A document that is ordered by its generation and kept in a file of its own.
-trait Versioned: Serialize {
+trait Versioned: Serialize + PartialEq {
     const FILE: &'static str;
     const NAME: &'static str;
     fn generation(&self) -> Generation;
@@ -141,15 +142,23 @@ impl State {
     ) -> Result<(), Problem> {
         let mut held = lock(&self.held);
         let generation = new.generation();
-        match slot(&mut held).as_ref().map(|document| document.content.generation()) {
-            Some(present) if generation < present => {
+        let present =
+            slot(&mut held).as_ref().map(|document| (document.content.generation(), &*document.content));
+        match judge(present, (generation, &new)) {
+            Offered::Older { held: present } => {
                 return Err(Problem::stale(
                     present,
                     format!("the {} of generation {present} is in use; {generation} is older", T::NAME),
                 ));
             }
-            Some(present) if generation == present => {}
-            Some(_) | None => {
+            Offered::Other { held: present } => {
+                return Err(Problem::stale(
+                    present,
+                    format!("another {} of generation {present} is in use: go on above it", T::NAME),
+                ));
+            }
+            Offered::Same => {}
+            Offered::Newer => {
                 *slot(&mut held) = Some(Document { content: Arc::new(new), stored: false });
                 self.swap(&held);
                 tracing::info!(generation, "{} taken into use", T::NAME);
@@ -200,6 +209,8 @@ mod tests {
         state.put_upstreams(set(7)).expect("first");
         state.put_upstreams(set(7)).expect("equal");
         assert_eq!(state.put_upstreams(set(6)).expect_err("lower").held, Some(7));
+        let other = UpstreamSet { pools: [("p".into(), Vec::new())].into(), ..set(7) };
+        assert_eq!(state.put_upstreams(other).expect_err("equal, but another").held, Some(7));
         state.put_upstreams(set(8)).expect("higher");
         let again = State::load(directory.path(), 1).expect("state");
         assert_eq!(again.snapshot().set.generation, 8);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wire::cluster::Phase;
 use wire::upstreams::UpstreamSet;
 
 use crate::engine::Command;
@@ -14,6 +15,24 @@ fn it_learns_of_a_death_and_of_the_replacement() {
     world.run_ms(20);
     assert_eq!(world.upstreams(0), ["192.168.10.11 Ready"]);
     world.run_ms(1_000);
+    assert_eq!(world.upstreams(0), ["192.168.10.11 Ready", "192.168.10.21 Ready"]);
+}
+
+#[test]
+fn what_a_push_without_an_answer_may_have_changed_is_told_again() {
+    let mut world = World::two_hosts(1);
+    // Done each time, but never answered.
+    world.hosts[0].failing.insert(Kind::Push, 1_000);
+    world.freeze("a-stateless-1");
+    world.until("a-stateless-1", Phase::Suspect);
+    world.run_ms(300);
+    world.thaw("a-stateless-1");
+    world.hosts[0].delays.insert(Kind::Push, Duration::from_secs(60));
+    world.until("a-stateless-1", Phase::Ready);
+    // All is as it was when a push was last answered.
+    world.hosts[0].failing.clear();
+    world.hosts[0].delays.clear();
+    world.run_ms(5_000);
     assert_eq!(world.upstreams(0), ["192.168.10.11 Ready", "192.168.10.21 Ready"]);
 }
 

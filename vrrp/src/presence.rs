@@ -1,4 +1,5 @@
-//! Whether the proxy is there, judged from its ticks. Pure: time is an argument.
+//! Whether the proxy that would answer at the address is there, judged from the ticks of its workers. Like the
+//! router, it is told the time.
 //!
 //! ```text
 //!            every worker ticks            no tick of a worker for HUNG_AFTER
@@ -12,17 +13,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::link::Wish;
-
 /// An event loop that has not ticked for this long is hung: six ticks missed.
 const HUNG_AFTER: Duration = Duration::from_millis(300);
 
 /// A proxy that hangs again and again moves the address no more often than this.
 const HANG_QUOTA: Duration = Duration::from_secs(30);
 
-/// What is known of the proxy.
+/// What is known of the proxy; `W` is what it says of itself with every tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proxy {
+pub enum Proxy<W> {
     /// Some worker is not connected.
     Gone,
     /// All its workers are connected.
@@ -30,16 +29,16 @@ pub(super) enum Proxy {
         /// Some worker's event loop stands still.
         hung: bool,
         /// What it says of itself.
-        wish: Wish,
+        wish: W,
     },
 }
 
 /// The ticks so far.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub struct Presence<W> {
     workers: usize,
     seen: BTreeMap<usize, Worker>,
-    wish: Wish,
+    wish: Option<W>,
     hung: bool,
     last_hang: Option<Duration>,
 }
@@ -50,16 +49,15 @@ struct Worker {
     ticked: Duration,
 }
 
-impl Default for Presence {
+impl<W> Default for Presence<W> {
     fn default() -> Self {
-        let wish = Wish { draining: false, serving: true };
-        Presence { workers: 0, seen: BTreeMap::new(), wish, hung: false, last_hang: None }
+        Presence { workers: 0, seen: BTreeMap::new(), wish: None, hung: false, last_hang: None }
     }
 }
 
-impl Presence {
+impl<W: Copy> Presence<W> {
     /// A tick of `worker` out of `workers` arrived over `stream`.
-    pub(super) fn tick(&mut self, now: Duration, stream: u64, worker: usize, workers: usize, wish: Wish) {
+    pub fn tick(&mut self, now: Duration, stream: u64, worker: usize, workers: usize, wish: W) {
         if workers != self.workers {
             // Another proxy than the one before.
             self.seen.clear();
@@ -67,39 +65,41 @@ impl Presence {
         }
         if worker < workers {
             self.seen.insert(worker, Worker { stream, ticked: now });
-            self.wish = wish;
+            self.wish = Some(wish);
         }
     }
 
     /// `stream` ended: its worker is gone, unless it came back over another one.
-    pub(super) fn closed(&mut self, stream: u64) {
+    pub fn closed(&mut self, stream: u64) {
         self.seen.retain(|_, worker| worker.stream != stream);
     }
 
     /// We ourselves were late: ticks may be waiting to be read, so nobody is late before now.
-    pub(super) fn excuse(&mut self, now: Duration) {
+    pub fn excuse(&mut self, now: Duration) {
         for worker in self.seen.values_mut() {
             worker.ticked = now;
         }
     }
 
     /// What the proxy is now.
-    pub(super) fn look(&mut self, now: Duration) -> Proxy {
-        if self.workers == 0 || self.seen.len() < self.workers {
+    pub fn look(&mut self, now: Duration) -> Proxy<W> {
+        let complete = self.workers > 0 && self.seen.len() >= self.workers;
+        let Some(wish) = self.wish.filter(|_| complete) else {
             self.hung = false;
             return Proxy::Gone;
-        }
+        };
         if self.seen.values().all(|worker| now < worker.ticked + HUNG_AFTER) {
             self.hung = false;
         } else if !self.hung && self.last_hang.is_none_or(|last| now >= last + HANG_QUOTA) {
             self.hung = true;
             self.last_hang = Some(now);
         }
-        Proxy::There { hung: self.hung, wish: self.wish }
+        Proxy::There { hung: self.hung, wish }
     }
 
     /// When to look again if nothing arrives until then.
-    pub(super) fn next_look(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next_look(&self) -> Option<Duration> {
         if self.hung || self.seen.len() < self.workers {
             return None;
         }
@@ -112,17 +112,17 @@ impl Presence {
 mod tests {
     use super::*;
 
-    const SERVES: Wish = Wish { draining: false, serving: true };
-    const DRAINS: Wish = Wish { draining: true, serving: true };
-    const FINE: Proxy = Proxy::There { hung: false, wish: SERVES };
-    const HUNG: Proxy = Proxy::There { hung: true, wish: SERVES };
+    const SERVES: &str = "serves";
+    const DRAINS: &str = "drains";
+    const FINE: Proxy<&str> = Proxy::There { hung: false, wish: SERVES };
+    const HUNG: Proxy<&str> = Proxy::There { hung: true, wish: SERVES };
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
     /// Two workers over the streams 1 and 2, both of which ticked at `now`.
-    fn both(presence: &mut Presence, now: Duration) {
+    fn both(presence: &mut Presence<&'static str>, now: Duration) {
         presence.tick(now, 1, 0, 2, SERVES);
         presence.tick(now, 2, 1, 2, SERVES);
     }

@@ -1,0 +1,239 @@
+//! What managers say to their balancers and to each other, and clients to the VIP.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use wire::EndpointId;
+use wire::hand_over::{HandOver, HandOverState};
+
+use super::balancer::{Put, Works};
+use super::bug::Bug;
+use super::guest::Guest;
+use super::speaker::Turn;
+use super::world::{Happening, World};
+use crate::engine::{Action, Command, Event, LbReading, Outcome, Time};
+
+/// An answer that has not come by then is not waited for (`ports/balancer.rs`, `ports/peers.rs`).
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection to what stands still is looked at again after this.
+const LATER: Duration = Duration::from_millis(10);
+
+/// The time between two requests of a client.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+impl World {
+    /// Sends a request of the manager of `host`.
+    pub(super) fn call(&mut self, host: usize, action: Action) {
+        let (life, deadline) = (self.hosts[host].life, self.now + TIMEOUT);
+        let sent = self.now + self.hosts[host].ahead;
+        let Some(to) = self.target(host, &action.command) else {
+            return self.unanswered(host, life, action.id, deadline);
+        };
+        let [first, again] = self.network.stream(host, to, &mut self.dice).0;
+        let Some(first) = first else { return self.unanswered(host, life, action.id, deadline) };
+        if first > TIMEOUT {
+            // It will arrive all the same.
+            self.unanswered(host, life, action.id, deadline);
+        }
+        if let Some(again) = again {
+            self.after(again, Happening::Request { host, life, action: action.clone(), deadline, sent });
+        }
+        self.after(first, Happening::Request { host, life, action, deadline, sent });
+    }
+
+    fn target(&self, host: usize, command: &Command) -> Option<usize> {
+        match command {
+            Command::Tell { peer, .. } => self.hosts.iter().position(|other| other.config.address == *peer),
+            _ => Some(host),
+        }
+    }
+
+    fn unanswered(&mut self, host: usize, life: u64, id: u64, deadline: Time) {
+        let event = Event::Finished { id, outcome: Outcome::Failed("no answer".to_owned()) };
+        self.at(deadline, Happening::Told { host, life, event });
+    }
+
+    /// A request arrives.
+    pub(super) fn requested(&mut self, host: usize, life: u64, action: Action, deadline: Time, sent: Time) {
+        let Some(to) = self.target(host, &action.command) else { return };
+        let outcome = match &action.command {
+            Command::Tell { .. } => {
+                let manager = self.hosts[to].manager.as_ref();
+                match manager.map(|manager| manager.stalled_until) {
+                    None => None,
+                    Some(until) if until > self.now => {
+                        return self.at(until, Happening::Request { host, life, action, deadline, sent });
+                    }
+                    Some(_) => Some(self.receive(host, to, &action.command)),
+                }
+            }
+            _ => {
+                let listens = |guest: &&Guest| guest.running;
+                let guest = self.hosts[to].balancer().filter(listens);
+                let works = guest.and_then(|guest| Some(guest.balancer.as_ref()?.proxy.works));
+                match (guest, works) {
+                    (Some(guest), Some(works)) if guest.frozen.is_some() || works == Works::Hung => {
+                        return self.after(LATER, Happening::Request { host, life, action, deadline, sent });
+                    }
+                    (Some(guest), Some(works)) if guest.up && works != Works::Dead => {
+                        Some(self.balancer_answers(to, &action.command, sent))
+                    }
+                    (Some(_), _) => Some(Outcome::Failed("connection refused".to_owned())),
+                    (None, _) => None,
+                }
+            }
+        };
+        let arrives = match outcome {
+            None => None,
+            Some(outcome) => {
+                let [way, _] = self.network.stream(to, host, &mut self.dice).0;
+                way.map(|way| (self.now + way, outcome)).filter(|(at, _)| *at <= deadline)
+            }
+        };
+        match arrives {
+            Some((at, outcome)) => {
+                self.at(
+                    at,
+                    Happening::Told { host, life, event: Event::Finished { id: action.id, outcome } },
+                );
+            }
+            None => self.unanswered(host, life, action.id, deadline),
+        }
+    }
+
+    fn receive(&mut self, from: usize, to: usize, command: &Command) -> Outcome {
+        let Command::Tell { snapshot, .. } = command else { return Outcome::Done };
+        let (now, sender) = (self.now, self.hosts[from].config.address);
+        let twice = self.options.everything_twice;
+        let receiver = &mut self.hosts[to];
+        let at = now + receiver.ahead;
+        let Some(manager) = receiver.manager.as_mut() else { return Outcome::Done };
+        manager.dirty = true;
+        if twice {
+            let _same = manager.engine.receive(at, sender.into(), (**snapshot).clone());
+        }
+        match manager.engine.receive(at, sender.into(), (**snapshot).clone()) {
+            Ok(ack) => Outcome::Told(ack),
+            Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
+        }
+    }
+
+    fn balancer_answers(&mut self, host: usize, command: &Command, sent: Time) -> Outcome {
+        let disk_full = self.now < self.hosts[host].troubles.full_until;
+        let (any, twice) = (self.has_bug(Bug::AnyGenerationIsTaken), self.options.everything_twice);
+        if let Command::ReadLb { .. } = command {
+            // The question brings the time of the host, as it was when it was asked (`ports/balancer.rs`).
+            self.speaker_turn(host, Turn::Stamp(sent));
+        }
+        let status = self.vip_status(host);
+        let before = self.living_upstreams(host);
+        let this = &mut self.hosts[host];
+        let Some(balancer) = this.guests.get_mut(&this.lb).and_then(|guest| guest.balancer.as_mut()) else {
+            return Outcome::Failed("connection refused".to_owned());
+        };
+        let put = match command {
+            Command::Push { set, .. } => {
+                let held = balancer.proxy.set.generation;
+                if twice {
+                    let _same = balancer.proxy.put(set, disk_full, any);
+                }
+                let put = balancer.proxy.put(set, disk_full, any);
+                if !matches!(put, Put::Refused(_)) {
+                    balancer.acknowledged = balancer.acknowledged.max(set.generation);
+                }
+                let generation = balancer.proxy.set.generation;
+                self.check_taken(host, held, generation, &before);
+                self.say(|| format!("{host}: lb holds set {generation}"));
+                put
+            }
+            Command::Configure { config, .. } => balancer.proxy.configure(config),
+            Command::HandOver { .. } => {
+                let there = balancer.speaker.is_some();
+                self.checks.disturbed(self.now);
+                // What comes before and after it concerns connections, of which there are none here.
+                if there && self.speaker_turn(host, Turn::Release) {
+                    let done = HandOver { number: 1, state: HandOverState::Done, ..HandOver::default() };
+                    return Outcome::HandedOver(Box::new(done));
+                }
+                return Outcome::Failed("the VIP speaker is not reachable".to_owned());
+            }
+            Command::ReadLb { documents, .. } => {
+                let Some(vip) = status else {
+                    return Outcome::Failed("the VIP speaker is not reachable".to_owned());
+                };
+                return Outcome::LbRead(Box::new(LbReading {
+                    vip,
+                    upstreams: documents.then(|| balancer.proxy.set.clone()),
+                    config_generation: documents.then_some(balancer.proxy.config.generation),
+                }));
+            }
+            _ => return Outcome::Done,
+        };
+        match put {
+            Put::Taken | Put::Known => Outcome::Done,
+            Put::Refused(problem) => match problem.held {
+                Some(held) => {
+                    self.reached.refused_generations += 1;
+                    Outcome::Stale(held)
+                }
+                None => Outcome::Failed(problem.detail),
+            },
+        }
+    }
+
+    /// The upstreams of the balancer of `host` that would answer it, and that nobody is about to take away.
+    /// An upstream is one incarnation of a machine: one that was rebuilt is another one.
+    pub(super) fn living_upstreams(&self, host: usize) -> BTreeSet<EndpointId> {
+        let Some(balancer) = self.hosts[host].balancer().and_then(|guest| guest.balancer.as_ref()) else {
+            return BTreeSet::new();
+        };
+        let upstreams = balancer.proxy.set.pools.values().flatten().map(|upstream| &upstream.id);
+        upstreams.filter(|id| self.is_usable(id)).cloned().collect()
+    }
+
+    fn is_usable(&self, id: &EndpointId) -> bool {
+        self.hosts.iter().any(|host| {
+            host.guests.values().any(|guest| {
+                guest.serves()
+                    && !self.checks.condemned.contains(&guest.uid)
+                    && !host.dismissed.contains(&guest.purpose.id)
+                    && *id == EndpointId::of(&guest.purpose.id, guest.purpose.incarnation)
+            })
+        })
+    }
+
+    /// A client asks whoever last said that the VIP is there.
+    pub(super) fn asks(&mut self, host: usize) {
+        let answered = self.would_be_served(host);
+        let now = self.now;
+        let client = &mut self.hosts[host].client;
+        client.asked += 1;
+        client.answered += u64::from(answered);
+        client.refused_since = if answered { None } else { client.refused_since.or(Some(now)) };
+        self.after(ASK_EVERY, Happening::Asks { host });
+    }
+
+    /// Whether the client of `host` would be served at the VIP.
+    pub(super) fn would_be_served(&self, host: usize) -> bool {
+        let Some(at) = self.hosts[host].client.neighbour else { return false };
+        if self.network.link(host, at).cut || self.network.link(at, host).cut {
+            return false;
+        }
+        let Some(guest) = self.hosts[at].balancer().filter(|guest| guest.is_alive()) else { return false };
+        let Some(balancer) = &guest.balancer else { return false };
+        balancer.has_address && balancer.proxy.works == Works::Well && self.reaches_upstream(at)
+    }
+
+    fn reaches_upstream(&self, host: usize) -> bool {
+        let Some(balancer) = self.hosts[host].balancer().and_then(|guest| guest.balancer.as_ref()) else {
+            return false;
+        };
+        balancer.proxy.upstreams().any(|address| {
+            self.hosts.iter().enumerate().any(|(other, there)| {
+                let reachable = !self.network.link(host, other).cut && !self.network.link(other, host).cut;
+                reachable && there.guests.values().any(|guest| guest.address() == address && guest.serves())
+            })
+        })
+    }
+}

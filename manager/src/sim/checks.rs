@@ -1,0 +1,172 @@
+//! The promises, each with its checker. They are looked at after every step; the first that is broken
+//! ends the run.
+//!
+//! | checker | promise | looked at |
+//! |---|---|---|
+//! | [`Checker::Addresses`] | no address on two machines, none outside the pool, none reused before its machine was fenced | whenever a machine is asked for and made |
+//! | [`Checker::Replacement`] | a replacement has the address of the machine it replaces | whenever a machine is made |
+//! | [`Checker::OneHolder`] | one holder among balancers that hear each other, some serving one always, no move without cause | after every step |
+//! | [`Checker::Destruction`] | no healthy machine is destroyed, the last usable upstream stays | whenever one is destroyed, or a set is taken |
+//! | [`Checker::Generations`] | no older document is taken; all balancers end with the same set | whenever one is taken, at restarts, at the end |
+//! | [`Checker::Liveness`] | all is as desired in the end; who keeps dying backs off; nobody wakes up for nothing | whenever a machine is made, after every plan, at the end |
+//! | [`Checker::StaleHolder`] | a holder that slept lets go before it says anything | with everything a speaker sends |
+//! | [`Checker::Bounds`] | memory and queues stay bounded | after every plan |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use wire::{EndpointId, MachineId};
+
+use super::guest::Guest;
+use super::world::World;
+use crate::engine::{Command, MachineSpec, Time};
+
+/// Who found something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Checker {
+    Addresses,
+    Replacement,
+    OneHolder,
+    Destruction,
+    Generations,
+    Liveness,
+    StaleHolder,
+    Bounds,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub(super) struct Violation {
+    pub(super) checker: Checker,
+    pub(super) at: Time,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} after {:.3} s: {}", self.checker, self.at.as_secs_f64(), self.what)
+    }
+}
+
+/// What the checkers remember.
+#[derive(Debug)]
+pub(super) struct Checks {
+    pub(super) violation: Option<Violation>,
+    /// The machines that their managers have given up or are taking away.
+    pub(super) condemned: BTreeSet<u64>,
+    /// The address each machine had when it was last made.
+    pub(super) addresses: BTreeMap<MachineId, Ipv4Addr>,
+    /// When something last happened that may move the VIP.
+    pub(super) disturbed_at: Time,
+    /// Since when the balancer of each host could serve, and knows of nobody who does.
+    pub(super) starving: Vec<Option<Time>>,
+    pub(super) two_hold: bool,
+}
+
+impl Checks {
+    pub(super) fn new(now: Time, hosts: usize) -> Self {
+        Checks {
+            violation: None,
+            condemned: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            disturbed_at: now,
+            starving: vec![None; hosts],
+            two_hold: false,
+        }
+    }
+
+    /// Something happened that may move the VIP.
+    pub(super) fn disturbed(&mut self, now: Time) {
+        self.disturbed_at = self.disturbed_at.max(now);
+    }
+
+    /// A proxy hangs for a while, and may be found out at any time in it.
+    pub(super) fn disturbed_by_hang(&mut self, now: Time, pause: Duration) {
+        self.disturbed(now + pause);
+    }
+}
+
+/// A heartbeat that came so long ago is fresh: the engine waits longer (`heartbeat.silence_ms`).
+const FRESH: Duration = Duration::from_millis(800);
+
+impl World {
+    /// Notes a broken promise; the first one counts.
+    pub(super) fn violated(&mut self, checker: Checker, what: impl FnOnce() -> String) {
+        if self.checks.violation.is_none() {
+            let what = what();
+            self.say(|| format!("BROKEN: {checker:?}: {what}"));
+            let at = self.now.saturating_sub(self.options.origin);
+            self.checks.violation = Some(Violation { checker, at, what });
+        }
+    }
+
+    /// What must hold of everything a manager asks for.
+    pub(super) fn check_command(&mut self, host: usize, command: &Command) {
+        match command {
+            Command::Create(spec) => {
+                self.check_free(spec, "asked for");
+            }
+            Command::Fence(machine) | Command::Stop(machine) => {
+                let this = &self.hosts[host];
+                let Some(guest) = this.guests.get(machine) else { return };
+                let uid = guest.uid;
+                let wanted = !this.dismissed.contains(machine);
+                if wanted && self.is_healthy(guest) {
+                    self.violated(Checker::Destruction, || {
+                        format!("{machine} is destroyed, whose heartbeat has just come")
+                    });
+                }
+                self.checks.condemned.insert(uid);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_healthy(&self, guest: &Guest) -> bool {
+        let fresh = guest.heard.is_some_and(|heard| self.now - heard < FRESH);
+        guest.is_alive() && fresh
+    }
+
+    /// What must hold of every machine that is made.
+    pub(super) fn check_made(&mut self, host: usize, spec: &MachineSpec) {
+        let (machine, address) = (&spec.purpose.id, spec.purpose.address);
+        self.check_free(spec, "made");
+        self.check_pauses(host, machine);
+        if !self.hosts[host].config.pool.contains(address) {
+            self.violated(Checker::Addresses, || {
+                format!("{machine} gets {address}, which is not of its pool")
+            });
+        }
+        let before = self.checks.addresses.insert(machine.clone(), address);
+        if let Some(before) = before.filter(|before| *before != address) {
+            self.violated(Checker::Replacement, || format!("{machine} moves from {before} to {address}"));
+        }
+    }
+
+    /// The balancer of `host` was given a set: it held generation `before`, and could use `usable`.
+    pub(super) fn check_taken(&mut self, host: usize, before: u64, now: u64, usable: &BTreeSet<EndpointId>) {
+        if now < before {
+            self.violated(Checker::Generations, || {
+                format!("the balancer of host {host} takes set {now} in the place of {before}")
+            });
+        }
+        if !usable.is_empty() && self.living_upstreams(host).is_empty() {
+            self.violated(Checker::Destruction, || {
+                format!(
+                    "set {now} of the balancer of host {host} leaves out all of {usable:?}, which would serve"
+                )
+            });
+        }
+    }
+
+    /// The proxy of `host` was started again, with what it had stored.
+    pub(super) fn check_restarted(&mut self, host: usize, generation: u64, acknowledged: u64) {
+        if generation < acknowledged {
+            self.violated(Checker::Generations, || {
+                format!("the balancer of host {host} starts with set {generation}, and had said it holds {acknowledged}")
+            });
+        }
+    }
+}
