@@ -13,11 +13,11 @@ use crate::run::Ended;
 /// Requests per second, half of them on kept connections.
 const RATE: u32 = 500;
 
-/// Asks the manager of a host (0 or 1) for a switchover.
+/// Asks the manager of a host (0 or 1) for a switchover, on host a, from which both take changes.
 fn switchover(lab: &Lab, manager: usize, words: &[&str]) -> Ended {
     let program = program("manager");
     let all = [&[program.as_str(), "--manager", MANAGERS[manager], "switchover"], words].concat();
-    lab.exec_within("client", &all, Duration::from_secs(60))
+    lab.exec_within("a", &all, Duration::from_secs(60))
 }
 
 #[test]
