@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kit::api::serve;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::access::Origin;
 use crate::api;
 use crate::config::{Config, Hypervisor as Driver};
 use crate::engine::Engine;
 use crate::executor::{self, Ports, Shared};
 use crate::metrics::Metrics;
+use crate::pki::keeper::Pki;
+use crate::pki::rounds::Rounds;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
 use crate::ports::hypervisor::{Exits, Hypervisor};
 use crate::ports::libvirt::Libvirt;
 use crate::ports::namespaces::Namespaces;
 use crate::ports::peers::Peers;
+use crate::ports::transport::Transport;
 use crate::store::Store;
 
 /// Keeps this host's machines alive until it is asked to end. The machines live on after it.
@@ -49,23 +52,34 @@ async fn serve_host(config: Config) -> Result<()> {
         store.load().with_context(|| format!("cannot use state_dir {}", config.state_dir.display()))?;
     let (exits, ended) = mpsc::unbounded_channel();
     let hypervisor = driver(&config, exits)?;
+    let pki = Arc::new(Pki::new(&config));
+    if pki.take_up()? {
+        tracing::info!("peers are believed by certificate only");
+    }
+    let transport = Transport::new(&config, Arc::clone(&pki))?;
     let ports = Ports {
         hypervisor: Arc::clone(&hypervisor),
         guests: Guests::new()?,
-        balancer: Balancer::new()?,
-        peers: Peers::new(config.address, config.api_port)?,
+        balancer: Balancer::new(transport.clone()),
+        peers: Peers::new(config.address, transport.clone()),
         store,
+        pki: Arc::clone(&pki),
     };
     tracing::info!(host = %config.name, api = %address, "manager starts");
     let chaos = config.chaos;
+    let tls = SocketAddr::from((config.address, config.tls_port));
     let origin = Instant::now();
     let engine = Engine::new(config, stored, origin.elapsed());
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
-    let router = api::router(Arc::clone(&shared), hypervisor, chaos);
-    let api = tokio::spawn(serve(listener, router, std::future::pending()));
+    let router = api::router(Arc::clone(&shared), hypervisor, Arc::clone(&pki), chaos);
+    let service = router.clone().into_make_service_with_connect_info::<Origin>();
+    let api = tokio::spawn(async move { axum::serve(listener, service).await });
+    let rounds = Rounds { tls, router, shared: Arc::clone(&shared), transport, pki };
+    let rounds = tokio::spawn(rounds.walk());
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
         ended = api => ended?.context("the API ended")?,
+        ended = rounds => ended.context("the rounds ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
     }
     Ok(())

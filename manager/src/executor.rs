@@ -15,13 +15,15 @@ use tokio::time::sleep_until;
 use wire::MachineId;
 use wire::cluster::ClusterEvent;
 
-use crate::config::Config;
-use crate::engine::{Action, Command, Engine, Event, Notice, Outcome, Severity, Time};
+use crate::config::{Config, LB};
+use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
+use crate::pki::PkiError;
+use crate::pki::keeper::Pki;
 use crate::ports::arp;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
-use crate::ports::hypervisor::{Exit, Hypervisor};
+use crate::ports::hypervisor::{Exit, Hypervisor, HypervisorError};
 use crate::ports::peers::Peers;
 use crate::ports::resign::resign;
 use crate::store::Store;
@@ -116,6 +118,8 @@ pub struct Ports {
     pub peers: Peers,
     /// Keeps the desired state.
     pub store: Store,
+    /// Certifies the balancer.
+    pub pki: Arc<Pki>,
 }
 
 /// Runs the engine until the process ends.
@@ -197,7 +201,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             Ok(machines) => Outcome::Listed { machines, driver: ports.hypervisor.describe() },
             Err(error) => Outcome::Failed(error.to_string()),
         },
-        Command::Create(spec) => match ports.hypervisor.create(&spec).await {
+        Command::Create(mut spec) => match create(ports, &mut spec).await {
             Ok(()) => Outcome::Done,
             Err(error) => match error.condition() {
                 Some(condition) => Outcome::Prevented(condition, error.to_string()),
@@ -228,6 +232,20 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
         },
         Command::Resign { lb } => done(resign(config.address, lb, &config.vips)),
     }
+}
+
+/// Makes a machine; a balancer gets its certificate with its seed.
+async fn create(ports: &Ports, spec: &mut MachineSpec) -> Result<(), HypervisorError> {
+    let unusable = |error: PkiError| HypervisorError::Failed(error.to_string());
+    if spec.purpose.service.as_str() == LB {
+        let made = ports.pki.certify_balancer(&spec.purpose.id, spec.purpose.address).map_err(unusable)?;
+        if let Some((credentials, certified)) = made {
+            spec.seed.credentials = Some(credentials);
+            // Before it runs: what is stored late might be lost, and the balancer not be believed to have it.
+            ports.pki.has_certified(certified).map_err(unusable)?;
+        }
+    }
+    ports.hypervisor.create(spec).await
 }
 
 fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome {

@@ -12,5 +12,7 @@ pub mod daemon;
 pub mod engine;
 pub mod executor;
 pub mod metrics;
+pub mod pki;
 pub mod ports;
 pub mod store;
+pub mod tls;

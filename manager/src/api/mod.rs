@@ -4,6 +4,7 @@ mod cluster;
 pub(crate) mod console;
 mod machines;
 mod peers;
+mod pki;
 mod switchover;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::executor::Shared;
+use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 
 /// What handlers work with.
@@ -22,6 +24,7 @@ use crate::ports::hypervisor::Hypervisor;
 pub struct Api {
     shared: Arc<Shared>,
     hypervisor: Arc<dyn Hypervisor>,
+    pki: Arc<Pki>,
 }
 
 #[derive(OpenApi)]
@@ -29,7 +32,7 @@ pub struct Api {
 struct Document;
 
 /// All routes. Those that harm machines exist only with `chaos`.
-pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool) -> Router {
+pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, pki: Arc<Pki>, chaos: bool) -> Router {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
@@ -38,6 +41,8 @@ pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool)
         .routes(routes!(machines::logs))
         .routes(routes!(console::console))
         .routes(routes!(peers::receive, peers::forget))
+        .routes(routes!(pki::join))
+        .routes(routes!(pki::revocations, pki::take_revocations))
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
@@ -48,6 +53,6 @@ pub fn router(shared: Arc<Shared>, hypervisor: Arc<dyn Hypervisor>, chaos: bool)
     if chaos {
         router = router.routes(routes!(machines::fault));
     }
-    let (router, document) = router.with_state(Api { shared, hypervisor }).split_for_parts();
+    let (router, document) = router.with_state(Api { shared, hypervisor, pki }).split_for_parts();
     with_fallbacks(with_docs(router, document))
 }

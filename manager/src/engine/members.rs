@@ -19,6 +19,11 @@ pub const MAX_PEERS: usize = 256;
 const NAMED_FOR: Duration = Duration::from_secs(60);
 
 impl Engine {
+    /// All other managers, heard or not.
+    pub(crate) fn peer_addresses(&self) -> Vec<Ipv4Addr> {
+        self.peers.keys().copied().collect()
+    }
+
     /// The managers that were heard lately, for others to know.
     pub(super) fn heard_peers(&self, now: Time) -> Vec<IpAddr> {
         let lately = |peer: &&Peer| peer.heard.is_some_and(|heard| now.saturating_sub(heard) < NAMED_FOR);

@@ -9,4 +9,4 @@ pub(crate) mod machine;
 pub mod namespaces;
 pub mod peers;
 pub mod resign;
-mod transport;
+pub mod transport;

@@ -1,0 +1,24 @@
+//! Listeners tell handlers where a request came from.
+
+use std::net::SocketAddr;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use kit::tls::TlsListener;
+use tokio::net::TcpListener;
+
+use crate::access::{From, Origin};
+
+impl Connected<IncomingStream<'_, TlsListener>> for Origin {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        let party = stream.remote_addr();
+        Origin { from: From::Network(party.address), encrypted: true, certified: party.host.clone() }
+    }
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Origin {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        let address: SocketAddr = *stream.remote_addr();
+        Origin { from: From::Network(address), encrypted: false, certified: None }
+    }
+}
