@@ -54,7 +54,7 @@ async fn serve_host(config: Config) -> Result<()> {
     let hypervisor = driver(&config, exits)?;
     let pki = Arc::new(Pki::new(&config));
     if pki.take_up()? {
-        tracing::info!("peers are believed by certificate only");
+        tracing::info!("other hosts are believed by certificate only");
     }
     let transport = Transport::new(&config, Arc::clone(&pki))?;
     let ports = Ports {

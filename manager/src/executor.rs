@@ -18,7 +18,6 @@ use wire::cluster::ClusterEvent;
 use crate::config::{Config, LB};
 use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
-use crate::pki::PkiError;
 use crate::pki::keeper::Pki;
 use crate::ports::arp;
 use crate::ports::balancer::Balancer;
@@ -236,14 +235,12 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
 
 /// Makes a machine; a balancer gets its certificate with its seed.
 async fn create(ports: &Ports, spec: &mut MachineSpec) -> Result<(), HypervisorError> {
-    let unusable = |error: PkiError| HypervisorError::Failed(error.to_string());
     if spec.purpose.service.as_str() == LB {
-        let made = ports.pki.certify_balancer(&spec.purpose.id, spec.purpose.address).map_err(unusable)?;
-        if let Some((credentials, certified)) = made {
-            spec.seed.credentials = Some(credentials);
-            // Before it runs: what is stored late might be lost, and the balancer not be believed to have it.
-            ports.pki.has_certified(certified).map_err(unusable)?;
-        }
+        let (pki, machine, address) = (Arc::clone(&ports.pki), spec.purpose.id.clone(), spec.purpose.address);
+        let certified = tokio::task::spawn_blocking(move || pki.seed_balancer(&machine, address)).await;
+        let failed = |error: String| HypervisorError::Failed(format!("no certificate for it: {error}"));
+        let certified = certified.map_err(|error| failed(error.to_string()))?;
+        spec.seed.credentials = certified.map_err(|error| failed(error.to_string()))?;
     }
     ports.hypervisor.create(spec).await
 }

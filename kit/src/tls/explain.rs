@@ -43,6 +43,11 @@ fn in_words(error: &rustls::Error) -> String {
             "it says that this host's certificate has expired or is not valid yet: compare the clocks of both hosts"
                 .to_owned()
         }
+        rustls::Error::AlertReceived(
+            Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate,
+        ) => {
+            "it does not accept this host's certificate: its log says why".to_owned()
+        }
         rustls::Error::AlertReceived(alert) => format!("it ended the handshake: {alert:?}"),
         rustls::Error::InvalidMessage(_) => "it does not speak TLS: has it joined the cluster?".to_owned(),
         other => other.to_string(),

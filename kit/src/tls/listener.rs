@@ -1,9 +1,9 @@
 //! Accepts TLS connections and finds out whose they are.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use wire::HostName;
 
-use super::live::host_of;
+use super::live::{address_of, host_of};
 use super::{Live, TlsIo, explain, plain};
 
 /// After an accept fails for want of descriptors or memory, the next one waits so long.
@@ -25,6 +25,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// So many handshakes are in progress at a time; who comes then waits in the kernel.
 const MOST_HANDSHAKES: usize = 256;
 
+/// Of refused connections one in this time is logged, with the number of those that were not.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
@@ -35,6 +38,9 @@ pub struct Party {
     pub address: SocketAddr,
     /// The host whose certificate it has shown, if it has shown one.
     pub host: Option<HostName>,
+    /// The address in that certificate, which the host's intermediate could certify: one of the host's own, wherever
+    /// the connection comes from.
+    pub proven: Option<IpAddr>,
 }
 
 impl std::fmt::Display for Party {
@@ -87,7 +93,7 @@ impl Listener for TlsListener {
     }
 
     fn local_addr(&self) -> io::Result<Party> {
-        Ok(Party { address: self.local, host: None })
+        Ok(Party { address: self.local, host: None, proven: None })
     }
 }
 
@@ -104,6 +110,7 @@ async fn accept(
     tell: mpsc::Sender<(TlsIo, Party)>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_HANDSHAKES));
+    let refusals = Arc::new(Refusals::default());
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -113,9 +120,10 @@ async fn accept(
                 continue;
             }
         };
-        let (live, tell) = (Arc::clone(&live), tell.clone());
+        let (live, tell, refusals) = (Arc::clone(&live), tell.clone(), Arc::clone(&refusals));
         tokio::spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE, shake_hands(stream, from, local, live)).await;
+            let shaken =
+                tokio::time::timeout(HANDSHAKE, shake_hands(stream, from, local, live, &refusals)).await;
             drop(place);
             if let Ok(Some(accepted)) = shaken {
                 // Only when the listener is gone does nobody take it.
@@ -130,6 +138,7 @@ async fn shake_hands(
     from: SocketAddr,
     local: SocketAddr,
     live: Arc<Live>,
+    refusals: &Refusals,
 ) -> Option<(TlsIo, Party)> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 0 {
@@ -145,7 +154,7 @@ async fn shake_hands(
     let stream = match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
-            tracing::debug!(%from, "no TLS connection: {}", explain(&error).unwrap_or_else(|| error.to_string()));
+            refusals.say(from, &explain(&error).unwrap_or_else(|| error.to_string()));
             plain::end(stream).await;
             return None;
         }
@@ -158,6 +167,28 @@ async fn shake_hands(
         .iter()
         .map(|certificate| certificate.clone().into_owned())
         .collect();
-    let host = chain.first().and_then(host_of);
-    Some((TlsIo::new(stream, live, generation, chain), Party { address: from, host }))
+    let (host, proven) = (chain.first().and_then(host_of), chain.first().and_then(address_of));
+    Some((TlsIo::new(stream, live, generation, chain), Party { address: from, host, proven }))
+}
+
+/// Who was refused is logged, but not as often as somebody likes to try.
+#[derive(Default)]
+struct Refusals(Mutex<Unsaid>);
+
+#[derive(Default)]
+struct Unsaid {
+    last: Option<Instant>,
+    more: u64,
+}
+
+impl Refusals {
+    fn say(&self, from: SocketAddr, reason: &str) {
+        let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsaid.last.is_some_and(|last| last.elapsed() < SAY_EVERY) {
+            unsaid.more += 1;
+            return;
+        }
+        tracing::warn!(%from, unsaid = unsaid.more, "no TLS connection: {reason}");
+        *unsaid = Unsaid { last: Some(Instant::now()), more: 0 };
+    }
 }

@@ -1,5 +1,6 @@
 //! What a process shows and believes, replaceable while it serves.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +15,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use thiserror::Error;
 use wire::HostName;
 use wire::tls::Credentials;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::provider;
 
@@ -165,4 +166,14 @@ pub(super) fn host_of(certificate: &CertificateDer<'_>) -> Option<HostName> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let name = parsed.issuer().iter_common_name().next()?.as_str().ok()?;
     Some(HostName::from(name))
+}
+
+/// The IPv4 address that `certificate` is for.
+pub(super) fn address_of(certificate: &CertificateDer<'_>) -> Option<IpAddr> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::IPAddress(octets) => <[u8; 4]>::try_from(*octets).ok().map(IpAddr::from),
+        _ => None,
+    })
 }

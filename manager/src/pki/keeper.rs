@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Pki {
     /// What connections are made with; none while this host belongs to no cluster.
     live: ArcSwapOption<Live>,
     held: Mutex<Option<Held>>,
+    /// Whether the engine knows the members.
+    introduced: AtomicBool,
 }
 
 struct Held {
@@ -48,6 +51,7 @@ impl Pki {
             lifetime: config.certificate_lifetime,
             live: ArcSwapOption::empty(),
             held: Mutex::new(None),
+            introduced: AtomicBool::new(false),
         }
     }
 
@@ -62,13 +66,19 @@ impl Pki {
         self.live.load().is_some() || self.directory.exists()
     }
 
-    /// The addresses of the other hosts.
+    /// The addresses of the other hosts that joined before this one did: once, after the certificates were taken
+    /// up.
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
-    pub fn others(&self) -> Result<Vec<Ipv4Addr>, PkiError> {
-        enrolment::others(&self.directory)
+    /// When they cannot be read; then they are asked for again.
+    pub fn new_members(&self) -> Result<Vec<Ipv4Addr>, PkiError> {
+        if self.live.load().is_none() || self.introduced.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let others = enrolment::others(&self.directory)?;
+        self.introduced.store(true, Ordering::Relaxed);
+        Ok(others)
     }
 
     /// Takes the certificates into use if they are there and not in use yet. Says whether they now are for the
@@ -192,6 +202,25 @@ impl Pki {
             held.intermediate.balancer(machine, address, &held.credentials.revocations, self.lifetime)?;
         let certified = Certified::new(machine.clone(), address, &issued, held.revocations);
         Ok(Some((issued.credentials, certified)))
+    }
+
+    /// Credentials for the balancer that is being built; none while this host belongs to no cluster. Blocks
+    /// while the disk does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pki::certify_balancer`], and when it cannot be stored that the balancer has them.
+    pub fn seed_balancer(
+        &self,
+        machine: &MachineId,
+        address: Ipv4Addr,
+    ) -> Result<Option<Credentials>, PkiError> {
+        let Some((credentials, certified)) = self.certify_balancer(machine, address)? else {
+            return Ok(None);
+        };
+        // Before it runs: what is stored late might be lost, and the balancer be spoken to without TLS.
+        self.has_certified(certified)?;
+        Ok(Some(credentials))
     }
 
     /// The balancer has what was made for it.

@@ -49,7 +49,7 @@ impl Rounds {
         let mut serving = false;
         loop {
             ticks.tick().await;
-            let changed = match self.look() {
+            let changed = match self.look().await {
                 Ok(changed) => changed,
                 Err(error) => {
                     troubles.say(&error.to_string());
@@ -76,20 +76,13 @@ impl Rounds {
     }
 
     /// What is on disk, and what the clock says. Whether peers are to be told.
-    fn look(&self) -> Result<bool, PkiError> {
-        let first = self.pki.take_up()?;
-        if first {
-            tracing::info!("the cluster's certificates are in use: peers are believed by certificate only");
-            for address in self.pki.others()? {
-                self.shared.ask(|engine, _| engine.admit(address));
-            }
-        }
-        let revoked = self.pki.read_revocations()?;
-        if revoked {
-            tracing::warn!("there is a newer list of revoked hosts");
-        }
-        if self.pki.renew()? {
-            tracing::info!("this host's certificate is renewed");
+    async fn look(&self) -> Result<bool, PkiError> {
+        let pki = Arc::clone(&self.pki);
+        let looked = tokio::task::spawn_blocking(move || look(&pki)).await;
+        let Seen { members, revoked } = looked.map_err(|error| PkiError::Damaged(error.to_string()))??;
+        let first = !members.is_empty();
+        for address in members {
+            self.shared.ask(|engine, _| engine.admit(address));
         }
         Ok(first || revoked)
     }
@@ -146,6 +139,28 @@ impl Rounds {
             });
         }
     }
+}
+
+struct Seen {
+    /// The other hosts, when the certificates were just taken up.
+    members: Vec<Ipv4Addr>,
+    /// There is a newer list of revocations.
+    revoked: bool,
+}
+
+/// Blocks while the disk does.
+fn look(pki: &Pki) -> Result<Seen, PkiError> {
+    if pki.take_up()? {
+        tracing::info!("the cluster's certificates are in use: other hosts are believed by certificate only");
+    }
+    let revoked = pki.read_revocations()?;
+    if revoked {
+        tracing::warn!("there is a newer list of revoked hosts");
+    }
+    if pki.renew()? {
+        tracing::info!("this host's certificate is renewed");
+    }
+    Ok(Seen { members: pki.new_members()?, revoked })
 }
 
 /// What goes wrong each second is said once a minute.

@@ -12,7 +12,10 @@ use crate::access::{From, Origin};
 impl Connected<IncomingStream<'_, TlsListener>> for Origin {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
         let party = stream.remote_addr();
-        Origin { from: From::Network(party.address), encrypted: true, certified: party.host.clone() }
+        // What is proven counts more than what the network says: a host may have several addresses.
+        let ip = party.proven.unwrap_or(party.address.ip());
+        let from = SocketAddr::new(ip, party.address.port());
+        Origin { from: From::Network(from), encrypted: true, certified: party.host.clone() }
     }
 }
 
