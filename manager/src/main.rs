@@ -42,7 +42,7 @@ enum Command {
     /// Say whether the configuration is valid and whether this host can be run with it.
     Check,
     /// Make a new cluster: its CA, and this host as its first.
-    Init,
+    Init(cli::InitArgs),
     /// Print a token that lets one host into the cluster, once.
     Token(TokenArgs),
     /// Bring this host into a cluster, with a token from `manager token` there.
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         Command::Run { check: true } => load(&common).map(|_| println!("{}: valid", common.config.display())),
         Command::Run { check: false } => load(&common).and_then(manager::daemon::run),
         Command::Check => load(&common).and_then(|config| cli::check(&common.config, &config)),
-        Command::Init => load(&common).and_then(|config| cli::init(&config)),
+        Command::Init(args) => load(&common).and_then(|config| cli::init(&config, &args)),
         Command::Token(args) => load(&common).and_then(|config| cli::token(&config, &args, common.output)),
         Command::Join(args) => load(&common).and_then(|config| cli::join(&config, &args)),
         Command::Revoke(args) => load(&common).and_then(|config| cli::revoke(&config, &args)),

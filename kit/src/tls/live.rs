@@ -100,6 +100,16 @@ impl Live {
         Arc::clone(&self.current.load().server)
     }
 
+    /// Whether a client with this chain, in PEM, would be let in now.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn verify_pem(&self, chain: &str) -> Result<(), TlsError> {
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+        Ok(self.verify(&chain.map_err(|_| TlsError::Pem("chain"))?)?)
+    }
+
     /// Whether a client with this chain would be let in now.
     pub(super) fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), rustls::Error> {
         let Some((leaf, intermediates)) = chain.split_first() else { return Ok(()) };

@@ -1,19 +1,39 @@
 //! `manager init`: makes the cluster, with this host as its first.
 
 use anyhow::Result;
+use clap::Args;
 
 use crate::config::Config;
 use crate::pki::authority::fingerprint;
 use crate::pki::enrolment;
 use crate::pki::files::Directory;
 
+/// How.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// On the host that keeps the CA: certify it anew, because its address or its pool has changed in the
+    /// configuration.
+    #[arg(long)]
+    recertify: bool,
+}
+
 /// Makes the cluster's CA and this host's certificates; where they are already, says so and changes nothing.
 ///
 /// # Errors
 ///
 /// When they cannot be made or read.
-pub fn init(config: &Config) -> Result<()> {
+pub fn init(config: &Config, args: &InitArgs) -> Result<()> {
     let directory = Directory::of(&config.state_dir);
+    if args.recertify {
+        enrolment::recertify(config)?;
+        println!(
+            "`{0}` is certified for {1} and {2}. Restart its manager, then: manager vm replace {0}-lb",
+            config.name,
+            config.address,
+            config.pool.to_texts().join(", ")
+        );
+        return Ok(());
+    }
     if directory.exists() {
         let (ca, own) = (directory.read("ca.pem")?, directory.own()?);
         let role = match directory.find("ca.key")? {

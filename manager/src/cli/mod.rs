@@ -13,7 +13,7 @@ mod token;
 
 pub use check::check;
 pub use client::{Client, Usage, VmCommand};
-pub use init::init;
+pub use init::{InitArgs, init};
 pub use join::{JoinArgs, join};
 pub use revoke::{RevokeArgs, revoke};
 pub use roll::{ImageCommand, RollArgs};

@@ -33,9 +33,41 @@ pub fn found(config: &Config) -> Result<String, PkiError> {
         ("host-ca.key", key.serialize_pem().into_bytes()),
         ("host.json", json(&members[0])?),
         ("members.json", json(&members)?),
-        ("revocations.pem", revocation::list(&authority, 1, &members)?.into_bytes()),
+        ("revocations.pem", revocation::first(&authority)?.into_bytes()),
     ])?;
     fingerprint(authority.certificate())
+}
+
+/// Makes the intermediate of the host that keeps the CA anew, for the address and the pool that its configuration
+/// has now. The one before it cannot be used any more: its key is gone.
+///
+/// # Errors
+///
+/// When this host does not keep the CA, or contradicts another one.
+pub fn recertify(config: &Config) -> Result<(), PkiError> {
+    let directory = Directory::of(&config.state_dir);
+    let authority = directory.authority()?;
+    let _one = directory.lock()?;
+    let before = directory.own()?;
+    let mut own = member(config);
+    own.keeps_ca = true;
+    if own.host != before.host {
+        return Err(PkiError::Refused(format!(
+            "this host is `{}` in its cluster, and cannot become `{}`: the configuration must keep its name",
+            before.host, own.host
+        )));
+    }
+    let mut members = directory.members()?;
+    members.retain(|member| member.host != own.host || member.revoked_s.is_some());
+    check(&own, &members)?;
+    let key = KeyPair::generate()?;
+    let certificate = authority.certify_key(&mut own, &key)?;
+    members.insert(0, own.clone());
+    // Interrupted, this is done again: all that it needs stays.
+    directory.replace("host-ca.key", key.serialize_pem().as_bytes())?;
+    directory.replace("host-ca.pem", certificate.as_bytes())?;
+    directory.store("host.json", &own)?;
+    directory.store("members.json", &members)
 }
 
 /// This host, as its configuration describes it.
@@ -202,9 +234,9 @@ pub fn revoke(directory: &Directory, name: &HostName) -> Result<Member, PkiError
     }
     member.revoked_s = Some(u64::try_from(now().unix_timestamp()).unwrap_or_default());
     let revoked = member.clone();
-    let held = revocation::number(&directory.read("revocations.pem")?, authority.certificate())?;
+    let list = revocation::next(&authority, &directory.read("revocations.pem")?, &members)?;
     // The list first: the record alone would let its name be taken while it is still believed.
-    directory.replace("revocations.pem", revocation::list(&authority, held + 1, &members)?.as_bytes())?;
+    directory.replace("revocations.pem", list.as_bytes())?;
     directory.store("members.json", &members)?;
     Ok(revoked)
 }

@@ -14,13 +14,23 @@ use super::{AUTHORITY_LIFETIME, PkiError, now, unhex};
 /// The largest list that is taken, in bytes: that of some ten thousand hosts.
 pub const MAX_LIST: usize = 1 << 20;
 
-/// The list number `number` with the revoked ones of `members`, in PEM. It does not run out: a newer one has a
-/// higher number.
+/// The first list: nobody is revoked.
 ///
 /// # Errors
 ///
-/// When a serial number cannot be understood.
-pub fn list(authority: &Authority, number: u64, members: &[Member]) -> Result<String, PkiError> {
+/// When it cannot be signed.
+pub fn first(authority: &Authority) -> Result<String, PkiError> {
+    list(authority, 1, Vec::new())
+}
+
+/// The list that follows `held`, in PEM: whoever is on that, and the revoked ones of `members`. A CA that was put
+/// back from a copy may not know of all who were revoked since.
+///
+/// # Errors
+///
+/// When `held` is no list of this CA, or a serial number cannot be understood.
+pub fn next(authority: &Authority, held: &str, members: &[Member]) -> Result<String, PkiError> {
+    let number = number(held, authority.certificate())?;
     let mut revoked_certs = Vec::new();
     for member in members {
         let Some(at) = member.revoked_s else { continue };
@@ -34,6 +44,29 @@ pub fn list(authority: &Authority, number: u64, members: &[Member]) -> Result<St
             invalidity_date: None,
         });
     }
+    let unusable = || PkiError::Damaged("the list of revocations that is held cannot be read".to_owned());
+    let (_, held) = parse_x509_pem(held.as_bytes()).map_err(|_| unusable())?;
+    let (_, held) = CertificateRevocationList::from_der(&held.contents).map_err(|_| unusable())?;
+    for entry in held.iter_revoked_certificates() {
+        let serial_number = SerialNumber::from_slice(entry.raw_serial());
+        if revoked_certs.iter().all(|known| known.serial_number != serial_number) {
+            revoked_certs.push(RevokedCertParams {
+                serial_number,
+                revocation_time: entry.revocation_date.to_datetime(),
+                reason_code: Some(RevocationReason::CessationOfOperation),
+                invalidity_date: None,
+            });
+        }
+    }
+    list(authority, number + 1, revoked_certs)
+}
+
+/// It does not run out: a newer one has a higher number.
+fn list(
+    authority: &Authority,
+    number: u64,
+    revoked_certs: Vec<RevokedCertParams>,
+) -> Result<String, PkiError> {
     let params = CertificateRevocationListParams {
         this_update: now(),
         next_update: now() + AUTHORITY_LIFETIME,

@@ -10,7 +10,6 @@ use kit::tls::TlsListener;
 use tokio::net::TcpListener;
 use wire::tls::Revocations;
 
-use super::PkiError;
 use super::keeper::Pki;
 use crate::access::Origin;
 use crate::executor::Shared;
@@ -49,13 +48,10 @@ impl Rounds {
         let mut serving = false;
         loop {
             ticks.tick().await;
-            let changed = match self.look().await {
-                Ok(changed) => changed,
-                Err(error) => {
-                    troubles.say(&error.to_string());
-                    continue;
-                }
-            };
+            let (changed, found) = self.look().await;
+            for trouble in found {
+                troubles.say(&trouble);
+            }
             if self.pki.live().is_none() {
                 continue;
             }
@@ -75,16 +71,19 @@ impl Rounds {
         }
     }
 
-    /// What is on disk, and what the clock says. Whether peers are to be told.
-    async fn look(&self) -> Result<bool, PkiError> {
+    /// What is on disk, and what the clock says. Whether peers are to be told, and what is wrong.
+    async fn look(&self) -> (bool, Vec<String>) {
         let pki = Arc::clone(&self.pki);
-        let looked = tokio::task::spawn_blocking(move || look(&pki)).await;
-        let Seen { members, revoked } = looked.map_err(|error| PkiError::Damaged(error.to_string()))??;
+        let Seen { members, revoked, troubles } = match tokio::task::spawn_blocking(move || look(&pki)).await
+        {
+            Ok(seen) => seen,
+            Err(error) => Seen { troubles: vec![error.to_string()], ..Seen::default() },
+        };
         let first = !members.is_empty();
         for address in members {
             self.shared.ask(|engine, _| engine.admit(address));
         }
-        Ok(first || revoked)
+        (first || revoked, troubles)
     }
 
     async fn serve(&self) -> std::io::Result<()> {
@@ -141,40 +140,58 @@ impl Rounds {
     }
 }
 
+#[derive(Default)]
 struct Seen {
     /// The other hosts, when the certificates were just taken up.
     members: Vec<Ipv4Addr>,
     /// There is a newer list of revocations.
     revoked: bool,
+    /// What did not work. The rest is done all the same.
+    troubles: Vec<String>,
 }
 
 /// Blocks while the disk does.
-fn look(pki: &Pki) -> Result<Seen, PkiError> {
-    if pki.take_up()? {
-        tracing::info!("the cluster's certificates are in use: other hosts are believed by certificate only");
+fn look(pki: &Pki) -> Seen {
+    let mut seen = Seen::default();
+    match pki.take_up() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!(
+            "the cluster's certificates are in use: other hosts are believed by certificate only"
+        ),
+        Err(error) => seen.troubles.push(error.to_string()),
     }
-    let revoked = pki.read_revocations()?;
-    if revoked {
-        tracing::warn!("there is a newer list of revoked hosts");
+    match pki.renew() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("this host's certificate is renewed"),
+        Err(error) => seen.troubles.push(format!("this host's certificate cannot be renewed: {error}")),
     }
-    if pki.renew()? {
-        tracing::info!("this host's certificate is renewed");
+    match pki.read_revocations() {
+        Ok(false) => {}
+        Ok(true) => {
+            seen.revoked = true;
+            tracing::warn!("there is a newer list of revoked hosts");
+        }
+        Err(error) => seen.troubles.push(error.to_string()),
     }
-    Ok(Seen { members: pki.new_members()?, revoked })
+    match pki.new_members() {
+        Ok(members) => seen.members = members,
+        Err(error) => seen.troubles.push(error.to_string()),
+    }
+    seen
 }
 
 /// What goes wrong each second is said once a minute.
 #[derive(Default)]
 struct Troubles {
-    said: Option<(String, Instant)>,
+    said: Vec<(String, Instant)>,
 }
 
 impl Troubles {
     fn say(&mut self, trouble: &str) {
-        let again = self.said.as_ref().is_none_or(|(said, at)| said != trouble || at.elapsed() >= SAY_AGAIN);
-        if again {
+        self.said.retain(|(_, at)| at.elapsed() < SAY_AGAIN);
+        if self.said.iter().all(|(said, _)| said != trouble) {
             tracing::warn!("{trouble}");
-            self.said = Some((trouble.to_owned(), Instant::now()));
+            self.said.push((trouble.to_owned(), Instant::now()));
         }
     }
 }

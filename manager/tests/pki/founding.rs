@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use manager::pki::keeper::Pki;
+
 use crate::forger::mode;
 use crate::stage::{Host, client, get, read};
 
@@ -83,4 +85,30 @@ fn damaged_certificates_are_named_and_open_nothing() {
     let error = host.refused(&["revoke", "b"]);
     assert!(error.contains("members.json is missing"), "{error}");
     host.stop();
+}
+
+#[test]
+fn the_first_host_is_certified_anew_when_its_pool_has_changed() {
+    let host = Host::new("a", 1);
+    host.run(&["init"]).ok();
+    let [_, x, y, _] = crate::stage::network();
+    let text = read(&host.config).replace(&format!("127.{x}.{y}.16"), &format!("127.{x}.{y}.18"));
+    fs::write(&host.config, text).expect("written");
+    let pki = Pki::new(&host.loaded());
+    assert!(pki.take_up().expect("usable"));
+    let added = crate::stage::address(18);
+    let error = pki.seed_balancer(&"a-lb".into(), added).expect_err("refused").to_string();
+    assert!(
+        error.contains("is not of the address pool that host `a` was let into the cluster with"),
+        "{error}"
+    );
+    let ca = read(&host.state().join("pki/ca.pem"));
+    host.run(&["init", "--recertify"]).ok();
+    assert_eq!(read(&host.state().join("pki/ca.pem")), ca, "it is the same cluster");
+    let pki = Pki::new(&host.loaded());
+    assert!(pki.take_up().expect("usable"));
+    assert!(pki.seed_balancer(&"a-lb".into(), added).expect("certified").is_some());
+    // It is for the host that keeps the CA.
+    let error = Host::new("b", 2).refused(&["init", "--recertify"]);
+    assert!(error.contains("belongs to no cluster yet"), "{error}");
 }

@@ -107,3 +107,28 @@ async fn a_list_that_the_ca_has_not_signed_is_not_taken() {
     }
     put(a.credentials().revocations).await.expect("the one that it has");
 }
+
+#[test]
+fn a_ca_that_was_put_back_from_an_old_copy_forgets_nobody_who_was_revoked() {
+    let a = Host::new("a", 1);
+    a.run(&["init"]).ok();
+    let pki = a.state().join("pki");
+    let mut a = a;
+    a.start();
+    let (b, c) = (Host::new("b", 2), Host::new("c", 3));
+    b.join(&a);
+    c.join(&a);
+    let with_c = crate::stage::read(&pki.join("members.json"));
+    a.run(&["revoke", "b"]).ok();
+    // The copy knows of c, and not that b was revoked.
+    fs::write(pki.join("members.json"), with_c).expect("written");
+    a.run(&["revoke", "c"]).ok();
+    let list = crate::stage::read(&pki.join("revocations.pem"));
+    for host in [&b, &c] {
+        let mut shown = a.credentials();
+        shown.revocations.clone_from(&list);
+        let believing = kit::tls::Live::new(&shown, kit::tls::Clients::Anybody).expect("usable");
+        let error = believing.verify_pem(&host.credentials().chain).expect_err("revoked");
+        assert!(error.to_string().contains("Revoked"), "{error}");
+    }
+}
