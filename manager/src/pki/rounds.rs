@@ -62,7 +62,7 @@ impl Rounds {
                 }
             }
             if let Err(error) = self.see_to_balancer().await {
-                troubles.say(&format!("the balancer cannot be given its next certificate: {error}"));
+                troubles.say(&format!("the balancer cannot be given a certificate: {error}"));
             }
             if changed || told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
                 told_at = Some(Instant::now());
@@ -103,8 +103,8 @@ impl Rounds {
         let Some(lb) = self.shared.look(|engine, _| engine.ready_lb()) else { return Ok(()) };
         if !self.pki.is_certified(lb) {
             return Err(
-                "it was built before the cluster had its CA, and takes changes from this host's address \
-                        without proof: `manager vm replace` builds it anew"
+                "it has no certificate from this host, for it was built before the host was let into its \
+                        cluster: `manager vm replace` builds it anew, with one"
                     .to_owned(),
             );
         }

@@ -8,6 +8,7 @@
 //!   replacement.rs machines are built anew because somebody asked for it       │
 //!   addresses.rs   strangers have addresses of a pool                         │
 //!   slow.rs        slow requests are no failures                            │
+//!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
 //!   peers.rs       hosts that contradict each other                         │
 //!   labs.rs        labs do not meet, and leave nothing                      ┘
@@ -23,6 +24,7 @@
 mod addresses;
 mod api;
 mod balancers;
+mod certificates;
 mod cli;
 mod curl;
 mod lab;
