@@ -27,6 +27,9 @@
 # Then every host also runs a libvirt daemon of its own, none of whose files is this machine's; the images
 # are in HOLDFAST_IMAGES (beside the programs' directory, if it is not set); and root is needed.
 #
+# The two hosts are one cluster with certificates, as `manager init` on a and `manager join` on b make it.
+# HOLDFAST_CA=0 leaves that out: then the managers believe each other by address.
+#
 # With HOLDFAST_BARE=1 the hosts have a cable called enp3s0 and nothing of Holdfast: neither bridge nor
 # address nor manager. What is installed there (in /usr/bin, /etc/holdfast, /var/lib/holdfast) is theirs.
 set -euo pipefail
@@ -44,6 +47,10 @@ MANAGER_RESTART=${HOLDFAST_MANAGER_RESTART:-2}
 LIBVIRTD_RESTART=${HOLDFAST_LIBVIRTD_RESTART:-1}
 HOST_RETURN=${HOLDFAST_HOST_RETURN:-4}
 BARE=${HOLDFAST_BARE:-0}
+CA=${HOLDFAST_CA:-1}
+
+# How long the first manager may take until a host can join at it.
+JOIN_PATIENCE=60
 
 # How long a host that starts waits for its libvirt daemon before it starts its manager all the same.
 LIBVIRTD_PATIENCE=10
@@ -125,6 +132,7 @@ inside() {
     mount -t tmpfs tmpfs /run
     mkdir -p /run/netns
     make_network
+    [ "$BARE" = 1 ] || [ "$CA" = 0 ] || touch "$dir/ca"
     for host in a b; do host_up "$dir" "$host"; done
     touch "$dir/up"
     if [ "${2:-}" = keep ]; then
@@ -199,11 +207,36 @@ host_up() {
     mkdir -p "$dir/$host/state"
     profile "$dir" "$host" >"$dir/$host/manager.toml"
     [ "$BARE" = 0 ] || touch "$dir/$host/manager.off"
+    [ ! -e "$dir/ca" ] || certify "$dir" "$host"
     in_net switch ip link set "port-$host" up
     (exec nsenter --net="/run/netns/$host" -- unshare --mount --pid --fork --mount-proc \
         bash "$SELF" host-init "$dir" "$host") </dev/null >>"$dir/$host/host.log" 2>&1 &
     echo $! >"$dir/$host/outer.pid"
     until host_pid "$dir" "$host" >/dev/null; do sleep 0.01; done
+}
+
+# The first host founds the cluster, the other one joins it before its manager makes anything. What a host has
+# is on its disk, and stays when it dies.
+certify() {
+    local dir=$1 host=$2 end=$((SECONDS + JOIN_PATIENCE)) token
+    [ ! -d "$dir/$host/state/pki" ] || return 0
+    if [ "$host" = a ]; then
+        on_disk_of a init >>"$dir/a/host.log"
+        return 0
+    fi
+    until in_net switch bash -c "exec 3<>/dev/tcp/${HOST_ADDRESS[a]}/8443" 2>/dev/null; do
+        [ $SECONDS -lt "$end" ] || die "the manager of host a does not answer: $(tail -n 5 "$dir/a/manager.log")"
+        sleep 0.05
+    done
+    token=$(on_disk_of a token 2>>"$dir/a/host.log")
+    on_disk_of "$host" join "${HOST_ADDRESS[a]}" - <<<"$token" >>"$dir/$host/host.log"
+}
+
+# A command of a host's manager that works on its files, from where the host's network is.
+on_disk_of() {
+    local host=$1
+    shift
+    in_net "$host" "$HOLDFAST_BIN/manager" --config "$HOLDFAST_LAB/$host/manager.toml" "$@"
 }
 
 host_pid() {

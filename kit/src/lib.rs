@@ -2,10 +2,12 @@
 //!
 //! [`config`] reads a TOML file and says where it is wrong; [`api`] gives HTTP interfaces one shape
 //! (problem+json, OpenAPI, metrics, heartbeat); [`telemetry`] starts the log; [`shutdown`] turns
-//! signals into an orderly end.
+//! signals into an orderly end; `tls` (a feature) is how the daemons prove to each other who they are.
 
 pub mod api;
 pub mod config;
 pub mod readiness;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;

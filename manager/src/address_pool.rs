@@ -25,6 +25,16 @@ impl AddressRange {
         (self.first..=self.last).contains(&address)
     }
 
+    /// The lowest address.
+    pub fn first(&self) -> Ipv4Addr {
+        self.first
+    }
+
+    /// The highest address.
+    pub fn last(&self) -> Ipv4Addr {
+        self.last
+    }
+
     fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
         (self.first.to_bits()..=self.last.to_bits()).map(Ipv4Addr::from_bits)
     }

@@ -5,6 +5,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use kit::config::{ConfigError, Source};
@@ -13,6 +14,7 @@ use toml::Spanned;
 use wire::{HostName, PoolName};
 
 use crate::address_pool::{AddressPool, AddressRange};
+use crate::pki::LEAF_LIFETIME;
 
 mod hardware;
 mod vip;
@@ -34,6 +36,12 @@ pub const LB_CHANGES_PORT: u16 = 8443;
 /// Stands for a boot time that was not written, until the driver is known.
 const BY_DRIVER: u64 = u64::MAX;
 
+/// Shorter than this a certificate could expire before the next one is made.
+const MIN_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(5);
+
+/// Longer than this a key that was stolen would be good for too long.
+const MAX_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The longest name of a host or a service, in characters.
 const MAX_NAME: usize = 24;
 
@@ -46,6 +54,10 @@ pub struct Config {
     pub address: Ipv4Addr,
     /// The port of this manager's API and of its peers'.
     pub api_port: u16,
+    /// The same by TLS, once the host belongs to a cluster.
+    pub tls_port: u16,
+    /// How long the certificates of managers and balancers are valid; they are renewed after two thirds of it.
+    pub certificate_lifetime: Duration,
     /// The network all hosts and machines are on.
     pub network: Ipv4Net,
     /// The other managers.
@@ -149,6 +161,10 @@ struct File {
     address: Spanned<Ipv4Addr>,
     #[serde(default = "default_api_port")]
     api_port: u16,
+    #[serde(default = "default_tls_port")]
+    tls_port: Spanned<u16>,
+    #[serde(default)]
+    certificate_lifetime: Option<Spanned<String>>,
     #[serde(default = "default_prefix")]
     prefix: Spanned<u8>,
     #[serde(default)]
@@ -227,6 +243,8 @@ impl Config {
             name,
             address,
             api_port,
+            tls_port,
+            certificate_lifetime,
             prefix,
             peers,
             gateway,
@@ -279,6 +297,16 @@ impl Config {
                 );
             }
         }
+        if *tls_port.as_ref() == api_port {
+            return wrong(tls_port.span(), "tls_port and api_port must differ".to_owned());
+        }
+        let certificate_lifetime = match certificate_lifetime {
+            None => LEAF_LIFETIME,
+            Some(text) => match check_lifetime(text.as_ref()) {
+                Ok(lifetime) => lifetime,
+                Err(message) => return wrong(text.span(), message),
+            },
+        };
         let pool_span = address_pool.span();
         let pool = match AddressPool::new(address_pool.as_ref()) {
             Ok(pool) => pool,
@@ -332,6 +360,8 @@ impl Config {
             name: name.into_inner(),
             address: address.into_inner(),
             api_port,
+            tls_port: tls_port.into_inner(),
+            certificate_lifetime,
             network,
             peers: peers.into_iter().map(Spanned::into_inner).collect(),
             gateway: gateway.into_inner(),
@@ -427,7 +457,7 @@ impl Heartbeat {
 }
 
 /// Names become host names, file names and parts of machine names.
-fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let valid = !name.is_empty()
         && name.len() <= MAX_NAME
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
@@ -437,6 +467,14 @@ fn check_name(name: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("expected a name of 1 to {MAX_NAME} lower-case letters, digits and inner hyphens"))
+    }
+}
+
+fn check_lifetime(text: &str) -> Result<Duration, String> {
+    let (shortest, longest) = (MIN_CERTIFICATE_LIFETIME, MAX_CERTIFICATE_LIFETIME);
+    match humantime::parse_duration(text) {
+        Ok(lifetime) if (shortest..=longest).contains(&lifetime) => Ok(lifetime),
+        _ => Err("certificate_lifetime: expected 5s to 365days, such as \"30days\"".to_owned()),
     }
 }
 
@@ -453,6 +491,10 @@ fn default_api_port() -> u16 {
 
 fn default_open_reads() -> bool {
     true
+}
+
+fn default_tls_port() -> Spanned<u16> {
+    Spanned::new(0..0, 8443)
 }
 
 fn default_prefix() -> Spanned<u8> {

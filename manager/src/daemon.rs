@@ -19,12 +19,15 @@ use crate::engine::Engine;
 use crate::executor::{self, Ports, Shared};
 use crate::maintenance;
 use crate::metrics::Metrics;
+use crate::pki::keeper::Pki;
+use crate::pki::rounds::Rounds;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
 use crate::ports::hypervisor::{Exits, Hypervisor};
 use crate::ports::libvirt::Libvirt;
 use crate::ports::namespaces::Namespaces;
 use crate::ports::peers::Peers;
+use crate::ports::transport::Transport;
 use crate::store::Store;
 
 /// Keeps this host's machines alive until it is asked to end. The machines live on after it.
@@ -56,18 +59,25 @@ async fn serve_host(config: Config) -> Result<()> {
     let maintained = maintenance::stored(&store);
     let (exits, ended) = mpsc::unbounded_channel();
     let hypervisor = driver(&config, exits)?;
+    let pki = Arc::new(Pki::new(&config));
+    if pki.take_up()? {
+        tracing::info!("other hosts are believed by certificate only");
+    }
+    let transport = Transport::new(&config, Arc::clone(&pki))?;
     let ports = Ports {
         hypervisor: Arc::clone(&hypervisor),
         guests: Guests::new()?,
-        balancer: Balancer::new()?,
-        peers: Peers::new(config.address, config.api_port)?,
+        balancer: Balancer::new(transport.clone()),
+        peers: Peers::new(config.address, transport.clone()),
         store: store.clone(),
+        pki: Arc::clone(&pki),
     };
     tracing::info!(host = %config.name, api = %address, "manager starts");
     let chaos = config.chaos;
     let tokens = Tokens::new(store.clone());
     let audit = Audit::new(&config.state_dir);
     say_who_may(&config);
+    let tls = SocketAddr::from((config.address, config.tls_port));
     // Not without the port: now it is sure that no other manager runs here.
     let socket = listen::socket(&config.state_dir, config.socket_group.as_deref())
         .inspect_err(|error| {
@@ -81,15 +91,18 @@ async fn serve_host(config: Config) -> Result<()> {
     }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
     let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
-    let router = api::router(Arc::clone(&shared), hypervisor, store, gate, chaos);
+    let router = api::router(Arc::clone(&shared), hypervisor, store, gate, Arc::clone(&pki), chaos);
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
         listeners.spawn(serve(socket, router.clone()));
     }
-    listeners.spawn(serve(listener, router));
+    listeners.spawn(serve(listener, router.clone()));
+    let rounds = Rounds { tls, router, shared: Arc::clone(&shared), transport, pki };
+    let rounds = tokio::spawn(rounds.walk());
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
         Some(ended) = listeners.join_next() => ended?.context("the API ended")?,
+        ended = rounds => ended.context("the rounds ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
     }
     Ok(())

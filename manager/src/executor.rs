@@ -15,13 +15,14 @@ use tokio::time::sleep_until;
 use wire::MachineId;
 use wire::cluster::ClusterEvent;
 
-use crate::config::Config;
-use crate::engine::{Action, Command, Engine, Event, Notice, Outcome, Severity, Time};
+use crate::config::{Config, LB};
+use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
+use crate::pki::keeper::Pki;
 use crate::ports::arp;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
-use crate::ports::hypervisor::{Exit, Hypervisor};
+use crate::ports::hypervisor::{Exit, Hypervisor, HypervisorError};
 use crate::ports::peers::Peers;
 use crate::ports::resign::resign;
 use crate::ports::uplink;
@@ -117,6 +118,8 @@ pub struct Ports {
     pub peers: Peers,
     /// Keeps the desired state.
     pub store: Store,
+    /// Certifies the balancer.
+    pub pki: Arc<Pki>,
 }
 
 /// Runs the engine until the process ends.
@@ -205,7 +208,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             Ok(machines) => Outcome::Listed { machines, driver: ports.hypervisor.describe() },
             Err(error) => Outcome::Failed(error.to_string()),
         },
-        Command::Create(spec) => match ports.hypervisor.create(&spec).await {
+        Command::Create(mut spec) => match create(ports, &mut spec).await {
             Ok(()) => Outcome::Done,
             Err(error) => match error.condition() {
                 Some(condition) => Outcome::Prevented(condition, error.to_string()),
@@ -238,6 +241,18 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
         },
         Command::Resign { lb } => done(resign(config, lb)),
     }
+}
+
+/// Makes a machine; a balancer gets its certificate with its seed.
+async fn create(ports: &Ports, spec: &mut MachineSpec) -> Result<(), HypervisorError> {
+    if spec.purpose.service.as_str() == LB {
+        let (pki, machine, address) = (Arc::clone(&ports.pki), spec.purpose.id.clone(), spec.purpose.address);
+        let certified = tokio::task::spawn_blocking(move || pki.seed_balancer(&machine, address)).await;
+        let failed = |error: String| HypervisorError::Failed(format!("no certificate for it: {error}"));
+        let certified = certified.map_err(|error| failed(error.to_string()))?;
+        spec.seed.credentials = certified.map_err(|error| failed(error.to_string()))?;
+    }
+    ports.hypervisor.create(spec).await
 }
 
 fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome {

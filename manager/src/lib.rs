@@ -13,7 +13,9 @@ pub mod engine;
 pub mod executor;
 pub mod maintenance;
 pub mod metrics;
+pub mod pki;
 pub mod ports;
 #[cfg(test)]
 mod sim;
 pub mod store;
+pub mod tls;

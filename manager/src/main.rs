@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use manager::cli::{
-    self, AccessCommand, AuditArgs, ImageCommand, MaintenanceCommand, Output, SwitchoverArgs, VmCommand,
+    self, AccessCommand, AuditArgs, ImageCommand, JoinArgs, MaintenanceCommand, Output, RevokeArgs,
+    SwitchoverArgs, TokenArgs, VmCommand,
 };
 use manager::config::Config;
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
@@ -45,6 +46,14 @@ enum Command {
     },
     /// Say whether the configuration is valid and whether this host can be run with it.
     Check,
+    /// Make a new cluster: its CA, and this host as its first.
+    Init(cli::InitArgs),
+    /// Print a token that lets one host into the cluster, once.
+    Token(TokenArgs),
+    /// Bring this host into a cluster, with a token from `manager token` there.
+    Join(JoinArgs),
+    /// Take a host out of the cluster: nobody believes it any more.
+    Revoke(RevokeArgs),
     /// Show hosts, machines and public addresses.
     Status,
     /// List, create, delete and replace machines, and read their consoles.
@@ -91,6 +100,10 @@ fn main() -> ExitCode {
         Command::Run { check: true } => load(&common).map(|_| println!("{}: valid", common.config.display())),
         Command::Run { check: false } => load(&common).and_then(manager::daemon::run),
         Command::Check => load(&common).and_then(|config| cli::check(&common.config, &config)),
+        Command::Init(args) => load(&common).and_then(|config| cli::init(&config, &args)),
+        Command::Token(args) => load(&common).and_then(|config| cli::token(&config, &args, common.output)),
+        Command::Join(args) => load(&common).and_then(|config| cli::join(&config, &args)),
+        Command::Revoke(args) => load(&common).and_then(|config| cli::revoke(&config, &args)),
         Command::Status => client(&common).and_then(|client| client.status()),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),

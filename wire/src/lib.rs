@@ -21,6 +21,7 @@ pub mod proxy_config;
 pub mod seed;
 pub mod snapshot;
 pub mod switchover;
+pub mod tls;
 pub mod upstreams;
 pub mod vip;
 

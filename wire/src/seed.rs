@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MachineId;
 use crate::proxy_config::ProxyConfig;
+use crate::tls::Credentials;
 use crate::upstreams::UpstreamSet;
 
 /// The name of the file on the seed.
@@ -35,4 +36,7 @@ pub struct Seed {
     /// For a balancer: its routes and policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_config: Option<ProxyConfig>,
+    /// For a balancer of a cluster that has its CA: how it proves who it is. A secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
 }

@@ -30,6 +30,9 @@ pub fn unpack(seed: &Seed, programs: &Path, directory: &Path) -> io::Result<Vec<
         private_directory(&state)?;
         write(&state.join("upstreams.json"), &serde_json::to_vec(upstreams)?)?;
         write(&state.join("config.json"), &serde_json::to_vec(config)?)?;
+        if let Some(credentials) = &seed.credentials {
+            write(&state.join(wire::tls::FILE), &serde_json::to_vec(credentials)?)?;
+        }
         command.extend(["run".into(), "--state-dir".into(), state.into()]);
     }
     command.extend(["--config".into(), settings.into()]);
@@ -102,6 +105,7 @@ mod tests {
             settings: "machine = \"a-stateless-1\"\n".to_owned(),
             upstreams: None,
             proxy_config: None,
+            credentials: None,
         }
     }
 

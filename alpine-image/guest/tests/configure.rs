@@ -27,6 +27,7 @@ fn seed() -> Seed {
         settings: "machine = \"a-stateless-1\"\n".to_owned(),
         upstreams: None,
         proxy_config: None,
+        credentials: None,
     }
 }
 

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use wire::Problem;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
+use wire::tls::Credentials;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{VipOrder, VipStatus};
 
@@ -26,21 +27,36 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(put_config))
         .routes(routes!(put_vip))
         .routes(routes!(put_hand_over))
+        .routes(routes!(put_certificate))
 }
 
-/// Lets only managers and the machine itself through.
+/// Lets only the manager through, and where there is no CA the machine itself too.
 pub(super) async fn only_from_managers(
     State(admin): Shared,
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if peer.may_change(&admin.settings) {
-        Ok(next.run(request).await)
-    } else {
-        tracing::warn!(%peer, method = %request.method(), path = request.uri().path(), "change refused");
-        Err(Problem::forbidden(format!("{peer} is not a manager of this balancer")).into())
+    let host = admin.guard.live().map(|live| live.host());
+    match peer.may_change(&admin.settings, host.as_ref()) {
+        Ok(()) => Ok(next.run(request).await),
+        Err(reason) => {
+            tracing::warn!(%peer, method = %request.method(), path = request.uri().path(), "change refused");
+            Err(Problem::forbidden(reason).into())
+        }
     }
+}
+
+/// Takes other credentials into use, for connections from now on. Those that there are live on, unless the
+/// new list of revocations has their other end.
+#[utoipa::path(put, path = "/certificate", request_body = Credentials, responses(
+    (status = 200, description = "in use and stored"),
+    (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 409, description = "of another host or cluster", body = Problem),
+))]
+async fn put_certificate(State(admin): Shared, Json(credentials): Json<Credentials>) -> Result<(), ApiError> {
+    let done = tokio::task::spawn_blocking(move || admin.guard.replace(credentials)).await;
+    done.unwrap_or_else(|error| Err(Problem::new(500, "Failed", error.to_string()))).map_err(ApiError)
 }
 
 /// Takes a new upstream set into use.

@@ -1,12 +1,14 @@
 //! Binds the two ports, as soon as the machine has its address: the interface may come up later than we.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use kit::tls::{Live, TlsListener};
 use tokio::net::TcpListener;
 
-use super::peer::{ChangesListener, Peer};
+use super::peer::{Peer, PlainListener};
 
 /// The first wait for an address that is not there; each further one doubles it …
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -22,11 +24,18 @@ pub(super) async fn reads(address: SocketAddr, router: Router) {
     }
 }
 
-/// Takes changes on `address` for ever.
-pub(super) async fn changes(address: SocketAddr, router: Router) {
-    let listener = ChangesListener(bind(address).await);
+/// Takes changes on `address` for ever: by TLS where there are credentials.
+pub(super) async fn changes(address: SocketAddr, router: Router, live: Option<Arc<Live>>) {
+    let listener = bind(address).await;
     let service = router.into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, service).await {
+    let ended = match live {
+        None => axum::serve(PlainListener(listener), service).await,
+        Some(live) => match TlsListener::new(listener, live) {
+            Ok(listener) => axum::serve(listener, service).await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = ended {
         tracing::error!(%address, %error, "the admin interface for changes ended");
     }
 }

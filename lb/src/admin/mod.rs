@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   address:8080 ─▶ reads                     anyone on the network
-//!   address:8443 ─▶ peer ─▶ allowed? ─▶ changes    its managers and the machine itself
+//!   address:8443 ─▶ peer ─▶ allowed? ─▶ changes    the manager of its host, by its certificate
 //! ```
 //!
 //! Both are bound to the machine's own address, never to the VIP, and run on a thread of their own: a
 //! question never waits behind requests, nor they behind it.
 
 mod changes;
+mod credentials;
 mod listen;
 mod peer;
 mod reads;
@@ -21,6 +22,7 @@ use std::time::Instant;
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
+use self::credentials::Guard;
 use crate::link::VipLink;
 use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
@@ -34,6 +36,7 @@ pub(crate) struct Admin {
     state: Arc<State>,
     vip: VipLink,
     hand_overs: Arc<HandOvers>,
+    guard: Guard,
     metrics: prometheus::Registry,
     vip_figures: Option<VipFigures>,
     started: Instant,
@@ -59,17 +62,41 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
     };
     let vip = VipLink::new(&settings.state_dir);
     let started = Instant::now();
-    let admin =
-        Arc::new(Admin { settings: settings.clone(), state, vip, hand_overs, metrics, vip_figures, started });
+    let (guard, open) = match Guard::load(&settings.state_dir) {
+        Ok(guard) => (guard, true),
+        Err(error) => {
+            tracing::error!(
+                path = %settings.state_dir.join(wire::tls::FILE).display(), %error,
+                "THE CREDENTIALS CANNOT BE USED; no changes are taken until this machine is built anew"
+            );
+            (Guard::Address, false)
+        }
+    };
+    let live = guard.live();
+    let admin = Arc::new(Admin {
+        settings: settings.clone(),
+        state,
+        vip,
+        hand_overs,
+        guard,
+        metrics,
+        vip_figures,
+        started,
+    });
     let (reads, changes) = routers(admin);
-    tokio::join!(listen::reads(settings.admin, reads), listen::changes(settings.admin_changes, changes));
+    let reads = listen::reads(settings.admin, reads);
+    if open {
+        tokio::join!(reads, listen::changes(settings.admin_changes, changes, live));
+    } else {
+        reads.await;
+    }
 }
 
 fn routers(admin: Arc<Admin>) -> (Router, Router) {
     let info = utoipa::openapi::InfoBuilder::new()
         .title("Holdfast balancer")
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("PUT is taken on the port for changes only, and only from the managers."))
+        .description(Some("PUT is taken on the port for changes only, and only from the host's manager."))
         .build();
     let document = utoipa::openapi::OpenApiBuilder::new().info(info).build();
     let (reads, mut document) =

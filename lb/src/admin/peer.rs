@@ -1,14 +1,17 @@
 //! Who is at the other end of a connection to the port for changes.
 //!
-//! This is the place for mutual TLS: [`ChangesListener::accept`] is then where the handshake is made, and
-//! [`Peer`] what the certificate says. Until the cluster has its own CA, a peer is its address.
+//! In a cluster with a CA that is what the certificate says: the manager of the balancer's own host may change
+//! it, and no other. Every fact has one writer, and which requests go where on this host is this host's fact; a
+//! host that was broken into must not be able to say it for the others. Without a CA a peer is its address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use kit::tls::{Party, TlsListener};
 use tokio::net::{TcpListener, TcpStream};
+use wire::HostName;
 
 use crate::settings::Settings;
 
@@ -16,26 +19,49 @@ use crate::settings::Settings;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The identity of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Peer(IpAddr);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// It has proved nothing.
+    Address(IpAddr),
+    /// It has shown a certificate.
+    Certified(Party),
+}
 
 impl Peer {
-    /// Whether it may change what this balancer does: a manager, or the machine itself.
-    pub(super) fn may_change(self, settings: &Settings) -> bool {
-        self.0 == settings.address || settings.managers.contains(&self.0)
+    /// Whether it may change what this balancer does. `host` is the balancer's own, if its cluster has a CA.
+    ///
+    /// # Errors
+    ///
+    /// Says who may.
+    pub(super) fn may_change(&self, settings: &Settings, host: Option<&HostName>) -> Result<(), String> {
+        let allowed = match (self, host) {
+            (Peer::Certified(party), Some(own)) => party.host.as_ref() == Some(own),
+            (Peer::Address(address), None) => {
+                *address == settings.address || settings.managers.contains(address)
+            }
+            (Peer::Certified(_), None) | (Peer::Address(_), Some(_)) => false,
+        };
+        match host {
+            _ if allowed => Ok(()),
+            None => Err(format!("{self} is not a manager of this balancer")),
+            Some(own) => Err(format!("{self} is not the manager of this balancer: that is host {own}'s")),
+        }
     }
 }
 
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Peer::Address(address) => address.fmt(f),
+            Peer::Certified(party) => party.fmt(f),
+        }
     }
 }
 
-/// Accepts connections and finds out who they are from.
-pub(super) struct ChangesListener(pub(super) TcpListener);
+/// Accepts connections of peers that prove nothing.
+pub(super) struct PlainListener(pub(super) TcpListener);
 
-impl Listener for ChangesListener {
+impl Listener for PlainListener {
     type Io = TcpStream;
     type Addr = Peer;
 
@@ -57,11 +83,17 @@ impl Listener for ChangesListener {
 }
 
 fn peer_at(address: SocketAddr) -> Peer {
-    Peer(address.ip().to_canonical())
+    Peer::Address(address.ip().to_canonical())
 }
 
-impl Connected<IncomingStream<'_, ChangesListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, ChangesListener>) -> Self {
-        *stream.remote_addr()
+impl Connected<IncomingStream<'_, PlainListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, PlainListener>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Peer::Certified(stream.remote_addr().clone())
     }
 }

@@ -120,7 +120,7 @@ fn is_look(need: Need, method: &Method) -> bool {
     match need {
         Need::Open | Need::Status | Need::Records => true,
         Need::Tokens => method == Method::GET || method == Method::HEAD,
-        Need::Change(_) | Need::Snapshot => false,
+        Need::Change(_) | Need::Snapshot | Need::Enrol => false,
     }
 }
 

@@ -7,6 +7,7 @@
 //! | records | this host, its peers | scope read, a certified host, this host |
 //! | changes, faults | this host, its peers | scope operate or chaos over TLS, a certified host |
 //! | snapshots | its peers | a certified host |
+//! | to join | everybody over TLS; a one-time token in the body is the proof | the same |
 //! | tokens | the socket | the socket |
 //!
 //! The manager's own socket may do everything but give snapshots: whoever can open it is root of this host, or
@@ -36,6 +37,8 @@ pub enum Need {
     Change(Scope),
     /// To tell about a host, as its manager.
     Snapshot,
+    /// To become a host of the cluster, with a join token in the body.
+    Enrol,
     /// To give and take away access.
     Tokens,
 }
@@ -128,7 +131,8 @@ pub fn judge(origin: &Origin, bearer: &Bearer, need: Need, rules: &Rules<'_>) ->
         From::Socket { uid } => return Ok(Who::Socket { uid: *uid }),
         From::Network(address) => address.ip().to_canonical(),
     };
-    if need == Need::Open {
+    // A join token is judged by the keeper of the CA, which is the only one that knows it.
+    if matches!(need, Need::Open | Need::Enrol) {
         return Ok(Who::Address(from));
     }
     if need == Need::Tokens {
@@ -182,7 +186,7 @@ fn by_token(
                 || (need == Need::Status && rules.open_reads)
         }
         Need::Change(scope) => scopes.contains(&scope),
-        Need::Open => true,
+        Need::Open | Need::Enrol => true,
         Need::Snapshot | Need::Tokens => false,
     };
     if allowed {
@@ -220,7 +224,7 @@ fn by_address_alone(from: IpAddr, need: Need, rules: &Rules<'_>) -> Result<Who, 
              run `manager` as root"
         ))),
         // Decided before.
-        Need::Open | Need::Tokens => Err(Refusal::forbidden("not from there")),
+        Need::Open | Need::Enrol | Need::Tokens => Err(Refusal::forbidden("not from there")),
     }
 }
 
@@ -248,7 +252,8 @@ pub fn need(method: &Method, route: &str) -> Need {
         docs if reads && (docs.starts_with("/swagger-ui") || docs.starts_with("/api-docs/")) => Need::Open,
         access if access.starts_with("/access/") => Need::Tokens,
         "/audit" if reads => Need::Records,
-        "/peers/{host}" if method == Method::PUT => Need::Snapshot,
+        "/peers/{host}" | "/pki/revocations" if method == Method::PUT => Need::Snapshot,
+        "/pki/join" => Need::Enrol,
         "/vms/{id}/fault" => Need::Change(Scope::Chaos),
         // Whoever sits at a console can do everything there.
         "/vms/{id}/console" => Need::Change(Scope::Operate),

@@ -6,6 +6,7 @@ pub(crate) mod console;
 mod machines;
 mod maintenance;
 mod peers;
+mod pki;
 mod switchover;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use wire::Problem;
 
 use crate::access::gate::{Gate, gate as gatekeeper};
 use crate::executor::Shared;
+use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 use crate::store::Store;
 
@@ -30,6 +32,7 @@ pub struct Api {
     hypervisor: Arc<dyn Hypervisor>,
     store: Store,
     gate: Arc<Gate>,
+    pki: Arc<Pki>,
 }
 
 #[derive(OpenApi)]
@@ -42,6 +45,7 @@ pub fn router(
     hypervisor: Arc<dyn Hypervisor>,
     store: Store,
     gate: Arc<Gate>,
+    pki: Arc<Pki>,
     chaos: bool,
 ) -> Router {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
@@ -52,6 +56,8 @@ pub fn router(
         .routes(routes!(machines::logs))
         .routes(routes!(console::console))
         .routes(routes!(peers::receive, peers::forget))
+        .routes(routes!(pki::join))
+        .routes(routes!(pki::revocations, pki::take_revocations))
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
@@ -66,7 +72,7 @@ pub fn router(
     if chaos {
         router = router.routes(routes!(machines::fault));
     }
-    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate) };
+    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki };
     let (router, document) = router.with_state(api).split_for_parts();
     with_fallbacks(with_docs(router, document)).layer(from_fn_with_state(gate, gatekeeper))
 }

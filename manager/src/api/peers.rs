@@ -1,5 +1,7 @@
 //! `/peers`: what other managers tell.
 
+use std::net::IpAddr;
+
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use kit::api::{ApiError, Json, Path};
@@ -9,8 +11,8 @@ use wire::{HostName, Problem};
 use super::Api;
 use crate::access::{From, Origin};
 
-/// A peer's snapshot of its host. Taken only from the addresses that the configuration lists as peers; a host
-/// that has shown a certificate tells of itself only.
+/// A peer's snapshot of its host. In a cluster it is taken only from that host itself, as its certificate
+/// proves; else only from the addresses that are known as peers.
 #[utoipa::path(put, path = "/peers/{host}", params(("host" = String, Path)), request_body = HostSnapshot, responses(
     (status = 200, body = SnapshotAck),
     (status = 403, description = "not a peer", body = Problem),
@@ -26,16 +28,35 @@ pub(super) async fn receive(
         let detail = format!("the path says `{host}`, the snapshot `{}`", snapshot.host);
         return Err(Problem::bad_parameter("host", detail).into());
     }
-    if let Some(certified) = origin.certified.filter(|certified| *certified != snapshot.host) {
-        let detail =
-            format!("the certificate is that of {certified}, the snapshot that of {}", snapshot.host);
-        return Err(Problem::forbidden(detail).into());
-    }
     let From::Network(from) = origin.from else {
-        return Err(Problem::forbidden("snapshots are taken from other hosts only").into());
+        return Err(Problem::forbidden("snapshots come from other hosts").into());
     };
     let from = from.ip().to_canonical();
-    Ok(Json(api.shared.ask(|engine, now| engine.receive(now, from, snapshot))?))
+    if api.pki.is_initialised() {
+        match &origin.certified {
+            Some(certified) if *certified == snapshot.host => {}
+            Some(certified) => {
+                let detail = format!("host `{certified}` cannot speak for host `{}`", snapshot.host);
+                return Err(Problem::forbidden(detail).into());
+            }
+            None => {
+                let detail = format!(
+                    "{from} has shown no certificate of this cluster: run `manager join` there, with a token of \
+                     `manager token`"
+                );
+                return Err(Problem::forbidden(detail).into());
+            }
+        }
+    }
+    let known = origin.certified.is_some();
+    let answer = api.shared.ask(|engine, now| {
+        // Whom the CA let in is a peer, whether anybody listed it or not.
+        if let (true, IpAddr::V4(address)) = (known, from) {
+            engine.admit(address);
+        }
+        engine.receive(now, from, snapshot)
+    });
+    Ok(Json(answer?))
 }
 
 /// Takes a host that is gone for good out of this manager's cluster.

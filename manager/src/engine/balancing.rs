@@ -78,7 +78,7 @@ impl Engine {
     }
 
     /// The address of the host's balancer, if its heartbeats arrive.
-    pub(super) fn ready_lb(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn ready_lb(&self) -> Option<Ipv4Addr> {
         let machine = self.machines.get(&lb_id(&self.config.name))?;
         machine.is_ready().then_some(machine.slot.address)
     }

@@ -106,6 +106,8 @@ fn seed(config: &Config, slot: &Slot, program: &str, settings: String) -> Seed {
         settings,
         upstreams: None,
         proxy_config: None,
+        // Filled in when the machine is made: certificates need a clock and random numbers.
+        credentials: None,
     }
 }
 

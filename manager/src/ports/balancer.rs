@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use http::StatusCode;
 use nix::time::{ClockId, clock_gettime};
-use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::hand_over::{HandOver, HandOverOrder};
@@ -12,12 +12,9 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{VipOrder, VipStatus};
 
-use super::transport::{cause, client, refusal};
-use crate::config::{LB_ADMIN_PORT, LB_CHANGES_PORT};
+use super::transport::Transport;
+use crate::config::LB_ADMIN_PORT;
 use crate::engine::{LbReading, Outcome};
-
-/// A balancer on the same host answers within this, or not at all.
-const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// While it hands VIPs over, it is asked this often how far it is …
 const LOOK: Duration = Duration::from_millis(20);
@@ -28,15 +25,13 @@ const MOST_FAILURES: u32 = 5;
 /// A client of balancers' admin interfaces.
 #[derive(Clone)]
 pub struct Balancer {
-    client: Client,
+    transport: Transport,
 }
 
 impl Balancer {
-    /// # Errors
-    ///
-    /// When no HTTP client can be made.
-    pub fn new() -> reqwest::Result<Self> {
-        Ok(Balancer { client: client(TIMEOUT)? })
+    /// A client that changes things by `transport`.
+    pub fn new(transport: Transport) -> Self {
+        Balancer { transport }
     }
 
     /// Gives it an upstream set.
@@ -63,15 +58,11 @@ impl Balancer {
         order: &HandOverOrder,
         progress: impl Fn(HandOver),
     ) -> Outcome {
-        let url = format!("http://{lb}:{LB_CHANGES_PORT}/hand-over");
-        let begun = match self.client.put(url).json(order).send().await {
-            Ok(response) if response.status().is_success() => response.json::<HandOver>().await,
-            Ok(response) => return Outcome::Failed(refusal(response).await.detail),
-            Err(error) => return Outcome::Failed(cause(&error)),
-        };
-        let mut before = match begun {
+        let answer = self.transport.change_balancer(lb, "hand-over", order).await;
+        let accepted = answer.and_then(|answer| answer.accepted().map_err(|problem| problem.detail));
+        let mut before = match accepted.and_then(|answer| answer.json::<HandOver>()) {
             Ok(begun) => begun,
-            Err(error) => return Outcome::Failed(cause(&error)),
+            Err(reason) => return Outcome::Failed(reason),
         };
         let mut failures = 0;
         while before.state.is_running() {
@@ -122,38 +113,30 @@ impl Balancer {
     async fn stamp(&self, lb: Ipv4Addr) -> Result<VipStatus, String> {
         let host_time_ms = host_time_ms().map_err(|error| format!("the host's clock: {error}"))?;
         let order = VipOrder { host_time_ms: Some(host_time_ms), ..VipOrder::default() };
-        let url = format!("http://{lb}:{LB_CHANGES_PORT}/vip");
-        let response = self.client.put(url).json(&order).send().await.map_err(|error| cause(&error))?;
-        if !response.status().is_success() {
+        match self.transport.change_balancer(lb, "vip", &order).await?.accepted() {
+            Ok(answer) => answer.json(),
             // A balancer of an earlier version, adopted by this manager, knows no stamps.
-            return self.get(lb, "vip").await;
+            Err(_) => self.get(lb, "vip").await,
         }
-        response.json().await.map_err(|error| cause(&error))
     }
 
     async fn get<T: DeserializeOwned>(&self, lb: Ipv4Addr, path: &str) -> Result<T, String> {
-        let url = format!("http://{lb}:{LB_ADMIN_PORT}/{path}");
-        let response = self.client.get(url).send().await.map_err(|error| cause(&error))?;
-        if !response.status().is_success() {
-            return Err(refusal(response).await.detail);
-        }
-        response.json().await.map_err(|error| cause(&error))
+        let answer = self.transport.read(&format!("http://{lb}:{LB_ADMIN_PORT}/{path}")).await?;
+        answer.accepted().map_err(|problem| problem.detail)?.json()
     }
 
     async fn put(&self, lb: Ipv4Addr, path: &str, body: &impl Serialize) -> Outcome {
-        let url = format!("http://{lb}:{LB_CHANGES_PORT}/{path}");
-        let response = match self.client.put(url).json(body).send().await {
-            Ok(response) => response,
-            Err(error) => return Outcome::Failed(cause(&error)),
+        let answer = match self.transport.change_balancer(lb, path, body).await {
+            Ok(answer) => answer,
+            Err(reason) => return Outcome::Failed(reason),
         };
-        if response.status().is_success() {
-            return Outcome::Done;
-        }
-        let conflict = response.status() == StatusCode::CONFLICT;
-        let problem = refusal(response).await;
-        match problem.held {
-            Some(held) if conflict => Outcome::Stale(held),
-            _ => Outcome::Failed(problem.detail),
+        let conflict = answer.status == StatusCode::CONFLICT;
+        match answer.accepted() {
+            Ok(_) => Outcome::Done,
+            Err(problem) => match problem.held {
+                Some(held) if conflict => Outcome::Stale(held),
+                _ => Outcome::Failed(problem.detail),
+            },
         }
     }
 }

@@ -9,5 +9,5 @@ pub(crate) mod machine;
 pub mod namespaces;
 pub mod peers;
 pub mod resign;
-mod transport;
+pub mod transport;
 pub mod uplink;

@@ -15,6 +15,7 @@ use manager::config::Config;
 use manager::engine::Engine;
 use manager::executor::Shared;
 use manager::metrics::Metrics;
+use manager::pki::keeper::Pki;
 use manager::ports::namespaces::Namespaces;
 use manager::store::Store;
 use tempfile::TempDir;
@@ -44,11 +45,12 @@ impl Manager {
         let store = Store::open(&config.state_dir).expect("a store");
         let (exits, _) = tokio::sync::mpsc::unbounded_channel();
         let hypervisor = Arc::new(Namespaces::new(&config, exits).expect("a driver"));
+        let pki = Arc::new(Pki::new(&config));
         let engine = Engine::new(config, None, Duration::ZERO);
         let shared = Arc::new(Shared::new(engine, Instant::now(), Metrics::new().expect("metrics")));
         let (tokens, audit) = (Tokens::new(store.clone()), Audit::new(directory.path()));
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
-        let router = manager::api::router(shared, hypervisor, store, gate, true);
+        let router = manager::api::router(shared, hypervisor, store, gate, pki, true);
         Manager { directory, router, tokens, audit }
     }
 

@@ -10,6 +10,7 @@
 //!   switchover.rs  the public address moves because somebody asked for it      │
 //!   uplink.rs      the cable that leaves a host dies                             │
 //!   slow.rs        slow requests are no failures                            │
+//!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
 //!   peers.rs       hosts that contradict each other                         │
 //!   labs.rs        labs do not meet, and leave nothing                      ┘
@@ -25,6 +26,7 @@
 mod addresses;
 mod api;
 mod balancers;
+mod certificates;
 mod cli;
 mod curl;
 mod lab;

@@ -1,0 +1,52 @@
+//! The names in certificates, and what an intermediate may certify.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{Ipv4Net, Ipv4Subnets};
+use rcgen::{CertificateParams, CidrSubnet, DistinguishedName, DnType, GeneralSubtree, NameConstraints};
+use rcgen::{SanType, SerialNumber};
+use time::OffsetDateTime;
+
+use super::{BACKDATED, PkiError, now, random};
+use crate::address_pool::AddressRange;
+
+const ORGANISATION: &str = "Holdfast";
+
+/// What all our certificates have in common: a random serial number and a beginning that allows for clocks
+/// that differ.
+pub(super) fn params(common_name: &str, until: OffsetDateTime) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, ORGANISATION);
+    name.push(DnType::CommonName, common_name);
+    params.distinguished_name = name;
+    params.not_before = now() - BACKDATED;
+    params.not_after = until;
+    params.serial_number = Some(serial()?);
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// 16 random bytes, positive (RFC 5280, section 4.1.2.2).
+fn serial() -> Result<SerialNumber, PkiError> {
+    let mut bytes = random::<16>()?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// The address that a certificate is for.
+pub(super) fn address(address: Ipv4Addr) -> SanType {
+    SanType::IpAddress(address.into())
+}
+
+/// Certificates for these addresses and for no names (RFC 5280, section 4.2.1.10). Unless a form of names is
+/// mentioned, it is free: so names are excluded, all of them.
+pub(super) fn only(address: Ipv4Addr, pool: &[AddressRange]) -> NameConstraints {
+    let host = Ipv4Net::from(address);
+    let pool = pool.iter().flat_map(|range| Ipv4Subnets::new(range.first(), range.last(), 0));
+    let permitted_subtrees = std::iter::once(host)
+        .chain(pool)
+        .map(|net| GeneralSubtree::IpAddress(CidrSubnet::V4(net.addr().octets(), net.netmask().octets())))
+        .collect();
+    NameConstraints { permitted_subtrees, excluded_subtrees: vec![GeneralSubtree::DnsName(String::new())] }
+}

@@ -1,0 +1,83 @@
+//! A cluster that runs gets its certificates, and a host is taken out of one.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::lab::{Lab, VIP, host, machine, places, program};
+use crate::load::Load;
+use crate::run::{Ended, eventually};
+
+/// A command of host `at`'s manager on its own files.
+fn on(lab: &Lab, at: &str, words: &[&str]) -> Ended {
+    let (manager, config) = (program("manager"), lab.host_file(at, "manager.toml").display().to_string());
+    lab.exec(at, &[&[manager.as_str(), "--config", &config], words].concat())
+}
+
+/// What a change of host a's balancer by plain HTTP, from the manager's own address, is answered.
+fn changed_plainly(lab: &Lab) -> String {
+    let set = r#"{"generation": 0, "pools": {}}"#;
+    let url = "http://192.168.10.10:8443/upstreams";
+    lab.exec("a", &["curl", "-sS", "-m", "5", "-X", "PUT", "--data", set, "-w", " %{http_code}", url]).ok()
+}
+
+#[test]
+fn a_running_cluster_gets_its_certificates_without_a_restart() {
+    let lab = Lab::begin_with(&[("HOLDFAST_CA", "0")]);
+    let before = lab.wait_until_whole();
+    // A manager is believed by its address.
+    assert!(changed_plainly(&lab).ends_with(" 409"), "older than what is held, else taken");
+    on(&lab, "a", &["init"]).ok();
+    eventually("the manager of a answers by TLS", || {
+        let asked = lab.exec("client", &["curl", "-sk", "-m", "2", "https://192.168.10.1:8443/health/live"]);
+        (asked.code == Some(0)).then_some(())
+    });
+    let token = on(&lab, "a", &["token"]).ok();
+    on(&lab, "b", &["join", "192.168.10.1", token.trim()]).ok();
+    lab.wait_until_whole();
+    assert!(changed_plainly(&lab).ends_with(" 409"), "a balancer without a certificate obeys as before");
+
+    let report = thread::scope(|scope| {
+        let load = Load::of_seconds(12).start(&lab, scope);
+        thread::sleep(Duration::from_secs(1));
+        let url = crate::lab::MANAGERS[0];
+        let words = ["--manager", url, "image", "roll", "--yes", "--service", "lb"];
+        lab.exec("client", &[&[program("manager").as_str()], &words[..]].concat()).ok();
+        load.join().expect("a report")
+    });
+    report.assert_nobody_noticed();
+    let after = lab.wait_until_whole();
+    assert_eq!(places(&after), places(&before));
+    let refused = changed_plainly(&lab);
+    assert!(refused.contains("this port speaks TLS") && refused.ends_with(" 400"), "{refused}");
+}
+
+#[test]
+fn a_revoked_host_is_not_heard_while_its_machines_serve_and_it_may_come_back() {
+    let lab = Lab::start();
+    let before = lab.cluster();
+    on(&lab, "a", &["revoke", "b"]).ok();
+    let view = eventually("a hears b no more", || {
+        lab.view(crate::lab::MANAGERS[0]).filter(|view| !host(view, "b").alive)
+    });
+    assert!(view.missing.iter().any(|reason| reason.contains("host b")), "{view:#?}");
+    Load::of_seconds(2).run(&lab).assert_nobody_noticed();
+    assert!(lab.get(&format!("http://{VIP}/random/number")).contains("value"));
+    // Back in, as the messages say.
+    lab.fault(&["stop-manager", "b"]);
+    let pki = lab.host_file("b", "state/pki");
+    std::fs::remove_dir_all(&pki).expect("removed");
+    let token = on(&lab, "a", &["token"]).ok();
+    on(&lab, "b", &["join", "192.168.10.1", token.trim()]).ok();
+    lab.fault(&["start-manager", "b"]);
+    eventually("b is heard again", || lab.view(crate::lab::MANAGERS[0]).filter(|view| host(view, "b").alive));
+    // Its balancer believes the certificates that were removed: it is built anew.
+    let words = ["--manager", crate::lab::MANAGERS[1], "vm", "replace", "b-lb"];
+    let replaced = || lab.exec("client", &[&[program("manager").as_str()], &words[..]].concat());
+    eventually("b's balancer can be replaced", || (replaced().code == Some(0)).then_some(()));
+    let again = |view: &wire::cluster::ClusterView| machine(view, "b-lb").incarnation;
+    eventually("b's balancer is built anew", || {
+        let view = lab.view(crate::lab::MANAGERS[1])?;
+        (again(&view) > again(&before)).then_some(())
+    });
+    lab.wait_until_whole();
+}
