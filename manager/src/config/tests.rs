@@ -68,6 +68,12 @@ fn what_cannot_work_is_refused_where_it_stands() {
         ),
         ("[\"192.168.10.2\"]", "[\"192.168.10.1\"]", "a.toml:3:10: a manager is not its own peer"),
         ("vrid = 50", "vrid = 0", "a.toml:9:8: expected a vrid"),
+        ("name = \"a\"", "name = \"a\"\ntls_port = 8080", "a.toml:2:12: tls_port and api_port must differ"),
+        (
+            "name = \"a\"",
+            "name = \"a\"\ncertificate_lifetime = \"1s\"",
+            "a.toml:2:24: certificate_lifetime: expected 5s to 365days",
+        ),
         ("\"master\"", "\"boss\"", "a.toml:10:8: unknown variant `boss`"),
         ("replicas", "replica", "a.toml:13:1: unknown field `replica`, expected one of"),
         ("name = \"stateless\"", "name = \"lb\"", "a.toml:12:8: `lb` is the balancer's own name"),
