@@ -98,7 +98,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say "Starting two hosts"
+say "Starting two hosts: \`manager init\` on the first, \`manager join\` on the second"
 if [ "$KEEP" = 1 ]; then
     setsid deploy/lab.sh up "$LAB" keep </dev/null >"$LAB/lab.log" 2>&1 &
 else

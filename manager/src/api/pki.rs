@@ -27,11 +27,11 @@ pub(super) async fn join(
     let joined = blocking(move || pki.admit(&request)).await;
     match &joined {
         Ok(_) => {
-            tracing::info!(%host, %address, "let into the cluster");
+            tracing::info!(host = ?host.0, %address, "let into the cluster");
             api.shared.ask(|engine, _| engine.admit(address));
         }
         Err(problem) => {
-            tracing::warn!(%host, %address, from = ?origin.from, "not let into the cluster: {}", problem.0.detail)
+            tracing::warn!(host = ?host.0, %address, from = ?origin.from, "not let into the cluster: {}", problem.0.detail)
         }
     }
     joined.map(Json)

@@ -2,7 +2,8 @@
 //!
 //! On the manager's own host the socket needs no proof; who may open it is root. From elsewhere, `--manager
 //! https://…` takes the token in `HOLDFAST_TOKEN` and trusts the CA in the file that `HOLDFAST_CA` names. Neither
-//! is an argument, because every user of a host can read those.
+//! is an argument, because every user of a host can read those. To the managers of other hosts, root of a host of
+//! the cluster is that host.
 
 use std::env;
 use std::fs;
@@ -18,6 +19,7 @@ use reqwest::{Certificate, ClientBuilder, Url};
 use super::client::Usage;
 use crate::access::listen::SOCKET;
 use crate::config::Config;
+use crate::pki::keeper::Pki;
 
 /// Where a token for `https` is.
 const TOKEN: &str = "HOLDFAST_TOKEN";
@@ -80,14 +82,17 @@ impl Way {
         let config = Config::load(config).context(
             "which manager? name it with --manager http://ADDRESS:PORT, or its file with --config",
         )?;
-        let others = plain().build()?;
+        let certified = certified(&config)?;
+        let (scheme, port) =
+            if certified.is_some() { ("https", config.tls_port) } else { ("http", config.api_port) };
+        let others = certified.map_or_else(|| plain().build(), Ok)?;
         let socket = Some(config.state_dir.join(SOCKET)).filter(|path| answers(path));
         let (url, own) = match &socket {
             // The name is for the eye only: the connection goes to the socket.
             Some(path) => ("http://localhost".to_owned(), plain().unix_socket(path.as_path()).build()?),
-            None => (format!("http://{}:{}", config.address, config.api_port), others.clone()),
+            None => (format!("http://{}:{}", config.address, config.api_port), plain().build()?),
         };
-        Ok(Way { url, socket, own, others, scheme: "http", port: config.api_port })
+        Ok(Way { url, socket, own, others, scheme, port })
     }
 
     /// The client for the manager at `url`.
@@ -107,6 +112,17 @@ impl Way {
             _ => url.to_owned(),
         }
     }
+}
+
+/// The client that shows other hosts this host's certificate; none where the host belongs to no cluster, and for
+/// those who may not read its key.
+fn certified(config: &Config) -> Result<Option<reqwest::Client>> {
+    let pki = Pki::new(config);
+    if !pki.is_initialised() || pki.take_up().is_err() {
+        return Ok(None);
+    }
+    let Some(live) = pki.live() else { return Ok(None) };
+    Ok(Some(plain().https_only(true).tls_backend_preconfigured((*live.client()).clone()).build()?))
 }
 
 /// Whether the socket can be used: somebody listens, and we may.

@@ -78,6 +78,12 @@ fn what_cannot_work_is_refused_where_it_stands() {
         ),
         ("vrid = 50", "vrid = 50\nchecksum = \"both\"", "a.toml:10:12: unknown variant `both`"),
         ("[[vip]]", "[[notify]]\nurl = \"ftp://x\"\n[[vip]]", "a.toml:8:7: expected a URL"),
+        ("name = \"a\"", "name = \"a\"\ntls_port = 8080", "a.toml:2:12: tls_port and api_port must differ"),
+        (
+            "name = \"a\"",
+            "name = \"a\"\ncertificate_lifetime = \"1s\"",
+            "a.toml:2:24: certificate_lifetime: expected 5s to 365days",
+        ),
         ("\"master\"", "\"boss\"", "a.toml:10:8: unknown variant `boss`"),
         ("replicas", "replica", "a.toml:13:1: unknown field `replica`, expected one of"),
         ("name = \"stateless\"", "name = \"lb\"", "a.toml:12:8: `lb` is the balancer's own name"),

@@ -81,7 +81,7 @@ fn intermediate(member: &Member) -> Result<CertificateParams, PkiError> {
     let mut params = names::params(member.host.as_str(), now() + AUTHORITY_LIFETIME)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params.name_constraints = Some(names::only(member.address, &pool));
+    params.name_constraints = Some(names::only(member.address, &pool)?);
     Ok(params)
 }
 

@@ -10,6 +10,9 @@ use time::OffsetDateTime;
 use super::{BACKDATED, PkiError, now, random};
 use crate::address_pool::AddressRange;
 
+/// The most networks in a certificate. Each has 14 bytes, and every handshake carries them.
+const MAX_SUBTREES: usize = 512;
+
 const ORGANISATION: &str = "Holdfast";
 
 /// What all our certificates have in common: a random serial number and a beginning that allows for clocks
@@ -41,12 +44,26 @@ pub(super) fn address(address: Ipv4Addr) -> SanType {
 
 /// Certificates for these addresses and for no names (RFC 5280, section 4.2.1.10). Unless a form of names is
 /// mentioned, it is free: so names are excluded, all of them.
-pub(super) fn only(address: Ipv4Addr, pool: &[AddressRange]) -> NameConstraints {
+///
+/// # Errors
+///
+/// When the pool is in too many pieces.
+pub(super) fn only(address: Ipv4Addr, pool: &[AddressRange]) -> Result<NameConstraints, PkiError> {
     let host = Ipv4Net::from(address);
     let pool = pool.iter().flat_map(|range| Ipv4Subnets::new(range.first(), range.last(), 0));
-    let permitted_subtrees = std::iter::once(host)
+    let permitted_subtrees: Vec<GeneralSubtree> = std::iter::once(host)
         .chain(pool)
         .map(|net| GeneralSubtree::IpAddress(CidrSubnet::V4(net.addr().octets(), net.netmask().octets())))
         .collect();
-    NameConstraints { permitted_subtrees, excluded_subtrees: vec![GeneralSubtree::DnsName(String::new())] }
+    if permitted_subtrees.len() > MAX_SUBTREES {
+        return Err(PkiError::Refused(format!(
+            "the address pool is made of {} networks, and a certificate has room for {MAX_SUBTREES}: use fewer and \
+             larger ranges",
+            permitted_subtrees.len() - 1
+        )));
+    }
+    Ok(NameConstraints {
+        permitted_subtrees,
+        excluded_subtrees: vec![GeneralSubtree::DnsName(String::new())],
+    })
 }

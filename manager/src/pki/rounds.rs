@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use http::Method;
 use kit::tls::TlsListener;
 use tokio::net::TcpListener;
 use wire::tls::Revocations;
@@ -18,8 +19,12 @@ use crate::ports::transport::Transport;
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How often peers are told the list of revocations although nothing has changed: one may have been away.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often peers are asked for their list of revocations: this manager may have been away, or they when it told
+/// them.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+
+/// Where managers have their list of revocations.
+const REVOCATIONS: &str = "pki/revocations";
 
 /// What fails in the same way is said again only after so long.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -43,7 +48,7 @@ impl Rounds {
     pub async fn walk(self) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut told_at: Option<Instant> = None;
+        let mut asked_at: Option<Instant> = None;
         let mut troubles = Troubles::default();
         let mut serving = false;
         loop {
@@ -64,9 +69,12 @@ impl Rounds {
             if let Err(error) = self.see_to_balancer().await {
                 troubles.say(&format!("the balancer cannot be given a certificate: {error}"));
             }
-            if changed || told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-                told_at = Some(Instant::now());
+            if changed {
                 self.tell_peers();
+            }
+            if asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+                asked_at = Some(Instant::now());
+                self.ask_peers();
             }
         }
     }
@@ -117,23 +125,31 @@ impl Rounds {
         Ok(())
     }
 
-    /// Each on its own: one that is away holds up nobody. A peer that has a newer list answers with it.
+    /// Each on its own: one that is away holds up nobody, and asks when it is back.
     fn tell_peers(&self) {
         let Ok(revocations) = self.pki.revocations() else { return };
-        let peers: Vec<Ipv4Addr> = self.shared.look(|engine, _| engine.peer_addresses());
-        for peer in peers {
-            let (transport, pki) = (self.transport.clone(), Arc::clone(&self.pki));
-            let told = Revocations { revocations: revocations.clone() };
+        for peer in self.shared.look(|engine, _| engine.peer_addresses()) {
+            let (transport, told) =
+                (self.transport.clone(), Revocations { revocations: revocations.clone() });
             tokio::spawn(async move {
                 // That a peer cannot be reached is said where it is told of the machines.
-                let Ok(held) = transport.tell_peer::<Revocations>(peer, "pki/revocations", &told).await
-                else {
-                    return;
-                };
-                match pki.take_revocations(&held.revocations) {
-                    Ok(true) => tracing::warn!(%peer, "it knows a newer list of revoked hosts"),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%peer, %error, "its list of revoked hosts is not taken"),
+                let _ = transport.ask_peer(Method::PUT, peer, REVOCATIONS, Some(&told)).await;
+            });
+        }
+    }
+
+    fn ask_peers(&self) {
+        for peer in self.shared.look(|engine, _| engine.peer_addresses()) {
+            let (transport, pki) = (self.transport.clone(), Arc::clone(&self.pki));
+            tokio::spawn(async move {
+                let answer = transport.ask_peer(Method::GET, peer, REVOCATIONS, None::<&()>).await;
+                let held = answer.ok().and_then(|answer| answer.accepted().ok()?.json::<Revocations>().ok());
+                let Some(Revocations { revocations }) = held else { return };
+                let taken = tokio::task::spawn_blocking(move || pki.take_revocations(&revocations)).await;
+                match taken {
+                    Ok(Ok(false)) | Err(_) => {}
+                    Ok(Ok(true)) => tracing::warn!(%peer, "it knows a newer list of revoked hosts"),
+                    Ok(Err(error)) => tracing::warn!(%peer, %error, "its list of revoked hosts is not taken"),
                 }
             });
         }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::Method;
 use kit::tls::Live;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::config::{Config, LB_CHANGES_PORT};
 use crate::pki::keeper::Pki;
@@ -112,17 +111,6 @@ impl Transport {
     ) -> Result<(), String> {
         let answer = self.change_balancer(lb, path, body).await?;
         answer.accepted().map(drop).map_err(|problem| problem.detail)
-    }
-
-    /// Gives something to a peer, which answers with something.
-    pub(crate) async fn tell_peer<T: DeserializeOwned>(
-        &self,
-        peer: Ipv4Addr,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, String> {
-        let answer = self.ask_peer(Method::PUT, peer, path, Some(body)).await?;
-        answer.accepted().map_err(|problem| problem.detail)?.json()
     }
 
     /// A client with the present credentials. With new ones there is a new client: connections that were made

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::lab::{Lab, VIP, host, machine, places, program};
+use crate::lab::{Lab, VIP, builds, host, machine, places, program, read};
 use crate::load::Load;
 use crate::run::{Ended, eventually};
 
@@ -39,9 +39,7 @@ fn a_running_cluster_gets_its_certificates_without_a_restart() {
     let report = thread::scope(|scope| {
         let load = Load::of_seconds(12).start(&lab, scope);
         thread::sleep(Duration::from_secs(1));
-        let url = crate::lab::MANAGERS[0];
-        let words = ["--manager", url, "image", "roll", "--yes", "--service", "lb"];
-        lab.exec("client", &[&[program("manager").as_str()], &words[..]].concat()).ok();
+        on(&lab, "a", &["image", "roll", "--yes", "--service", "lb"]).ok();
         load.join().expect("a report")
     });
     report.assert_nobody_noticed();
@@ -80,4 +78,27 @@ fn a_revoked_host_is_not_heard_while_its_machines_serve_and_it_may_come_back() {
         (again(&view) > again(&before)).then_some(())
     });
     lab.wait_until_whole();
+}
+
+#[test]
+fn a_balancers_certificate_is_renewed_while_it_serves() {
+    let lab = Lab::start();
+    let before = lab.cluster();
+    crate::peers::reconfigure_b(&lab, "name = \"b\"", "name = \"b\"\ncertificate_lifetime = \"9s\"");
+    lab.wait_until_whole();
+    let words = ["--manager", crate::lab::MANAGERS[1], "vm", "replace", "b-lb"];
+    lab.exec("client", &[&[program("manager").as_str()], &words[..]].concat()).ok();
+    eventually("b's balancer has a certificate that ends soon", || {
+        let view = lab.view(crate::lab::MANAGERS[1])?;
+        (machine(&view, "b-lb").incarnation > machine(&before, "b-lb").incarnation).then_some(())
+    });
+    let whole = lab.wait_until_whole();
+    let log = lab.host_file("b", "manager.log");
+    let renewed = || read(&log).matches("the balancer's certificate is renewed").count();
+    let already = renewed();
+    // Long enough that the first one has ended.
+    Load::of_seconds(12).run(&lab).assert_nobody_noticed();
+    eventually("renewed twice and more", || (renewed() >= already + 2).then_some(()));
+    assert_eq!(builds(&lab.wait_until_whole()), builds(&whole), "nothing was built anew for it");
+    assert!(!read(&log).contains("has expired"), "{}", read(&log));
 }

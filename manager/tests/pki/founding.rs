@@ -112,3 +112,31 @@ fn the_first_host_is_certified_anew_when_its_pool_has_changed() {
     let error = Host::new("b", 2).refused(&["init", "--recertify"]);
     assert!(error.contains("belongs to no cluster yet"), "{error}");
 }
+
+#[test]
+fn a_pool_in_too_many_pieces_is_no_pool_for_a_certificate() {
+    let [_, x, _, _] = crate::stage::network();
+    let pieces: Vec<String> =
+        (0..600u32).map(|n| format!("127.{x}.{}.{}", n / 100 + 1, 2 * (n % 100) + 2)).collect();
+    let host = Host::with("a", 1, &pieces.join("\", \""), "");
+    let error = host.refused(&["init"]);
+    assert!(
+        error.contains("made of 600 networks") && error.contains("use fewer and larger ranges"),
+        "{error}"
+    );
+    assert!(!host.state().join("pki").exists());
+}
+
+#[test]
+fn clocks_may_differ_by_an_hour() {
+    let host = Host::new("a", 1);
+    host.run(&["init"]).ok();
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let pki = host.state().join("pki");
+    for pem in [read(&pki.join("ca.pem")), read(&pki.join("host-ca.pem")), host.credentials().chain] {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).expect("PEM");
+        let valid = pem.parse_x509().expect("a certificate").validity().clone();
+        let earlier = now - valid.not_before.timestamp();
+        assert!((3_600..3_660).contains(&earlier), "valid since {earlier} s ago");
+    }
+}
