@@ -172,7 +172,7 @@ async fn a_certified_host_changes_and_tells_of_itself_only() {
     assert_eq!(manager.ask(None, Some("b"), "GET /access/tokens").await.0, 403);
     let snapshot = r#"PUT /peers/c {"host":"c","address":"192.168.10.2","address_pool":[],"epoch":1,"version":1,"endpoints":[],"machines":[],"desired":0,"lb":null}"#;
     let (status, _, body) = manager.ask(None, Some("b"), snapshot).await;
-    assert!(status == 403 && body.contains("the certificate is that of b"), "{status} {body}");
+    assert!(status == 403 && body.contains("host `b` cannot speak for host `c`"), "{status} {body}");
     let entries = manager.audit.newest(100).expect("readable");
     assert_eq!(entries[0].who, "host b at 192.168.10.100");
 }

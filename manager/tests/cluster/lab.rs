@@ -35,6 +35,13 @@ impl Lab {
         lab
     }
 
+    /// The same, of hosts that belong to no cluster: they believe each other by their addresses.
+    pub(crate) fn without_ca() -> Self {
+        let lab = Self::begin_with(&[("HOLDFAST_CA", "0")]);
+        lab.wait_until_whole();
+        lab
+    }
+
     /// Starts a lab and waits until its managers were started.
     pub(crate) fn begin() -> Self {
         Self::begin_with(&[])
