@@ -28,7 +28,7 @@
 # are in HOLDFAST_IMAGES (beside the programs' directory, if it is not set); and root is needed.
 #
 # The two hosts are one cluster with certificates, as `manager init` on a and `manager join` on b make it.
-# HOLDFAST_CA=0 leaves that out: then the managers believe each other by address.
+# HOLDFAST_CERTIFICATES=0 leaves that out: then the managers believe each other by address.
 #
 # With HOLDFAST_BARE=1 the hosts have a cable called enp3s0 and nothing of Holdfast: neither bridge nor
 # address nor manager. What is installed there (in /usr/bin, /etc/holdfast, /var/lib/holdfast) is theirs.
@@ -47,7 +47,7 @@ MANAGER_RESTART=${HOLDFAST_MANAGER_RESTART:-2}
 LIBVIRTD_RESTART=${HOLDFAST_LIBVIRTD_RESTART:-1}
 HOST_RETURN=${HOLDFAST_HOST_RETURN:-4}
 BARE=${HOLDFAST_BARE:-0}
-CA=${HOLDFAST_CA:-1}
+CERTIFICATES=${HOLDFAST_CERTIFICATES:-1}
 
 # How long the first manager may take until a host can join at it.
 JOIN_PATIENCE=60
@@ -132,7 +132,7 @@ inside() {
     mount -t tmpfs tmpfs /run
     mkdir -p /run/netns
     make_network
-    [ "$BARE" = 1 ] || [ "$CA" = 0 ] || touch "$dir/ca"
+    [ "$BARE" = 1 ] || [ "$CERTIFICATES" = 0 ] || touch "$dir/ca"
     for host in a b; do host_up "$dir" "$host"; done
     touch "$dir/up"
     if [ "${2:-}" = keep ]; then

@@ -123,7 +123,7 @@ blackout() {
 failed_in_switchover() {
     local report=$LAB/report.json
     # On a host, from which managers take changes.
-    local order="$LAB_SH exec $LAB a $HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 switchover"
+    local order="$LAB_SH exec $LAB a $HOLDFAST_BIN/manager --config $LAB/a/manager.toml switchover"
     in_lab client "$HOLDFAST_BIN/loadtest" "http://$VIP/random/number" --rate 500 --duration 8s --timeout 2s \
         --fault "exec:$order >&2 && echo '{\"fault\": \"switchover\"}' @2s" --json "$report" \
         >"$LAB/loadtest.log" 2>&1 || return 1

@@ -6,7 +6,7 @@ use super::run::run;
 use super::world::Options;
 
 /// A mistake is found within so many seeds.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 240;
 
 /// Whether `checker` is the first to find `bug`, in some of the first seeds.
 fn finds(checker: Checker, bug: Bug) {

@@ -10,7 +10,7 @@ use crate::{ask, manager};
 
 #[test]
 fn a_manager_in_maintenance_leaves_every_machine_alone_even_when_it_is_killed() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     let before = lab.cluster();
     assert!(manager(&lab, "a", &["maintenance", "on"]).ok().contains("left alone"));
     lab.fault(&["kill", "a-stateless-1"]);
@@ -53,7 +53,7 @@ fn a_manager_in_maintenance_leaves_every_machine_alone_even_when_it_is_killed() 
 
 #[test]
 fn it_ends_by_itself() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     assert!(manager(&lab, "b", &["maintenance", "on", "--for", "8s"]).ok().contains("until 20"));
     lab.fault(&["kill", "b-stateless-1"]);
     eventually("its death is seen", || {

@@ -10,7 +10,7 @@ const DELETE: [&str; 2] = ["-X", "DELETE"];
 
 #[test]
 fn strangers_look_and_those_at_home_change() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     let before = lab.cluster();
     let log = read(&lab.host_file("a", "manager.log"));
     assert!(log.contains("the API is not authenticated") && log.contains("manager init"), "{log}");
@@ -66,7 +66,7 @@ fn strangers_look_and_those_at_home_change() {
 
 #[test]
 fn the_socket_is_the_way_of_those_at_home() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     let socket = lab.host_file("a", "state/manager.sock");
     let meta = std::fs::metadata(&socket).expect("there");
     assert!(meta.file_type().is_socket());
@@ -113,7 +113,7 @@ fn the_socket_is_the_way_of_those_at_home() {
 
 #[test]
 fn a_flood_of_refusals_fills_no_disk() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     let url = format!("{}/vms", crate::lab::MANAGERS[0]);
     let flood = format!(
         "for i in $(seq 10); do curl -s -o /dev/null -m 20 -X POST --data-raw x \"{url}?[1-100]\"; done"

@@ -8,7 +8,7 @@ use crate::{ask, manager};
 
 #[test]
 fn a_full_disk_stops_nothing_that_runs_and_is_told() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     let before = lab.cluster();
     let state = lab.host_file("a", "state").display().to_string();
     let on_a = |command: &str| lab.exec("a", &["sh", "-c", command]).ok();
@@ -53,7 +53,7 @@ fn a_full_disk_stops_nothing_that_runs_and_is_told() {
 
 #[test]
 fn without_its_store_a_manager_adopts_what_people_had_asked_for() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     manager(&lab, "a", &["vm", "create", "stateless"]).ok();
     manager(&lab, "a", &["vm", "create", "stateless"]).ok();
     lab.wait_until_whole();
@@ -93,7 +93,7 @@ fn without_its_store_a_manager_adopts_what_people_had_asked_for() {
 
 #[test]
 fn machines_of_other_versions_are_adopted() {
-    let lab = Lab::without_ca();
+    let lab = Lab::start();
     let before = lab.cluster();
     lab.fault(&["stop-manager", "a"]);
     let edit = |id: &str, edit: &dyn Fn(&mut serde_json::Value)| {

@@ -120,8 +120,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
 #[test]
 fn snapshots_are_taken_from_peers_and_about_themselves_only() {
     // By address, as without a CA; by certificate they are judged in the tests called pki.
-    let lab = Lab::begin_with(&[("HOLDFAST_CA", "0")]);
-    lab.wait_until_whole();
+    let lab = Lab::start();
     let before = lab.cluster();
     let put = |from, path, body: String| Request { from, method: "PUT", path, body: Some(body) };
     // A stranger, with a snapshot that would empty the other host.

@@ -22,7 +22,7 @@ fn changed_plainly(lab: &Lab) -> String {
 
 #[test]
 fn a_running_cluster_gets_its_certificates_without_a_restart() {
-    let lab = Lab::begin_with(&[("HOLDFAST_CA", "0")]);
+    let lab = Lab::begin();
     let before = lab.wait_until_whole();
     // A manager is believed by its address.
     assert!(changed_plainly(&lab).ends_with(" 409"), "older than what is held, else taken");
@@ -51,7 +51,7 @@ fn a_running_cluster_gets_its_certificates_without_a_restart() {
 
 #[test]
 fn a_revoked_host_is_not_heard_while_its_machines_serve_and_it_may_come_back() {
-    let lab = Lab::start();
+    let lab = Lab::certified();
     let before = lab.cluster();
     on(&lab, "a", &["revoke", "b"]).ok();
     let view = eventually("a hears b no more", || {
@@ -69,8 +69,7 @@ fn a_revoked_host_is_not_heard_while_its_machines_serve_and_it_may_come_back() {
     lab.fault(&["start-manager", "b"]);
     eventually("b is heard again", || lab.view(crate::lab::MANAGERS[0]).filter(|view| host(view, "b").alive));
     // Its balancer believes the certificates that were removed: it is built anew.
-    let words = ["--manager", crate::lab::MANAGERS[1], "vm", "replace", "b-lb"];
-    let replaced = || lab.exec("client", &[&[program("manager").as_str()], &words[..]].concat());
+    let replaced = || on(&lab, "b", &["vm", "replace", "b-lb"]);
     eventually("b's balancer can be replaced", || (replaced().code == Some(0)).then_some(()));
     let again = |view: &wire::cluster::ClusterView| machine(view, "b-lb").incarnation;
     eventually("b's balancer is built anew", || {
@@ -82,12 +81,11 @@ fn a_revoked_host_is_not_heard_while_its_machines_serve_and_it_may_come_back() {
 
 #[test]
 fn a_balancers_certificate_is_renewed_while_it_serves() {
-    let lab = Lab::start();
+    let lab = Lab::certified();
     let before = lab.cluster();
     crate::peers::reconfigure_b(&lab, "name = \"b\"", "name = \"b\"\ncertificate_lifetime = \"9s\"");
     lab.wait_until_whole();
-    let words = ["--manager", crate::lab::MANAGERS[1], "vm", "replace", "b-lb"];
-    lab.exec("client", &[&[program("manager").as_str()], &words[..]].concat()).ok();
+    on(&lab, "b", &["vm", "replace", "b-lb"]).ok();
     eventually("b's balancer has a certificate that ends soon", || {
         let view = lab.view(crate::lab::MANAGERS[1])?;
         (machine(&view, "b-lb").incarnation > machine(&before, "b-lb").incarnation).then_some(())
@@ -101,4 +99,29 @@ fn a_balancers_certificate_is_renewed_while_it_serves() {
     eventually("renewed twice and more", || (renewed() >= already + 2).then_some(()));
     assert_eq!(builds(&lab.wait_until_whole()), builds(&whole), "nothing was built anew for it");
     assert!(!read(&log).contains("has expired"), "{}", read(&log));
+}
+
+#[test]
+fn a_cluster_with_certificates_bears_what_any_cluster_bears() {
+    let lab = Lab::certified();
+    let before = lab.cluster();
+    // An order to one manager that another one carries out.
+    let (holder, other) = if lab.holder() == "a-lb" { ("a", "b") } else { ("b", "a") };
+    on(&lab, holder, &["switchover"]).ok();
+    eventually("the other balancer holds the address", || {
+        (lab.holder() == format!("{other}-lb")).then_some(())
+    });
+    on(&lab, holder, &["switchover", holder]).ok();
+    eventually("it is back", || (lab.holder() == format!("{holder}-lb")).then_some(()));
+    // Deaths: of the balancer with the address, of a manager, of a host.
+    for fault in ["kill-lb", "kill-manager", "kill-host"] {
+        lab.fault(&[fault]);
+        let after = lab.wait_until_whole();
+        assert_eq!(places(&after), places(&before), "{fault}");
+    }
+    // An address is no proof.
+    let order =
+        ["curl", "-s", "-w", " %{http_code}", "-X", "POST", "http://192.168.10.1:8080/vms/a-lb/replace"];
+    let refused = lab.exec("b", &order).ok();
+    assert!(refused.ends_with(" 401"), "{refused}");
 }

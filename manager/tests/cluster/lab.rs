@@ -35,16 +35,17 @@ impl Lab {
         lab
     }
 
-    /// The same, of hosts that belong to no cluster: they believe each other by their addresses.
-    pub(crate) fn without_ca() -> Self {
-        let lab = Self::begin_with(&[("HOLDFAST_CA", "0")]);
-        lab.wait_until_whole();
-        lab
-    }
-
-    /// Starts a lab and waits until its managers were started.
+    /// Starts a lab and waits until its managers were started. They believe each other by address, so that a test
+    /// can order anything from a host; the tests of certificates have labs with a CA.
     pub(crate) fn begin() -> Self {
         Self::begin_with(&[])
+    }
+
+    /// Starts a lab whose hosts are a cluster with certificates, and waits until it is whole.
+    pub(crate) fn certified() -> Self {
+        let lab = Self::begin_with(&[("HOLDFAST_CERTIFICATES", "1")]);
+        lab.wait_until_whole();
+        lab
     }
 
     /// The same, with further settings for the lab's script.
@@ -58,6 +59,7 @@ impl Lab {
             .arg("up")
             .arg(directory.path())
             .env("HOLDFAST_BIN", programs())
+            .env("HOLDFAST_CERTIFICATES", "0")
             .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .spawn()

@@ -103,11 +103,8 @@ async fn a_host_speaks_for_itself_only_whatever_it_writes_into_its_certificates(
     let url = format!("http://{}:8080/peers/b", a.address);
     let answer = plain.send(Method::PUT, &url, Some(&snapshot("b"))).await.expect("an answer");
     let problem = answer.accepted().expect_err("refused");
-    assert_eq!(problem.status, 403);
-    assert!(
-        problem.detail.contains("has shown no certificate of this cluster: run `manager join` there"),
-        "{problem:?}"
-    );
+    assert_eq!(problem.status, 401);
+    assert!(problem.detail.contains("has shown no certificate: this cluster is initialised"), "{problem:?}");
     b.start();
     a.hears("b", true).await;
 }
