@@ -7,13 +7,15 @@ use crate::balancer::Balancer;
 use crate::client::get;
 
 #[tokio::test]
-async fn a_lower_generation_is_refused_and_an_equal_one_changes_nothing() {
+async fn a_lower_generation_is_refused_and_so_is_another_document_of_the_one_held() {
     let balancer = Balancer::start().await;
     let set = |generation: u64, pool: &str| json!({"generation": generation, "pools": {pool: []}});
     assert_eq!(balancer.put("/upstreams", &set(5, "five")).await.0, 200);
     let (status, problem) = balancer.put("/upstreams", &set(4, "four")).await;
     assert_eq!((status, &problem["held"]), (409, &json!(5)));
-    assert_eq!(balancer.put("/upstreams", &set(5, "other")).await.0, 200);
+    assert_eq!(balancer.put("/upstreams", &set(5, "five")).await.0, 200, "the same again");
+    let (status, problem) = balancer.put("/upstreams", &set(5, "other")).await;
+    assert_eq!((status, &problem["held"]), (409, &json!(5)));
     assert_eq!(balancer.get_json("/upstreams").await, set(5, "five"));
     assert_eq!(balancer.put("/upstreams", &set(6, "six")).await.0, 200);
     assert_eq!(balancer.get_json("/upstreams").await, set(6, "six"));

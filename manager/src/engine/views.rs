@@ -114,7 +114,8 @@ impl Engine {
         };
         told.warnings.extend(self.pool_overlap(peer.address));
         HostView {
-            alive: peer.is_alive(now),
+            // One that only answered so far has not said what it has.
+            alive: peer.is_alive(now) && peer.held.is_some(),
             heard_ms_ago: peer.heard.map(|heard| millis(now.saturating_sub(heard))),
             ..told
         }

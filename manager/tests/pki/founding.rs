@@ -7,6 +7,7 @@ use std::path::Path;
 use manager::pki::keeper::Pki;
 
 use crate::forger::mode;
+use crate::run::eventually;
 use crate::stage::{Host, client, get, read};
 
 fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -71,16 +72,22 @@ async fn a_manager_that_runs_takes_the_certificates_up() {
     assert!(host.view().await.is_some());
 }
 
-#[test]
-fn damaged_certificates_are_named_and_open_nothing() {
+#[tokio::test]
+async fn damaged_certificates_are_named_and_open_nothing() {
     let mut host = Host::new("a", 1);
     host.run(&["init"]).ok();
     let path = host.state().join("pki/host-ca.key");
     let whole = read(&path);
     fs::write(&path, "-----BEGIN PRIVATE KEY-----\n").expect("written");
-    let error = host.refused(&["run"]);
-    assert!(error.contains("a certificate or key cannot be used"), "{error}");
+    // Machines are kept all the same, and nobody is believed for an address.
+    host.start_plainly();
+    let said = eventually("it is said", || Some(host.logged()).filter(|log| log.contains("CANNOT BE USED")));
+    assert!(said.contains("a certificate or key cannot be used"), "{said}");
+    let refusal = host.refuses_plainly().await;
+    assert_eq!(refusal.status, 401, "{refusal:?}");
+    // What is mended is taken up.
     fs::write(&path, whole).expect("written");
+    host.answers_on(8443);
     fs::remove_file(host.state().join("pki/members.json")).expect("removed");
     let error = host.refused(&["revoke", "b"]);
     assert!(error.contains("members.json is missing"), "{error}");

@@ -89,6 +89,18 @@ impl Host {
 
     /// Starts the manager and waits until it answers by TLS, if it has certificates.
     pub(crate) fn start(&mut self) {
+        self.spawn();
+        let port = if self.state().join("pki").exists() { 8443 } else { 8080 };
+        self.answers_on(port);
+    }
+
+    /// Starts the manager and waits until it answers by plain HTTP.
+    pub(crate) fn start_plainly(&mut self) {
+        self.spawn();
+        self.answers_on(8080);
+    }
+
+    fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log()).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_manager"))
             .arg("--config")
@@ -101,8 +113,6 @@ impl Host {
             .spawn()
             .expect("a manager");
         self.manager = Some(child);
-        let port = if self.state().join("pki").exists() { 8443 } else { 8080 };
-        self.answers_on(port);
     }
 
     /// Waits until something answers on `port`.
@@ -155,6 +165,14 @@ impl Host {
         let url = format!("http://{}:8080/cluster", self.address);
         let client = Client::plain(TIMEOUT).expect("a client");
         client.send(Method::GET, &url, None::<&()>).await.ok()?.json().ok()
+    }
+
+    /// What is said to somebody who changes something by plain HTTP and must not.
+    pub(crate) async fn refuses_plainly(&self) -> wire::Problem {
+        let url = format!("http://{}:8080/vms/{}-lb/replace", self.address, self.name);
+        let client = Client::plain(TIMEOUT).expect("a client");
+        let answer = client.send(Method::POST, &url, Some(&serde_json::json!({}))).await.expect("an answer");
+        answer.accepted().expect_err("refused")
     }
 
     /// Waits until the manager hears host `name`, or does not hear it.
