@@ -125,6 +125,9 @@ pub enum Malformed {
     /// Neither form of the checksum is right; for IPv6 there is only one.
     #[error("wrong checksum {0:#06x}")]
     Checksum(u16),
+    /// It is about no address at all (section 5.2.5: ignored).
+    #[error("no address")]
+    Empty,
     /// An IPv4 packet to an IPv6 address or the reverse.
     #[error("source and destination are not of one family")]
     Family,
@@ -132,8 +135,19 @@ pub enum Malformed {
 
 impl Malformed {
     /// The names that [`name`](Self::name) gives, in order.
-    pub const NAMES: [&str; 10] =
-        ["ttl", "short", "version_2", "version", "type", "vrid", "interval", "length", "checksum", "family"];
+    pub const NAMES: [&str; 11] = [
+        "ttl",
+        "short",
+        "version_2",
+        "version",
+        "type",
+        "vrid",
+        "interval",
+        "length",
+        "checksum",
+        "family",
+        "empty",
+    ];
 
     /// The kind of this malformation, for counters.
     #[must_use]
@@ -149,6 +163,7 @@ impl Malformed {
             Malformed::Length { .. } => 7,
             Malformed::Checksum(_) => 8,
             Malformed::Family => 9,
+            Malformed::Empty => 10,
         }]
     }
 }
@@ -224,6 +239,9 @@ impl Advert {
         }
         if vrid == 0 {
             return Err(Malformed::Vrid);
+        }
+        if count == 0 {
+            return Err(Malformed::Empty);
         }
         // The four reserved bits are ignored on reception (section 5.2.6).
         let interval = u16::from_be_bytes([high & 0xf, low]);

@@ -52,6 +52,8 @@ fn each_malformation_has_its_name() {
     assert_eq!(with_byte(1, 0), Err(Malformed::Vrid));
     assert_eq!(with_byte(5, 0), Err(Malformed::Interval));
     assert_eq!(with_byte(3, 2), Err(Malformed::Length { count: 2, expected: 16, actual: 12 }));
+    let of_nothing = Advert { addresses: Vec::new(), ..advert() };
+    assert_eq!(decode(&of_nothing.encode(ChecksumForm::default(), FROM, TO)), Err(Malformed::Empty));
     let mut broken = encoded();
     broken[9] ^= 1;
     assert!(matches!(decode(&broken), Err(Malformed::Checksum(_))));
@@ -135,6 +137,7 @@ fn every_malformation_is_counted_under_a_name_of_its_own() {
         Malformed::Length { count: 0, expected: 0, actual: 0 },
         Malformed::Checksum(0),
         Malformed::Family,
+        Malformed::Empty,
     ];
     assert_eq!(all.map(|malformed| malformed.name()), Malformed::NAMES);
 }
@@ -154,7 +157,7 @@ proptest! {
     /// Random bytes hardly ever get past the header; those that begin like an advert do.
     #[test]
     fn bytes_that_pass_for_an_advert_take_no_more_room_than_they_have(
-        header in (1..=255u8, any::<u8>(), any::<u8>(), 1..=0x0fffu16),
+        header in (1..=255u8, any::<u8>(), 1..=255u8, 1..=0x0fffu16),
         list in proptest::collection::vec(any::<u8>(), 0..4096),
         v6: bool,
         flip in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
@@ -181,8 +184,8 @@ proptest! {
         vrid in 1..=255u8,
         priority: u8,
         centiseconds in 1..=4095u64,
-        v4 in proptest::collection::vec(any::<Ipv4Addr>(), 0..=255),
-        v6 in proptest::collection::vec(any::<Ipv6Addr>(), 0..=255),
+        v4 in proptest::collection::vec(any::<Ipv4Addr>(), 1..=255),
+        v6 in proptest::collection::vec(any::<Ipv6Addr>(), 1..=255),
         is_v6: bool,
         message_only: bool,
     ) {
