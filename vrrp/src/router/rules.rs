@@ -52,8 +52,12 @@ impl Router {
     pub(super) fn receive_claim(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
         let theirs = advert.priority;
         let mine = self.priority();
+        let is_lesser = self.is_lesser(now, source, theirs);
         match &mut self.phase {
             Phase::Init => self.listen_to(now, source, advert),
+            // Of two who claim the address, the lesser one will give way to the other; it says nothing of who
+            // holds it, and taking its place would take the address from the other.
+            Phase::Backup { .. } if is_lesser => {}
             Phase::Backup { preempt_from, outranks_since, .. } => {
                 let (preempt_from, before) = (*preempt_from, *outranks_since);
                 self.listen_to(now, source, advert);
@@ -128,6 +132,17 @@ impl Router {
         {
             raised.until = raised.until.min(soon);
         }
+    }
+
+    /// Whether a better holder was heard so lately that it is surely there: who takes over from a silent one waits
+    /// for longer.
+    fn is_lesser(&self, now: Duration, source: IpAddr, priority: u8) -> bool {
+        self.heard.is_some_and(|heard| {
+            heard.from != source
+                && (heard.priority, heard.from) > (priority, source)
+                && heard.priority >= FIT_FROM
+                && now <= heard.at + self.learned * LATE_INTERVALS
+        })
     }
 
     fn listen_to(&mut self, now: Duration, source: IpAddr, advert: &Advert) {

@@ -80,3 +80,43 @@ fn an_order_to_take_over_ends_the_yielding() {
     line.router.take_over(line.now).expect("fit");
     assert_eq!((line.state(), line.router.priority()), (State::Master, 240));
 }
+
+#[test]
+fn a_backup_leaves_the_lesser_of_two_holders_to_the_other() {
+    for stranger in [100, 210, 239] {
+        let mut line = Line::backup(240);
+        for at in (100..3000).step_by(100) {
+            line.until(at);
+            line.hears(HIGH, 240);
+            // A flood of them, at intervals that would have the real one's death noticed late.
+            for _ in 0..3 {
+                line.hears_every(LOW, stranger, ms(40_950));
+            }
+            assert_eq!((line.done(), line.state()), (vec![], State::Backup), "{stranger} at {at}");
+        }
+        // The holder dies, and that is noticed by its own intervals, whatever the stranger says.
+        line.until(2900 + 190);
+        assert_eq!(line.state(), State::Backup);
+        line.hears_every(LOW, stranger, ms(40_950)).until(2900 + 307);
+        assert_eq!(line.state(), State::Master, "{stranger}");
+    }
+}
+
+#[test]
+fn whoever_follows_a_silent_holder_is_listened_to() {
+    let mut line = Line::backup(254);
+    // It cannot say more than the one before it said.
+    line.until(304);
+    line.hears(LOW, 241);
+    assert_eq!((line.until(600), line.state()), (vec![], State::Backup));
+    assert_eq!(line.router.holder(line.now), Some(LOW));
+}
+
+#[test]
+fn a_holder_that_became_unfit_is_replaced_by_what_it_says_itself() {
+    let mut line = Line::backup(240);
+    line.until(100);
+    line.hears(HIGH, 240);
+    line.until(150);
+    assert_eq!(line.hears(HIGH, 105).done(), TAKES_OVER);
+}
