@@ -97,14 +97,14 @@ async fn serve_host(config: Config) -> Result<()> {
     let router = api::router(Arc::clone(&shared), hypervisor, store, gate, Arc::clone(&pki), chaos);
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
-        listeners.spawn(serve(socket, router.clone()));
+        listeners.spawn(serve(socket, router.clone(), listen::on_the_socket));
     }
-    listeners.spawn(serve(listener, router.clone()));
+    listeners.spawn(serve(listener, router.clone(), listen::on_the_network));
     let rounds = Rounds { tls, router, shared: Arc::clone(&shared), transport, pki };
     let rounds = tokio::spawn(rounds.walk());
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
-        Some(ended) = listeners.join_next() => ended?.context("the API ended")?,
+        Some(ended) = listeners.join_next() => match ended.context("the API ended")? {},
         ended = rounds => ended.context("the rounds ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
     }

@@ -1,5 +1,6 @@
 //! The shape of every HTTP interface of ours.
 
+mod bounded;
 mod docs;
 mod extract;
 mod heartbeat;
@@ -7,9 +8,11 @@ mod metrics;
 mod problem;
 mod serve;
 
+pub use bounded::serve_bounded;
 pub use docs::with_docs;
 pub use extract::{Json, Path, Query};
 pub use heartbeat::heartbeat_stream;
 pub use metrics::{metrics_response, process_registry};
 pub use problem::ApiError;
+pub(crate) use problem::last_answer;
 pub use serve::{MAX_BODY, serve, with_fallbacks};

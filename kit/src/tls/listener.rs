@@ -2,19 +2,21 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use wire::HostName;
 
 use super::live::{address_of, host_of};
 use super::{Live, TlsIo, explain, plain};
+use crate::places::{Limits, Places};
+use crate::seldom::Seldom;
 
 /// After an accept fails for want of descriptors or memory, the next one waits so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -22,11 +24,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A handshake takes at most so long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// So many handshakes are in progress at a time; who comes then waits in the kernel.
-const MOST_HANDSHAKES: usize = 256;
-
-/// Of refused connections one in this time is logged, with the number of those that were not.
-const SAY_EVERY: Duration = Duration::from_secs(1);
+/// So many handshakes are in progress at a time: who connects and says nothing must not keep others from theirs.
+const HANDSHAKES: Limits = Limits { all: 128, each: 32 };
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
@@ -109,14 +108,21 @@ async fn accept(
     live: Arc<Live>,
     tell: mpsc::Sender<(TlsIo, Party)>,
 ) {
-    let places = Arc::new(Semaphore::new(MOST_HANDSHAKES));
-    let refusals = Arc::new(Refusals::default());
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let places = Places::new(HANDSHAKES);
+    let refusals = Arc::new(Seldom::default());
+    loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let place = match places.take(Some(from.ip())) {
+            Ok(place) => place,
+            Err(why) => {
+                say(&refusals, from, &why);
                 continue;
             }
         };
@@ -138,7 +144,7 @@ async fn shake_hands(
     from: SocketAddr,
     local: SocketAddr,
     live: Arc<Live>,
-    refusals: &Refusals,
+    refusals: &Seldom,
 ) -> Option<(TlsIo, Party)> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 0 {
@@ -154,7 +160,7 @@ async fn shake_hands(
     let stream = match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
-            refusals.say(from, &explain(&error).unwrap_or_else(|| error.to_string()));
+            say(refusals, from, &explain(&error).unwrap_or_else(|| error.to_string()));
             plain::end(stream).await;
             return None;
         }
@@ -172,23 +178,8 @@ async fn shake_hands(
 }
 
 /// Who was refused is logged, but not as often as somebody likes to try.
-#[derive(Default)]
-struct Refusals(Mutex<Unsaid>);
-
-#[derive(Default)]
-struct Unsaid {
-    last: Option<Instant>,
-    more: u64,
-}
-
-impl Refusals {
-    fn say(&self, from: SocketAddr, reason: &str) {
-        let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if unsaid.last.is_some_and(|last| last.elapsed() < SAY_EVERY) {
-            unsaid.more += 1;
-            return;
-        }
-        tracing::warn!(%from, unsaid = unsaid.more, "no TLS connection: {reason}");
-        *unsaid = Unsaid { last: Some(Instant::now()), more: 0 };
+fn say(refusals: &Seldom, from: SocketAddr, reason: &str) {
+    if let Some(unsaid) = refusals.due() {
+        tracing::warn!(%from, unsaid, "no TLS connection: {reason}");
     }
 }

@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wire::Problem;
 
+use crate::api::last_answer;
+
 /// What the other end still sends is read for so long, so that the kernel does not reset the connection and
 /// with it what we said …
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -17,13 +19,7 @@ const MOST_LAST_BYTES: u64 = 64 << 10;
 /// Answers 400 and ends the connection.
 pub(super) async fn refuse(mut stream: TcpStream, local: SocketAddr) {
     let detail = format!("this port speaks TLS: use https://{local}");
-    let problem =
-        serde_json::to_string(&Problem::new(400, "Plain HTTP on a TLS port", detail)).unwrap_or_default();
-    let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{problem}",
-        Problem::MEDIA_TYPE,
-        problem.len()
-    );
+    let answer = last_answer(&Problem::new(400, "Plain HTTP on a TLS port", detail));
     if stream.write_all(answer.as_bytes()).await.is_ok() {
         end(stream).await;
     }

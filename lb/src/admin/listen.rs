@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use kit::tls::{Live, TlsListener};
+use kit::api::serve_bounded;
+use kit::tls::{Live, Party, TlsIo, TlsListener};
 use tokio::net::TcpListener;
 
-use super::peer::{Peer, PlainListener};
+use super::peer::Peer;
 
 /// The first wait for an address that is not there; each further one doubles it …
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -19,24 +20,24 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Answers questions on `address` for ever.
 pub(super) async fn reads(address: SocketAddr, router: Router) {
     let listener = bind(address).await;
-    if let Err(error) = kit::api::serve(listener, router, std::future::pending()).await {
-        tracing::error!(%address, %error, "the admin interface ended");
-    }
+    serve_bounded(listener, router, |_, from: &SocketAddr| (*from, Some(from.ip()))).await;
 }
 
 /// Takes changes on `address` for ever: by TLS where there are credentials.
 pub(super) async fn changes(address: SocketAddr, router: Router, live: Option<Arc<Live>>) {
     let listener = bind(address).await;
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let ended = match live {
-        None => axum::serve(PlainListener(listener), service).await,
-        Some(live) => match TlsListener::new(listener, live) {
-            Ok(listener) => axum::serve(listener, service).await,
-            Err(error) => Err(error),
-        },
+    let Some(live) = live else {
+        serve_bounded(listener, router, |_, from: &SocketAddr| (Peer::at(*from), Some(from.ip()))).await;
+        return;
     };
-    if let Err(error) = ended {
-        tracing::error!(%address, %error, "the admin interface for changes ended");
+    match TlsListener::new(listener, live) {
+        Ok(listener) => {
+            let about = |_: &TlsIo, party: &Party| {
+                (Peer::Certified(party.clone()), Some(party.proven.unwrap_or(party.address.ip())))
+            };
+            serve_bounded(listener, router, about).await;
+        }
+        Err(error) => tracing::error!(%address, %error, "the admin interface for changes ended"),
     }
 }
 

@@ -5,18 +5,11 @@
 //! host that was broken into must not be able to say it for the others. Without a CA a peer is its address.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
-use kit::tls::{Party, TlsListener};
-use tokio::net::{TcpListener, TcpStream};
+use kit::tls::Party;
 use wire::HostName;
 
 use crate::settings::Settings;
-
-/// After an accept fails for want of descriptors or memory, the next one waits so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The identity of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +21,11 @@ pub(super) enum Peer {
 }
 
 impl Peer {
+    /// One that has proved nothing but where it is.
+    pub(super) fn at(address: SocketAddr) -> Self {
+        Peer::Address(address.ip().to_canonical())
+    }
+
     /// Whether it may change what this balancer does. `host` is the balancer's own, if its cluster has a CA.
     ///
     /// # Errors
@@ -55,45 +53,5 @@ impl std::fmt::Display for Peer {
             Peer::Address(address) => address.fmt(f),
             Peer::Certified(party) => party.fmt(f),
         }
-    }
-}
-
-/// Accepts connections of peers that prove nothing.
-pub(super) struct PlainListener(pub(super) TcpListener);
-
-impl Listener for PlainListener {
-    type Io = TcpStream;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (TcpStream, Peer) {
-        loop {
-            match self.0.accept().await {
-                Ok((stream, address)) => return (stream, peer_at(address)),
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Peer> {
-        self.0.local_addr().map(peer_at)
-    }
-}
-
-fn peer_at(address: SocketAddr) -> Peer {
-    Peer::Address(address.ip().to_canonical())
-}
-
-impl Connected<IncomingStream<'_, PlainListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, PlainListener>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Peer::Certified(stream.remote_addr().clone())
     }
 }

@@ -1,16 +1,18 @@
 //! The listeners that say where a connection came from: the plain port and the manager's own socket.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Group, chown};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::unix;
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use super::{From, Origin};
 
@@ -23,32 +25,33 @@ const SOCKET_PATH_MAX: usize = 107;
 /// A user that no process has: credentials that the kernel does not give count as nobody's.
 const NOBODY: u32 = u32::MAX;
 
-impl Connected<IncomingStream<'_, TcpListener>> for Origin {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Origin { from: From::Network(*stream.remote_addr()), encrypted: false, certified: None }
-    }
+/// Who is at the other end of a plain connection: an address.
+pub fn on_the_network(_: &TcpStream, from: &SocketAddr) -> Origin {
+    Origin { from: From::Network(*from), encrypted: false, certified: None }
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Origin {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        // SO_PEERCRED: who connected, whoever uses the connection now.
-        let uid = stream.io().peer_cred().map_or(NOBODY, |credentials| credentials.uid());
-        Origin { from: From::Socket { uid }, encrypted: false, certified: None }
-    }
+/// Who is at the other end of the manager's own socket: a user of this host.
+pub fn on_the_socket(stream: &UnixStream, _: &unix::SocketAddr) -> Origin {
+    // SO_PEERCRED: who connected, whoever uses the connection now.
+    let uid = stream.peer_cred().map_or(NOBODY, |credentials| credentials.uid());
+    Origin { from: From::Socket { uid }, encrypted: false, certified: None }
 }
 
-/// Serves `router` on `listener` until the process ends.
-///
-/// # Errors
-///
-/// When the listener fails for good.
-pub async fn serve<L>(listener: L, router: Router) -> io::Result<()>
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-    for<'a> Origin: Connected<IncomingStream<'a, L>>,
-{
-    axum::serve(listener, router.into_make_service_with_connect_info::<Origin>()).await
+/// Serves `router` on `listener` until the process ends; `about` says who is at the other end of a connection.
+pub async fn serve<L: Listener>(
+    listener: L,
+    router: Router,
+    about: impl Fn(&L::Io, &L::Addr) -> Origin,
+) -> Infallible {
+    let about = |stream: &L::Io, from: &L::Addr| {
+        let origin = about(stream, from);
+        let address = match origin.from {
+            From::Network(from) => Some(from.ip()),
+            From::Socket { .. } => None,
+        };
+        (origin, address)
+    };
+    kit::api::serve_bounded(listener, router, about).await
 }
 
 /// The manager's own socket in `directory`, for root and, if one is named, for the members of `group`. One that

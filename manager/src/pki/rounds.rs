@@ -12,9 +12,10 @@ use tokio::net::TcpListener;
 use wire::tls::Revocations;
 
 use super::keeper::Pki;
-use crate::access::Origin;
+use crate::access::listen::serve;
 use crate::executor::Shared;
 use crate::ports::transport::Transport;
+use crate::tls::origin::by_tls;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -97,13 +98,8 @@ impl Rounds {
     async fn serve(&self) -> std::io::Result<()> {
         let Some(live) = self.pki.live() else { return Ok(()) };
         let listener = TlsListener::new(TcpListener::bind(self.tls).await?, live)?;
-        let service = self.router.clone().into_make_service_with_connect_info::<Origin>();
         tracing::info!(api = %self.tls, "answering by TLS");
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, service).await {
-                tracing::error!(%error, "the API by TLS ended");
-            }
-        });
+        tokio::spawn(serve(listener, self.router.clone(), by_tls));
         Ok(())
     }
 

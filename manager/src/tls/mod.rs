@@ -2,5 +2,5 @@
 //! nothing of but a fingerprint ([`pin`]).
 
 pub mod client;
-mod origin;
+pub mod origin;
 pub mod pin;
