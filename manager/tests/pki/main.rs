@@ -6,6 +6,8 @@
 //!   strangers.rs   other CAs, addresses that are not theirs, plain HTTP
 //!   revoking.rs    a host is taken out, and let in again
 //!   rotation.rs    certificates get old while connections live
+//!   crowds.rs      many connections that say nothing
+//!   hostile_peers.rs  anything, from a peer
 //!   balancer.rs    a balancer's port for changes
 //!   stage.rs forger.rs run.rs   the means
 //! ```
@@ -15,8 +17,10 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod balancer;
+mod crowds;
 mod forger;
 mod founding;
+mod hostile_peers;
 mod joining;
 mod revoking;
 mod rotation;

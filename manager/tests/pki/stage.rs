@@ -144,6 +144,22 @@ impl Host {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
+    /// How many descriptors the manager has in use.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it lives").count()
+    }
+
+    /// How much memory the manager has, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    fn pid(&self) -> u32 {
+        self.manager.as_ref().expect("it runs").id()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{}:8443{path}", self.address)
     }
