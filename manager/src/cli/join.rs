@@ -50,6 +50,8 @@ pub fn join(config: &Config, args: &JoinArgs) -> Result<()> {
         token => token.parse()?,
     };
     let address = address(&args.address, config.tls_port)?;
+    // Before the token is shown to anybody: it is good for one try.
+    let prepared = directory.prepare()?;
     let (request, key) = enrolment::ask(config, token.secret)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(pin::config(&token.ca)?, TIMEOUT);
@@ -57,13 +59,19 @@ pub fn join(config: &Config, args: &JoinArgs) -> Result<()> {
     let answer = runtime.block_on(client.send(Method::POST, &url, Some(&request)));
     let answer = match answer {
         Ok(answer) => answer,
-        Err(reason) => bail!("cannot join at {address}: {reason}"),
+        Err(reason) => bail!(
+            "cannot join at {address}: {reason}. Does the manager run there, after `manager init`, and is its tls_port \
+             {}?",
+            address.port()
+        ),
     };
     let joined: Joined = match answer.accepted() {
         Ok(answer) => answer.json().map_err(anyhow::Error::msg)?,
+        // What is wrong there is not to be looked for here.
+        Err(problem) if problem.status >= 500 => bail!("the manager at {address} cannot: {}", problem.detail),
         Err(problem) => bail!("{}", problem.detail),
     };
-    enrolment::store(config, &joined, &key, &token.ca)?;
+    enrolment::store(config, prepared, &joined, &key, &token.ca)?;
     let others: Vec<String> = joined
         .members
         .iter()

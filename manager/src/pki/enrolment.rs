@@ -8,7 +8,7 @@ use wire::HostName;
 use wire::tls::{JoinRequest, Joined, Member};
 
 use super::authority::{Authority, fingerprint, ranges};
-use super::files::{Directory, json};
+use super::files::{Directory, Prepared, json};
 use super::tokens::Tokens;
 use super::{PkiError, now, revocation};
 use crate::address_pool::{AddressPool, AddressRange};
@@ -20,13 +20,14 @@ use crate::config::{Config, check_name};
 ///
 /// When this host belongs to a cluster already, or the files cannot be written.
 pub fn found(config: &Config) -> Result<String, PkiError> {
+    let prepared = Directory::of(&config.state_dir).prepare()?;
     let (authority, ca_key) = Authority::create()?;
     let key = KeyPair::generate()?;
     let mut own = member(config);
     own.keeps_ca = true;
     let certificate = authority.certify_key(&mut own, &key)?;
     let members = [own];
-    Directory::of(&config.state_dir).create(&[
+    prepared.finish(&[
         ("ca.pem", authority.certificate().into()),
         ("ca.key", ca_key.into_bytes()),
         ("host-ca.pem", certificate.into_bytes()),
@@ -124,7 +125,11 @@ pub fn admit(directory: &Directory, request: &JoinRequest) -> Result<Joined, Pki
     let intermediate = authority.certify(&mut new, &request.request)?;
     tokens.take(&request.secret)?;
     members.push(new);
-    directory.store("members.json", &members)?;
+    if let Err(error) = directory.store("members.json", &members) {
+        // Nobody was let in: the token is good for the next try.
+        tokens.give_back(&request.secret);
+        return Err(error);
+    }
     members.retain(|member| member.revoked_s.is_none());
     Ok(Joined {
         ca: authority.certificate().to_owned(),
@@ -187,14 +192,20 @@ fn pool(member: &Member) -> Result<AddressPool, PkiError> {
 /// # Errors
 ///
 /// When the answer does not fit the question, or cannot be stored.
-pub fn store(config: &Config, joined: &Joined, key: &KeyPair, pin: &str) -> Result<(), PkiError> {
+pub fn store(
+    config: &Config,
+    prepared: Prepared,
+    joined: &Joined,
+    key: &KeyPair,
+    pin: &str,
+) -> Result<(), PkiError> {
     if fingerprint(&joined.ca)? != pin {
         return Err(PkiError::Damaged("the answer is of another CA than the token".to_owned()));
     }
     revocation::number(&joined.revocations, &joined.ca)?;
     let own = joined.members.iter().find(|member| member.host == config.name);
     let own = own.ok_or_else(|| PkiError::Damaged("the answer does not name this host".to_owned()))?;
-    Directory::of(&config.state_dir).create(&[
+    prepared.finish(&[
         ("ca.pem", joined.ca.clone().into_bytes()),
         ("host-ca.pem", joined.intermediate.clone().into_bytes()),
         ("host-ca.key", key.serialize_pem().into_bytes()),

@@ -30,10 +30,50 @@ use super::intermediate::Intermediate;
 /// The name of the directory in the manager's `state_dir`.
 pub const NAME: &str = "pki";
 
+/// What a host's files take at most, with lists of some hundred hosts, in bytes.
+const RESERVE: usize = 128 << 10;
+
 /// The directory of a host's certificates.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+}
+
+/// A directory that is about to be made. Dropped, it leaves nothing.
+pub struct Prepared {
+    /// Where it is made.
+    new: PathBuf,
+    /// Keeps the room that it will need.
+    reserve: PathBuf,
+    directory: Directory,
+    /// Of `state_dir`: one is made at a time.
+    _lock: Flock<File>,
+}
+
+impl Prepared {
+    /// Makes the directory, with these files: all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn finish(self, files: &[(&str, Vec<u8>)]) -> Result<(), PkiError> {
+        let path = &self.directory.path;
+        let io = |error| PkiError::Io { what: path.display().to_string(), error };
+        fs::remove_file(&self.reserve).map_err(io)?;
+        for (name, content) in files {
+            write_private(&self.new.join(name), content)?;
+        }
+        fs::rename(&self.new, path).map_err(io)?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Not there once it is made; and what cannot be removed now is removed by the next one.
+        let _ = fs::remove_dir_all(&self.new);
+    }
 }
 
 impl Directory {
@@ -52,28 +92,46 @@ impl Directory {
         self.path.join(name)
     }
 
+    /// Makes ready for it, so that what others are asked for in between can be stored.
+    ///
+    /// # Errors
+    ///
+    /// When it is there already, somebody else makes it right now, or the disk does not let us.
+    pub fn prepare(&self) -> Result<Prepared, PkiError> {
+        let io = |error| PkiError::Io { what: self.path.display().to_string(), error };
+        let parent = self.path.parent().unwrap_or(Path::new("."));
+        // It is not ours alone: the members of socket_group have to get to the socket in it.
+        fs::create_dir_all(parent).map_err(io)?;
+        let lock = File::open(parent).map_err(io)?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+            nix::errno::Errno::EWOULDBLOCK => PkiError::Refused(format!(
+                "another `manager init` or `manager join` is at work in {}: wait for it, or end it",
+                parent.display()
+            )),
+            errno => io(errno.into()),
+        })?;
+        if self.exists() {
+            return Err(io(io::ErrorKind::AlreadyExists.into()));
+        }
+        let new = self.path.with_extension("new");
+        match fs::remove_dir_all(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&new).map_err(io)?;
+        DirBuilder::new().mode(0o700).create(new.join("tokens")).map_err(io)?;
+        let reserve = new.join("reserve");
+        write_private(&reserve, &[0; RESERVE])?;
+        Ok(Prepared { new, reserve, directory: self.clone(), _lock: lock })
+    }
+
     /// Makes it, with these files: all of it or nothing.
     ///
     /// # Errors
     ///
     /// When it is there already, or cannot be written.
     pub fn create(&self, files: &[(&str, Vec<u8>)]) -> Result<(), PkiError> {
-        let io = |error| PkiError::Io { what: self.path.display().to_string(), error };
-        let new = self.path.with_extension("new");
-        match fs::remove_dir_all(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-        DirBuilder::new().mode(0o700).recursive(true).create(new.join("tokens")).map_err(io)?;
-        for (name, content) in files {
-            write_private(&new.join(name), content)?;
-        }
-        if self.exists() {
-            return Err(io(io::ErrorKind::AlreadyExists.into()));
-        }
-        fs::rename(&new, &self.path).map_err(io)?;
-        let parent = self.path.parent().unwrap_or(Path::new("."));
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)
+        self.prepare()?.finish(files)
     }
 
     /// The text of one of its files; none where there is no such file.
@@ -104,7 +162,13 @@ impl Directory {
 
     fn parse<T: DeserializeOwned>(&self, name: &str) -> Result<T, PkiError> {
         serde_json::from_str(&self.read(name)?)
-            .map_err(|error| PkiError::Damaged(format!("{}: {error}", self.path(name).display())))
+            .map_err(|error| {
+                PkiError::Damaged(format!(
+                    "{} is damaged ({error}): put a copy of it back; \"When something is lost\" in docs/security.md says \
+                     what to do without one",
+                    self.path(name).display()
+                ))
+            })
     }
 
     /// Replaces one of its files; after a power cut there is the old one or the new one.

@@ -148,6 +148,11 @@ impl<'a> Tokens<'a> {
         })
     }
 
+    /// A token that was taken for nothing is good again. Where the disk does not let us, it stays used.
+    pub fn give_back(&self, secret: &str) {
+        let _ = fs::rename(self.used(secret), self.open(secret));
+    }
+
     /// So that the directory does not grow for ever.
     fn forget_old(&self) -> Result<(), PkiError> {
         let directory = self.0.path("tokens");

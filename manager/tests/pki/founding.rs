@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use manager::pki::keeper::Pki;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::forger::mode;
 use crate::run::eventually;
@@ -145,5 +146,34 @@ fn clocks_may_differ_by_an_hour() {
         let valid = pem.parse_x509().expect("a certificate").validity().clone();
         let earlier = now - valid.not_before.timestamp();
         assert!((3_600..3_660).contains(&earlier), "valid since {earlier} s ago");
+    }
+}
+
+#[test]
+fn init_is_done_by_one_at_a_time_and_leaves_the_way_to_the_socket_open() {
+    let host = Host::new("a", 1);
+    let at_work = fs::File::open(host.state()).expect("there");
+    let at_work = Flock::lock(at_work, FlockArg::LockExclusiveNonblock).expect("locked");
+    let error = host.refused(&["init"]);
+    assert!(error.contains("another `manager init` or `manager join` is at work"), "{error}");
+    drop(at_work);
+    // As a manager makes it that runs first: the members of socket_group have to get through.
+    fs::remove_dir(host.state()).expect("empty");
+    host.run(&["init"]).ok();
+    assert_eq!(mode(&host.state()) & 0o055, 0o055, "{:o}", mode(&host.state()));
+    assert_eq!(mode(&host.state().join("pki")), 0o700);
+    let left: Vec<_> =
+        fs::read_dir(host.state()).expect("readable").flatten().map(|one| one.file_name()).collect();
+    assert_eq!(left, ["pki"]);
+}
+
+#[test]
+fn a_file_that_is_damaged_is_named_with_what_to_do() {
+    let host = Host::new("a", 1);
+    host.run(&["init"]).ok();
+    fs::write(host.state().join("pki/members.json"), "rubbish").expect("written");
+    for words in [&["init"][..], &["revoke", "b"]] {
+        let error = host.refused(words);
+        assert!(error.contains("members.json is damaged") && error.contains("docs/security.md"), "{error}");
     }
 }

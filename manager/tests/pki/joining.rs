@@ -1,5 +1,6 @@
 //! Tokens, the pin, and hosts that are like another one.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -149,4 +150,31 @@ fn where_nobody_answers_that_is_said() {
     let error = b.refused(&["join", &address(1).to_string(), &a.token()]);
     assert!(error.contains(&format!("cannot join at {}:8443: ", address(1))), "{error}");
     assert_eq!(b.run(&["join", "nowhere", &a.token()]).code, Some(2));
+}
+
+#[test]
+fn a_join_that_cannot_be_stored_uses_nothing_up() {
+    let a = Host::founder("a", 1);
+    let (at, token) = (a.address.to_string(), a.token());
+    let b = Host::new("b", 2);
+    // Here: what is in the way is found before the token is shown.
+    let in_the_way = b.state().join("pki.new");
+    fs::write(&in_the_way, "").expect("written");
+    let error = b.refused(&["join", &at, &token]);
+    assert!(error.contains(&b.state().join("pki").display().to_string()), "{error}");
+    fs::remove_file(&in_the_way).expect("removed");
+    // There: it says whose disk it is, and lets nobody in halfway.
+    let in_the_way = a.state().join("pki/members.json.part");
+    fs::create_dir(&in_the_way).expect("made");
+    let error = b.refused(&["join", &at, &token]);
+    assert!(error.contains(&format!("the manager at {at}:8443 cannot: ")), "{error}");
+    assert!(!b.state().join("pki").exists() && !b.state().join("pki.new").exists());
+    fs::remove_dir(&in_the_way).expect("removed");
+    b.run(&["join", &at, &token]).ok();
+}
+
+#[test]
+fn a_manager_that_is_not_there_is_said_with_what_to_look_at() {
+    let error = Host::new("b", 2).refused(&["join", &address(1).to_string(), &Host::founder("c", 3).token()]);
+    assert!(error.contains("refused") && error.contains("Does the manager run there"), "{error}");
 }
