@@ -16,6 +16,9 @@ const SCHEMA: u64 = 1;
 /// The oldest version that can read what this one writes.
 const READABLE_FROM: u64 = 1;
 
+/// So many damaged ones are kept.
+const MOST_ASIDE: u32 = 5;
+
 /// Memory for what was read, in bytes: the store is small.
 const CACHE: usize = 1 << 20;
 
@@ -111,7 +114,7 @@ fn only_for_its_owner(path: &Path) -> io::Result<()> {
 }
 
 fn keep_aside(path: &Path, why: &str) -> Result<(), StoreError> {
-    let aside = path.with_extension("redb.broken");
+    let aside = aside(path);
     fs::rename(path, &aside).map_err(unavailable)?;
     tracing::error!(
         "{} cannot be used ({why}). It is kept as {}; what runs is adopted as the hypervisor knows it, the counts are \
@@ -120,6 +123,15 @@ fn keep_aside(path: &Path, why: &str) -> Result<(), StoreError> {
         aside.display()
     );
     Ok(())
+}
+
+/// A name that no earlier one has; the last of them is replaced when there are too many.
+fn aside(path: &Path) -> PathBuf {
+    let name = |number| match number {
+        1 => path.with_extension("redb.broken"),
+        number => path.with_extension(format!("redb.broken.{number}")),
+    };
+    (1..MOST_ASIDE).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(MOST_ASIDE))
 }
 
 pub(super) fn sync(directory: &Path) -> Result<(), StoreError> {

@@ -103,6 +103,21 @@ fn a_file_that_is_damaged_is_kept_aside_wherever_the_damage_is() {
 }
 
 #[test]
+fn what_was_kept_aside_is_not_replaced_by_what_is_damaged_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for damage in ["first", "second", "third", "4", "5", "6", "7"] {
+        fs::write(directory.path().join("store.redb"), damage).expect("writable");
+        assert_eq!(loaded(directory.path()), None);
+    }
+    let kept = |name: &str| fs::read_to_string(directory.path().join(name)).expect(name);
+    assert_eq!(kept("store.redb.broken"), "first");
+    assert_eq!(kept("store.redb.broken.2"), "second");
+    assert_eq!(kept("store.redb.broken.5"), "7", "so many and no more");
+    let all = names(directory.path());
+    assert_eq!(all.iter().filter(|name| name.contains("broken")).count(), 5, "{all:?}");
+}
+
+#[test]
 fn a_store_that_says_it_needs_a_later_manager_is_kept_aside_and_others_are_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("store.redb");
