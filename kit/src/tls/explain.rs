@@ -49,7 +49,7 @@ fn in_words(error: &rustls::Error) -> String {
             "it does not accept this host's certificate: its log says why".to_owned()
         }
         rustls::Error::AlertReceived(alert) => format!("it ended the handshake: {alert:?}"),
-        rustls::Error::InvalidMessage(_) => "it does not speak TLS: has it joined the cluster?".to_owned(),
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS on this port: has it joined the cluster, and is this its tls_port?".to_owned(),
         other => other.to_string(),
     }
 }

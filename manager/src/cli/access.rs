@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use wire::access::{AuditEntry, CreateToken, MaintenanceOrder, MaintenanceView, NewToken, Scope, TokenView};
 
-use super::client::Client;
+use super::client::{Client, path_of};
 use super::table::table;
 
 /// What can be done about access from elsewhere.
@@ -85,7 +85,7 @@ impl Client {
                 self.print(&tokens, |tokens| tokens_table(tokens))
             }
             AccessCommand::Revoke { name } => {
-                let path = format!("/access/tokens/{name}");
+                let path = path_of("/access/tokens", name);
                 let token: TokenView = self.ask(Method::DELETE, &path, None::<&()>)?;
                 self.print(&token, |token| format!("{} allows nothing any more", token.name))
             }

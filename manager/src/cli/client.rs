@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use reqwest::{Method, Response, StatusCode, header};
+use reqwest::{Method, Response, StatusCode, Url, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -112,18 +112,21 @@ impl Client {
                 })
             }
             VmCommand::Delete { id } => {
-                let machine: MachineView = self.ask(Method::DELETE, &format!("/vms/{id}"), None::<&()>)?;
+                let machine: MachineView = self.ask(Method::DELETE, &path_of("/vms", id), None::<&()>)?;
                 self.print(&machine, |machine| format!("{} is being drained", machine.id))
             }
             VmCommand::Replace { id } => {
-                let path = format!("/vms/{id}/replace");
+                let path = format!("{}/replace", path_of("/vms", id));
                 let machine: MachineView = self.ask(Method::POST, &path, None::<&()>)?;
                 self.print(&machine, |machine| format!("{} is being drained, then built anew", machine.id))
             }
             VmCommand::Logs { id } => {
                 let text = self.runtime.block_on(async {
                     Ok::<_, anyhow::Error>(
-                        self.send(Method::GET, &format!("/vms/{id}/logs"), None::<&()>).await?.text().await?,
+                        self.send(Method::GET, &format!("{}/logs", path_of("/vms", id)), None::<&()>)
+                            .await?
+                            .text()
+                            .await?,
                     )
                 })?;
                 print!("{text}");
@@ -134,7 +137,7 @@ impl Client {
     }
 
     async fn console(&self, id: &str) -> Result<()> {
-        let url = format!("{}/vms/{id}/console", self.url());
+        let url = format!("{}{}/console", self.url(), path_of("/vms", id));
         let request = self
             .way
             .client(self.url())
@@ -174,7 +177,7 @@ impl Client {
     ///
     /// What the manager refused, in its words.
     pub fn forget(&self, host: &str) -> Result<()> {
-        self.runtime.block_on(self.send(Method::DELETE, &format!("/peers/{host}"), None::<&()>))?;
+        self.runtime.block_on(self.send(Method::DELETE, &path_of("/peers", host), None::<&()>))?;
         self.print(&host, |host| format!("{host} is forgotten by {}", self.way.named(self.url())))
     }
 
@@ -218,7 +221,14 @@ impl Client {
 
     /// The answer of the manager at `url`, unless it refused.
     async fn accepted(&self, url: &str, answer: reqwest::Result<Response>) -> Result<Response> {
-        let response = answer.with_context(|| self.unreachable(url))?;
+        let response = match answer {
+            Ok(response) => response,
+            // What TLS has to say is clearer than what the layers above make of it.
+            Err(error) => match kit::tls::explain(&error) {
+                Some(words) => bail!("{}: {words}", self.unreachable(url)),
+                None => return Err(error).with_context(|| self.unreachable(url)),
+            },
+        };
         if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
@@ -256,5 +266,29 @@ impl Client {
             Output::Json => println!("{}", serde_json::to_string(value)?),
         }
         Ok(())
+    }
+}
+
+/// The path of `name` in `collection`. What somebody types is one segment of it, whatever it contains.
+pub(super) fn path_of(collection: &str, name: &str) -> String {
+    let mut url = Url::parse("http://localhost");
+    if let Ok(Ok(mut segments)) = url.as_mut().map(Url::path_segments_mut) {
+        segments.push(name);
+    }
+    let name = url.as_ref().map_or("/", Url::path);
+    format!("{collection}{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        assert_eq!(path_of("/vms", "a-lb"), "/vms/a-lb");
+        assert_eq!(path_of("/peers", "../vms/a-lb"), "/peers/..%2Fvms%2Fa-lb");
+        assert_eq!(path_of("/peers", "b?x#y z%"), "/peers/b%3Fx%23y%20z%25");
+        assert_eq!(path_of("/peers", ".."), "/peers/", "there is no such path");
+        assert_eq!(path_of("/peers", ""), "/peers/");
     }
 }

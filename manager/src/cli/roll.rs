@@ -22,7 +22,7 @@ use wire::vip::RouterState;
 use wire::{MachineId, PoolName};
 
 use super::Output;
-use super::client::{Client, Usage};
+use super::client::{Client, Usage, path_of};
 use crate::config::LB;
 
 /// How often it is looked whether a machine is back.
@@ -142,7 +142,7 @@ impl Client {
     fn step(&self, target: &Target, number: usize, total: usize, limit: Duration) -> Result<()> {
         let started = Instant::now();
         let MachineView { id, incarnation, address, .. } = &target.machine;
-        let path = format!("/vms/{id}/replace");
+        let path = format!("{}/replace", path_of("/vms", id.as_str()));
         let _: MachineView = self
             .ask_at(&self.manager_at(target.manager), Method::POST, &path, None::<&()>)
             .with_context(|| format!("{id} was not built anew; run this again when that is mended"))?;
