@@ -12,12 +12,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read at all.
-    #[error("{path}: cannot be read: {source}", path = .path.display())]
+    #[error("{path}: cannot be read: {error}", path = .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A place in the file is wrong. The text names file, line and column, shows the line, and says
     /// what was expected.
@@ -40,7 +40,7 @@ impl Source {
     /// [`ConfigError::Read`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         Ok(Source { path: path.to_owned(), text })
     }
 
@@ -62,6 +62,15 @@ impl Source {
             }
             self.error_at(error.span(), &message)
         })
+    }
+
+    /// What a rule gives for what is written in the bytes `span`, or its objection with the place.
+    ///
+    /// # Errors
+    ///
+    /// When the rule says what it expects instead.
+    pub fn checked<T>(&self, span: Range<usize>, rule: Result<T, impl AsRef<str>>) -> Result<T, ConfigError> {
+        rule.map_err(|expected| self.error_at(Some(span), expected.as_ref()))
     }
 
     /// An error about the bytes `span` of the text (of the whole file where there is none).

@@ -9,16 +9,7 @@ use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
 use vrrp::ChecksumForm;
-use vrrp::packet::configured_interval;
-
-/// The time between two adverts unless told otherwise.
-const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The longest `preempt_delay_ms`: an hour.
-const MAX_PREEMPT_DELAY_MS: u64 = 3_600_000;
-
-/// The most `unicast_peers` of one `[[vip]]`: each gets an advert of its own in every interval.
-const MAX_UNICAST_PEERS: usize = 64;
+use vrrp::settings::{self, MAX_UNICAST_PEERS};
 
 /// The most `[[notify]]`.
 const MAX_NOTIFIES: usize = 16;
@@ -81,6 +72,15 @@ enum Checksum {
     Message,
 }
 
+impl From<Checksum> for ChecksumForm {
+    fn from(written: Checksum) -> Self {
+        match written {
+            Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
+            Checksum::Message => ChecksumForm::MessageOnly,
+        }
+    }
+}
+
 /// One `[[notify]]` as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,18 +101,12 @@ pub(super) fn check(
     for file in files {
         let span = file.span();
         let vip = file.into_inner().check(source, own)?;
-        let is_v4 = vip.address.is_ipv4();
-        let same = |other: &Vip| {
-            other.address == vip.address || other.vrid == vip.vrid && other.address.is_ipv4() == is_v4
-        };
-        if vips.iter().any(same) {
-            let message = "another [[vip]] has the same address, or the same vrid in the same family";
-            return Err(source.error_at(Some(span), message));
-        }
         if vip.address == own {
             return Err(source.error_at(Some(span), "the VIP must not be the machine's own address"));
         }
         vips.push(vip);
+        let all: Vec<_> = vips.iter().map(|vip| (vip.address, vip.vrid)).collect();
+        source.checked(span, settings::distinct(&all))?;
     }
     Ok(vips)
 }
@@ -145,47 +139,23 @@ impl VipFile {
         } = self;
         let wrong = |span, message: &str| Err(source.error_at(Some(span), message));
         let is_v4 = address.as_ref().is_ipv4();
-        if address.as_ref().is_unspecified()
-            || address.as_ref().is_multicast()
-            || address.as_ref().is_loopback()
-        {
-            return wrong(address.span(), "expected an address that one machine can have on the segment");
-        }
-        if *vrid.as_ref() == 0 {
-            return wrong(vrid.span(), "expected a vrid from 1 to 255");
-        }
+        source.checked(address.span(), settings::address(*address.as_ref()))?;
+        source.checked(vrid.span(), settings::vrid(*vrid.as_ref()))?;
         if !(200..=254).contains(priority.as_ref()) {
             return wrong(
                 priority.span(),
                 "expected a priority from 200 to 254: lower ones mean unfit, 255 belongs to an address owner",
             );
         }
-        let advert_interval = match advert_interval_ms {
-            None => DEFAULT_ADVERT_INTERVAL,
-            Some(interval) => configured_interval(*interval.as_ref())
-                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
-        };
-        let preempt = match (preempt, preempt_delay_ms) {
-            (false, None) => None,
-            (true, None) => Some(Duration::ZERO),
-            (false, Some(delay)) => {
-                return wrong(delay.span(), "preempt_delay_ms says nothing without `preempt = true`");
-            }
-            (true, Some(delay)) if *delay.as_ref() > MAX_PREEMPT_DELAY_MS => {
-                return wrong(delay.span(), "expected at most 3600000 ms, an hour");
-            }
-            (true, Some(delay)) => Some(Duration::from_millis(delay.into_inner())),
-        };
-        let checksum = match checksum {
-            Some(form) if !is_v4 => {
-                return wrong(form.span(), "there is only one form of checksum for IPv6: leave this out");
-            }
-            Some(form) => match form.into_inner() {
-                Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
-                Checksum::Message => ChecksumForm::MessageOnly,
-            },
-            None => ChecksumForm::default(),
-        };
+        let interval_span = advert_interval_ms.as_ref().map(Spanned::span).unwrap_or_default();
+        let advert_interval = advert_interval_ms.map(Spanned::into_inner);
+        let advert_interval = source.checked(interval_span, settings::interval(advert_interval))?;
+        let delay_span = preempt_delay_ms.as_ref().map(Spanned::span).unwrap_or_default();
+        let preempt = settings::preempt(preempt, preempt_delay_ms.map(Spanned::into_inner));
+        let preempt = source.checked(delay_span, preempt)?;
+        let form_span = checksum.as_ref().map(Spanned::span).unwrap_or_default();
+        let form = checksum.map(|form| form.into_inner().into());
+        let checksum = source.checked(form_span, settings::checksum(*address.as_ref(), form))?;
         if let Some(beyond) = unicast_peers.get(MAX_UNICAST_PEERS) {
             return wrong(beyond.span(), &format!("expected at most {MAX_UNICAST_PEERS} unicast_peers"));
         }

@@ -8,18 +8,9 @@ use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
 use vrrp::ChecksumForm;
-use vrrp::packet::configured_interval;
+use vrrp::settings::{self, MAX_UNICAST_PEERS};
 
 use crate::address_pool::mac_of;
-
-/// The time between two adverts unless told otherwise.
-const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The longest `preempt_delay_ms`: an hour.
-const MAX_PREEMPT_DELAY_MS: u64 = 3_600_000;
-
-/// The most `unicast_peers` of one `[[vip]]`.
-const MAX_UNICAST_PEERS: usize = 64;
 
 /// The most `[[notify]]`.
 const MAX_NOTIFIES: usize = 16;
@@ -98,6 +89,15 @@ enum Checksum {
     Message,
 }
 
+impl From<Checksum> for ChecksumForm {
+    fn from(written: Checksum) -> Self {
+        match written {
+            Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
+            Checksum::Message => ChecksumForm::MessageOnly,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NotifyFile {
@@ -117,15 +117,9 @@ pub(super) fn check(
     for file in files {
         let span = file.span();
         let vip = file.into_inner().check(source, host)?;
-        let is_v4 = vip.address.is_ipv4();
-        let same = |other: &Vip| {
-            other.address == vip.address || other.vrid == vip.vrid && other.address.is_ipv4() == is_v4
-        };
-        if vips.iter().any(same) {
-            let message = "another [[vip]] has the same address, or the same vrid in the same family";
-            return Err(source.error_at(Some(span), message));
-        }
         vips.push(vip);
+        let all: Vec<_> = vips.iter().map(|vip| (vip.address, vip.vrid)).collect();
+        source.checked(span, settings::distinct(&all))?;
     }
     Ok(vips)
 }
@@ -168,39 +162,18 @@ impl VipFile {
         if *own == IpAddr::V4(host) {
             return wrong(address.span(), "the VIP must not be this host's own address");
         }
-        if own.is_unspecified() || own.is_multicast() || own.is_loopback() {
-            return wrong(address.span(), "expected an address that one machine can have on the segment");
-        }
+        source.checked(address.span(), settings::address(*own))?;
         let is_v4 = own.is_ipv4();
-        if *vrid.as_ref() == 0 {
-            return wrong(vrid.span(), "expected a vrid from 1 to 255");
-        }
-        let advert_interval = match advert_interval_ms {
-            None => DEFAULT_ADVERT_INTERVAL,
-            Some(interval) => configured_interval(*interval.as_ref())
-                .map_err(|expected| source.error_at(Some(interval.span()), expected))?,
-        };
-        let preempt = match (preempt, preempt_delay_ms) {
-            (false, None) => None,
-            (true, None) => Some(Duration::ZERO),
-            (false, Some(delay)) => {
-                return wrong(delay.span(), "preempt_delay_ms says nothing without `preempt = true`");
-            }
-            (true, Some(delay)) if *delay.as_ref() > MAX_PREEMPT_DELAY_MS => {
-                return wrong(delay.span(), "expected at most 3600000 ms, an hour");
-            }
-            (true, Some(delay)) => Some(Duration::from_millis(delay.into_inner())),
-        };
-        let checksum = match checksum {
-            Some(form) if !is_v4 => {
-                return wrong(form.span(), "there is only one form of checksum for IPv6: leave this out");
-            }
-            Some(form) => match form.into_inner() {
-                Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
-                Checksum::Message => ChecksumForm::MessageOnly,
-            },
-            None => ChecksumForm::default(),
-        };
+        source.checked(vrid.span(), settings::vrid(*vrid.as_ref()))?;
+        let interval_span = advert_interval_ms.as_ref().map(Spanned::span).unwrap_or_default();
+        let advert_interval = advert_interval_ms.map(Spanned::into_inner);
+        let advert_interval = source.checked(interval_span, settings::interval(advert_interval))?;
+        let delay_span = preempt_delay_ms.as_ref().map(Spanned::span).unwrap_or_default();
+        let preempt = settings::preempt(preempt, preempt_delay_ms.map(Spanned::into_inner));
+        let preempt = source.checked(delay_span, preempt)?;
+        let form_span = checksum.as_ref().map(Spanned::span).unwrap_or_default();
+        let form = checksum.map(|form| form.into_inner().into());
+        let checksum = source.checked(form_span, settings::checksum(*address.as_ref(), form))?;
         if let Some(beyond) = unicast_peers.get(MAX_UNICAST_PEERS) {
             return wrong(beyond.span(), &format!("expected at most {MAX_UNICAST_PEERS} unicast_peers"));
         }
