@@ -1,6 +1,6 @@
 //! The manager's TOML file.
 //!
-//! [`File`] is what is written, [`Config`] what is used; the conversion names every field, so that a
+//! [`File`](file::File) is what is written, [`Config`] what is used; the conversion names every field, so that a
 //! new one cannot be forgotten, and refuses what cannot work with the place in the file.
 
 use std::net::Ipv4Addr;
@@ -11,18 +11,23 @@ use ipnet::Ipv4Net;
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
-use wire::{HostName, PoolName};
+use wire::HostName;
 
-use crate::address_pool::{AddressPool, AddressRange};
+use crate::address_pool::AddressPool;
 use crate::pki::LEAF_LIFETIME;
 
+mod file;
 mod hardware;
+mod heartbeat;
+mod service;
 mod vip;
 
+use file::File;
+use hardware::DEFAULT_LB_MEMORY_MIB;
 pub use hardware::Hardware;
-use hardware::{DEFAULT_LB_MEMORY_MIB, DEFAULT_MEMORY_MIB, HardwareFile};
+pub use heartbeat::Heartbeat;
+pub use service::Service;
 pub use vip::{Notify, Vip, link_local_of};
-use vip::{NotifyFile, VipFile};
 
 /// The name that stands for the host's balancer where services are named.
 pub const LB: &str = "lb";
@@ -32,9 +37,6 @@ pub const LB_ADMIN_PORT: u16 = 8080;
 
 /// Where balancers take changes.
 pub const LB_CHANGES_PORT: u16 = 8443;
-
-/// Stands for a boot time that was not written, until the driver is known.
-const BY_DRIVER: u64 = u64::MAX;
 
 /// Shorter than this a certificate could expire before the next one is made.
 const MIN_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(5);
@@ -108,119 +110,6 @@ pub enum Hypervisor {
     Namespaces,
     /// A machine is a virtual machine, made by the libvirt daemon of this host.
     Libvirt,
-}
-
-/// One service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Its name, and that of its pool.
-    pub name: PoolName,
-    /// The program its machines run.
-    pub program: String,
-    /// Where its machines listen.
-    pub port: u16,
-    /// How many machines this host has of it at first.
-    pub replicas: u32,
-    /// What its machines are made of.
-    pub hardware: Hardware,
-}
-
-/// When a silent machine is suspected and when it counts as dead. Times in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Heartbeat {
-    /// The time between two heartbeats that machines are told to keep.
-    pub interval_ms: u64,
-    /// Silence for so long makes a machine suspect.
-    pub silence_ms: u64,
-    /// The waits before each of the retries; when the last has failed, the machine is dead.
-    pub retry_waits_ms: Vec<u64>,
-    /// How long one retry waits for a heartbeat.
-    pub retry_timeout_ms: u64,
-    /// A machine that has not sent its first heartbeat by then is dead. Unless told otherwise, what suits
-    /// the driver.
-    pub boot_timeout_ms: u64,
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Heartbeat {
-            interval_ms: 250,
-            silence_ms: 800,
-            retry_waits_ms: vec![100, 200, 400, 800],
-            retry_timeout_ms: 400,
-            boot_timeout_ms: BY_DRIVER,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    name: Spanned<HostName>,
-    address: Spanned<Ipv4Addr>,
-    #[serde(default = "default_api_port")]
-    api_port: u16,
-    #[serde(default = "default_tls_port")]
-    tls_port: Spanned<u16>,
-    #[serde(default)]
-    certificate_lifetime: Option<Spanned<String>>,
-    #[serde(default = "default_prefix")]
-    prefix: Spanned<u8>,
-    #[serde(default)]
-    peers: Vec<Spanned<Ipv4Addr>>,
-    gateway: Spanned<Ipv4Addr>,
-    hypervisor: Hypervisor,
-    #[serde(default = "default_libvirt_uri")]
-    libvirt_uri: Spanned<String>,
-    #[serde(default = "default_images")]
-    images: PathBuf,
-    #[serde(default)]
-    lb: HardwareFile,
-    #[serde(default = "default_bridge")]
-    bridge: String,
-    #[serde(default)]
-    uplink: Option<Spanned<String>>,
-    #[serde(default)]
-    probe_targets: Vec<Spanned<Ipv4Addr>>,
-    address_pool: Spanned<Vec<AddressRange>>,
-    #[serde(default = "default_state_dir")]
-    state_dir: PathBuf,
-    #[serde(default)]
-    programs: Option<PathBuf>,
-    #[serde(default)]
-    chaos: bool,
-    #[serde(default = "default_open_reads")]
-    open_reads: bool,
-    #[serde(default)]
-    socket_group: Option<String>,
-    #[serde(default, rename = "vip")]
-    vips: Vec<Spanned<VipFile>>,
-    #[serde(default)]
-    notify: Vec<Spanned<NotifyFile>>,
-    #[serde(default, rename = "service")]
-    services: Vec<Spanned<ServiceFile>>,
-    #[serde(default)]
-    heartbeat: Option<Spanned<Heartbeat>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServiceFile {
-    name: Spanned<PoolName>,
-    #[serde(default = "default_program")]
-    program: String,
-    #[serde(default = "default_service_port")]
-    port: Spanned<u16>,
-    replicas: u32,
-    #[serde(default)]
-    memory_mib: Option<Spanned<u32>>,
-    #[serde(default)]
-    vcpus: Option<Spanned<u32>>,
-    #[serde(default)]
-    image: Option<PathBuf>,
-    #[serde(default)]
-    user_data: Option<PathBuf>,
 }
 
 impl Config {
@@ -349,10 +238,7 @@ impl Config {
         }
         let lb = lb.check(source, &images, LB, DEFAULT_LB_MEMORY_MIB)?;
         let heartbeat_span = heartbeat.as_ref().map_or(0..0, Spanned::span);
-        let mut heartbeat = heartbeat.map_or_else(Heartbeat::default, Spanned::into_inner);
-        if heartbeat.boot_timeout_ms == BY_DRIVER {
-            heartbeat.boot_timeout_ms = hypervisor.boot_timeout_ms();
-        }
+        let heartbeat = heartbeat.map_or_else(Heartbeat::default, Spanned::into_inner).suiting(hypervisor);
         if let Err(message) = heartbeat.check() {
             return wrong(heartbeat_span, message);
         }
@@ -386,38 +272,6 @@ impl Config {
     }
 }
 
-impl ServiceFile {
-    fn check(self, source: &Source, images: &Path, others: &[Service]) -> Result<Service, ConfigError> {
-        let ServiceFile { name, program, port, replicas, memory_mib, vcpus, image, user_data } = self;
-        if let Err(message) = check_name(name.as_ref().as_str()) {
-            return Err(source.error_at(Some(name.span()), &message));
-        }
-        if name.as_ref().as_str() == LB {
-            return Err(source.error_at(Some(name.span()), "`lb` is the balancer's own name: choose another"));
-        }
-        if others.iter().any(|other| &other.name == name.as_ref()) {
-            return Err(source.error_at(Some(name.span()), "another [[service]] has the same name"));
-        }
-        if *port.as_ref() == 0 {
-            return Err(source.error_at(Some(port.span()), "expected a port from 1 to 65535"));
-        }
-        let hardware = HardwareFile { memory_mib, vcpus, image, user_data };
-        let hardware = hardware.check(source, images, &program, DEFAULT_MEMORY_MIB)?;
-        Ok(Service { name: name.into_inner(), program, port: port.into_inner(), replicas, hardware })
-    }
-}
-
-impl Hypervisor {
-    /// How long a machine may take from its creation to its first heartbeat unless told otherwise. A
-    /// guest on an emulated processor needs seconds on a good day.
-    fn boot_timeout_ms(self) -> u64 {
-        match self {
-            Hypervisor::Namespaces => 15_000,
-            Hypervisor::Libvirt => 60_000,
-        }
-    }
-}
-
 /// Disks are files of this host, and a machine that cannot be asked is ended by its process: the daemon
 /// must be on this host.
 fn check_local(uri: &str) -> Result<(), String> {
@@ -431,28 +285,6 @@ fn check_local(uri: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err("libvirt_uri: expected a daemon of this host, such as qemu:///system".to_owned())
-    }
-}
-
-impl Heartbeat {
-    fn check(&self) -> Result<(), String> {
-        let Heartbeat { interval_ms, silence_ms, retry_waits_ms, retry_timeout_ms, boot_timeout_ms } = self;
-        if !(10..=60_000).contains(interval_ms) {
-            return Err("heartbeat.interval_ms: expected 10 to 60000".to_owned());
-        }
-        if *silence_ms < 2 * interval_ms {
-            return Err(format!(
-                "heartbeat.silence_ms: expected at least twice interval_ms ({}), else every late beat is a suspicion",
-                2 * interval_ms
-            ));
-        }
-        if retry_waits_ms.is_empty() || retry_waits_ms.len() > 16 {
-            return Err("heartbeat.retry_waits_ms: expected 1 to 16 waits".to_owned());
-        }
-        if *retry_timeout_ms < 50 || *boot_timeout_ms < 500 {
-            return Err("heartbeat: expected retry_timeout_ms >= 50 and boot_timeout_ms >= 500".to_owned());
-        }
-        Ok(())
     }
 }
 
@@ -483,46 +315,6 @@ fn own_directory() -> PathBuf {
         .ok()
         .and_then(|path| path.parent().map(Path::to_path_buf))
         .unwrap_or_else(|| PathBuf::from("/usr/bin"))
-}
-
-fn default_api_port() -> u16 {
-    8080
-}
-
-fn default_open_reads() -> bool {
-    true
-}
-
-fn default_tls_port() -> Spanned<u16> {
-    Spanned::new(0..0, 8443)
-}
-
-fn default_prefix() -> Spanned<u8> {
-    Spanned::new(0..0, 24)
-}
-
-fn default_libvirt_uri() -> Spanned<String> {
-    Spanned::new(0..0, "qemu:///system".to_owned())
-}
-
-fn default_images() -> PathBuf {
-    PathBuf::from("/var/lib/holdfast/images")
-}
-
-fn default_bridge() -> String {
-    "br0".to_owned()
-}
-
-fn default_state_dir() -> PathBuf {
-    PathBuf::from("/var/lib/holdfast")
-}
-
-fn default_program() -> String {
-    "stateless".to_owned()
-}
-
-fn default_service_port() -> Spanned<u16> {
-    Spanned::new(0..0, 8080)
 }
 
 #[cfg(test)]
