@@ -10,6 +10,7 @@ use http::Uri;
 
 use crate::count::MAX_REQUESTS;
 use crate::faults::spec::{FaultSpec, What};
+use crate::faults::way::{Proof, manager};
 
 /// Sends requests on schedule whether or not answers come, breaks things on schedule, and reports
 /// what was lost.
@@ -39,9 +40,13 @@ pub struct Options {
     /// the next fault waits until the one before has recovered.
     #[arg(long = "fault", value_name = "SPEC")]
     pub faults: Vec<FaultSpec>,
-    /// A manager of the cluster, such as http://192.168.10.1:8080. May be given several times.
+    /// A manager of the cluster: http://ADDRESS:8080, https://ADDRESS:8443 with --ca and a token, or
+    /// unix:/var/lib/holdfast/manager.sock of this host, as root. May be given several times.
     #[arg(long = "manager", value_name = "URL", value_parser = manager)]
     pub managers: Vec<String>,
+    /// How managers are shown that faults may be ordered.
+    #[command(flatten)]
+    pub proof: Proof,
     /// The run misses its goal if fewer requests succeed, in percent of those intended.
     #[arg(long, value_name = "PERCENT", value_parser = percent, allow_negative_numbers = true)]
     pub min_availability: Option<f64>,
@@ -146,13 +151,5 @@ fn positive(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("expected a time above 0 with its unit, such as 500ms, 30s or 2m".to_owned()),
-    }
-}
-
-fn manager(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("http://").ok_or("expected a URL such as http://192.168.10.1:8080")?;
-    match rest.trim_end_matches('/').parse::<http::uri::Authority>() {
-        Ok(authority) => Ok(format!("http://{authority}")),
-        Err(_) => Err("expected a URL such as http://192.168.10.1:8080".to_owned()),
     }
 }

@@ -14,6 +14,7 @@ use wire::HostName;
 
 use crate::count::{Connection, Failure, Ledger, Outcome};
 use crate::faults::cluster::Managers;
+use crate::faults::way::Ways;
 use crate::faults::{Ending, Injector, ensure_whole};
 use crate::options::{Options, Target};
 use crate::pace::{Clock, Pacer, micros};
@@ -66,7 +67,7 @@ async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>,
     let managers = match &options.managers[..] {
         [] => None,
         urls => {
-            let managers = Managers::new(urls.to_vec())?;
+            let managers = Managers::new(urls, Ways::new(&options.proof)?)?;
             drivers = ensure_whole(&managers).await?.drivers();
             Some(managers)
         }

@@ -1,25 +1,24 @@
 //! What the managers say of the cluster, and what they are told to break.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use reqwest::Client;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use wire::cluster::{ClusterView, FaultKind, FaultOrder, Phase};
 use wire::{HostName, MachineId, Problem};
 
 use super::recovery::{Rule, Seen};
+use super::way::{Way, Ways};
 
 /// The managers that may be asked.
 #[derive(Clone, Debug)]
 pub struct Managers {
-    urls: Vec<String>,
-    client: Client,
+    ways: Vec<Way>,
+    others: Ways,
 }
 
 /// What the managers said at one moment.
@@ -27,17 +26,12 @@ pub struct Managers {
 pub struct Answers {
     /// The cluster as each of them sees it.
     pub views: Vec<ClusterView>,
-    /// By which URL the manager of a host was reached.
-    urls: BTreeMap<HostName, String>,
+    /// How the manager of a host was reached.
+    ways: BTreeMap<HostName, Way>,
 }
 
-/// Where a manager listens whose address alone is known.
-const MANAGER_PORT: u16 = 8080;
 /// How often each manager is asked whether all is well.
 const POLL: Duration = Duration::from_millis(25);
-/// Connecting to a manager takes so long at most: one that is gone must not delay the next question.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Answers {
     /// What makes the machines, by host.
@@ -48,18 +42,14 @@ impl Answers {
 }
 
 impl Managers {
-    /// The managers at these URLs.
+    /// The managers that are named so, and any others there are.
     ///
     /// # Errors
     ///
-    /// When the HTTP client cannot be made.
-    pub fn new(urls: Vec<String>) -> anyhow::Result<Self> {
-        let client = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
-            .build()
-            .context("making the client for the managers")?;
-        Ok(Managers { urls, client })
+    /// When there is no way to one of them.
+    pub fn new(named: &[String], others: Ways) -> anyhow::Result<Self> {
+        let ways = named.iter().map(|named| others.to(named)).collect::<anyhow::Result<_>>()?;
+        Ok(Managers { ways, others })
     }
 
     /// What each manager that answers says.
@@ -69,16 +59,15 @@ impl Managers {
     /// When none answers.
     pub async fn ask(&self) -> anyhow::Result<Answers> {
         let mut asked = JoinSet::new();
-        for url in self.urls.clone() {
-            let client = self.client.clone();
-            asked.spawn(async move { (view(client, url.clone()).await, url) });
+        for way in self.ways.clone() {
+            asked.spawn(async move { (view(&way).await, way) });
         }
         let mut answers = Answers::default();
         let mut errors = Vec::new();
         while let Some(answered) = asked.join_next().await {
             match answered? {
-                (Ok(view), url) => {
-                    answers.urls.insert(view.host.clone(), url);
+                (Ok(view), way) => {
+                    answers.ways.insert(view.host.clone(), way);
                     answers.views.push(view);
                 }
                 (Err(error), _) => errors.push(format!("{error:#}")),
@@ -109,17 +98,25 @@ impl Managers {
             .with_context(|| {
                 format!("there is no machine `{target}` and no ready machine of a service of that name")
             })?;
-        let manager = match answers.urls.get(&host.name) {
-            Some(url) => url.clone(),
-            None => format!("http://{}", SocketAddr::new(host.address, MANAGER_PORT)),
+        let way = match answers.ways.get(&host.name) {
+            Some(way) => way.clone(),
+            None => self.others.to_address(host.address)?,
         };
-        let url = format!("{manager}/vms/{}/fault", machine.id);
-        let answer = self.client.post(&url).json(&FaultOrder { fault: kind }).send().await;
+        let path = format!("/vms/{}/fault", machine.id);
+        let answer =
+            way.client.post(format!("{}{path}", way.url)).json(&FaultOrder { fault: kind }).send().await;
+        let url = format!("{}{path}", way.named);
         let answer = answer.with_context(|| format!("POST {url}"))?;
         let status = answer.status();
         if !status.is_success() {
             let detail = answer.json::<Problem>().await.map(|problem| problem.detail).unwrap_or_default();
-            let hint = if status == 404 { " (faults can be ordered only with `chaos = true`)" } else { "" };
+            let hint = match status.as_u16() {
+                404 => " (faults can be ordered only with `chaos = true`)",
+                401 | 403 => {
+                    " (--help has the ways to prove that it may be ordered: --token-file, or unix: on its host)"
+                }
+                _ => "",
+            };
             bail!("POST {url} answered {status}: {detail}{hint}");
         }
         Ok(machine.id.clone())
@@ -131,13 +128,12 @@ impl Managers {
         let damage_anywhere = Arc::new(AtomicBool::new(false));
         let mut watches = JoinSet::new();
         // One by one they would wait for each other's timeouts.
-        for url in self.urls.clone() {
-            let (client, rule, damage_anywhere) =
-                (self.client.clone(), rule.clone(), damage_anywhere.clone());
+        for way in self.ways.clone() {
+            let (rule, damage_anywhere) = (rule.clone(), damage_anywhere.clone());
             watches.spawn(async move {
                 let mut damage_here = false;
                 loop {
-                    if let Ok(view) = view(client.clone(), url.clone()).await {
+                    if let Ok(view) = view(&way).await {
                         if !view.whole {
                             damage_here = true;
                             damage_anywhere.store(true, Ordering::Relaxed);
@@ -163,9 +159,10 @@ impl Managers {
     }
 }
 
-async fn view(client: Client, manager: String) -> anyhow::Result<ClusterView> {
-    let url = format!("{manager}/cluster");
-    let answer = client.get(&url).send().await.with_context(|| format!("GET {url}"))?;
+async fn view(way: &Way) -> anyhow::Result<ClusterView> {
+    let answer = way.client.get(format!("{}/cluster", way.url)).send().await;
+    let url = format!("{}/cluster", way.named);
+    let answer = answer.with_context(|| format!("GET {url}"))?;
     ensure!(answer.status().is_success(), "GET {url} answered {}", answer.status());
     answer.json().await.with_context(|| format!("GET {url} did not answer with a cluster"))
 }

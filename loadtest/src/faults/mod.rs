@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod command;
 pub mod recovery;
 pub mod spec;
+pub mod way;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,6 +6,7 @@
 //!   initialised.rs  after it: an address is no proof                                         │
 //!   maintenance.rs  a manager that only watches, also after its death                        ├ labs
 //!   survival.rs     a full disk, a lost store, metadata of the next version                  ┘
+//!   ordering.rs     faults that loadtest orders
 //!   gate.rs         tokens over TLS, on the routes themselves
 //!   https.rs        the command line's side of TLS
 //!   store.rs        SIGKILL at any moment
@@ -20,6 +21,7 @@ mod initialised;
 #[path = "../cluster/lab.rs"]
 mod lab;
 mod maintenance;
+mod ordering;
 mod plain;
 #[path = "../cluster/run.rs"]
 mod run;
