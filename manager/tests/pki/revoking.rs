@@ -76,7 +76,9 @@ async fn a_manager_that_was_away_learns_of_a_revocation_when_it_is_back() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // It keeps what it was told, and goes by it from its first moment.
+    // It keeps what it was told, once the disk has it, and goes by it from its first moment.
+    let list = |host: &Host| read(&host.state().join("pki/revocations.pem"));
+    eventually("c has stored the list", || (list(&c) == list(&a)).then_some(()));
     c.stop();
     drop(a);
     c.start();
