@@ -9,13 +9,17 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use manager::ports::arp::{ProbeError, probe};
 use nix::sched::{CloneFlags, setns};
+
+#[path = "../../wire/tests/support/namespaces.rs"]
+mod namespaces;
+
+use namespaces::{run, said_by};
 
 /// The bridge.
 const BRIDGE: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -43,7 +47,7 @@ fn whoever_has_the_address_is_named_at_once() {
             assert_eq!(probe("br0", TAKEN).await.expect("an answer"), Some(NEIGHBOUR));
         }
         // A probe is in nobody's way: the neighbour has learnt nothing from it.
-        let known = run("ip -netns far neighbour show 10.77.0.1");
+        let known = said_by("ip -netns far neighbour show 10.77.0.1");
         assert_eq!(known.trim(), "");
     });
 }
@@ -139,10 +143,8 @@ fn in_namespaces(name: &str, story: impl AsyncFnOnce()) {
 
 /// Runs `story` as the first process of new namespaces, started by `by`. `name` is the test's own.
 fn on_stage(name: &str, by: &[&str], story: impl AsyncFnOnce()) {
-    const INSIDE: &str = "ARP_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
+    namespaces::in_namespaces_by(name, by, || {
         for command in [
-            "mount -t tmpfs tmpfs /run",
             "ip netns add far",
             "ip link add br0 address 02:00:00:00:00:01 type bridge stp_state 0 forward_delay 0",
             "ip link add cable type veth peer name eth0 address 7e:00:00:00:00:07 netns far",
@@ -155,27 +157,6 @@ fn on_stage(name: &str, by: &[&str], story: impl AsyncFnOnce()) {
             run(command);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        return runtime.expect("a runtime").block_on(story());
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
-        .args(by)
-        .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare of util-linux");
-    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
-}
-
-/// Runs a command that must succeed; its words have no spaces in them.
-fn run(command: &str) -> String {
-    let mut words = command.split(' ');
-    let output = Command::new(words.next().expect("a word")).args(words).output().expect("to start");
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+        runtime.expect("a runtime").block_on(story());
+    });
 }

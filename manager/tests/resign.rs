@@ -10,7 +10,6 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kit::config::Source;
@@ -22,6 +21,11 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::time::TimeVal;
 use vrrp::Advert;
 use vrrp::packet::{MULTICAST, MULTICAST_V6, PROTOCOL};
+
+#[path = "../../wire/tests/support/namespaces.rs"]
+mod namespaces;
+
+use namespaces::{eventually, run, said_by};
 
 const DEAD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 20);
@@ -113,30 +117,15 @@ fn far() -> OwnedFd {
 }
 
 fn in_namespaces(name: &str, story: impl FnOnce()) {
-    const INSIDE: &str = "RESIGN_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
+    namespaces::in_namespaces(name, || {
         set_up();
-        return story();
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare of util-linux");
-    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+        story();
+    });
 }
 
 fn set_up() {
     let mac = manager::address_pool::mac_text(manager::address_pool::mac_of(OTHER));
     for command in [
-        "mount -t tmpfs tmpfs /run".to_owned(),
-        "mkdir /run/netns".to_owned(),
         "ip netns add far".to_owned(),
         "ip link add br0 type bridge".to_owned(),
         format!("ip link add port type veth peer name eth0 address {mac} netns far"),
@@ -146,22 +135,12 @@ fn set_up() {
         "ip -n far address add 10.77.0.20/24 dev eth0".to_owned(),
         "ip -n far link set eth0 up".to_owned(),
     ] {
-        let mut words = command.split(' ');
-        let status = Command::new(words.next().expect("a word")).args(words).status().expect("to start");
-        assert!(status.success(), "{command}");
+        run(&command);
     }
-    let limit = Instant::now() + PATIENCE;
-    let settled = |network: &str| {
-        let mut ip = Command::new("ip");
-        if !network.is_empty() {
-            ip.args(["-n", network]);
-        }
-        let shown = ip.args(["-6", "-o", "address", "show", "scope", "link"]).output().expect("ip").stdout;
-        let shown = String::from_utf8(shown).expect("text");
-        shown.contains("fe80::") && !shown.contains("tentative")
-    };
-    while !(settled("") && settled("far")) {
-        assert!(Instant::now() < limit, "no link-local addresses");
-        std::thread::sleep(Duration::from_millis(50));
+    for ip in ["ip", "ip -n far"] {
+        eventually("the link-local address is there", || {
+            let shown = said_by(&format!("{ip} -6 -o address show scope link"));
+            shown.contains("fe80::") && !shown.contains("tentative")
+        });
     }
 }

@@ -19,6 +19,8 @@
 mod capture;
 mod elections;
 mod keepalived;
+#[path = "../../../wire/tests/support/namespaces.rs"]
+mod namespaces;
 mod ours;
 mod stage;
 mod three;

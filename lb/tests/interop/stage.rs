@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::capture::{Capture, Said};
+pub(crate) use crate::namespaces::eventually;
+use crate::namespaces::{self, run, said_by};
 
 /// The address that everything is about, in either family.
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 120);
@@ -16,30 +18,13 @@ pub(crate) const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x12
 /// The virtual router's id.
 pub(crate) const VRID: u8 = 50;
 
-/// Whatever should happen happens by then, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs `story` as the first process of new namespaces, in which it may do everything. `name` is the
-/// test's own name, by which it is started again there.
+/// Runs `story` in namespaces of its own; `name` is the test's own.
 pub(crate) fn in_namespaces(name: &str, story: impl FnOnce(&Segment)) {
-    const INSIDE: &str = "INTEROP_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
+    namespaces::in_namespaces(name, || {
         let segment = Segment::new();
         story(&segment);
-        return segment.end();
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare of util-linux");
-    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+        segment.end();
+    });
 }
 
 /// The bridge, and all that is said on it.
@@ -49,8 +34,6 @@ pub(crate) struct Segment {
 
 impl Segment {
     fn new() -> Self {
-        run("mount -t tmpfs tmpfs /run");
-        run("mkdir /run/netns");
         run("ip link set lo up");
         run("ip link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
         run("ip address add 10.77.0.1/24 dev br0");
@@ -146,28 +129,4 @@ impl Port {
         command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command
     }
-}
-
-/// Waits until `condition` holds.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let limit = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < limit, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Runs a command that must succeed; its words have no spaces in them.
-fn run(command: &str) {
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().expect("a word")).args(words).status().expect("to start");
-    assert!(status.success(), "{command}");
-}
-
-/// What a command says, which must succeed.
-fn said_by(command: &str) -> String {
-    let mut words = command.split(' ');
-    let output = Command::new(words.next().expect("a word")).args(words).output().expect("to start");
-    assert!(output.status.success(), "{command}");
-    String::from_utf8(output.stdout).expect("text")
 }

@@ -32,34 +32,21 @@ use tokio::sync::oneshot;
 use vrrp::Advert;
 use wire::vip::{RouterState, VipOrder, VipStatus};
 
+#[path = "../../../wire/tests/support/namespaces.rs"]
+mod namespaces;
+
+use namespaces::run;
+pub(crate) use namespaces::{eventually, said_by};
+
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 120);
 pub(crate) const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x120);
-
-/// Whatever should happen happens by then, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the machines' files are: a file system of the test's own.
 const FILES: &str = "/run";
 
-/// Runs `story` as the first process of new namespaces, in which it may do everything. `name` is the
-/// test's own name, by which it is started again there.
+/// Runs `story` in namespaces of its own; `name` is the test's own.
 pub(crate) fn in_namespaces(name: &str, story: impl FnOnce(&Segment)) {
-    const INSIDE: &str = "VIP_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
-        return story(&Segment::new());
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare of util-linux");
-    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+    namespaces::in_namespaces(name, || story(&Segment::new()));
 }
 
 /// The bridge.
@@ -84,8 +71,6 @@ pub(crate) enum What {
 
 impl Segment {
     fn new() -> Self {
-        run("mount -t tmpfs tmpfs /run");
-        run("mkdir /run/netns");
         run("ip link add br0 type bridge");
         run("ip address add 10.77.0.1/24 dev br0");
         run("ip address add fd77::1/64 dev br0 nodad");
@@ -342,30 +327,6 @@ impl Proxy {
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(future)
-}
-
-/// Waits until `condition` holds.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let limit = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < limit, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// What a command that must succeed says; its words have no spaces in them.
-pub(crate) fn said_by(command: &str) -> String {
-    let mut words = command.split(' ');
-    let output = Command::new(words.next().expect("a word")).args(words).output().expect("to start");
-    assert!(output.status.success(), "{command}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Runs a command that must succeed; its words have no spaces in them.
-fn run(command: &str) {
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().expect("a word")).args(words).status().expect("to start");
-    assert!(status.success(), "{command}");
 }
 
 /// Notes the adverts and gratuitous ARPs that reach the bridge, from a thread of its own.
