@@ -5,8 +5,8 @@
 //!   plain.rs        before `init`: where changes are taken from, the socket, the audit log   ┐
 //!   initialised.rs  after it: an address is no proof                                         │
 //!   maintenance.rs  a manager that only watches, also after its death                        ├ labs
+//!   ordering.rs     faults that loadtest orders from an initialised cluster                  │
 //!   survival.rs     a full disk, a lost store, metadata of the next version                  ┘
-//!   ordering.rs     faults that loadtest orders
 //!   gate.rs         tokens over TLS, on the routes themselves
 //!   https.rs        the command line's side of TLS
 //!   store.rs        SIGKILL at any moment

@@ -4,8 +4,8 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::run::PATIENCE;
-use crate::stage::{Host, client, get};
+use crate::run::{PATIENCE, eventually};
+use crate::stage::{Host, client, get, read};
 
 #[tokio::test]
 async fn a_revoked_host_is_refused_everywhere_and_may_come_back_with_a_new_token() {
