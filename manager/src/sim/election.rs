@@ -21,7 +21,7 @@ const SILENT: u32 = 3;
 
 impl World {
     /// The balancer of `host`, if its machine runs and does not stand still.
-    fn lb_mut(&mut self, host: usize) -> Option<&mut Balancer> {
+    pub(super) fn lb_mut(&mut self, host: usize) -> Option<&mut Balancer> {
         let this = &mut self.hosts[host];
         let guest = this.guests.get_mut(&this.lb).filter(|guest| guest.is_alive())?;
         guest.balancer.as_mut()
@@ -224,7 +224,7 @@ impl World {
         let Some(lb) = self.lb_mut(host).filter(|lb| lb.proxy.works == Works::Well) else { return };
         lb.proxy.works = works;
         lb.proxy.until = now + pause;
-        lb.hung_before = lb.hung_at.replace(now);
+        (lb.hung_at, lb.hung_before) = (Some(now), lb.hung_holding);
         self.checks.disturbed_by_hang(now, pause);
         self.say(|| format!("{host}: proxy hangs"));
     }
@@ -284,8 +284,6 @@ impl World {
         let old = self.has_bug(Bug::WakesWithOldClock).then(|| clock.saturating_sub(now - frozen.since));
         let Some(lb) = self.lb_mut(host) else { return };
         lb.doubtful |= frozen.hidden;
-        // To a speaker that wakes up not much too late, its proxy looks as if it had hung.
-        lb.hung_before = Some(now);
         let midway = std::mem::take(&mut lb.midway);
         let visible = clock.saturating_sub(lb.last_advert);
         if lb.has_address && visible.max(now - frozen.since) > silence {

@@ -23,6 +23,7 @@ mod balancer;
 mod bites;
 mod calls;
 mod checks;
+mod clients;
 mod convergence;
 mod dice;
 mod election;

@@ -6,6 +6,7 @@ use vrrp::Advert;
 use wire::{Incarnation, MachineId};
 
 use super::bug::Bug;
+use super::calls::Call;
 use super::checks::Checks;
 use super::dice::Dice;
 use super::host::Host;
@@ -24,8 +25,8 @@ pub(super) enum Happening {
     Over { host: usize, life: u64, action: Action, outcome: Option<Outcome> },
     /// A heartbeat is due on a watch, or its first is awaited until `give_up`.
     Beat { host: usize, life: u64, watch: Watch },
-    /// A request arrives: at the balancer of `host`, or at the manager of another one.
-    Request { host: usize, life: u64, action: Action, deadline: Time, sent: Time },
+    /// A request arrives.
+    Request(Call),
     /// A machine's programs start.
     Boots { host: usize, machine: MachineId, uid: u64 },
     /// A machine ends by itself.
@@ -214,9 +215,7 @@ impl World {
             Happening::Told { host, life, event } => self.told(host, life, event),
             Happening::Over { host, life, action, outcome } => self.over(host, life, action, outcome),
             Happening::Beat { host, life, watch } => self.beat(host, life, watch),
-            Happening::Request { host, life, action, deadline, sent } => {
-                self.requested(host, life, action, deadline, sent);
-            }
+            Happening::Request(call) => self.requested(call),
             Happening::Boots { host, machine, uid } => self.boots(host, &machine, uid),
             Happening::Dies { host, machine, uid, why } => {
                 if self.hosts[host].guests.get(&machine).is_some_and(|guest| guest.uid == uid) {
