@@ -87,8 +87,12 @@ impl<W: Copy> Presence<W> {
         self.seen.retain(|_, worker| worker.stream != stream);
     }
 
-    /// We ourselves were late: ticks may be waiting to be read, so nobody is late before now.
+    /// We ourselves were late: ticks may be waiting to be read, so nobody is late before now. Who was found to
+    /// hang before that hangs until it ticks: else it would be taken for well, and its hang for a second one.
     pub fn excuse(&mut self, now: Duration) {
+        if self.hung {
+            return;
+        }
         for worker in self.seen.values_mut() {
             worker.ticked = now;
         }
@@ -241,6 +245,21 @@ mod tests {
         presence.excuse(ms(5000));
         assert_eq!(presence.look(ms(5000), true), FINE);
         assert_eq!(presence.look(ms(5300), true), HUNG);
+    }
+
+    /// A machine stood still in the middle of a hang: its speaker took the proxy for well, held the address with
+    /// it again, and left it there, as its move was used up.
+    #[test]
+    fn a_hang_goes_on_after_a_pause_until_every_worker_ticks() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        assert_eq!(presence.look(ms(300), true), HUNG);
+        presence.excuse(ms(1000));
+        assert_eq!(presence.look(ms(1000), false), HUNG);
+        presence.tick(ms(1010), 1, 0, 2, SERVES);
+        assert_eq!(presence.look(ms(1010), false), HUNG);
+        presence.tick(ms(1020), 2, 1, 2, SERVES);
+        assert_eq!(presence.look(ms(1020), false), FINE);
     }
 
     #[test]

@@ -49,7 +49,14 @@ fn a_pause_leaves_a_proxy_that_hangs_later_its_move() {
     keeps_all_promises(&[22655, 32113]);
 }
 
-/// The same as a story of its own, for pauses of many lengths.
+/// A machine stood still while its proxy hung: afterwards its speaker took the proxy for well, held the VIP
+/// with it again, and noticed the same hang no second time.
+#[test]
+fn a_pause_in_the_middle_of_a_hang_does_not_end_the_hang() {
+    keeps_all_promises(&[62499, 74112]);
+}
+
+/// What a pause leaves to a proxy as a story of its own, for pauses of many lengths.
 #[test]
 fn a_standby_that_stood_still_and_holds_the_vip_later_gives_it_away_when_its_proxy_hangs() {
     let ms = Duration::from_millis;
