@@ -16,6 +16,10 @@ use std::time::Duration;
 /// An event loop that has not ticked for this long is hung: six ticks missed.
 const HUNG_AFTER: Duration = Duration::from_millis(300);
 
+/// While no tick comes, it is looked this often. If the whole machine stood still, one of these looks is late,
+/// and tells the pause from a hang; the last one alone may be in time after a pause of just that length.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A proxy that hangs again and again moves the address no more often than this.
 const HANG_QUOTA: Duration = Duration::from_secs(30);
 
@@ -40,7 +44,9 @@ pub struct Presence<W> {
     seen: BTreeMap<usize, Worker>,
     wish: Option<W>,
     hung: bool,
-    last_hang: Option<Duration>,
+    looked: Duration,
+    /// When the address was last to move away because of a hang.
+    moved: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -51,7 +57,14 @@ struct Worker {
 
 impl<W> Default for Presence<W> {
     fn default() -> Self {
-        Presence { workers: 0, seen: BTreeMap::new(), wish: None, hung: false, last_hang: None }
+        Presence {
+            workers: 0,
+            seen: BTreeMap::new(),
+            wish: None,
+            hung: false,
+            looked: Duration::ZERO,
+            moved: None,
+        }
     }
 }
 
@@ -74,27 +87,35 @@ impl<W: Copy> Presence<W> {
         self.seen.retain(|_, worker| worker.stream != stream);
     }
 
-    /// We ourselves were late: ticks may be waiting to be read, so nobody is late before now.
+    /// We ourselves were late: ticks may be waiting to be read, so nobody is late before now. Who was found to
+    /// hang before that hangs until it ticks: else it would be taken for well, and its hang for a second one.
     pub fn excuse(&mut self, now: Duration) {
+        if self.hung {
+            return;
+        }
         for worker in self.seen.values_mut() {
             worker.ticked = now;
         }
     }
 
-    /// What the proxy is now.
-    pub fn look(&mut self, now: Duration) -> Proxy<W> {
+    /// What the proxy is now. `holds` says whether an address is held here, which moves away where the proxy
+    /// hangs: only that is rationed. What hangs without holding anything moves nothing, and is not fit to take
+    /// an address either.
+    pub fn look(&mut self, now: Duration, holds: bool) -> Proxy<W> {
+        self.looked = now;
         let complete = self.workers > 0 && self.seen.len() >= self.workers;
         let Some(wish) = self.wish.filter(|_| complete) else {
             self.hung = false;
             return Proxy::Gone;
         };
-        if self.seen.values().all(|worker| now < worker.ticked + HUNG_AFTER) {
-            self.hung = false;
-        } else if !self.hung && self.last_hang.is_none_or(|last| now >= last + HANG_QUOTA) {
-            self.hung = true;
-            self.last_hang = Some(now);
+        let silent = self.seen.values().any(|worker| now >= worker.ticked + HUNG_AFTER);
+        let may_move = !holds || self.moved.is_none_or(|moved| now >= moved + HANG_QUOTA);
+        let hung = silent && (self.hung || may_move);
+        if hung && !self.hung && holds {
+            self.moved = Some(now);
         }
-        Proxy::There { hung: self.hung, wish }
+        self.hung = hung;
+        Proxy::There { hung, wish }
     }
 
     /// When to look again if nothing arrives until then.
@@ -103,8 +124,9 @@ impl<W: Copy> Presence<W> {
         if self.hung || self.seen.len() < self.workers {
             return None;
         }
-        let silent = self.seen.values().map(|worker| worker.ticked + HUNG_AFTER).min()?;
-        Some(self.last_hang.map_or(silent, |last| silent.max(last + HANG_QUOTA)))
+        let ticked = self.seen.values().map(|worker| worker.ticked).min()?;
+        let (step, hung_at) = (self.looked.max(ticked) + LOOK_EVERY, ticked + HUNG_AFTER);
+        Some(if self.looked < hung_at { step.min(hung_at) } else { step })
     }
 }
 
@@ -130,13 +152,13 @@ mod tests {
     #[test]
     fn there_when_every_worker_ticks_gone_when_one_ends() {
         let mut presence = Presence::default();
-        assert_eq!(presence.look(ms(0)), Proxy::Gone);
+        assert_eq!(presence.look(ms(0), true), Proxy::Gone);
         presence.tick(ms(0), 1, 0, 2, SERVES);
-        assert_eq!(presence.look(ms(0)), Proxy::Gone);
+        assert_eq!(presence.look(ms(0), true), Proxy::Gone);
         presence.tick(ms(10), 2, 1, 2, SERVES);
-        assert_eq!(presence.look(ms(10)), FINE);
+        assert_eq!(presence.look(ms(10), true), FINE);
         presence.closed(1);
-        assert_eq!(presence.look(ms(20)), Proxy::Gone);
+        assert_eq!(presence.look(ms(20), true), Proxy::Gone);
     }
 
     #[test]
@@ -145,7 +167,7 @@ mod tests {
         both(&mut presence, ms(0));
         presence.tick(ms(10), 3, 0, 2, SERVES);
         presence.closed(1);
-        assert_eq!(presence.look(ms(10)), FINE);
+        assert_eq!(presence.look(ms(10), true), FINE);
     }
 
     #[test]
@@ -153,7 +175,7 @@ mod tests {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
         presence.tick(ms(10), 3, 0, 3, SERVES);
-        assert_eq!(presence.look(ms(10)), Proxy::Gone);
+        assert_eq!(presence.look(ms(10), true), Proxy::Gone);
     }
 
     #[test]
@@ -161,24 +183,59 @@ mod tests {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
         presence.tick(ms(250), 1, 0, 2, SERVES);
+        assert_eq!(presence.look(ms(299), true), FINE);
         assert_eq!(presence.next_look(), Some(ms(300)));
-        assert_eq!(presence.look(ms(299)), FINE);
-        assert_eq!(presence.look(ms(300)), HUNG);
+        assert_eq!(presence.look(ms(300), true), HUNG);
         assert_eq!(presence.next_look(), None);
         both(&mut presence, ms(400));
-        assert_eq!(presence.look(ms(400)), FINE);
+        assert_eq!(presence.look(ms(400), true), FINE);
     }
 
     #[test]
     fn at_most_one_hang_in_thirty_seconds() {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
-        assert_eq!(presence.look(ms(300)), HUNG);
+        assert_eq!(presence.look(ms(300), true), HUNG);
         both(&mut presence, ms(400));
-        presence.look(ms(400));
-        assert_eq!(presence.next_look(), Some(ms(30_300)));
-        assert_eq!(presence.look(ms(20_000)), FINE);
-        assert_eq!(presence.look(ms(30_300)), HUNG);
+        presence.look(ms(400), true);
+        assert_eq!(presence.look(ms(30_299), true), FINE);
+        assert_eq!(presence.next_look(), Some(ms(30_399)));
+        assert_eq!(presence.look(ms(30_300), true), HUNG);
+    }
+
+    /// A standby's proxy hung for a moment; soon after it held the address, and its proxy hung again: nobody
+    /// was served for as long as that lasted.
+    #[test]
+    fn a_hang_that_moves_nothing_leaves_the_next_one_its_move() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        assert_eq!(presence.look(ms(300), false), HUNG);
+        both(&mut presence, ms(400));
+        assert_eq!(presence.look(ms(400), false), FINE);
+        assert_eq!(presence.look(ms(700), true), HUNG);
+    }
+
+    #[test]
+    fn what_hangs_again_while_it_holds_nothing_is_hung() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        assert_eq!(presence.look(ms(300), true), HUNG);
+        both(&mut presence, ms(400));
+        assert_eq!(presence.look(ms(400), false), FINE);
+        assert_eq!(presence.look(ms(700), false), HUNG);
+    }
+
+    /// Looked at only when it would be hung, a machine that stood still for about as long was taken for one
+    /// whose proxy hangs: that look was not late.
+    #[test]
+    fn missing_ticks_are_looked_for_in_steps() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        let mut looks = Vec::new();
+        while presence.look(looks.last().copied().unwrap_or_default(), true) == FINE {
+            looks.extend(presence.next_look());
+        }
+        assert_eq!(looks, [ms(100), ms(200), ms(300)]);
     }
 
     #[test]
@@ -186,16 +243,31 @@ mod tests {
         let mut presence = Presence::default();
         both(&mut presence, ms(0));
         presence.excuse(ms(5000));
-        assert_eq!(presence.look(ms(5000)), FINE);
-        assert_eq!(presence.look(ms(5300)), HUNG);
+        assert_eq!(presence.look(ms(5000), true), FINE);
+        assert_eq!(presence.look(ms(5300), true), HUNG);
+    }
+
+    /// A machine stood still in the middle of a hang: its speaker took the proxy for well, held the address with
+    /// it again, and left it there, as its move was used up.
+    #[test]
+    fn a_hang_goes_on_after_a_pause_until_every_worker_ticks() {
+        let mut presence = Presence::default();
+        both(&mut presence, ms(0));
+        assert_eq!(presence.look(ms(300), true), HUNG);
+        presence.excuse(ms(1000));
+        assert_eq!(presence.look(ms(1000), false), HUNG);
+        presence.tick(ms(1010), 1, 0, 2, SERVES);
+        assert_eq!(presence.look(ms(1010), false), HUNG);
+        presence.tick(ms(1020), 2, 1, 2, SERVES);
+        assert_eq!(presence.look(ms(1020), false), FINE);
     }
 
     #[test]
     fn what_it_says_of_itself_is_what_was_said_last() {
         let mut presence = Presence::default();
         presence.tick(ms(0), 1, 0, 1, DRAINS);
-        assert_eq!(presence.look(ms(0)), Proxy::There { hung: false, wish: DRAINS });
+        assert_eq!(presence.look(ms(0), true), Proxy::There { hung: false, wish: DRAINS });
         presence.tick(ms(50), 1, 0, 1, SERVES);
-        assert_eq!(presence.look(ms(50)), FINE);
+        assert_eq!(presence.look(ms(50), true), FINE);
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use vrrp::presence::{Presence, Proxy};
-use vrrp::{Malformed, Unfit};
+use vrrp::{Malformed, State, Unfit};
 use wire::vip::{VipOrder, VipStatus};
 
 use super::adverts::Arrived;
@@ -242,7 +242,8 @@ impl Speaker {
     /// Lets the routers know what became of the proxy.
     fn look_at_proxy(&mut self) {
         let now = self.now();
-        let proxy = self.presence.look(now);
+        let holds = self.members.iter().any(|member| member.router.state() == State::Master);
+        let proxy = self.presence.look(now, holds);
         if proxy == self.proxy {
             return;
         }

@@ -19,6 +19,9 @@ pub(super) const WORKERS: usize = 2;
 /// The time between two ticks of a worker (`lb/src/link.rs`).
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
+/// A hang is noticed after this (`HUNG_AFTER` of the presence), counted from the last tick before it.
+const NOTICED_AFTER: Duration = Duration::from_millis(300);
+
 /// What the proxy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Works {
@@ -67,9 +70,11 @@ pub(super) struct Balancer {
     pub(super) midway: bool,
     /// The stamps of its host may say that it was paused: it was, a clock has jumped, or stamps came late.
     pub(super) doubtful: bool,
-    /// When its proxy last hung.
+    /// When its proxy last began to hang.
     pub(super) hung_at: Option<Time>,
-    /// … and the time before.
+    /// When a proxy of it last hung noticeably while it held the VIP …
+    pub(super) hung_holding: Option<Time>,
+    /// … and what that was when its proxy last began to hang.
     pub(super) hung_before: Option<Time>,
 }
 
@@ -99,7 +104,17 @@ impl Balancer {
             midway: false,
             doubtful: false,
             hung_at: None,
+            hung_holding: None,
             hung_before: None,
+        }
+    }
+
+    /// Notes that its proxy hangs noticeably while it holds the VIP, if that is so.
+    pub(super) fn note_hang(&mut self, now: Time) {
+        let hangs = matches!(self.proxy.works, Works::Hung | Works::HalfHung);
+        let noticed = self.hung_at.is_some_and(|at| now + TICK >= at + NOTICED_AFTER);
+        if hangs && noticed && self.has_address {
+            self.hung_holding = Some(now);
         }
     }
 

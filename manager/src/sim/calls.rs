@@ -1,4 +1,4 @@
-//! What managers say to their balancers and to each other, and clients to the VIP.
+//! What managers say to their balancers and to each other.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,8 +19,28 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection to what stands still is looked at again after this.
 const LATER: Duration = Duration::from_millis(10);
 
-/// The time between two requests of a client.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// A request on its way: to the balancer of `host`, or to the manager of another one.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    host: usize,
+    life: u64,
+    action: Action,
+    /// When it is given up.
+    deadline: Time,
+    /// The host's clock when it was sent.
+    sent: Time,
+    /// Who was there when it was sent.
+    reaches: Option<Listener>,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listener {
+    /// A manager, by the number of its life.
+    Manager(u64),
+    /// A balancer, by the number of its machine.
+    Machine(u64),
+}
 
 impl World {
     /// Sends a request of the manager of `host`.
@@ -30,16 +50,34 @@ impl World {
         let Some(to) = self.target(host, &action.command) else {
             return self.unanswered(host, life, action.id, deadline);
         };
+        let call = Call { host, life, reaches: self.listener(to, &action.command), action, deadline, sent };
         let [first, again] = self.network.stream(host, to, &mut self.dice).0;
-        let Some(first) = first else { return self.unanswered(host, life, action.id, deadline) };
+        let Some(first) = first else { return self.unanswered(host, life, call.action.id, deadline) };
         if first > TIMEOUT {
             // It will arrive all the same.
-            self.unanswered(host, life, action.id, deadline);
+            self.unanswered(host, life, call.action.id, deadline);
         }
         if let Some(again) = again {
-            self.after(again, Happening::Request { host, life, action: action.clone(), deadline, sent });
+            self.after(again, Happening::Request(call.clone()));
         }
-        self.after(first, Happening::Request { host, life, action, deadline, sent });
+        self.after(first, Happening::Request(call));
+    }
+
+    /// Who would take a request at `to` now.
+    fn listener(&self, to: usize, command: &Command) -> Option<Listener> {
+        let this = &self.hosts[to];
+        match command {
+            Command::Tell { .. } => this.manager.as_ref().map(|_| Listener::Manager(this.life)),
+            _ => this.balancer().map(|guest| Listener::Machine(guest.uid)),
+        }
+    }
+
+    /// Whether a request still reaches somebody. What was sent on a connection reaches who is at its other end
+    /// however late, even when the sender has given up or ended; another process or machine at the same
+    /// address knows nothing of that connection. Only who still waits connects again.
+    fn arrives(&self, call: &Call, to: usize) -> bool {
+        let waits = self.hosts[call.host].life == call.life && self.now <= call.deadline;
+        waits || (call.reaches.is_some() && call.reaches == self.listener(to, &call.action.command))
     }
 
     fn target(&self, host: usize, command: &Command) -> Option<usize> {
@@ -55,15 +93,19 @@ impl World {
     }
 
     /// A request arrives.
-    pub(super) fn requested(&mut self, host: usize, life: u64, action: Action, deadline: Time, sent: Time) {
-        let Some(to) = self.target(host, &action.command) else { return };
+    pub(super) fn requested(&mut self, call: Call) {
+        let Some(to) = self.target(call.host, &call.action.command) else { return };
+        if !self.arrives(&call, to) {
+            return self.unanswered(call.host, call.life, call.action.id, call.deadline);
+        }
+        let Call { host, life, ref action, deadline, sent, .. } = call;
         let outcome = match &action.command {
             Command::Tell { .. } => {
                 let manager = self.hosts[to].manager.as_ref();
                 match manager.map(|manager| manager.stalled_until) {
                     None => None,
                     Some(until) if until > self.now => {
-                        return self.at(until, Happening::Request { host, life, action, deadline, sent });
+                        return self.at(until, Happening::Request(call));
                     }
                     Some(_) => Some(self.receive(host, to, &action.command)),
                 }
@@ -74,7 +116,7 @@ impl World {
                 let works = guest.and_then(|guest| Some(guest.balancer.as_ref()?.proxy.works));
                 match (guest, works) {
                     (Some(guest), Some(works)) if guest.frozen.is_some() || works == Works::Hung => {
-                        return self.after(LATER, Happening::Request { host, life, action, deadline, sent });
+                        return self.after(LATER, Happening::Request(call));
                     }
                     (Some(guest), Some(works)) if guest.up && works != Works::Dead => {
                         Some(self.balancer_answers(to, &action.command, sent))
@@ -199,40 +241,6 @@ impl World {
                     && !self.checks.condemned.contains(&guest.uid)
                     && !host.dismissed.contains(&guest.purpose.id)
                     && *id == EndpointId::of(&guest.purpose.id, guest.purpose.incarnation)
-            })
-        })
-    }
-
-    /// A client asks whoever last said that the VIP is there.
-    pub(super) fn asks(&mut self, host: usize) {
-        let answered = self.would_be_served(host);
-        let now = self.now;
-        let client = &mut self.hosts[host].client;
-        client.asked += 1;
-        client.answered += u64::from(answered);
-        client.refused_since = if answered { None } else { client.refused_since.or(Some(now)) };
-        self.after(ASK_EVERY, Happening::Asks { host });
-    }
-
-    /// Whether the client of `host` would be served at the VIP.
-    pub(super) fn would_be_served(&self, host: usize) -> bool {
-        let Some(at) = self.hosts[host].client.neighbour else { return false };
-        if self.network.link(host, at).cut || self.network.link(at, host).cut {
-            return false;
-        }
-        let Some(guest) = self.hosts[at].balancer().filter(|guest| guest.is_alive()) else { return false };
-        let Some(balancer) = &guest.balancer else { return false };
-        balancer.has_address && balancer.proxy.works == Works::Well && self.reaches_upstream(at)
-    }
-
-    fn reaches_upstream(&self, host: usize) -> bool {
-        let Some(balancer) = self.hosts[host].balancer().and_then(|guest| guest.balancer.as_ref()) else {
-            return false;
-        };
-        balancer.proxy.upstreams().any(|address| {
-            self.hosts.iter().enumerate().any(|(other, there)| {
-                let reachable = !self.network.link(host, other).cut && !self.network.link(other, host).cut;
-                reachable && there.guests.values().any(|guest| guest.address() == address && guest.serves())
             })
         })
     }

@@ -12,7 +12,7 @@
 //! | [`Checker::StaleHolder`] | a holder that slept lets go before it says anything | with everything a speaker sends |
 //! | [`Checker::Bounds`] | memory and queues stay bounded | after every plan |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -167,6 +167,46 @@ impl World {
             self.violated(Checker::Generations, || {
                 format!("the balancer of host {host} starts with set {generation}, and had said it holds {acknowledged}")
             });
+        }
+    }
+
+    /// Notes that a machine is made, and checks that one that keeps dying is made with growing pauses.
+    pub(super) fn check_pauses(&mut self, host: usize, machine: &MachineId) {
+        /// Two at once, then after 0.5, 1, 2 and 4 s: with the first, seven in ten seconds.
+        const MOST: usize = 7;
+        const WITHIN: Duration = Duration::from_secs(10);
+        let now = self.now;
+        let this = &mut self.hosts[host];
+        // Who asks for a machine to be replaced is not kept waiting; without its daemon nothing is blamed.
+        let excused = this.dismissed.contains(machine);
+        let Some(manager) = this.manager.as_mut() else { return };
+        let made: &mut VecDeque<Time> = manager.made.entry(machine.clone()).or_default();
+        if excused {
+            made.clear();
+        }
+        made.push_back(now);
+        while made.front().is_some_and(|at| now - *at > WITHIN) {
+            made.pop_front();
+        }
+        let count = made.len();
+        if count > MOST {
+            self.violated(Checker::Liveness, || format!("{machine} is made {count} times in {WITHIN:?}"));
+        }
+    }
+
+    pub(super) fn check_sizes(&mut self, host: usize) {
+        let Some(manager) = self.hosts[host].manager.as_ref() else { return };
+        let size = manager.engine.size();
+        // Some records for each address it may use and for each peer, and some of its own.
+        let bound = 16 * (self.hosts[host].config.pool.addresses().len() + self.hosts.len() + 2);
+        let queue = self.queue.len();
+        if size > bound {
+            self.violated(Checker::Bounds, || {
+                format!("the manager of host {host} remembers {size} things, more than {bound}")
+            });
+        }
+        if queue > 4_000 * self.hosts.len() {
+            self.violated(Checker::Bounds, || format!("{queue} things are on their way"));
         }
     }
 }

@@ -20,7 +20,8 @@ const SETTLED_ONE_WAY: Duration = Duration::from_secs(9);
 /// interval, another one where it was asleep itself, and what a delayed advert of a dead holder adds.
 pub(super) const UNSERVED: Duration = Duration::from_millis(1_500);
 
-/// A proxy that hangs moves the VIP no more often than this (`HANG_QUOTA` of the speaker).
+/// A proxy that hangs moves the VIP no more often than this (`HANG_QUOTA` of the presence). Only a holder's
+/// hang moves it: one of a standby, or a pause of its machine, is no excuse.
 const HANG_QUOTA: Duration = Duration::from_secs(31);
 
 /// The most hosts whose balancers are looked at.
@@ -50,6 +51,10 @@ impl World {
         }
         let mut parts = [Part::default(); MOST];
         for (host, part) in parts.iter_mut().enumerate().take(count) {
+            let now = self.now;
+            if let Some(lb) = self.lb_mut(host) {
+                lb.note_hang(now);
+            }
             *part = self.part(host);
         }
         let parts = &parts[..count];

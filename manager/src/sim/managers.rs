@@ -1,14 +1,14 @@
 //! Runs the production engines as the executor does: tells them what happens, starts what they plan.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use wire::vip::VipStatus;
 
 use super::checks::Checker;
 use super::host::{Manager, Work};
-use super::world::{Happening, Watch, World, words};
-use crate::engine::{Action, Command, Engine, Event, Outcome, Time};
+use super::trace::words;
+use super::world::{Happening, Watch, World};
+use crate::engine::{Action, Command, Engine, Event, Outcome};
 
 /// The time between two heartbeats of a machine.
 const BEAT: Duration = Duration::from_millis(250);
@@ -214,45 +214,5 @@ impl World {
         let guest = self.hosts[host].balancer()?;
         let speaker = guest.balancer.as_ref()?.speaker.as_ref()?;
         Some(speaker.status(guest.clock(self.now)))
-    }
-
-    /// Notes that a machine is made, and checks that one that keeps dying is made with growing pauses.
-    pub(super) fn check_pauses(&mut self, host: usize, machine: &wire::MachineId) {
-        /// Two at once, then after 0.5, 1, 2 and 4 s: with the first, seven in ten seconds.
-        const MOST: usize = 7;
-        const WITHIN: Duration = Duration::from_secs(10);
-        let now = self.now;
-        let this = &mut self.hosts[host];
-        // Who asks for a machine to be replaced is not kept waiting; without its daemon nothing is blamed.
-        let excused = this.dismissed.contains(machine);
-        let Some(manager) = this.manager.as_mut() else { return };
-        let made: &mut VecDeque<Time> = manager.made.entry(machine.clone()).or_default();
-        if excused {
-            made.clear();
-        }
-        made.push_back(now);
-        while made.front().is_some_and(|at| now - *at > WITHIN) {
-            made.pop_front();
-        }
-        let count = made.len();
-        if count > MOST {
-            self.violated(Checker::Liveness, || format!("{machine} is made {count} times in {WITHIN:?}"));
-        }
-    }
-
-    pub(super) fn check_sizes(&mut self, host: usize) {
-        let Some(manager) = self.hosts[host].manager.as_ref() else { return };
-        let size = manager.engine.size();
-        // Some records for each address it may use and for each peer, and some of its own.
-        let bound = 16 * (self.hosts[host].config.pool.addresses().len() + self.hosts.len() + 2);
-        let queue = self.queue.len();
-        if size > bound {
-            self.violated(Checker::Bounds, || {
-                format!("the manager of host {host} remembers {size} things, more than {bound}")
-            });
-        }
-        if queue > 4_000 * self.hosts.len() {
-            self.violated(Checker::Bounds, || format!("{queue} things are on their way"));
-        }
     }
 }

@@ -1,8 +1,12 @@
 //! Every seed that ever failed, by what it found. A fault that is added or weighed differently makes other
 //! runs of the same seeds; what was found has a test of its own beside the code it was found in, too.
 
-use super::run::run;
-use super::world::Options;
+use std::time::Duration;
+
+use super::balancer::Works;
+use super::run::{config, run};
+use super::speaker::Turn;
+use super::world::{Options, World};
 
 fn keeps_all_promises(seeds: &[u64]) {
     for seed in seeds {
@@ -36,6 +40,63 @@ fn a_machine_that_stood_still_does_not_take_its_proxy_for_hung() {
 #[test]
 fn a_holder_that_wakes_up_answers_no_old_claim() {
     keeps_all_promises(&[65]);
+}
+
+/// A machine stood still for about as long as a proxy must be silent to count as hung: the speaker took its
+/// proxy for hung, and noticed no real hang for half a minute, in which it held the VIP.
+#[test]
+fn a_pause_leaves_a_proxy_that_hangs_later_its_move() {
+    keeps_all_promises(&[22655, 32113]);
+}
+
+/// A machine stood still while its proxy hung: afterwards its speaker took the proxy for well, held the VIP
+/// with it again, and noticed the same hang no second time.
+#[test]
+fn a_pause_in_the_middle_of_a_hang_does_not_end_the_hang() {
+    keeps_all_promises(&[62499, 74112]);
+}
+
+/// What a pause leaves to a proxy as a story of its own, for pauses of many lengths.
+#[test]
+fn a_standby_that_stood_still_and_holds_the_vip_later_gives_it_away_when_its_proxy_hangs() {
+    let ms = Duration::from_millis;
+    for pause in (250..450).step_by(10).map(ms) {
+        let options = Options { faults: 0, ..Options::of(1) };
+        let mut world = World::of(options, (0..2).map(|index| config(index, 2, 1)).collect());
+        let lb = world.hosts[1].lb.clone();
+        let holds = |world: &World| -> Vec<bool> {
+            let lbs = world.hosts.iter().filter_map(|host| host.balancer()?.balancer.as_ref());
+            lbs.map(|lb| lb.has_address).collect()
+        };
+        world.run_for(ms(3_000));
+        assert_eq!(holds(&world), [true, false]);
+        world.freeze(1, &lb, false);
+        world.run_for(pause);
+        world.thaw(1, &lb, None);
+        world.run_for(ms(1_000));
+        world.checks.disturbed(world.now);
+        assert!(world.speaker_turn(0, Turn::Release));
+        world.run_for(ms(1_000));
+        assert_eq!(holds(&world), [false, true], "after a pause of {pause:?}");
+        world.hang_proxy(1, Works::Hung, ms(5_000));
+        world.run_for(ms(1_000));
+        assert_eq!(holds(&world), [true, false], "after a pause of {pause:?}");
+        assert!(world.checks.violation.is_none(), "{:?}", world.checks.violation);
+    }
+}
+
+/// Where the network was wrong: a request that hung in the network when its host lost power reached the
+/// balancer made after that; its sender began with generation 1 again and learned nothing of it.
+#[test]
+fn what_a_host_had_sent_when_it_lost_power_reaches_nobody() {
+    keeps_all_promises(&[4284, 5660, 22446, 25007, 32067, 45432, 54498, 57425]);
+}
+
+/// Where the network was wrong: what a manager had not read when it was killed was read by the next one, four
+/// seconds later, as if it were news.
+#[test]
+fn what_a_manager_had_not_read_ends_with_it() {
+    keeps_all_promises(&[27596]);
 }
 
 /// Where the checkers were wrong: rebuilt machines taken for those they replaced, clocks that had jumped,

@@ -126,7 +126,7 @@ impl Speaker {
     }
 
     fn look_at_proxy(&mut self, now: Duration, never_again: bool) {
-        let proxy = self.presence.look(now);
+        let proxy = self.presence.look(now, self.router.state() == State::Master);
         if proxy == self.proxy {
             return;
         }

@@ -6,6 +6,7 @@ use vrrp::Advert;
 use wire::{Incarnation, MachineId};
 
 use super::bug::Bug;
+use super::calls::Call;
 use super::checks::Checks;
 use super::dice::Dice;
 use super::host::Host;
@@ -13,7 +14,7 @@ use super::network::Network;
 use super::queue::Queue;
 use super::reached::Reached;
 use crate::config::Config;
-use crate::engine::{Action, Command, Event, Outcome, Time};
+use crate::engine::{Action, Event, Outcome, Time};
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) enum Happening {
     Over { host: usize, life: u64, action: Action, outcome: Option<Outcome> },
     /// A heartbeat is due on a watch, or its first is awaited until `give_up`.
     Beat { host: usize, life: u64, watch: Watch },
-    /// A request arrives: at the balancer of `host`, or at the manager of another one.
-    Request { host: usize, life: u64, action: Action, deadline: Time, sent: Time },
+    /// A request arrives.
+    Request(Call),
     /// A machine's programs start.
     Boots { host: usize, machine: MachineId, uid: u64 },
     /// A machine ends by itself.
@@ -152,14 +153,6 @@ impl World {
         self.queue.push(at.max(self.now), happening);
     }
 
-    /// A line of the trace, which is written only where somebody reads it.
-    pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
-        let at = self.now.saturating_sub(self.options.origin);
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>11.6} {}", at.as_secs_f64(), line()));
-        }
-    }
-
     pub(super) fn has_bug(&self, bug: Bug) -> bool {
         self.options.bug == Some(bug)
     }
@@ -214,9 +207,7 @@ impl World {
             Happening::Told { host, life, event } => self.told(host, life, event),
             Happening::Over { host, life, action, outcome } => self.over(host, life, action, outcome),
             Happening::Beat { host, life, watch } => self.beat(host, life, watch),
-            Happening::Request { host, life, action, deadline, sent } => {
-                self.requested(host, life, action, deadline, sent);
-            }
+            Happening::Request(call) => self.requested(call),
             Happening::Boots { host, machine, uid } => self.boots(host, &machine, uid),
             Happening::Dies { host, machine, uid, why } => {
                 if self.hosts[host].guests.get(&machine).is_some_and(|guest| guest.uid == uid) {
@@ -244,31 +235,5 @@ impl World {
             Happening::Returns { host } => self.host_returns(host),
             Happening::Fault => self.draw_fault(),
         }
-    }
-}
-
-/// A command in a few words, for the trace.
-pub(super) fn words(command: &Command) -> String {
-    match command {
-        Command::Save(desired) => format!("save epoch {}", desired.epoch),
-        Command::List => "list".to_owned(),
-        Command::Create(spec) => format!("create {} at {}", spec.purpose.id, spec.purpose.address),
-        Command::Stop(machine) => format!("stop {machine}"),
-        Command::Fence(machine) => format!("fence {machine}"),
-        Command::Watch { machine, incarnation, .. } => format!("watch {machine}.{incarnation}"),
-        Command::Push { set, .. } => format!("push set {}", set.generation),
-        Command::Configure { config, .. } => format!("configure {}", config.generation),
-        Command::ReadLb { documents, .. } => {
-            format!("read lb{}", if *documents { " and documents" } else { "" })
-        }
-        Command::HandOver { .. } => "hand over".to_owned(),
-        Command::Forward { peer, .. } => format!("ask {peer} for a switchover"),
-        Command::TellUplink { lost, .. } => format!("uplink lost: {lost}"),
-        Command::AskTargets(targets) => format!("ask {} targets", targets.len()),
-        Command::Tell { peer, snapshot } => {
-            format!("tell {peer} {}.{}", snapshot.epoch, snapshot.version)
-        }
-        Command::Probe(address) => format!("probe {address}"),
-        Command::Resign { lb } => format!("resign for {lb}"),
     }
 }
