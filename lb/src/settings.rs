@@ -11,7 +11,7 @@ use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
 use vrrp::packet::configured_interval;
-use wire::MachineId;
+use wire::{HostName, MachineId};
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub address: IpAddr,
     /// The network interface the VIP is put on.
     pub interface: String,
+    /// The zone it is in (the host it runs on): upstreams of the same zone are preferred. None: all are alike.
+    pub zone: Option<HostName>,
     /// Where clients' requests are taken.
     pub listen: SocketAddr,
     /// Where the admin interface answers questions.
@@ -93,6 +95,8 @@ struct File {
     address: IpAddr,
     #[serde(default = "default_interface")]
     interface: String,
+    #[serde(default)]
+    zone: Option<HostName>,
     #[serde(default = "default_listen")]
     listen: SocketAddr,
     #[serde(default)]
@@ -139,6 +143,7 @@ impl Settings {
             machine,
             address,
             interface,
+            zone,
             listen,
             admin_port,
             admin_changes_port,
@@ -173,6 +178,7 @@ impl Settings {
             machine,
             address,
             interface,
+            zone,
             listen,
             admin: SocketAddr::new(address, admin_port_value),
             admin_changes: SocketAddr::new(address, changes_port_value),

@@ -9,10 +9,12 @@
 //! Unknown fields are accepted when reading, so that neighbours of different versions can talk;
 //! documents written by people are checked strictly by the program that owns them.
 
+pub mod balancing;
 pub mod cluster;
 pub mod hand_over;
 pub mod heartbeat;
 pub mod ids;
+pub mod overrides;
 pub mod problem;
 pub mod proxy_config;
 pub mod seed;

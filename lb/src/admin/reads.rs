@@ -58,10 +58,10 @@ async fn upstreams(State(admin): Shared) -> Json<UpstreamSet> {
     Json(UpstreamSet::clone(&admin.state.snapshot().set))
 }
 
-/// The configuration in use; until one was given, the one that stands in for it.
+/// The configuration in use, without its secrets; until one was given, the one that stands in for it.
 #[utoipa::path(get, path = "/config", responses((status = 200, body = ProxyConfig)))]
 async fn config(State(admin): Shared) -> Json<ProxyConfig> {
-    Json(ProxyConfig::clone(&admin.state.snapshot().config))
+    Json(admin.state.snapshot().config.without_secrets())
 }
 
 /// All of the balancer's state.

@@ -13,7 +13,7 @@ use super::error_page::Refusal;
 use super::forward::is_upgrade;
 use super::forward::tries::{Choice, Tries};
 use super::metrics::RouteStats;
-use super::state::upstream::InFlight;
+use super::state::in_flight::InFlight;
 
 /// What is known of one request.
 #[derive(Default)]

@@ -22,8 +22,10 @@ pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
+pub(crate) mod outlier;
 pub(crate) mod plain_stream;
 pub(crate) mod probe;
+pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
@@ -65,7 +67,7 @@ const PINGORA_IDLE: usize = 1024;
 ///
 /// When the state directory cannot be used or the address for clients cannot be had.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let state = State::load(&settings.state_dir, settings.workers)
+    let state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
         .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
     let state = Arc::new(state);
     let settings = Arc::new(settings);

@@ -6,6 +6,8 @@ use wire::Problem;
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet};
 
+use super::check_balance;
+
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
 /// The most upstreams in a set, over all pools.
@@ -13,13 +15,13 @@ const MAX_UPSTREAMS: usize = 50_000;
 /// The most routes in a configuration.
 const MAX_ROUTES: usize = 1_000;
 /// The longest name or id, in bytes.
-const MAX_NAME: usize = 200;
+pub(super) const MAX_NAME: usize = 200;
 /// The largest weight.
-const MAX_WEIGHT: u32 = 1_000_000;
+pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// The longest time a policy may name, in milliseconds: a day.
-const MAX_MILLIS: u64 = 86_400_000;
+pub(super) const MAX_MILLIS: u64 = 86_400_000;
 
-type Checked = Result<(), Problem>;
+pub(super) type Checked = Result<(), Problem>;
 
 /// Whether `set` can be used.
 ///
@@ -92,6 +94,9 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         eject_max_ms,
         probe_path,
         probe_timeout_ms,
+        balance: _,
+        outlier: _,
+        upstream_limits: _,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -122,6 +127,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     ] {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
     }
+    check_balance::policy(policy, place)?;
     is_path(probe_path, &format!("{place}.probe_path"))
 }
 
@@ -140,6 +146,6 @@ fn at_most(count: usize, most: usize, field: &str) -> Checked {
     ensure(count <= most, field, || format!("{count} are more than the {most} allowed"))
 }
 
-fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Problem::bad_parameter(field, detail())) }
 }

@@ -11,28 +11,37 @@
 
 pub(crate) mod budget;
 pub(crate) mod check;
+mod check_balance;
 pub(crate) mod connections;
+pub(crate) mod in_flight;
 pub(crate) mod learned;
 pub(crate) mod pool;
 pub(crate) mod snapshot;
 pub(crate) mod store;
+pub(crate) mod trial;
 pub(crate) mod upstream;
+pub(crate) mod window;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
+use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
-use wire::{Generation, Problem};
+use wire::{Generation, HostName, Problem};
 
 use self::connections::Connections;
 use self::learned::Learned;
-use self::snapshot::Snapshot;
+use self::pool::Rank;
+use self::snapshot::{Here, Snapshot};
 use self::store::Store;
 use super::lock;
 use super::metrics::RouteStats;
+
+/// Where the overrides are stored.
+const OVERRIDES_FILE: &str = "overrides.json";
 
 /// The state all workers and the admin interface share.
 #[derive(Debug)]
@@ -46,7 +55,6 @@ pub(crate) struct State {
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     store: Store,
-    workers: usize,
 }
 
 /// The documents as they were accepted.
@@ -54,6 +62,7 @@ pub(crate) struct State {
 struct Held {
     set: Option<Document<UpstreamSet>>,
     config: Option<Document<ProxyConfig>>,
+    here: Here,
 }
 
 #[derive(Debug)]
@@ -91,18 +100,20 @@ impl State {
     /// # Errors
     ///
     /// When `directory` cannot be made.
-    pub(crate) fn load(directory: &Path, workers: usize) -> std::io::Result<Self> {
+    pub(crate) fn load(directory: &Path, workers: usize, zone: Option<HostName>) -> std::io::Result<Self> {
         let store = Store::open(directory)?;
         let set = store.load(UpstreamSet::FILE, check::upstreams);
         let config = store.load(ProxyConfig::FILE, check::config);
+        let overrides = store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
+        let here = Here { workers, zone, overrides };
+        let held = Held { set: set.map(Document::stored), config: config.map(Document::stored), here };
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
             connections: Connections::default(),
             snapshot: ArcSwap::default(),
-            held: Mutex::new(Held { set: set.map(Document::stored), config: config.map(Document::stored) }),
+            held: Mutex::new(held),
             store,
-            workers,
         };
         state.swap(&lock(&state.held));
         Ok(state)
@@ -132,6 +143,32 @@ impl State {
     pub(crate) fn put_config(&self, config: ProxyConfig) -> Result<(), Problem> {
         check::config(&config)?;
         self.put(config, |held| &mut held.config)
+    }
+
+    /// Changes what people told this balancer and stores it; it is then in use. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What `change` finds wrong, and a problem of 500 when it is in use but could not be stored.
+    pub(crate) fn change_overrides(
+        &self,
+        change: impl FnOnce(&mut Overrides) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut held = lock(&self.held);
+        let mut next = held.here.overrides.clone();
+        change(&mut next)?;
+        check_balance::overrides(&next)?;
+        held.here.overrides = next;
+        self.swap(&held);
+        self.store.save(OVERRIDES_FILE, &held.here.overrides).map_err(|error| {
+            tracing::error!(%error, "overrides in use but not stored");
+            Problem::new(500, "Not stored", format!("the overrides are in use but were not stored: {error}"))
+        })
+    }
+
+    /// What people told this balancer.
+    pub(crate) fn overrides(&self) -> Overrides {
+        lock(&self.held).here.overrides.clone()
     }
 
     fn put<T: Versioned>(
@@ -171,11 +208,18 @@ impl State {
         let before = self.snapshot.load_full();
         let set = held.set.as_ref().map(|document| document.content.clone()).unwrap_or_default();
         let config = held.config.as_ref().map(|document| document.content.clone());
-        let next = Arc::new(before.next(set, config, self.workers));
+        let next = Arc::new(before.next(set, config, &held.here));
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
             upstream.retire();
         }
+        // Who is in maintenance keeps no connections; one in use is not kept afterwards.
+        for pool in next.pools.values() {
+            for member in pool.ranked(Rank::Maintenance) {
+                member.upstream.forget_connections();
+            }
+        }
+        trial::changed();
     }
 }
 
@@ -196,12 +240,12 @@ mod tests {
     #[test]
     fn a_lower_generation_is_refused_with_the_one_held() {
         let directory = tempfile::tempdir().expect("directory");
-        let state = State::load(directory.path(), 1).expect("state");
+        let state = State::load(directory.path(), 1, None).expect("state");
         state.put_upstreams(set(7)).expect("first");
         state.put_upstreams(set(7)).expect("equal");
         assert_eq!(state.put_upstreams(set(6)).expect_err("lower").held, Some(7));
         state.put_upstreams(set(8)).expect("higher");
-        let again = State::load(directory.path(), 1).expect("state");
+        let again = State::load(directory.path(), 1, None).expect("state");
         assert_eq!(again.snapshot().set.generation, 8);
     }
 }

@@ -1,7 +1,8 @@
 //! Keeps what was accepted on disk, so that a balancer that starts alone serves what it last served.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -60,7 +61,9 @@ impl Store {
     /// When the disk refuses it; the old one is then still there.
     pub(crate) fn save<T: Serialize>(&self, file: &str, document: &T) -> io::Result<()> {
         let temporary = self.directory.join(format!("{file}.new"));
-        let mut output = File::create(&temporary)?;
+        // A configuration may hold keys.
+        let mut output =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         output.write_all(&serde_json::to_vec(document)?)?;
         output.sync_all()?;
         fs::rename(&temporary, self.directory.join(file))?;
