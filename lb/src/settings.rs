@@ -41,6 +41,19 @@ pub struct Settings {
     pub vips: Vec<Vip>,
     /// What one client may use.
     pub limits: Limits,
+    /// Where each request is written down, if it is.
+    pub access_log: Option<AccessLog>,
+}
+
+/// The log of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Its file.
+    pub path: PathBuf,
+    /// A file of so many bytes is put aside and a new one begun.
+    pub max_bytes: u64,
+    /// So many old files are kept.
+    pub keep: u32,
 }
 
 /// One virtual router.
@@ -113,6 +126,18 @@ struct File {
     vips: Vec<Spanned<VipFile>>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    access_log: Option<AccessLogFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessLogFile {
+    path: Spanned<PathBuf>,
+    #[serde(default)]
+    max_bytes: Option<Spanned<u64>>,
+    #[serde(default)]
+    keep: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +152,15 @@ struct VipFile {
 
 /// The time between two adverts unless told otherwise.
 const DEFAULT_ADVERT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The access log's file is put aside at this size unless told otherwise.
+const DEFAULT_LOG_BYTES: u64 = 100 << 20;
+
+/// Smaller files would be put aside all the time.
+const MIN_LOG_BYTES: u64 = 64 << 10;
+
+/// So many of them are kept unless told otherwise.
+const DEFAULT_LOG_KEEP: u32 = 5;
 
 impl Settings {
     /// Reads and checks the file at `path`.
@@ -152,6 +186,7 @@ impl Settings {
             workers,
             vips: vip_files,
             limits,
+            access_log,
         } = source.parse()?;
         let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
         let changes_port_value = admin_changes_port.as_ref().map_or(8443, |port| *port.as_ref());
@@ -187,6 +222,27 @@ impl Settings {
             workers: workers.map_or_else(default_workers, Spanned::into_inner),
             vips,
             limits,
+            access_log: access_log.map(|file| file.check(source)).transpose()?,
+        })
+    }
+}
+
+impl AccessLogFile {
+    fn check(self, source: &Source) -> Result<AccessLog, ConfigError> {
+        let AccessLogFile { path, max_bytes, keep } = self;
+        if !path.as_ref().is_absolute() {
+            return Err(source.error_at(Some(path.span()), "expected a path that begins with a slash"));
+        }
+        if let Some(bytes) = max_bytes.as_ref().filter(|bytes| *bytes.as_ref() < MIN_LOG_BYTES) {
+            return Err(source.error_at(Some(bytes.span()), "expected 65536 bytes or more"));
+        }
+        if let Some(keep) = keep.as_ref().filter(|keep| !(1..=1_000).contains(keep.as_ref())) {
+            return Err(source.error_at(Some(keep.span()), "expected 1 to 1000 old files"));
+        }
+        Ok(AccessLog {
+            path: path.into_inner(),
+            max_bytes: max_bytes.map_or(DEFAULT_LOG_BYTES, Spanned::into_inner),
+            keep: keep.map_or(DEFAULT_LOG_KEEP, Spanned::into_inner),
         })
     }
 }
@@ -264,6 +320,8 @@ mod tests {
             ),
             ("workers = 0", "lb.toml:3:11: expected 1 to 256"),
             ("admin_port = 8443", "lb.toml:3:14: admin_port and"),
+            ("[access_log]\npath = \"log\"", "lb.toml:4:8: expected a path"),
+            ("[access_log]\npath = \"/log\"\nkeep = 0", "lb.toml:5:8: expected 1 to 1000"),
             ("[limits]\nbody_byte = 1", "lb.toml:4:1: unknown field `body_byte`"),
         ];
         for (text, expected) in cases {

@@ -42,6 +42,19 @@ pub enum Algorithm {
     Maglev,
 }
 
+impl Algorithm {
+    /// Its name, as a policy has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::PeakEwma => "peak_ewma",
+            Algorithm::RoundRobin => "round_robin",
+            Algorithm::LeastRequests => "least_requests",
+            Algorithm::RingHash => "ring_hash",
+            Algorithm::Maglev => "maglev",
+        }
+    }
+}
+
 /// What of a request is hashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -12,6 +12,7 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
 
+use super::statistics::{__path_statistics, statistics};
 use super::status::Status;
 use super::{Admin, Shared};
 
@@ -23,6 +24,7 @@ pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
         .routes(routes!(upstreams))
         .routes(routes!(config))
         .routes(routes!(status))
+        .routes(routes!(statistics))
         .routes(routes!(vip))
         .routes(routes!(hand_over))
         .routes(routes!(metrics))

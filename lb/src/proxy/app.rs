@@ -25,6 +25,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
+use super::access_log::Trace;
 use super::balance::ask::Ask;
 use super::client_socket::CLIENT_WRITE_TIMEOUT;
 use super::client_stream::ClientStream;
@@ -76,14 +77,20 @@ impl ProxyHttp for App {
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
 
+        let log = self.state.access_log.clone();
+        let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
         let snapshot = self.state.snapshot();
         let Some(route) = route::find(&snapshot.routes, session.req_header()).cloned() else {
-            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client));
+            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client).traced(trace));
             Refusal::NoRoute.answer(session).await?;
             return Ok(true);
         };
         drop(snapshot);
-        context.account = Some(Account::open(route.stats.clone(), arrived, client.clone()));
+        if let Some(trace) = &trace {
+            trace.routed(&route.name, route.pool.name.as_str());
+        }
+        let account = Account::open(route.stats.clone(), arrived, client.clone());
+        context.account = Some(account.traced(trace.clone()));
         if length.is_some_and(|length| length > self.limits.body_bytes) {
             Refusal::BodyTooLarge.answer(session).await?;
             return Ok(true);
@@ -91,7 +98,7 @@ impl ProxyHttp for App {
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
         let repeatable = may_be_repeated(session);
         let ask = Ask::of(&route.pool, session.req_header(), client.peer(), repeatable);
-        let mut tries = Tries::new(route.clone(), ask);
+        let mut tries = Tries::new(route.clone(), ask, trace);
         if repeatable {
             let request = session.req_header();
             let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
@@ -319,6 +326,7 @@ impl ProxyHttp for App {
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
         if let Some(account) = &mut context.account {
             account.answered = session.response_written().map(|response| response.status.as_u16());
+            account.bytes = session.body_bytes_sent() as u64;
         }
     }
 

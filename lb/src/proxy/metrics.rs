@@ -12,6 +12,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
+use super::metrics_balance;
 use super::state::State;
 use super::state::snapshot::Snapshot;
 
@@ -90,6 +91,11 @@ impl RouteStats {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// Further tries so far.
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Counts a further try.
     pub(crate) fn count_retry(&self, retry: Retry) {
         self.retries[retry as usize].fetch_add(1, Ordering::Relaxed);
@@ -110,6 +116,7 @@ impl StateCollector {
         let snapshot = self.state.snapshot();
         let mut families = routes(&snapshot, &self.state)?;
         families.extend(upstreams(&snapshot)?);
+        families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
         for (name, help, value) in [
             (
                 "lb_upstreams_generation",

@@ -8,6 +8,7 @@
 //! `doubt`; both ask with `probe`.
 
 pub(crate) mod accept;
+pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod balance;
 mod client_socket;
@@ -22,6 +23,7 @@ pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
+mod metrics_balance;
 pub(crate) mod outlier;
 pub(crate) mod plain_stream;
 pub(crate) mod probe;
@@ -41,6 +43,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::access_log::AccessLog;
 use self::app::App;
 use self::connection::Server;
 use self::hand_over::HandOvers;
@@ -67,8 +70,13 @@ const PINGORA_IDLE: usize = 1024;
 ///
 /// When the state directory cannot be used or the address for clients cannot be had.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
+    let mut state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
         .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
+    if let Some(log) = &settings.access_log {
+        let started = AccessLog::start(log);
+        state.access_log =
+            Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);
@@ -99,9 +107,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         "serving"
     );
     drop(snapshot);
+    let access_log = state.access_log.clone();
     control(&settings, state, hand_overs, stop, &worker_ended)?;
     for worker in workers {
         worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
+    }
+    if let Some(log) = access_log {
+        log.finish();
     }
     tracing::info!("stopped");
     Ok(())

@@ -10,6 +10,7 @@ use std::time::Instant;
 use http::header;
 use pingora_http::ResponseHeader;
 
+use super::super::access_log::Trace;
 use super::super::balance::ask::Ask;
 use super::super::balance::{self, Nobody, same};
 use super::super::doubt;
@@ -28,6 +29,7 @@ const MAX_CONNECTS: usize = 16;
 pub(crate) struct Tries {
     route: Arc<Route>,
     ask: Ask,
+    trace: Option<Arc<Trace>>,
     tried: Vec<Member>,
     /// Counted tries, the present one included.
     counted: u32,
@@ -49,9 +51,9 @@ pub(crate) struct Choice {
 }
 
 impl Tries {
-    pub(crate) fn new(route: Arc<Route>, ask: Ask) -> Self {
+    pub(crate) fn new(route: Arc<Route>, ask: Ask, trace: Option<Arc<Trace>>) -> Self {
         route.pool.budget.count_request();
-        Tries { route, ask, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
+        Tries { route, ask, trace, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -98,6 +100,7 @@ impl Tries {
         if self.last.is_some_and(|reason| reason != Retry::Connect) {
             in_flight.replays();
         }
+        in_flight.traced(self.trace.clone());
         if let Some(reason) = self.last.take() {
             self.route.stats.count_retry(reason);
         }

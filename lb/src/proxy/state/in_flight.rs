@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::super::access_log::{Attempt, Trace, micros};
 use super::super::balance::ask::Ask;
 use super::super::metrics::Retry;
 use super::super::outlier;
@@ -94,7 +95,10 @@ pub(crate) struct InFlight {
     pool: Arc<Pool>,
     ask: Ask,
     begun: Instant,
+    trace: Option<Arc<Trace>>,
+    /// It is the upstream's trial, which is not decided yet.
     is_trial: bool,
+    was_trial: bool,
     outcome: Outcome,
     phase: Phase,
     reused: bool,
@@ -124,7 +128,9 @@ impl InFlight {
             pool: pool.clone(),
             ask,
             begun: Instant::now(),
+            trace: None,
             is_trial,
+            was_trial: is_trial,
             outcome: Outcome::Abandoned,
             phase: Phase::Connect,
             reused: false,
@@ -136,6 +142,11 @@ impl InFlight {
 
     pub(crate) fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
+    }
+
+    /// Has it written down.
+    pub(crate) fn traced(&mut self, trace: Option<Arc<Trace>>) {
+        self.trace = trace;
     }
 
     /// Notes that the same request was sent to another upstream before.
@@ -192,6 +203,21 @@ impl Drop for InFlight {
             self.upstream.health.trial.give_back();
         }
         self.upstream.counters.count_outcome(self.outcome);
+        if let Some(trace) = self.trace.take() {
+            let attempt = Attempt {
+                upstream: self.upstream.id.to_string(),
+                begun_us: 0,
+                took_us: micros(self.begun.elapsed()),
+                phase: self.phase.name(),
+                outcome: self.outcome.name(),
+                status: self.status,
+                head_us: self.head_after.map(micros),
+                reused: self.reused,
+                replayed: self.replayed,
+                trial: self.was_trial,
+            };
+            trace.attempted(self.begun, attempt);
+        }
         self.upstream.give_room_back();
         self.pool.lasting.queue.room();
     }

@@ -37,6 +37,7 @@ use self::learned::Learned;
 use self::pool::Rank;
 use self::snapshot::{Here, Snapshot};
 use self::store::Store;
+use super::access_log::AccessLog;
 use super::lock;
 use super::metrics::RouteStats;
 
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) learned: Learned,
     /// What happened to requests that matched no route.
     pub(crate) unrouted: Arc<RouteStats>,
+    /// Where requests are written down, if they are.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
     pub(crate) connections: Connections,
     snapshot: ArcSwap<Snapshot>,
@@ -110,6 +113,7 @@ impl State {
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
+            access_log: None,
             connections: Connections::default(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
