@@ -2,10 +2,10 @@
 //!
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
-//! `route` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
-//! What they all look at is `state`; who may be used is decided in `health`, who had better not be in
-//! `doubt`; both ask with `probe`.
+//! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
+//! be in `doubt`; `health` and `doubt` ask with `probe`. What became of it all is in `metrics` and `access_log`.
 
 pub(crate) mod accept;
 pub(crate) mod access_log;

@@ -10,6 +10,7 @@
 //!   503
 //! ```
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -95,8 +96,9 @@ async fn wait(tries: &mut Tries, until: Instant) -> Result<(Choice, InFlight), R
         if entered.is_none() {
             break Err(Refusal::Busy);
         }
-        let room = queue.room.notified();
-        // After the line was entered: from here on nobody's room is missed.
+        let mut room = pin!(queue.room.notified());
+        // Before we look: from here on no word of room is missed.
+        room.as_mut().enable();
         match tries.next() {
             Err(Refusal::Busy) => {}
             decided => break decided,

@@ -120,6 +120,11 @@ async fn statistics_have_haproxys_columns() {
     for _ in 0..10 {
         get(balancer.clients(), "/").await;
     }
+    // The last answer may be here before its request is counted as done.
+    for backend in &backends {
+        let done = async || (balancer.record(backend).await["in_flight"] == 0).then_some(());
+        eventually("nothing is in flight", done).await;
+    }
     let answer = balancer.get("/statistics.csv").await;
     assert!(answer.headers()["content-type"].to_str().expect("text").starts_with("text/csv"));
     let text = answer.text().await.expect("text");

@@ -144,12 +144,23 @@ mod tests {
         let settings =
             settings::AccessLog { path: directory.path().join("access.json"), max_bytes: 1 << 20, keep: 2 };
         let log = AccessLog::start(&settings).expect("started");
-        let line = vec![b'x'; 1 << 20];
-        (0..9).for_each(|_| log.append(&line));
-        log.append(b"last\n");
+        (0..100).for_each(|_| log.append(b"a line\n"));
         log.finish();
-        assert_eq!(log.written() + log.dropped(), 10, "each line is accounted for");
-        let text = std::fs::read(directory.path().join("access.json.1")).expect("rotated");
-        assert!(text.ends_with(b"last\n"));
+        assert_eq!((log.written(), log.dropped()), (100, 0));
+        let text = std::fs::read_to_string(&settings.path).expect("written");
+        assert_eq!(text, "a line\n".repeat(100));
+    }
+
+    #[test]
+    fn what_is_lost_is_counted() {
+        let directory = tempfile::tempdir().expect("directory");
+        let settings =
+            settings::AccessLog { path: directory.path().join("access.json"), max_bytes: 1 << 30, keep: 2 };
+        let log = AccessLog::start(&settings).expect("started");
+        log.append(&vec![b'x'; BUFFER + 1]);
+        std::fs::remove_dir_all(directory.path()).expect("removed");
+        log.append(b"nowhere to go\n");
+        log.finish();
+        assert_eq!((log.written(), log.dropped()), (0, 2));
     }
 }

@@ -60,16 +60,24 @@ pub(crate) fn least<'a>(
     });
     let least = looked_at.fold(None, |best: Option<&Member>, member| {
         let fewer = best.is_none_or(|best| busy(member) < busy(best));
-        if fewer && fits(member) && is_ripe(member, now) { Some(member) } else { best }
+        if fewer && fits(member) && is_ripe(member, group.members, now) { Some(member) } else { best }
     });
     // Nobody but new ones, by chance: one of these, then.
     least.or_else(|| of_two(group, now, fits))
 }
 
-/// Whether `member` is to be taken this time: a new one is only so often as it has come to its share.
-pub(crate) fn is_ripe(member: &Member, now: Instant) -> bool {
+/// Whether `member` is to be taken this time: a new one is only so often as it has come to its share,
+/// measured by that of another one. Where all are new, none is held back.
+pub(crate) fn is_ripe(member: &Member, others: &[Member], now: Instant) -> bool {
     let ramp = member.upstream.ramp(now);
-    ramp >= 1.0 || rand::rng().random::<f64>() < ramp
+    if ramp >= 1.0 || others.len() < 2 {
+        return true;
+    }
+    let mut random = rand::rng();
+    let at = random.random_range(0..others.len());
+    let other = Some(&others[at]).filter(|other| !same(&other.upstream, &member.upstream));
+    let other = other.unwrap_or(&others[(at + 1) % others.len()]);
+    random.random::<f64>() * other.upstream.ramp(now) < ramp
 }
 
 /// How many times as loaded as `b` `a` is.
@@ -99,7 +107,7 @@ impl<'a> Group<'a> {
             };
             let member = &members[index];
             if fits(member) {
-                if is_ripe(member, now) {
+                if is_ripe(member, members, now) {
                     return Some(member);
                 }
                 spare = Some(member);

@@ -16,11 +16,15 @@ use super::load::{self, Group, of_two};
 use super::maglev::Maglev;
 use super::ring::Ring;
 use super::round_robin::RoundRobin;
+use super::same;
 use super::sticky::Cookies;
 
 /// How far along a table is looked for an upstream that fits. Beyond it nearly all are out of use, and
 /// which one of the few that are left is taken matters less than when.
 const LOOKED_AT: usize = 4_096;
+
+/// Makes a key's threshold another number than its place.
+const THRESHOLD: u64 = 0x7468_7265_7368;
 
 /// How one pool's requests are spread.
 #[derive(Debug)]
@@ -194,7 +198,8 @@ impl Part {
             (Algorithm::LeastRequests, _) => load::least(self.group(members), now, fits),
             (Algorithm::RoundRobin, Some(turns)) => {
                 let group = self.group(members).members;
-                let ripe = turns.next(|index| fits(&group[index]) && load::is_ripe(&group[index], now));
+                let ripe =
+                    turns.next(|index| fits(&group[index]) && load::is_ripe(&group[index], group, now));
                 // Nobody but new ones, by chance: one of these, then.
                 ripe.map(|index| &group[index]).or_else(|| self.two(members, now, fits))
             }
@@ -240,8 +245,8 @@ impl Table {
         }
     }
 
-    /// The first that fits. A new one takes its keys over one by one: each comes for good when the share it
-    /// has reached passes the key's own threshold.
+    /// The first that fits. A new one takes its keys over one by one from those that come next: each comes
+    /// for good when the share it has reached, measured by that of the next, passes the key's own threshold.
     fn first<'a>(
         &self,
         members: &'a [Member],
@@ -250,7 +255,7 @@ impl Table {
         fits: &impl Fn(&'a Member) -> bool,
         order: impl Iterator<Item = usize>,
     ) -> Option<&'a Member> {
-        let mut spare = None;
+        let mut new: Option<(&Member, f64)> = None;
         let mut last = usize::MAX;
         for index in order.take(LOOKED_AT) {
             if index == last {
@@ -258,19 +263,20 @@ impl Table {
             }
             last = index;
             let member = &members[self.order[index]];
-            if !fits(member) {
+            if !fits(member) || new.is_some_and(|(first, _)| same(&first.upstream, &member.upstream)) {
                 continue;
             }
             let ramp = member.upstream.ramp(now);
-            if ramp >= 1.0 || hash::unit(hash::with(key, index as u64)) < ramp {
-                return Some(member);
-            }
-            spare = spare.or(Some(member));
-            // They are all new, or nearly: the key stays where it belongs.
-            if self.order.len() == 1 {
-                break;
+            match new {
+                None if ramp >= 1.0 => return Some(member),
+                None if self.order.len() == 1 => return Some(member),
+                None => new = Some((member, ramp)),
+                Some((first, reached)) => {
+                    let threshold = hash::unit(hash::with(key, THRESHOLD));
+                    return Some(if threshold * ramp < reached { first } else { member });
+                }
             }
         }
-        spare
+        new.map(|(member, _)| member)
     }
 }

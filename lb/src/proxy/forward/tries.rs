@@ -170,7 +170,7 @@ impl Tries {
 
     fn refusal(&self) -> Refusal {
         let pool = &self.route.pool;
-        if pool.members().is_empty() || (!self.was_sent && pool.is_dead()) {
+        if pool.offered().is_empty() || (!self.was_sent && pool.is_dead()) {
             Refusal::NoUpstream
         } else {
             Refusal::BadGateway
