@@ -27,9 +27,15 @@ pub(crate) fn is_failure(status: u16) -> bool {
 }
 
 /// Takes in that `upstream` answered; `is_trial`: the request was its trial.
-pub(crate) fn answered(pool: &Arc<Pool>, upstream: &Arc<Upstream>, failed: bool, is_trial: bool) {
+pub(crate) fn answered(
+    pool: &Arc<Pool>,
+    upstream: &Arc<Upstream>,
+    failed: bool,
+    is_trial: bool,
+    now: Instant,
+) {
     let policy = &pool.policy.outlier;
-    let millis = clock::micros(Instant::now()) / 1_000;
+    let millis = clock::micros(now) / 1_000;
     upstream.health.window.count(millis, policy.window_ms, failed);
     if !failed {
         if upstream.health.failed_answers.load(Ordering::Relaxed) != 0 {

@@ -1,7 +1,7 @@
 //! Upstreams that answer, but badly: they attract no load, and come back when they are well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -82,6 +82,45 @@ async fn one_good_answer_brings_it_back_and_a_bad_one_does_not() {
         (sick.seen().len() > before).then_some(())
     })
     .await;
+}
+
+/// Answers two of three requests with 500.
+async fn flaky() -> Backend {
+    let count = AtomicUsize::new(0);
+    Backend::start(move |_| {
+        let fails = count.fetch_add(1, Ordering::SeqCst) % 3 != 0;
+        Reply::Bytes(if fails { failed() } else { ok("well") })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn whoever_fails_more_often_than_its_peers_is_ejected_even_without_a_run() {
+    let policy = json!({"balance": {"algorithm": "round_robin"}, "outlier": {"consecutive_5xx": 5}});
+    let balancer = Balancer::start().await;
+    let (sick, well) = (flaky().await, [Backend::healthy().await, Backend::healthy().await]);
+    balancer.use_policy(policy.clone()).await;
+    balancer.use_backends(&[&well[0], &sick, &well[1]]).await;
+    let mut asked = 0;
+    eventually("it is ejected", async || {
+        get(balancer.clients(), "/").await;
+        asked += 1;
+        (balancer.record(&sick).await["ejections"] == 1).then_some(())
+    })
+    .await;
+    assert!(asked >= 60, "not before twenty of its requests: {asked}");
+    assert_eq!(balancer.record(&well[0]).await["ejections"], 0);
+
+    let balancer = Balancer::start().await;
+    let all = [flaky().await, flaky().await, flaky().await];
+    balancer.use_policy(policy).await;
+    balancer.use_backends(&[&all[0], &all[1], &all[2]]).await;
+    for _ in 0..150 {
+        get(balancer.clients(), "/").await;
+    }
+    for backend in &all {
+        assert_eq!(balancer.record(backend).await["ejections"], 0, "they all do");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::backend::{Backend, Reply, ok};
 use crate::balancer::{Balancer, eventually};
-use crate::client::{Message, Reader, get};
+use crate::client::{Message, Reader, get, post};
 
 /// Some backends that answer with their own ids.
 async fn named(count: usize) -> Vec<Backend> {
@@ -138,6 +138,30 @@ async fn an_upstream_gets_no_more_than_its_fill_and_the_rest_wait_their_turn() {
     }
     let record = balancer.record(&backend).await;
     assert_eq!((&record["most_in_flight"], &record["requests"]), (&json!(2), &json!(6)), "{record}");
+}
+
+#[tokio::test]
+async fn nobody_in_line_is_forgotten() {
+    let balancer = Balancer::start().await;
+    let backend = Backend::healthy().await;
+    let limits = json!({"max_requests": 1, "max_pending": 1_000, "pending_timeout_ms": 15_000});
+    balancer.use_policy(json!({"upstream_limits": limits})).await;
+    balancer.use_backends(&[&backend]).await;
+    let clients = balancer.clients();
+    for _ in 0..5 {
+        let asked: Vec<_> = (0..40)
+            .map(|n| {
+                tokio::spawn(async move {
+                    if n % 2 == 0 { get(clients, "/").await } else { post(clients, "/", "x").await }
+                })
+            })
+            .collect();
+        for answer in asked {
+            assert_eq!(answer.await.expect("no panic").status(), 200);
+        }
+    }
+    let record = balancer.record(&backend).await;
+    assert_eq!((&record["most_in_flight"], &record["requests"]), (&json!(1), &json!(200)), "{record}");
 }
 
 #[tokio::test]

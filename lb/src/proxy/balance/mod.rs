@@ -66,11 +66,10 @@ pub(crate) fn pick<'a>(
     let signals = pool.signals();
     if signals.trial_wanted {
         let due = |member: &&Member| {
-            !member.upstream.is_ejected()
-                && fits(member)
-                && member.upstream.health.trial.claim(ask.repeatable, now)
+            let upstream = &member.upstream;
+            !upstream.is_ejected() && fits(member) && upstream.health.trial.claim(ask.repeatable, now)
         };
-        if let Some(member) = pool.eligible().iter().find(due) {
+        if let Some(member) = pool.meant().iter().find(due) {
             return Ok(Pick { member, in_doubt: None, is_trial: true });
         }
     }

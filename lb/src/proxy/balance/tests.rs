@@ -370,6 +370,21 @@ fn one_request_is_the_trial_and_until_it_ends_no_other_goes_there() {
 }
 
 #[test]
+fn a_trial_goes_by_the_managers_word() {
+    let pool = pool(vec![
+        member("primary", UpstreamState::Ready, false, 1),
+        member("suspect", UpstreamState::Suspect, false, 1),
+    ]);
+    let [primary, suspect] = pool.members() else { panic!("two members") };
+    suspect.upstream.take_out(false).expect("in use");
+    suspect.upstream.let_back();
+    let repeatable = Ask { repeatable: true, ..Ask::default() };
+    assert!((0..50).all(|_| first(&pool, &repeatable) == "primary"));
+    primary.upstream.take_out(false).expect("in use");
+    assert!(pick(&pool, &repeatable, &[], Instant::now()).expect("someone").is_trial);
+}
+
+#[test]
 fn in_panic_those_that_answer_badly_are_used_again() {
     let pool = pool(ready(&["a", "b", "bad", "dead"]));
     let out = |index: usize, for_answers| pool.members()[index].upstream.take_out(for_answers);

@@ -162,7 +162,8 @@ impl InFlight {
 
     /// Notes that the head of an answer came, which is not an interim one.
     pub(crate) fn answered(&mut self, status: u16) {
-        let took = self.begun.elapsed();
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.begun);
         self.outcome = Outcome::Answered;
         self.phase = Phase::Body;
         self.status = Some(status);
@@ -170,9 +171,9 @@ impl InFlight {
         self.upstream.counters.count_answer(status);
         let failed = outlier::is_failure(status);
         let times = self.pool.lasting.usual.compare(self.ask.kind, took, failed);
-        self.upstream.latency.observe(times, Instant::now());
+        self.upstream.latency.observe(times, now);
         let is_trial = std::mem::take(&mut self.is_trial);
-        outlier::answered(&self.pool, &self.upstream, failed, is_trial);
+        outlier::answered(&self.pool, &self.upstream, failed, is_trial, now);
     }
 
     /// Notes that all of the answer came.

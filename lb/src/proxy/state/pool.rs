@@ -197,6 +197,15 @@ impl Pool {
         &self.members[..self.ends[Rank::Draining as usize]]
     }
 
+    /// Those of the best rank of which any is in use, and of the ranks above: a trial, too, goes by the
+    /// manager's word.
+    pub(crate) fn meant(&self) -> &[Member] {
+        let in_use =
+            |member: &Member| !member.upstream.is_ejected() && member.upstream.health.trial.is_over();
+        let best = Rank::USED.into_iter().find(|&rank| self.ranked(rank).iter().any(in_use));
+        &self.members[..self.ends[best.unwrap_or(Rank::Suspect) as usize]]
+    }
+
     /// How its requests are spread.
     pub(crate) fn spread(&self) -> &Spread {
         &self.spread
@@ -218,7 +227,7 @@ impl Pool {
         let in_use = eligible.iter().filter(|member| !member.upstream.is_ejected()).count();
         let signals = Signals {
             panic: !self.is_enough(in_use),
-            trial_wanted: eligible.iter().any(|member| member.upstream.health.trial.is_wanted()),
+            trial_wanted: self.meant().iter().any(|member| member.upstream.health.trial.is_wanted()),
         };
         let packed = changes << 2 | u64::from(signals.trial_wanted) << 1 | u64::from(signals.panic);
         self.signals.store(packed, Ordering::Relaxed);
