@@ -88,7 +88,7 @@ async fn one_good_answer_brings_it_back_and_a_bad_one_does_not() {
 async fn flaky() -> Backend {
     let count = AtomicUsize::new(0);
     Backend::start(move |_| {
-        let fails = count.fetch_add(1, Ordering::SeqCst) % 3 != 0;
+        let fails = !count.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
         Reply::Bytes(if fails { failed() } else { ok("well") })
     })
     .await

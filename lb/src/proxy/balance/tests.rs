@@ -1,5 +1,7 @@
 //! The choice as a whole: ranks, trust, limits, zones, cookies, ramps and trials.
 
+mod any_pool;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

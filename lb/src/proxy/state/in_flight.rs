@@ -223,3 +223,16 @@ impl Drop for InFlight {
         self.pool.lasting.queue.room();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_a_place_and_a_name_of_its_own() {
+        let places: Vec<_> = Outcome::all().map(Outcome::index).collect();
+        assert_eq!(places, (0..Outcome::COUNT).collect::<Vec<_>>());
+        let names: std::collections::BTreeSet<_> = Outcome::all().map(Outcome::name).collect();
+        assert_eq!(names.len(), Outcome::COUNT);
+    }
+}

@@ -30,8 +30,8 @@ use super::super::doubt::Questions;
 use super::super::forward::connect::Connection;
 use super::super::health::Penalty;
 use super::super::lock;
-use super::super::metrics::CLASSES;
-use super::in_flight::Outcome;
+use super::counters::Counters;
+use super::ramp::Ramp;
 use super::trial::{self, Trial};
 use super::window::Window;
 
@@ -44,9 +44,6 @@ pub(crate) const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 
 /// Counts the keys of all connection pools of the process; none is given out twice.
 static NEXT_POOL_KEY: AtomicU64 = AtomicU64::new(1);
-
-/// A new upstream has at least this part of its share (Envoy's `min_weight_percent`).
-const LEAST_RAMP: f64 = 0.1;
 
 /// Stands for no time at which doubt begins.
 const NO_DOUBT: u64 = u64::MAX;
@@ -107,36 +104,10 @@ pub(crate) struct Health {
     pub(crate) ejection: tokio::sync::Notify,
 }
 
-/// Totals since the record began.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Requests sent to it.
-    pub(crate) requests: AtomicU64,
-    /// Failures held against it.
-    pub(crate) failures: AtomicU64,
-    /// Times it was ejected.
-    pub(crate) ejections: AtomicU64,
-    /// Connections opened to it for requests.
-    pub(crate) connects: AtomicU64,
-    /// The most requests it had in flight.
-    pub(crate) most_in_flight: AtomicU32,
-    /// Requests whose end has come, by outcome.
-    outcomes: [AtomicU64; Outcome::COUNT],
-    /// Its answers by class.
-    answers: [AtomicU64; CLASSES.len()],
-}
-
 #[derive(Debug)]
 struct Most {
     requests: AtomicU32,
     connections: AtomicU32,
-}
-
-/// The time in which it comes to its full share, in microseconds; both 0 when it has it.
-#[derive(Debug, Default)]
-struct Ramp {
-    from: AtomicU64,
-    to: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -230,26 +201,12 @@ impl Upstream {
 
     /// From `now` on it comes to its full share bit by bit.
     pub(crate) fn begin_ramp(&self, now: Instant) {
-        let length = self.policy.load().balance.slow_start_ms.saturating_mul(1_000);
-        let from = clock::micros(now);
-        self.ramp.from.store(from, Ordering::Relaxed);
-        self.ramp.to.store(if length == 0 { 0 } else { from.saturating_add(length) }, Ordering::Relaxed);
+        self.ramp.begin(now, self.policy.load().balance.slow_start_ms);
     }
 
-    /// The part of its share that it has come to, from [`LEAST_RAMP`] to 1.
+    /// The part of its share that it has come to.
     pub(crate) fn ramp(&self, now: Instant) -> f64 {
-        let to = self.ramp.to.load(Ordering::Relaxed);
-        if to == 0 {
-            return 1.0;
-        }
-        let (from, now) = (self.ramp.from.load(Ordering::Relaxed), clock::micros(now));
-        if now >= to {
-            self.ramp.to.store(0, Ordering::Relaxed);
-            return 1.0;
-        }
-        #[allow(clippy::cast_precision_loss)] // a day of microseconds at most
-        let part = now.saturating_sub(from) as f64 / to.saturating_sub(from).max(1) as f64;
-        part.clamp(LEAST_RAMP, 1.0)
+        self.ramp.part(now)
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
@@ -386,29 +343,6 @@ impl Upstream {
     /// How many idle connections there are to it.
     pub(crate) fn idle_connections(&self) -> usize {
         self.idle.iter().map(|shelf| lock(shelf).len()).sum()
-    }
-}
-
-impl Counters {
-    /// Counts an answer.
-    pub(crate) fn count_answer(&self, status: u16) {
-        let class = usize::from(status / 100).min(CLASSES.len() - 1);
-        self.answers[class].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts the end of a request.
-    pub(crate) fn count_outcome(&self, outcome: Outcome) {
-        self.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Answers of a class of [`CLASSES`].
-    pub(crate) fn answers(&self, class: usize) -> u64 {
-        self.answers.get(class).map_or(0, |count| count.load(Ordering::Relaxed))
-    }
-
-    /// Requests that ended so.
-    pub(crate) fn outcomes(&self, outcome: Outcome) -> u64 {
-        self.outcomes[outcome.index()].load(Ordering::Relaxed)
     }
 }
 
