@@ -101,14 +101,12 @@ async fn whoever_fails_more_often_than_its_peers_is_ejected_even_without_a_run()
     let (sick, well) = (flaky().await, [Backend::healthy().await, Backend::healthy().await]);
     balancer.use_policy(policy.clone()).await;
     balancer.use_backends(&[&well[0], &sick, &well[1]]).await;
-    let mut asked = 0;
     eventually("it is ejected", async || {
         get(balancer.clients(), "/").await;
-        asked += 1;
         (balancer.record(&sick).await["ejections"] == 1).then_some(())
     })
     .await;
-    assert!(asked >= 60, "not before twenty of its requests: {asked}");
+    assert!(sick.seen().len() >= 20, "not on the first impression: {}", sick.seen().len());
     assert_eq!(balancer.record(&well[0]).await["ejections"], 0);
 
     let balancer = Balancer::start().await;
