@@ -173,7 +173,7 @@ impl UpstreamStatus {
             state: member.state,
             backup: member.backup,
             weight: member.weight,
-            zone: member.zone.clone(),
+            zone: HostName::clone(&member.zone),
             ordered: member.ordered.clone(),
             ejected: upstream.is_ejected(),
             ejected_for_answers: upstream.is_ejected_for_answers(),

@@ -94,11 +94,11 @@ impl Tries {
                 None => {}
             }
         };
+        if self.was_sent || self.stale.is_some() {
+            in_flight.replays();
+        }
         if choice.fresh {
             self.stale = None;
-        }
-        if self.last.is_some_and(|reason| reason != Retry::Connect) {
-            in_flight.replays();
         }
         in_flight.traced(self.trace.clone());
         if let Some(reason) = self.last.take() {

@@ -71,8 +71,8 @@ pub(crate) struct Member {
     pub(crate) backup: bool,
     /// Whether it is in this balancer's zone, or that does not matter.
     pub(crate) near: bool,
-    /// Its zone.
-    pub(crate) zone: HostName,
+    /// Its zone. Shared, because each try of a request keeps the member it went to.
+    pub(crate) zone: Arc<HostName>,
     /// A person's word on it.
     pub(crate) ordered: Option<Override>,
 }
@@ -121,14 +121,14 @@ impl Member {
             state: described.state,
             backup: described.backup,
             near: true,
-            zone: described.zone.clone(),
+            zone: Arc::new(described.zone.clone()),
             ordered: None,
         }
     }
 
     /// The same, seen from `zone` (none: wherever) and under a person's `order`.
     pub(crate) fn seen_from(mut self, zone: Option<&HostName>, order: Option<&Override>) -> Self {
-        self.near = zone.is_none_or(|zone| *zone == self.zone);
+        self.near = zone.is_none_or(|zone| *zone == *self.zone);
         if let Some(order) = order {
             self.weight = order.weight.unwrap_or(self.weight);
             // A person can take a machine out, not bring one back.
