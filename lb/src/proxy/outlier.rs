@@ -69,7 +69,8 @@ pub(crate) fn answered(
 pub(crate) fn failed(pool: &Arc<Pool>, upstream: &Arc<Upstream>, is_trial: bool) {
     let millis = clock::micros(Instant::now()) / 1_000;
     upstream.health.window.count(millis, pool.policy.outlier.window_ms, true);
-    if is_trial {
+    // `health` may have ejected it for the same failure already.
+    if is_trial && !upstream.is_ejected() {
         if pool.is_last_usable(upstream) {
             passed(upstream);
         } else {

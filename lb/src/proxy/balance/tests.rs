@@ -199,6 +199,23 @@ fn a_slow_upstream_is_left_alone_until_its_slowness_fades() {
 }
 
 #[test]
+fn a_client_that_uploads_slowly_makes_no_upstream_slow() {
+    let pool = pool(ready(&["a", "b"]));
+    let upstream = &pool.members()[0].upstream;
+    pool.lasting.usual.compare(Ask::default().kind, Duration::from_millis(1), false);
+    let after_a_while = |repeatable, status| {
+        let ask = Ask { repeatable, ..Ask::default() };
+        let mut in_flight = InFlight::begin(&pool, upstream, ask, false).expect("room");
+        std::thread::sleep(Duration::from_millis(50));
+        in_flight.answered(status);
+        upstream.latency.times_usual(Instant::now())
+    };
+    assert!(after_a_while(false, 200) < 1.5, "not measured");
+    assert!(after_a_while(true, 200) > 5.0, "without a body it is the upstream that took so long");
+    assert!(after_a_while(false, 503) > 20.0, "a failure is one in any case");
+}
+
+#[test]
 fn a_key_stays_where_it_is_when_others_come_and_go() {
     for algorithm in [Algorithm::RingHash, Algorithm::Maglev] {
         let names: Vec<_> = (0..10).map(|n| format!("a-stateless-{n}.1")).collect();

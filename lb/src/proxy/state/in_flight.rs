@@ -170,8 +170,7 @@ impl InFlight {
         self.head_after = Some(took);
         self.upstream.counters.count_answer(status);
         let failed = outlier::is_failure(status);
-        let times = self.pool.lasting.usual.compare(self.ask.kind, took, failed);
-        self.upstream.latency.observe(times, now);
+        self.observe(took, failed, now);
         let is_trial = std::mem::take(&mut self.is_trial);
         outlier::answered(&self.pool, &self.upstream, failed, is_trial, now);
     }
@@ -190,11 +189,25 @@ impl InFlight {
     pub(crate) fn failed(&mut self, reason: Retry) {
         self.outcome = Outcome::Failed(reason);
         if matches!(reason, Retry::Broken | Retry::Silent | Retry::Connect) {
-            let times = self.pool.lasting.usual.compare(self.ask.kind, self.begun.elapsed(), true);
-            self.upstream.latency.observe(times, Instant::now());
+            let now = Instant::now();
+            self.observe(now.saturating_duration_since(self.begun), true, now);
             let is_trial = std::mem::take(&mut self.is_trial);
             outlier::failed(&self.pool, &self.upstream, is_trial);
         }
+    }
+}
+
+impl InFlight {
+    /// Takes in how long it took. What has a body takes as long as its client sends: that says nothing about the
+    /// upstream, unless it failed.
+    fn observe(&self, took: Duration, failed: bool, now: Instant) {
+        let took = match (self.ask.repeatable, failed) {
+            (true, _) => took,
+            (false, true) => Duration::ZERO,
+            (false, false) => return,
+        };
+        let times = self.pool.lasting.usual.compare(self.ask.kind, took, failed);
+        self.upstream.latency.observe(times, now);
     }
 }
 
