@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -18,6 +19,20 @@ pub struct ProxyConfig {
     /// How the pools are treated; a pool that is not named here is treated by the defaults.
     #[serde(default)]
     pub pools: BTreeMap<PoolName, PoolPolicy>,
+}
+
+impl ProxyConfig {
+    /// The configuration as it may be shown to anyone: without its secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        for sticky in shown.pools.values_mut().filter_map(|policy| policy.balance.sticky.as_mut()) {
+            for secret in [Some(&mut sticky.key), sticky.previous_key.as_mut()].into_iter().flatten() {
+                *secret = Secret(Secret::HIDDEN.to_owned());
+            }
+        }
+        shown
+    }
 }
 
 /// Sends the requests it matches to a pool.
@@ -67,6 +82,12 @@ pub struct PoolPolicy {
     pub probe_path: String,
     /// The longest wait for the answer to a probe.
     pub probe_timeout_ms: u64,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// Which answers eject.
+    pub outlier: Outlier,
+    /// The most that one upstream is given at a time.
+    pub upstream_limits: UpstreamLimits,
 }
 
 impl Default for PoolPolicy {
@@ -85,6 +106,9 @@ impl Default for PoolPolicy {
             eject_max_ms: 30_000,
             probe_path: "/health/ready".to_owned(),
             probe_timeout_ms: 500,
+            balance: Balance::default(),
+            outlier: Outlier::default(),
+            upstream_limits: UpstreamLimits::default(),
         }
     }
 }

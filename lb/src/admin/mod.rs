@@ -11,8 +11,10 @@
 mod changes;
 mod credentials;
 mod listen;
+mod overrides;
 mod peer;
 mod reads;
+mod statistics;
 mod status;
 mod vip_figures;
 
@@ -99,9 +101,11 @@ fn routers(admin: Arc<Admin>) -> (Router, Router) {
         .description(Some("PUT is taken on the port for changes only, and only from the host's manager."))
         .build();
     let document = utoipa::openapi::OpenApiBuilder::new().info(info).build();
-    let (reads, mut document) =
-        OpenApiRouter::with_openapi(document).merge(reads::router()).split_for_parts();
-    let (changes, changes_document) = changes::router().split_for_parts();
+    let (reads, mut document) = OpenApiRouter::with_openapi(document)
+        .merge(reads::router())
+        .merge(overrides::reads())
+        .split_for_parts();
+    let (changes, changes_document) = changes::router().merge(overrides::changes()).split_for_parts();
     document.merge(changes_document);
     let reads = kit::api::with_docs(reads.with_state(admin.clone()), document);
     let changes = changes

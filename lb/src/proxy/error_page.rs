@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     BadGateway,
     /// 503: there is no upstream, or none that can be reached.
     NoUpstream,
+    /// 503: every upstream has its fill of requests.
+    Busy,
     /// 504: no upstream answered in time.
     TooSlow,
 }
@@ -39,7 +41,7 @@ impl Refusal {
             Refusal::BodyTooLarge => 413,
             Refusal::HeadTooLarge => 431,
             Refusal::BadGateway => 502,
-            Refusal::NoUpstream => 503,
+            Refusal::NoUpstream | Refusal::Busy => 503,
             Refusal::TooSlow => 504,
         }
     }
@@ -54,6 +56,7 @@ impl Refusal {
             }
             Refusal::BadGateway => ("Bad gateway", "an upstream broke off or could not be connected to"),
             Refusal::NoUpstream => ("No upstream", "no upstream can take this request now"),
+            Refusal::Busy => ("Overloaded", "every upstream has as many requests as it may"),
             Refusal::TooSlow => ("Gateway timeout", "no upstream answered in time"),
         };
         Problem::new(self.status(), title, detail)
@@ -65,7 +68,7 @@ impl Refusal {
     }
 
     fn is_worth_repeating(self) -> bool {
-        matches!(self, Refusal::NoUpstream)
+        matches!(self, Refusal::NoUpstream | Refusal::Busy)
     }
 
     /// Whether the rest of the request is still on its way, so that the connection cannot be used again.

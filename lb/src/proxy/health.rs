@@ -5,7 +5,7 @@
 //! is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
 //!
 //! ```text
-//!   ejected ──wait──▶ probe ──well──▶ readmitted
+//!   ejected ──wait──▶ probe ──well──▶ readmitted, for a trial first (`state/trial`)
 //!      ▲                │
 //!      └──wait longer───┘ not well
 //!
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use wire::proxy_config::PoolPolicy;
 
 use super::forward::connect::ConnectFailure;
@@ -37,6 +38,10 @@ pub(crate) enum Failure {
     Broken,
     /// It sent no byte on any connection and does not answer a probe.
     Silent,
+    /// It answers, but badly (`outlier`).
+    Answers,
+    /// It failed the request that was to bring it back.
+    Trial,
 }
 
 impl Failure {
@@ -48,6 +53,8 @@ impl Failure {
             Failure::Connect(ConnectFailure::Other) => "connect",
             Failure::Broken => "broken",
             Failure::Silent => "silent",
+            Failure::Answers => "answers",
+            Failure::Trial => "trial",
         }
     }
 }
@@ -88,7 +95,7 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
                 ConnectFailure::Other => 0,
             }
         }
-        Failure::Broken => 1,
+        Failure::Broken | Failure::Answers | Failure::Trial => 1,
         // Whoever has asked since its last byte is a witness.
         Failure::Silent => upstream.asks().clamp(1, pool.policy.eject_after.max(1)),
     };
@@ -99,15 +106,17 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
     }
 }
 
-fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32) {
-    if upstream.health.ejected.swap(true, Ordering::Relaxed) || upstream.is_retired() {
+/// Takes `upstream` out of use until it is well again.
+pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32) {
+    let Some(failed_trial) = upstream.take_out(failure == Failure::Answers) else { return };
+    if upstream.is_retired() {
         return;
     }
     let penalty = {
         let mut state = lock(&upstream.health.penalty);
         let longest = Duration::from_millis(pool.policy.eject_max_ms);
-        let relapse =
-            state.readmitted.is_some_and(|at| at.elapsed() < penalty(state.strikes, &pool.policy) * 2);
+        let soon = |at: Instant| at.elapsed() < penalty(state.strikes, &pool.policy) * 2;
+        let relapse = failed_trial || state.readmitted.is_some_and(soon);
         state.strikes = if relapse { state.strikes.saturating_add(1) } else { 0 };
         penalty(state.strikes, &pool.policy).min(longest)
     };
@@ -126,9 +135,16 @@ fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
     Duration::from_millis(doubled.min(policy.eject_max_ms))
 }
 
+/// Up to half as long again, so that upstreams that were ejected together do not come back together.
+fn jittered(penalty: Duration) -> Duration {
+    penalty.mul_f64(rand::rng().random_range(1.0..=1.5))
+}
+
 async fn probe_until_well(upstream: Arc<Upstream>, penalty: Duration) {
     let started = Instant::now();
-    let mut wait = FIRST_PROBE.min(penalty);
+    // A probe asks whether it answers, which it does if its answers were what ejected it: it has to wait.
+    let mut wait =
+        if upstream.is_ejected_for_answers() { jittered(penalty) } else { FIRST_PROBE.min(penalty) };
     loop {
         tokio::time::sleep(wait).await;
         if upstream.is_retired() {
@@ -143,8 +159,7 @@ async fn probe_until_well(upstream: Arc<Upstream>, penalty: Duration) {
         wait = (wait + wait / 2).min(penalty);
     }
     lock(&upstream.health.penalty).readmitted = Some(Instant::now());
-    upstream.health.failures.store(0, Ordering::Relaxed);
-    upstream.health.ejected.store(false, Ordering::Relaxed);
+    upstream.let_back();
     tracing::info!(
         upstream = %upstream.id, address = %upstream.address,
         after_ms = started.elapsed().as_millis(), "readmitted"

@@ -12,6 +12,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
+use super::metrics_balance;
 use super::state::State;
 use super::state::snapshot::Snapshot;
 
@@ -20,7 +21,7 @@ const BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The classes answers are counted in.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Why a request was tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +41,12 @@ pub(crate) enum Retry {
 }
 
 impl Retry {
-    const ALL: [Retry; 6] =
+    /// All of them.
+    pub(crate) const ALL: [Retry; 6] =
         [Retry::Connect, Retry::Stale, Retry::Broken, Retry::Silent, Retry::TooSlow, Retry::Ejected];
 
-    fn name(self) -> &'static str {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Retry::Connect => "connect",
             Retry::Stale => "stale",
@@ -88,6 +91,11 @@ impl RouteStats {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// Further tries so far.
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Counts a further try.
     pub(crate) fn count_retry(&self, retry: Retry) {
         self.retries[retry as usize].fetch_add(1, Ordering::Relaxed);
@@ -108,6 +116,7 @@ impl StateCollector {
         let snapshot = self.state.snapshot();
         let mut families = routes(&snapshot, &self.state)?;
         families.extend(upstreams(&snapshot)?);
+        families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
         for (name, help, value) in [
             (
                 "lb_upstreams_generation",

@@ -2,12 +2,13 @@
 //!
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
-//! `route` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
-//! What they all look at is `state`; who may be used is decided in `health`, who had better not be in
-//! `doubt`; both ask with `probe`.
+//! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
+//! be in `doubt`; `health` and `doubt` ask with `probe`. What became of it all is in `metrics` and `access_log`.
 
 pub(crate) mod accept;
+pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod balance;
 mod client_socket;
@@ -22,8 +23,11 @@ pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
+mod metrics_balance;
+pub(crate) mod outlier;
 pub(crate) mod plain_stream;
 pub(crate) mod probe;
+pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
@@ -39,6 +43,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::access_log::AccessLog;
 use self::app::App;
 use self::connection::Server;
 use self::hand_over::HandOvers;
@@ -65,8 +70,13 @@ const PINGORA_IDLE: usize = 1024;
 ///
 /// When the state directory cannot be used or the address for clients cannot be had.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let state = State::load(&settings.state_dir, settings.workers)
+    let mut state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
         .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
+    if let Some(log) = &settings.access_log {
+        let started = AccessLog::start(log);
+        state.access_log =
+            Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);
@@ -98,9 +108,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         "serving"
     );
     drop(snapshot);
+    let access_log = state.access_log.clone();
     control(&settings, state, hand_overs, stop, &worker_ended)?;
     for worker in workers {
         worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
+    }
+    if let Some(log) = access_log {
+        log.finish();
     }
     tracing::info!("stopped");
     Ok(())

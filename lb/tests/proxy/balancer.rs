@@ -42,6 +42,12 @@ impl Balancer {
         Self::start_at(address, SocketAddr::new(address, 8000), &format!("[limits]\n{limits}")).await
     }
 
+    /// Starts one with `settings` besides the default ones.
+    pub(crate) async fn start_also_with(settings: &str) -> Self {
+        let address = own_address();
+        Self::start_at(address, SocketAddr::new(address, 8000), settings).await
+    }
+
     /// Starts one whose clients connect to a virtual address, in a network of the test's own.
     pub(crate) async fn start_with_vip(vip: IpAddr) -> Self {
         let address = own_address();
@@ -128,6 +134,11 @@ impl Balancer {
         let answer = self.http.put(self.change(path)).json(body).send().await.expect("answer");
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// `DELETE path` on the port for changes.
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
+        self.http.delete(self.change(path)).send().await.expect("answer").status().as_u16()
     }
 
     /// Gives it the pool `p` of these upstreams.

@@ -28,8 +28,9 @@ use super::super::client_stream::ClientStream;
 use super::super::doubt;
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
+use super::super::state::in_flight::InFlight;
 use super::super::state::learned::{Cell, Deadlines};
-use super::super::state::upstream::{InFlight, Upstream};
+use super::super::state::upstream::Upstream;
 use super::connect::Connection;
 use super::tries::{Choice, Tries};
 
@@ -70,20 +71,37 @@ pub(crate) async fn attempt(
     session: &mut Session,
     tries: &Tries,
     choice: &Choice,
+    mut in_flight: InFlight,
 ) -> Attempt {
+    match exchange(call, session, tries, choice, &mut in_flight).await {
+        Ok(upstream) => Attempt::Answered(Box::new(Answer { upstream, in_flight })),
+        Err(attempt) => {
+            if let Attempt::Failed(reason) = attempt {
+                in_flight.failed(reason);
+            }
+            attempt
+        }
+    }
+}
+
+/// As [`attempt`]; what is not an answer is the error.
+async fn exchange(
+    call: &Call<'_>,
+    session: &mut Session,
+    tries: &Tries,
+    choice: &Choice,
+    in_flight: &mut InFlight,
+) -> Result<HttpSession, Attempt> {
     let upstream = &choice.member.upstream;
-    let in_flight = upstream.begin();
     let deadlines = call.learned.deadlines(&tries.pool().policy);
     upstream.asked(std::time::Instant::now(), deadlines.doubt);
     let kept = if choice.fresh { None } else { upstream.take_idle(call.worker) };
     let reused = kept.is_some();
     let connection = match kept {
         Some(connection) => connection,
-        None => match connect(call, tries, choice, deadlines.doubt).await {
-            Ok(connection) => connection,
-            Err(attempt) => return attempt,
-        },
+        None => connect(call, tries, choice, deadlines.doubt).await?,
     };
+    in_flight.connected(reused);
     let mut upstream_session = HttpSession::new(Box::new(connection));
     upstream_session.write_timeout = Some(WRITE_TIMEOUT);
     let broken = || {
@@ -94,7 +112,7 @@ pub(crate) async fn attempt(
         Attempt::Failed(Retry::Broken)
     };
     if upstream_session.write_request_header(Box::new(call.request.clone())).await.is_err() {
-        return broken();
+        return Err(broken());
     }
     let wait = Wait { call, tries, choice, sent: Instant::now(), deadlines };
     let mut leave = pin!(wait.reason_to_leave());
@@ -102,26 +120,29 @@ pub(crate) async fn attempt(
         tokio::select! {
             biased;
             read = upstream_session.read_response() => {
-                let Some(head) = read.ok().and(upstream_session.resp_header()) else { return broken() };
+                let Some(head) = read.ok().and(upstream_session.resp_header()) else {
+                    return Err(broken());
+                };
                 // We sent no `Upgrade`, so there is nothing to switch to.
                 if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-                    return broken();
+                    return Err(broken());
                 }
                 if !head.status.is_informational() {
                     call.learned.learn(wait.sent.elapsed());
                     health::answered(upstream);
-                    return Attempt::Answered(Box::new(Answer { upstream: upstream_session, in_flight }));
+                    in_flight.answered(head.status.as_u16());
+                    return Ok(upstream_session);
                 }
                 let interim = Box::new(head.clone());
                 // RFC 9110, section 15.2: interim answers are passed on, but not to an HTTP/1.0 client.
                 if session.req_header().version == http::Version::HTTP_11
                     && session.as_downstream_mut().write_response_header(interim).await.is_err()
                 {
-                    return Attempt::ClientGone;
+                    return Err(Attempt::ClientGone);
                 }
             }
-            attempt = &mut leave => return attempt,
-            () = call.client.gone() => return Attempt::ClientGone,
+            attempt = &mut leave => return Err(attempt),
+            () = call.client.gone() => return Err(Attempt::ClientGone),
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use wire::proxy_config::PoolPolicy;
 
 use super::super::plain_stream::plain_stream;
-use super::super::state::upstream::{MAX_IDLE_AGE, Upstream};
+use super::super::state::upstream::{MAX_IDLE_AGE, Opened, Upstream};
 
 /// An upstream that acknowledges or takes nothing for so long is gone: the end of an answer that stalls
 /// because its machine lost power.
@@ -49,6 +49,7 @@ pub(crate) struct Connection {
     tcp: TcpStream,
     upstream: Arc<Upstream>,
     pool_key: u64,
+    _opened: Opened,
 }
 
 impl Connection {
@@ -60,6 +61,7 @@ impl Connection {
     pub(crate) async fn open(upstream: &Arc<Upstream>, limit: Duration) -> Result<Self, ConnectFailure> {
         let pool_key = upstream.pool_key();
         upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
+        let opened = upstream.opening();
         // Boxed: few requests open a connection, and none should carry the space for it.
         let connecting = Box::pin(TcpStream::connect(upstream.address));
         let tcp = tokio::time::timeout(limit, connecting)
@@ -69,7 +71,7 @@ impl Connection {
         let _ = tcp.set_nodelay(true);
         watch_for_death(&SockRef::from(&tcp));
         let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_PEER));
-        Ok(Connection { tcp, upstream: upstream.clone(), pool_key })
+        Ok(Connection { tcp, upstream: upstream.clone(), pool_key, _opened: opened })
     }
 
     /// The key of the pool it may go back to.

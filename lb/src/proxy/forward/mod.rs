@@ -28,6 +28,7 @@ use self::tries::Tries;
 use super::client_stream::ClientStream;
 use super::error_page::Refusal;
 use super::headers;
+use super::queue;
 use super::state::learned::Cell;
 
 /// Whether `request` may be sent more than once: its method is idempotent (RFC 9110, section 9.2.2), and
@@ -62,13 +63,13 @@ pub(crate) async fn forward(
     let request = request_for_upstream(session, client.peer())?;
     let call = Call { request: &request, client, learned, worker, until };
     loop {
-        let choice = match tries.next() {
-            Ok(choice) => choice,
+        let (choice, in_flight) = match queue::next(tries, until).await {
+            Ok(next) => next,
             Err(refusal) => return refusal.answer(session).await,
         };
-        match attempt::attempt(&call, session, tries, &choice).await {
+        match attempt::attempt(&call, session, tries, &choice, in_flight).await {
             Attempt::Answered(answer) => {
-                match respond::respond(session, client, *answer, worker).await? {
+                match respond::respond(session, client, *answer, tries, worker).await? {
                     Ending::Complete => {}
                     Ending::ClientGone => session.set_keepalive(None),
                     Ending::BrokenOff => {

@@ -13,6 +13,7 @@ use super::super::client_stream::ClientStream;
 use super::super::headers;
 use super::attempt::Answer;
 use super::connect::Connection;
+use super::tries::Tries;
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,13 @@ pub(crate) async fn respond(
     session: &mut Session,
     client: &ClientStream,
     answer: Answer,
+    tries: &Tries,
     worker: usize,
 ) -> Result<Ending> {
-    let Answer { mut upstream, in_flight } = answer;
+    let Answer { mut upstream, mut in_flight } = answer;
     let Some(mut head) = upstream.resp_header().cloned() else { return Ok(Ending::BrokenOff) };
     headers::forward_response(&mut head)?;
+    tries.keep_client(&mut head, in_flight.upstream());
     if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
         session.set_keepalive(None);
     }
@@ -64,7 +67,10 @@ pub(crate) async fn respond(
                 }
             }
         };
-        let Ok(chunk) = chunk else { return Ok(Ending::BrokenOff) };
+        let Ok(chunk) = chunk else {
+            in_flight.broke_off();
+            return Ok(Ending::BrokenOff);
+        };
         done = upstream.is_body_done();
         if let Some(chunk) = chunk
             && session.as_downstream_mut().write_response_body(chunk, false).await.is_err()
@@ -77,6 +83,7 @@ pub(crate) async fn respond(
     if let Some(connection) = upstream.reuse().await.and_then(connection_of) {
         in_flight.upstream().put_idle(worker, connection);
     }
+    in_flight.done();
     drop(in_flight);
     match session.as_downstream_mut().finish_body().await {
         Ok(()) => Ok(Ending::Complete),

@@ -7,12 +7,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::balance::{self, same};
+use http::header;
+use pingora_http::ResponseHeader;
+
+use super::super::access_log::Trace;
+use super::super::balance::ask::Ask;
+use super::super::balance::{self, Nobody, same};
 use super::super::doubt;
 use super::super::error_page::Refusal;
 use super::super::metrics::Retry;
 use super::super::route::Route;
+use super::super::state::in_flight::InFlight;
 use super::super::state::pool::{Member, Pool};
+use super::super::state::upstream::Upstream;
 
 /// The most upstreams one request tries to connect to, even where that is free.
 const MAX_CONNECTS: usize = 16;
@@ -21,6 +28,8 @@ const MAX_CONNECTS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Tries {
     route: Arc<Route>,
+    ask: Ask,
+    trace: Option<Arc<Trace>>,
     tried: Vec<Member>,
     /// Counted tries, the present one included.
     counted: u32,
@@ -42,9 +51,9 @@ pub(crate) struct Choice {
 }
 
 impl Tries {
-    pub(crate) fn new(route: Arc<Route>) -> Self {
+    pub(crate) fn new(route: Arc<Route>, ask: Ask, trace: Option<Arc<Trace>>) -> Self {
         route.pool.budget.count_request();
-        Tries { route, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
+        Tries { route, ask, trace, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -56,30 +65,48 @@ impl Tries {
     /// # Errors
     ///
     /// What to answer when there is nobody or it is enough.
-    pub(crate) fn next(&mut self) -> Result<Choice, Refusal> {
+    pub(crate) fn next(&mut self) -> Result<(Choice, InFlight), Refusal> {
         let pool = &self.route.pool;
         if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
             return Err(self.refusal());
         }
-        let pick = balance::pick(pool, &self.tried, Instant::now());
-        if let Some(member) = pick.and_then(|pick| pick.in_doubt) {
-            doubt::look_into(pool, &member.upstream);
-        }
-        let choice = match pick.map(|pick| pick.member) {
-            Some(member) => {
-                Choice { was_down: member.upstream.is_down(), member: member.clone(), fresh: false }
+        let (choice, mut in_flight) = loop {
+            let pick = balance::pick(pool, &self.ask, &self.tried, Instant::now());
+            if let Some(member) = pick.ok().and_then(|pick| pick.in_doubt) {
+                doubt::look_into(pool, &member.upstream);
             }
-            None => match self.stale.take() {
-                Some(member) => Choice { member, fresh: true, was_down: false },
-                None => return Err(self.refusal()),
-            },
+            let (choice, is_trial) = match (pick, &self.stale) {
+                (Ok(pick), _) => {
+                    let upstream = &pick.member.upstream;
+                    let member = pick.member.clone();
+                    (Choice { was_down: upstream.is_down(), member, fresh: false }, pick.is_trial)
+                }
+                (Err(_), Some(member)) => {
+                    (Choice { member: member.clone(), fresh: true, was_down: false }, false)
+                }
+                (Err(Nobody::HasRoom), None) => return Err(Refusal::Busy),
+                (Err(Nobody::Left), None) => return Err(self.refusal()),
+            };
+            // Another worker may have taken the last room since we looked.
+            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial) {
+                Some(in_flight) => break (choice, in_flight),
+                None if choice.fresh => return Err(Refusal::Busy),
+                None => {}
+            }
         };
+        if self.was_sent || self.stale.is_some() {
+            in_flight.replays();
+        }
+        if choice.fresh {
+            self.stale = None;
+        }
+        in_flight.traced(self.trace.clone());
         if let Some(reason) = self.last.take() {
             self.route.stats.count_retry(reason);
         }
         self.counted += 1;
         self.tried.push(choice.member.clone());
-        Ok(choice)
+        Ok((choice, in_flight))
     }
 
     /// Whether another upstream could be tried that is not known to be down.
@@ -128,9 +155,22 @@ impl Tries {
         self.last = Some(reason);
     }
 
+    /// Gives the client the cookie that leads to `upstream` again, unless it came with that one.
+    pub(crate) fn keep_client(&self, response: &mut ResponseHeader, upstream: &Upstream) {
+        let Some(cookies) = self.route.pool.sticky() else { return };
+        let machine = upstream.id.machine();
+        if self.ask.sticky.and_then(|index| cookies.machine(index)) == Some(machine) {
+            return;
+        }
+        if let Some(cookie) = cookies.set_cookie(machine) {
+            // A value that was made into one before cannot be refused.
+            let _ = response.append_header(header::SET_COOKIE, cookie.clone());
+        }
+    }
+
     fn refusal(&self) -> Refusal {
         let pool = &self.route.pool;
-        if pool.members().is_empty() || (!self.was_sent && pool.is_dead()) {
+        if pool.offered().is_empty() || (!self.was_sent && pool.is_dead()) {
             Refusal::NoUpstream
         } else {
             Refusal::BadGateway

@@ -6,6 +6,8 @@ use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
+use super::check_balance;
+
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
 /// The most upstreams in a set, over all pools.
@@ -17,13 +19,13 @@ const MAX_HOSTS: usize = 1_000;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4_096;
 /// The longest name or id, in bytes.
-const MAX_NAME: usize = 200;
+pub(super) const MAX_NAME: usize = 200;
 /// The largest weight.
-const MAX_WEIGHT: u32 = 1_000_000;
+pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// The longest time a policy may name, in milliseconds: a day.
-const MAX_MILLIS: u64 = 86_400_000;
+pub(super) const MAX_MILLIS: u64 = 86_400_000;
 
-type Checked = Result<(), Problem>;
+pub(super) type Checked = Result<(), Problem>;
 
 /// Whether `set` can be used.
 ///
@@ -102,6 +104,9 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         eject_max_ms,
         probe_path,
         probe_timeout_ms,
+        balance: _,
+        outlier: _,
+        upstream_limits: _,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -132,6 +137,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     ] {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
     }
+    check_balance::policy(policy, place)?;
     is_path(probe_path, &format!("{place}.probe_path"))
 }
 
@@ -156,6 +162,6 @@ fn at_most(count: usize, most: usize, field: &str) -> Checked {
     ensure(count <= most, field, || format!("{count} are more than the {most} allowed"))
 }
 
-fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Problem::bad_parameter(field, detail())) }
 }

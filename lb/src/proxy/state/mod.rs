@@ -11,12 +11,18 @@
 
 pub(crate) mod budget;
 pub(crate) mod check;
+mod check_balance;
 pub(crate) mod connections;
+pub(crate) mod counters;
+pub(crate) mod in_flight;
 pub(crate) mod learned;
 pub(crate) mod pool;
+mod ramp;
 pub(crate) mod snapshot;
 pub(crate) mod store;
+pub(crate) mod trial;
 pub(crate) mod upstream;
+pub(crate) mod window;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -24,16 +30,22 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 use wire::generation::{Offered, judge};
+use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
-use wire::{Generation, Problem};
+use wire::{Generation, HostName, Problem};
 
 use self::connections::Connections;
 use self::learned::Learned;
-use self::snapshot::Snapshot;
+use self::pool::Rank;
+use self::snapshot::{Here, Snapshot};
 use self::store::Store;
+use super::access_log::AccessLog;
 use super::lock;
 use super::metrics::RouteStats;
+
+/// Where the overrides are stored.
+const OVERRIDES_FILE: &str = "overrides.json";
 
 /// The state all workers and the admin interface share.
 #[derive(Debug)]
@@ -42,12 +54,13 @@ pub(crate) struct State {
     pub(crate) learned: Learned,
     /// What happened to requests that matched no route.
     pub(crate) unrouted: Arc<RouteStats>,
+    /// Where requests are written down, if they are.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
     pub(crate) connections: Connections,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     store: Store,
-    workers: usize,
 }
 
 /// The documents as they were accepted.
@@ -55,6 +68,7 @@ pub(crate) struct State {
 struct Held {
     set: Option<Document<UpstreamSet>>,
     config: Option<Document<ProxyConfig>>,
+    here: Here,
 }
 
 #[derive(Debug)]
@@ -92,18 +106,21 @@ impl State {
     /// # Errors
     ///
     /// When `directory` cannot be made.
-    pub(crate) fn load(directory: &Path, workers: usize) -> std::io::Result<Self> {
+    pub(crate) fn load(directory: &Path, workers: usize, zone: Option<HostName>) -> std::io::Result<Self> {
         let store = Store::open(directory)?;
         let set = store.load(UpstreamSet::FILE, check::upstreams);
         let config = store.load(ProxyConfig::FILE, check::config);
+        let overrides = store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
+        let here = Here { workers, zone, overrides };
+        let held = Held { set: set.map(Document::stored), config: config.map(Document::stored), here };
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
+            access_log: None,
             connections: Connections::default(),
             snapshot: ArcSwap::default(),
-            held: Mutex::new(Held { set: set.map(Document::stored), config: config.map(Document::stored) }),
+            held: Mutex::new(held),
             store,
-            workers,
         };
         state.swap(&lock(&state.held));
         Ok(state)
@@ -133,6 +150,32 @@ impl State {
     pub(crate) fn put_config(&self, config: ProxyConfig) -> Result<(), Problem> {
         check::config(&config)?;
         self.put(config, |held| &mut held.config)
+    }
+
+    /// Changes what people told this balancer and stores it; it is then in use. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What `change` finds wrong, and a problem of 500 when it is in use but could not be stored.
+    pub(crate) fn change_overrides(
+        &self,
+        change: impl FnOnce(&mut Overrides) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut held = lock(&self.held);
+        let mut next = held.here.overrides.clone();
+        change(&mut next)?;
+        check_balance::overrides(&next)?;
+        held.here.overrides = next;
+        self.swap(&held);
+        self.store.save(OVERRIDES_FILE, &held.here.overrides).map_err(|error| {
+            tracing::error!(%error, "overrides in use but not stored");
+            Problem::new(500, "Not stored", format!("the overrides are in use but were not stored: {error}"))
+        })
+    }
+
+    /// What people told this balancer.
+    pub(crate) fn overrides(&self) -> Overrides {
+        lock(&self.held).here.overrides.clone()
     }
 
     fn put<T: Versioned>(
@@ -180,11 +223,18 @@ impl State {
         let before = self.snapshot.load_full();
         let set = held.set.as_ref().map(|document| document.content.clone()).unwrap_or_default();
         let config = held.config.as_ref().map(|document| document.content.clone());
-        let next = Arc::new(before.next(set, config, self.workers));
+        let next = Arc::new(before.next(set, config, &held.here));
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
             upstream.retire();
         }
+        // Who is in maintenance keeps no connections; one in use is not kept afterwards.
+        for pool in next.pools.values() {
+            for member in pool.ranked(Rank::Maintenance) {
+                member.upstream.forget_connections();
+            }
+        }
+        trial::changed();
     }
 }
 
@@ -205,14 +255,14 @@ mod tests {
     #[test]
     fn a_lower_generation_is_refused_with_the_one_held() {
         let directory = tempfile::tempdir().expect("directory");
-        let state = State::load(directory.path(), 1).expect("state");
+        let state = State::load(directory.path(), 1, None).expect("state");
         state.put_upstreams(set(7)).expect("first");
         state.put_upstreams(set(7)).expect("equal");
         assert_eq!(state.put_upstreams(set(6)).expect_err("lower").held, Some(7));
         let other = UpstreamSet { pools: [("p".into(), Vec::new())].into(), ..set(7) };
         assert_eq!(state.put_upstreams(other).expect_err("equal, but another").held, Some(7));
         state.put_upstreams(set(8)).expect("higher");
-        let again = State::load(directory.path(), 1).expect("state");
+        let again = State::load(directory.path(), 1, None).expect("state");
         assert_eq!(again.snapshot().set.generation, 8);
     }
 }
