@@ -30,9 +30,10 @@ use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
 use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::hold::{Held, hold};
 use super::forward::respond::{self, Framing};
 use super::forward::tries::Tries;
-use super::forward::{self, may_be_repeated};
+use super::forward::{self, is_repeatable};
 use super::headers;
 use super::health::{self, Failure};
 use super::metrics::Retry;
@@ -88,15 +89,22 @@ impl ProxyHttp for App {
         }
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
         let mut tries = Tries::new(route.clone());
-        if may_be_repeated(session) {
-            let request = session.req_header();
-            let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
-            forward::forward(session, &client, &mut tries, learned, self.worker, until).await?;
+        let Some(length) = forward::kept_body(session, &route, length) else {
+            client.answer_by(Some(until));
+            context.tries = Some(tries);
+            return Ok(false);
+        };
+        let Some(body) = forward::read_body(session, length).await? else {
+            session.set_keepalive(None);
             return Ok(true);
-        }
-        client.answer_by(Some(until));
-        context.tries = Some(tries);
-        Ok(false)
+        };
+        // A slow upload was the client's time.
+        let until = if length > 0 { Instant::now() + (until - arrived) } else { until };
+        let request = session.req_header();
+        let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
+        let ours = (self.worker, body);
+        forward::forward(session, &client, &self.state, &mut tries, ours, learned, until).await?;
+        Ok(true)
     }
 
     async fn request_body_filter(
@@ -124,10 +132,24 @@ impl ProxyHttp for App {
         context.present = None;
         // A repeated body is counted anew.
         context.body_bytes = 0;
-        let choice = tries.next().map_err(|refusal| {
+        if !tries.are_new() {
+            tries.follow(&self.state);
+        }
+        let choice = loop {
+            let refusal = match (tries.next(), &context.client) {
+                (Ok(choice), _) => break choice,
+                (Err(_), Some(client)) if tries.is_hopeless() => {
+                    let until = client.deadline().unwrap_or_else(Instant::now);
+                    match hold(&self.state, tries, client, &mut context.held_since, until).await {
+                        Held::Again => continue,
+                        Held::InVain | Held::ClientGone => Refusal::NoUpstream,
+                    }
+                }
+                (Err(refusal), _) => refusal,
+            };
             context.refusal = Some(refusal);
-            Error::new_in(ErrorType::HTTPStatus(refusal.status()))
-        })?;
+            return Err(Error::new_in(ErrorType::HTTPStatus(refusal.status())));
+        };
         let upstream = &choice.member.upstream;
         let peer = pingora_peer(upstream, &tries.pool().policy);
         let in_flight = upstream.begin();
@@ -208,7 +230,7 @@ impl ProxyHttp for App {
             Retry::Broken
         };
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
-        if session.req_header().method.is_idempotent()
+        if is_repeatable(session.req_header(), tries.route())
             && !session.as_ref().retry_buffer_truncated()
             && context.refusal.is_none()
         {
@@ -224,10 +246,10 @@ impl ProxyHttp for App {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if let Some((choice, _)) = &context.present {
+        if let (Some((choice, _)), Some(tries)) = (&context.present, &context.tries) {
             choice.member.upstream.touch();
             if !response.status.is_informational() {
-                health::answered(&choice.member.upstream);
+                health::answered(tries.pool(), &choice.member.upstream, response.status);
             }
         }
         if let Some(client) = &context.client

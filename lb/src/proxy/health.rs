@@ -1,24 +1,36 @@
 //! Who is ejected and who comes back.
 //!
 //! Failures in a row, or one that leaves no doubt, eject an upstream; while it is out it is probed, soon
-//! at first and then ever more slowly, and the first probe that is answered well brings it back. Slowness
-//! is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
+//! at first and then ever more slowly, and the first probe that is answered well brings it back, on trial:
+//! one request at a time, until one is answered well. Slowness is not death: before silence counts as a
+//! failure, the upstream is asked whether it lives (`doubt`).
+//!
+//! An upstream that answers, but with errors (5xx) where others do better, is ejected too: it would look
+//! idle and draw everything. Its probes may be answered well all the while, so it has to wait its penalty
+//! out; and at most half of a pool is ejected for that, because then the fault is elsewhere.
 //!
 //! ```text
-//!   ejected ──wait──▶ probe ──well──▶ readmitted
-//!      ▲                │
-//!      └──wait longer───┘ not well
+//!   ejected ──wait──▶ probe ──well──▶ on trial ──answered well──▶ readmitted
+//!      ▲                │                │
+//!      ├──wait longer───┘ not well       │ any failure
+//!      └─────────────────────────────────┘
 //!
-//!   wait: 250 ms, then half as long again each time, at most the penalty;
+//!   wait: 250 ms, then half as long again each time, at most the penalty; after errors the penalty;
 //!   penalty: eject_min_ms, doubled for each ejection that follows soon on a readmission, at most eject_max_ms
 //! ```
+//!
+//! What a manager says ranks before all that: who is suspect or gone from its set without having drained is
+//! *distrusted* like the ejected, so that requests in flight there are sent elsewhere too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+use rand::RngExt;
 use wire::proxy_config::PoolPolicy;
 
+use super::balance::same;
 use super::forward::connect::ConnectFailure;
 use super::lock;
 use super::probe::probe;
@@ -37,6 +49,8 @@ pub(crate) enum Failure {
     Broken,
     /// It sent no byte on any connection and does not answer a probe.
     Silent,
+    /// It answered with a status of 5xx.
+    Error,
 }
 
 impl Failure {
@@ -48,6 +62,7 @@ impl Failure {
             Failure::Connect(ConnectFailure::Other) => "connect",
             Failure::Broken => "broken",
             Failure::Silent => "silent",
+            Failure::Error => "errors",
         }
     }
 }
@@ -67,10 +82,50 @@ pub(crate) fn connected(upstream: &Upstream) {
     }
 }
 
-/// Notes that an upstream answered.
-pub(crate) fn answered(upstream: &Upstream) {
-    if upstream.health.failures.load(Ordering::Relaxed) != 0 {
-        upstream.health.failures.store(0, Ordering::Relaxed);
+/// Notes that an upstream answered with `status`.
+pub(crate) fn answered(pool: &Pool, upstream: &Arc<Upstream>, status: StatusCode) {
+    let health = &upstream.health;
+    if health.failures.load(Ordering::Relaxed) != 0 {
+        health.failures.store(0, Ordering::Relaxed);
+    }
+    if status.is_server_error() {
+        return answered_badly(pool, upstream);
+    }
+    if health.errors.load(Ordering::Relaxed) != 0 {
+        health.errors.store(0, Ordering::Relaxed);
+    }
+    if health.on_trial.load(Ordering::Relaxed) && health.on_trial.swap(false, Ordering::Relaxed) {
+        tracing::info!(upstream = %upstream.id, address = %upstream.address, "trusted again");
+    }
+}
+
+fn answered_badly(pool: &Pool, upstream: &Arc<Upstream>) {
+    let enough = pool.policy.eject_after_5xx;
+    let errors = upstream.health.errors.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    let on_trial = upstream.health.on_trial.load(Ordering::Relaxed);
+    if enough > 0 && (errors >= enough || on_trial) && pool_can_spare(pool, upstream) {
+        eject(pool, upstream, Failure::Error, errors);
+    }
+}
+
+/// Whether at least half of the pool is left without `upstream`.
+fn pool_can_spare(pool: &Pool, upstream: &Upstream) -> bool {
+    let all = pool.eligible();
+    let others =
+        all.iter().filter(|member| !same(&member.upstream, upstream) && !member.upstream.is_down()).count();
+    others > 0 && others * 2 >= all.len()
+}
+
+/// Whether requests in flight at `upstream` are better sent elsewhere too.
+pub(crate) fn is_distrusted(upstream: &Upstream) -> bool {
+    upstream.is_ejected() || upstream.health.condemned.load(Ordering::Relaxed)
+}
+
+/// Notes its manager's word: whether `upstream` is suspect or gone, or fine.
+pub(crate) fn told(upstream: &Upstream, is_well: bool) {
+    let before = upstream.health.condemned.swap(!is_well, Ordering::Relaxed);
+    if !is_well && !before {
+        upstream.health.distrust.notify_waiters();
     }
 }
 
@@ -88,10 +143,12 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
                 ConnectFailure::Other => 0,
             }
         }
-        Failure::Broken => 1,
-        // Whoever has asked since its last byte is a witness.
-        Failure::Silent => upstream.asks().clamp(1, pool.policy.eject_after.max(1)),
+        Failure::Broken | Failure::Error => 1,
+        // Whoever has asked since its last byte is a witness, and so is the probe.
+        Failure::Silent => upstream.asks().saturating_add(1).clamp(1, pool.policy.eject_after.max(1)),
     };
+    let on_trial = weight > 0 && upstream.health.on_trial.load(Ordering::Relaxed);
+    let weight = if on_trial { pool.policy.eject_after } else { weight };
     let before = upstream.health.failures.fetch_add(weight, Ordering::Relaxed);
     let failures = before.saturating_add(weight);
     if failures >= pool.policy.eject_after && weight > 0 && !pool.is_last_usable(upstream) {
@@ -103,6 +160,8 @@ fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32)
     if upstream.health.ejected.swap(true, Ordering::Relaxed) || upstream.is_retired() {
         return;
     }
+    upstream.health.on_trial.store(false, Ordering::Relaxed);
+    upstream.health.errors.store(0, Ordering::Relaxed);
     let penalty = {
         let mut state = lock(&upstream.health.penalty);
         let longest = Duration::from_millis(pool.policy.eject_max_ms);
@@ -113,12 +172,13 @@ fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32)
     };
     upstream.counters.ejections.fetch_add(1, Ordering::Relaxed);
     upstream.forget_connections();
-    upstream.health.ejection.notify_waiters();
+    upstream.health.distrust.notify_waiters();
     tracing::warn!(
         upstream = %upstream.id, pool = %pool.name, address = %upstream.address,
         reason = failure.name(), failures, "ejected"
     );
-    tokio::spawn(probe_until_well(upstream.clone(), penalty));
+    let first = if failure == Failure::Error { jittered(penalty) } else { FIRST_PROBE.min(penalty) };
+    tokio::spawn(probe_until_well(upstream.clone(), first, penalty));
 }
 
 fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
@@ -126,27 +186,51 @@ fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
     Duration::from_millis(doubled.min(policy.eject_max_ms))
 }
 
-async fn probe_until_well(upstream: Arc<Upstream>, penalty: Duration) {
+/// Somewhat longer, so that those ejected together do not come back together.
+fn jittered(penalty: Duration) -> Duration {
+    penalty + penalty.mul_f64(rand::rng().random_range(0.0..0.5))
+}
+
+async fn probe_until_well(upstream: Arc<Upstream>, first: Duration, penalty: Duration) {
     let started = Instant::now();
-    let mut wait = FIRST_PROBE.min(penalty);
+    let mut wait = first;
     loop {
         tokio::time::sleep(wait).await;
-        if upstream.is_retired() {
+        if upstream.is_retired() || !upstream.is_ejected() {
             return;
         }
-        // As it is now: a wrong path may have been what ejected it.
-        let policy = upstream.policy();
-        let limit = Duration::from_millis(policy.probe_timeout_ms);
-        if probe(&upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success()) {
-            break;
+        if is_well(&upstream).await {
+            return readmit(&upstream, started.elapsed());
         }
         wait = (wait + wait / 2).min(penalty);
     }
+}
+
+/// Whether a probe is answered well.
+async fn is_well(upstream: &Upstream) -> bool {
+    // As it is now: a wrong path may have been what ejected it.
+    let policy = upstream.policy();
+    let limit = Duration::from_millis(policy.probe_timeout_ms);
+    probe(upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success())
+}
+
+/// Asks an upstream that is down out of turn, because nobody else is left.
+pub(crate) async fn ask_again(upstream: Arc<Upstream>) {
+    let asked = Instant::now();
+    if is_well(&upstream).await {
+        readmit(&upstream, asked.elapsed());
+    }
+}
+
+fn readmit(upstream: &Upstream, after: Duration) {
+    if !upstream.health.ejected.load(Ordering::Relaxed) {
+        return;
+    }
     lock(&upstream.health.penalty).readmitted = Some(Instant::now());
     upstream.health.failures.store(0, Ordering::Relaxed);
+    upstream.health.on_trial.store(true, Ordering::Relaxed);
     upstream.health.ejected.store(false, Ordering::Relaxed);
     tracing::info!(
-        upstream = %upstream.id, address = %upstream.address,
-        after_ms = started.elapsed().as_millis(), "readmitted"
+        upstream = %upstream.id, address = %upstream.address, after_ms = after.as_millis(), "readmitted"
     );
 }

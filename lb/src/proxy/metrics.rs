@@ -35,13 +35,22 @@ pub(crate) enum Retry {
     Silent,
     /// The upstream lives but took too long.
     TooSlow,
-    /// The upstream was ejected meanwhile.
+    /// The upstream was ejected meanwhile, or its manager no longer trusts it.
     Ejected,
+    /// Others answered meanwhile what the upstream was asked.
+    Hedge,
 }
 
 impl Retry {
-    const ALL: [Retry; 6] =
-        [Retry::Connect, Retry::Stale, Retry::Broken, Retry::Silent, Retry::TooSlow, Retry::Ejected];
+    const ALL: [Retry; 7] = [
+        Retry::Connect,
+        Retry::Stale,
+        Retry::Broken,
+        Retry::Silent,
+        Retry::TooSlow,
+        Retry::Ejected,
+        Retry::Hedge,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -51,6 +60,7 @@ impl Retry {
             Retry::Silent => "silent",
             Retry::TooSlow => "too_slow",
             Retry::Ejected => "ejected",
+            Retry::Hedge => "hedge",
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A request is sent to at most `max_tries` upstreams. An upstream that could not be connected to was
 //! not sent anything, so it does not count, unless it was known to be down: otherwise a request would
-//! call on every dead machine there is.
+//! call on every dead machine there is. A set that is pushed meanwhile counts at once: the next try is made
+//! among its upstreams.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,8 @@ use super::super::doubt;
 use super::super::error_page::Refusal;
 use super::super::metrics::Retry;
 use super::super::route::Route;
-use super::super::state::pool::{Member, Pool};
+use super::super::state::State;
+use super::super::state::pool::{Member, Pool, Rank};
 
 /// The most upstreams one request tries to connect to, even where that is free.
 const MAX_CONNECTS: usize = 16;
@@ -51,6 +53,29 @@ impl Tries {
         &self.route.pool
     }
 
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Whether nothing has been tried yet.
+    pub(crate) fn are_new(&self) -> bool {
+        self.tried.is_empty()
+    }
+
+    /// Goes on with the route as it is now, where it still is.
+    pub(crate) fn follow(&mut self, state: &State) {
+        let snapshot = state.snapshot();
+        let mut routes = snapshot.routes.iter();
+        if let Some(route) = routes.find(|route| route.name == self.route.name) {
+            self.route = route.clone();
+        }
+    }
+
+    /// Begins anew, as if nothing had been tried.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.tried, self.counted, self.stale, self.was_sent) = (Vec::new(), 0, None, false);
+    }
+
     /// Whom to try now.
     ///
     /// # Errors
@@ -87,7 +112,12 @@ impl Tries {
         self.may_move_to(|_| true)
     }
 
-    /// Whether one of those is not in doubt either.
+    /// Whether there is one of those that its manager does not suspect.
+    pub(crate) fn may_move_to_ready(&self) -> bool {
+        self.may_move_to(|member| member.rank < Rank::Suspect)
+    }
+
+    /// Whether one of those that can be tried is not in doubt either.
     pub(crate) fn may_move_to_trusted(&self, now: Instant) -> bool {
         self.may_move_to(|member| !member.upstream.is_in_doubt(now))
     }
@@ -107,6 +137,22 @@ impl Tries {
         self.route.pool.budget.take(&self.route.pool.policy, Instant::now())
     }
 
+    /// Whether the pool can afford to ask a second upstream before the first one has failed.
+    pub(crate) fn afford_hedge(&self) -> bool {
+        self.route.pool.budget.take_hedge(&self.route.pool.policy, Instant::now())
+    }
+
+    /// The upstream for a further try while another goes on, if there is any.
+    pub(crate) fn join(&mut self, reason: Retry) -> Option<Choice> {
+        self.was_sent = true;
+        self.last = Some(reason);
+        let choice = self.next().ok();
+        if choice.is_none() {
+            self.last = None;
+        }
+        choice
+    }
+
     /// Notes that the try of `choice` came to nothing.
     pub(crate) fn failed(&mut self, choice: Choice, reason: Retry) {
         match reason {
@@ -115,25 +161,36 @@ impl Tries {
                     self.counted = self.counted.saturating_sub(1);
                 }
             }
-            Retry::Stale => self.stale = Some(choice.member),
+            Retry::Stale => {
+                self.was_sent = true;
+                self.stale = Some(choice.member);
+            }
             Retry::Broken => {
                 self.was_sent = true;
-                if !self.afford() {
+                // All that an upstream had in flight when it died breaks off together: these are no storm.
+                if !choice.member.upstream.is_down() && !self.afford() {
                     self.counted = u32::MAX;
                 }
             }
-            // Paid for when it was left.
-            Retry::Silent | Retry::TooSlow | Retry::Ejected => self.was_sent = true,
+            // Paid for when another joined.
+            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => self.was_sent = true,
         }
         self.last = Some(reason);
     }
 
+    /// Whether nobody is left who could answer, so that waiting is better than refusing.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.route.pool.is_dead()
+    }
+
     fn refusal(&self) -> Refusal {
         let pool = &self.route.pool;
-        if pool.members().is_empty() || (!self.was_sent && pool.is_dead()) {
+        if pool.members().is_empty() || (!self.was_sent && self.is_hopeless()) {
             Refusal::NoUpstream
-        } else {
+        } else if self.was_sent {
             Refusal::BadGateway
+        } else {
+            Refusal::Unreachable
         }
     }
 }

@@ -24,13 +24,15 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 use wire::proxy_config::ProxyConfig;
-use wire::upstreams::UpstreamSet;
+use wire::upstreams::{UpstreamSet, UpstreamState};
 use wire::{Generation, Problem};
 
 use self::connections::Connections;
 use self::learned::Learned;
 use self::snapshot::Snapshot;
 use self::store::Store;
+use super::forward::hold::Holding;
+use super::health;
 use super::lock;
 use super::metrics::RouteStats;
 
@@ -43,6 +45,8 @@ pub(crate) struct State {
     pub(crate) unrouted: Arc<RouteStats>,
     /// The clients' connections.
     pub(crate) connections: Connections,
+    /// The requests that wait for an upstream.
+    pub(crate) holding: Holding,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     store: Store,
@@ -99,6 +103,7 @@ impl State {
             learned: Learned::default(),
             unrouted: Arc::default(),
             connections: Connections::default(),
+            holding: Holding::default(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(Held { set: set.map(Document::stored), config: config.map(Document::stored) }),
             store,
@@ -176,6 +181,14 @@ impl State {
         for upstream in before.left_out_of(&next) {
             upstream.retire();
         }
+        // Who leaves after it drained may finish what it has; who leaves without is dead.
+        for member in before.members().filter(|member| member.upstream.is_retired()) {
+            health::told(&member.upstream, member.state == UpstreamState::Draining);
+        }
+        for member in next.members() {
+            health::told(&member.upstream, member.state != UpstreamState::Suspect);
+        }
+        self.holding.wake();
     }
 }
 

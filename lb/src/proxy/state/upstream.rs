@@ -5,7 +5,7 @@
 //!             failures in a row reach the limit, or nothing listens there
 //!   in use ──────────────────────────────────────────────────────▶ ejected
 //!      ▲                  a probe is answered well                    │
-//!      └──────────────────────────────────────────────────────────────┘
+//!      └───────── on trial, until a request is answered well ─────────┘
 //!   left out of the next set, from either: retired (idle connections closed, probing ends)
 //! ```
 //!
@@ -80,8 +80,14 @@ pub(crate) struct Health {
     pub(crate) penalty: Mutex<Penalty>,
     /// What it is being asked.
     pub(crate) questions: Mutex<Questions>,
-    /// Wakes the tries that wait for a verdict when it is ejected.
-    pub(crate) ejection: tokio::sync::Notify,
+    /// Answers of 5xx since the last one that was none.
+    pub(crate) errors: AtomicU32,
+    /// Readmitted, and has not answered a request well since.
+    pub(crate) on_trial: AtomicBool,
+    /// Its manager suspects it, or took it out of the set without draining it.
+    pub(crate) condemned: AtomicBool,
+    /// Wakes the tries at it when it is ejected or condemned.
+    pub(crate) distrust: tokio::sync::Notify,
 }
 
 /// Totals since the record began.
@@ -160,8 +166,12 @@ impl Upstream {
         self.asks.load(Ordering::Relaxed)
     }
 
-    /// Whether it owes an answer for too long and has been silent altogether.
+    /// Whether it owes an answer for too long and has been silent altogether, or is on trial and has its one
+    /// request.
     pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+        if self.health.on_trial.load(Ordering::Relaxed) && self.in_flight() > 0 {
+            return true;
+        }
         let from = self.doubt_at.load(Ordering::Relaxed);
         from != NO_DOUBT && clock::micros(now) > from
     }
