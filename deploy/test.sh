@@ -22,7 +22,7 @@ ALL=(quick namespaces machines interop)
 
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
-IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract) | binary(arp) | (package(guest) & binary(configure))'
+IN_NAMESPACES='binary(vip) | binary(cluster) | binary(hypervisor_contract) | binary(arp) | binary(claims) | (package(guest) & binary(configure))'
 WITH_OTHERS='binary(interop)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
@@ -72,7 +72,7 @@ quick() {
 
 namespaces() {
     need_lab
-    need tcpdump:tcpdump
+    need tcpdump:tcpdump nft:nftables
     cargo build --workspace --bins --locked --quiet
     tests namespaces "$IN_NAMESPACES"
 }

@@ -19,6 +19,9 @@ use super::super::state::pool::{Member, Pool, Rank};
 /// The most upstreams one request tries to connect to, even where that is free.
 const MAX_CONNECTS: usize = 16;
 
+/// A request's tries are renewed so often where those before say nothing about the upstreams there are now.
+const MAX_RENEWALS: u32 = 3;
+
 /// The tries of one request.
 #[derive(Debug)]
 pub(crate) struct Tries {
@@ -26,6 +29,9 @@ pub(crate) struct Tries {
     tried: Vec<Member>,
     /// Counted tries, the present one included.
     counted: u32,
+    renewals: u32,
+    /// The last try failed because its upstream could not be reached or died: it may be back.
+    excused: bool,
     /// Broke off on a kept connection: it may be tried once more when nobody else is left.
     stale: Option<Member>,
     /// An upstream was sent the request and failed it.
@@ -46,7 +52,16 @@ pub(crate) struct Choice {
 impl Tries {
     pub(crate) fn new(route: Arc<Route>) -> Self {
         route.pool.budget.count_request();
-        Tries { route, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
+        Tries {
+            route,
+            tried: Vec::new(),
+            counted: 0,
+            renewals: 0,
+            excused: false,
+            stale: None,
+            was_sent: false,
+            last: None,
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -66,14 +81,36 @@ impl Tries {
     pub(crate) fn follow(&mut self, state: &State) {
         let snapshot = state.snapshot();
         let mut routes = snapshot.routes.iter();
-        if let Some(route) = routes.find(|route| route.name == self.route.name) {
-            self.route = route.clone();
+        let Some(route) = routes.find(|route| route.name == self.route.name) else { return };
+        if Arc::ptr_eq(route, &self.route) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.route, route.clone());
+        let is_new = |member: &Member| {
+            let known = |other: &Member| same(&other.upstream, &member.upstream);
+            !before.pool.members().iter().any(known) && !self.tried.iter().any(known)
+        };
+        if self.renewals < MAX_RENEWALS && self.counted > 0 && self.route.pool.eligible().iter().any(is_new) {
+            self.renewals += 1;
+            self.counted = 0;
         }
     }
 
     /// Begins anew, as if nothing had been tried.
     pub(crate) fn begin_anew(&mut self) {
-        (self.tried, self.counted, self.stale, self.was_sent) = (Vec::new(), 0, None, false);
+        (self.tried, self.counted, self.stale, self.excused) = (Vec::new(), 0, None, false);
+    }
+
+    /// Begins anew if upstreams came back while others were tried in vain.
+    fn renew(&mut self) -> bool {
+        let is_up = |member: &Member| !member.upstream.is_down();
+        let renews =
+            self.excused && self.renewals < MAX_RENEWALS && self.route.pool.eligible().iter().any(is_up);
+        if renews {
+            self.renewals += 1;
+            self.begin_anew();
+        }
+        renews
     }
 
     /// Whom to try now.
@@ -82,29 +119,34 @@ impl Tries {
     ///
     /// What to answer when there is nobody or it is enough.
     pub(crate) fn next(&mut self) -> Result<Choice, Refusal> {
-        let pool = &self.route.pool;
-        if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
-            return Err(self.refusal());
+        let mut choice = self.choose();
+        if choice.is_none() && self.renew() {
+            choice = self.choose();
         }
-        let pick = balance::pick(pool, &self.tried, Instant::now());
-        if let Some(member) = pick.and_then(|pick| pick.in_doubt) {
-            doubt::look_into(pool, &member.upstream);
-        }
-        let choice = match pick.map(|pick| pick.member) {
-            Some(member) => {
-                Choice { was_down: member.upstream.is_down(), member: member.clone(), fresh: false }
-            }
-            None => match self.stale.take() {
-                Some(member) => Choice { member, fresh: true, was_down: false },
-                None => return Err(self.refusal()),
-            },
-        };
+        let Some(choice) = choice else { return Err(self.refusal()) };
         if let Some(reason) = self.last.take() {
             self.route.stats.count_retry(reason);
         }
         self.counted += 1;
         self.tried.push(choice.member.clone());
         Ok(choice)
+    }
+
+    fn choose(&mut self) -> Option<Choice> {
+        let pool = &self.route.pool;
+        if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
+            return None;
+        }
+        let pick = balance::pick(pool, &self.tried, Instant::now());
+        if let Some(member) = pick.and_then(|pick| pick.in_doubt) {
+            doubt::look_into(pool, &member.upstream);
+        }
+        match pick.map(|pick| pick.member) {
+            Some(member) => {
+                Some(Choice { was_down: member.upstream.is_down(), member: member.clone(), fresh: false })
+            }
+            None => self.stale.take().map(|member| Choice { member, fresh: true, was_down: false }),
+        }
     }
 
     /// Whether another upstream could be tried that is not known to be down.
@@ -114,7 +156,7 @@ impl Tries {
 
     /// Whether there is one of those that its manager does not suspect.
     pub(crate) fn may_move_to_ready(&self) -> bool {
-        self.may_move_to(|member| member.rank < Rank::Suspect)
+        self.is_left(|member| member.rank < Rank::Suspect)
     }
 
     /// Whether one of those that can be tried is not in doubt either.
@@ -123,13 +165,17 @@ impl Tries {
     }
 
     fn may_move_to(&self, wanted: impl Fn(&Member) -> bool) -> bool {
+        self.counted < self.route.pool.policy.max_tries && self.is_left(wanted)
+    }
+
+    fn is_left(&self, wanted: impl Fn(&Member) -> bool) -> bool {
         let pool = &self.route.pool;
         let fits = |member: &Member| {
             !member.upstream.is_down()
                 && !self.tried.iter().any(|other| same(&other.upstream, &member.upstream))
                 && wanted(member)
         };
-        self.counted < pool.policy.max_tries && pool.eligible().iter().any(fits)
+        pool.eligible().iter().any(fits)
     }
 
     /// Whether the pool can afford a retry that is not free.
@@ -146,6 +192,10 @@ impl Tries {
     pub(crate) fn join(&mut self, reason: Retry) -> Option<Choice> {
         self.was_sent = true;
         self.last = Some(reason);
+        if reason == Retry::Ejected {
+            // What was sent to it is void.
+            self.counted = self.counted.saturating_sub(1);
+        }
         let choice = self.next().ok();
         if choice.is_none() {
             self.last = None;
@@ -155,6 +205,12 @@ impl Tries {
 
     /// Notes that the try of `choice` came to nothing.
     pub(crate) fn failed(&mut self, choice: Choice, reason: Retry) {
+        let died = !choice.was_down && choice.member.upstream.is_down();
+        self.excused = match reason {
+            Retry::Connect | Retry::Stale => true,
+            Retry::Broken => died,
+            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => false,
+        };
         match reason {
             Retry::Connect => {
                 if !choice.was_down {
@@ -168,7 +224,7 @@ impl Tries {
             Retry::Broken => {
                 self.was_sent = true;
                 // All that an upstream had in flight when it died breaks off together: these are no storm.
-                if !choice.member.upstream.is_down() && !self.afford() {
+                if !died && !self.afford() {
                     self.counted = u32::MAX;
                 }
             }
