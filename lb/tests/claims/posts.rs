@@ -66,7 +66,7 @@ fn a_post_whose_backend_dies_is_refused_with_the_reason_unless_it_may_be_repeate
         async {
             for keyed in [false, true] {
                 let number = if keyed { 3 } else { 1 };
-                let mut machines = vec![Machine::start(number).await, Machine::start(number + 1).await];
+                let mut machines = [Machine::start(number).await, Machine::start(number + 1).await];
                 let balancer = balance(&machines[..1]).await;
                 let clients = balancer.clients();
                 // Stopped, so that it has the request and does not answer it before it dies.
