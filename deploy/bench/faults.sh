@@ -92,22 +92,29 @@ start_backend() {
     RUNNING[$1]=$!
 }
 
+# shellcheck disable=SC2317 # called by await
 answers() { curl -sf -m 1 -o /dev/null "http://$1"; }
 
+# Whoever still listens would take part of the load.
+# shellcheck disable=SC2317 # called by await
+nobody_answers() { ! curl -s -m 1 -o /dev/null "http://$PROXY"; }
+
+# In a group of its own, to be ended with all its workers.
 start_proxy() {
+    await "the end of the one before" nobody_answers
     case $1 in
         lb)
             mkdir -p "$DIR/state"
             printf 'machine = "lb"\naddress = "10.88.0.1"\nlisten = "%s"\nstate_dir = "%s"\n' \
                 "$PROXY" "$DIR/state" >"$DIR/lb.toml"
-            "$HOLDFAST_BIN/lb" proxy --config "$DIR/lb.toml" >"$DIR/proxy.log" 2>&1 &
+            setsid "$HOLDFAST_BIN/lb" proxy --config "$DIR/lb.toml" >"$DIR/proxy.log" 2>&1 &
             RUNNING[0]=$!
             await "the balancer" curl -sf -m 1 -X PUT -H 'content-type: application/json' \
                 --data "{\"generation\": 1, \"pools\": {\"service\": [$(upstreams)]}}" \
                 http://10.88.0.1:8443/upstreams
             ;;
         *)
-            "$PEERS_SH" "$1" "$DIR" "$PROXY" "${BACKENDS[@]/%/:8080}" >"$DIR/proxy.log" 2>&1 &
+            setsid "$PEERS_SH" "$1" "$DIR" "$PROXY" "${BACKENDS[@]/%/:8080}" >"$DIR/proxy.log" 2>&1 &
             RUNNING[0]=$!
             ;;
     esac
@@ -133,6 +140,7 @@ harm() {
             ids_of $VICTIM >>"$DIR/ids"
             [ "$1" = kill ] || ip link set port-$VICTIM down
             kill -KILL "${RUNNING[VICTIM]}"
+            wait "${RUNNING[VICTIM]}" 2>/dev/null || true
             ;;
         freeze) kill -STOP "${RUNNING[VICTIM]}" ;;
         blackhole)
@@ -186,7 +194,7 @@ run_once() {
     wait "${loads[@]}"
     await "the victim" answers "${BACKENDS[VICTIM - 1]}:8080/health/ready"
     for number in 1 2 3 4; do ids_of "$number" >>"$DIR/ids"; done
-    kill -KILL "${RUNNING[@]}"
+    kill -KILL -- "-${RUNNING[0]}" "${RUNNING[@]:1}"
     wait "${RUNNING[@]}" 2>/dev/null || true
     grep -q '^  "valid": true' "$DIR/get.json" && grep -q '^  "valid": true' "$DIR/post.json"
 }

@@ -1,6 +1,7 @@
 //! Every slot is accounted for, under the right name, and time without answers is measured.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -27,6 +28,28 @@ fn every_slot_is_sent_half_of_them_on_fresh_connections() {
     assert!((101..180).contains(&connections), "{connections} connections: kept ones are used again");
     assert!(ended.stdout.contains("200 of 200 intended"), "{}", ended.stdout);
     assert!(ended.stdout.contains("The goal was met."), "{}", ended.stdout);
+}
+
+#[test]
+fn posts_have_numbers_that_no_other_has_and_slow_answers_are_counted() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let lines = seen.clone();
+    let truth = Truth::start(move |number, line| {
+        lines.lock().unwrap().push(line.to_owned());
+        if number == 3 {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Act::ok()
+    });
+    let ended = run(&truth.url, &["--post", "--rate", "50", "--duration", "1s"]);
+    let report = ended.expect(0);
+    assert_eq!(report["succeeded"], 50);
+    assert!(report["over_200ms"].as_u64().unwrap() >= 1, "{report}");
+    let mut seen = seen.lock().unwrap().clone();
+    assert!(seen.iter().all(|line| line.starts_with("POST / HTTP/1.1 ")), "{seen:?}");
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 50);
 }
 
 #[test]
