@@ -27,6 +27,8 @@ fn attempts_are_requests_plus_retries() {
         machines[0].stop();
         tokio::time::sleep(Duration::from_millis(600)).await;
         machines[1].kill();
+        // So long that someone finds nobody there.
+        tokio::time::sleep(Duration::from_millis(400)).await;
         machines[1].restart().await;
         machines[0].go_on();
         gets.ends_well().await;
