@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use http::Method;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -88,7 +89,8 @@ async fn measure(
     allow_descriptors(u64::from(in_flight_max) + SPARE_DESCRIPTORS)?;
     let ledger = Arc::new(Mutex::new(Ledger::new()?));
     let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
-    let sender = Sender::new(target, options.timeout)?;
+    let method = if options.post { Method::POST } else { Method::GET };
+    let sender = Sender::new(target, method, options.timeout)?;
     let progress = Arc::new(Progress::new(ledger.clone()));
 
     let clock = Clock::start();
@@ -188,7 +190,7 @@ impl Load {
         let sender = self.sender.clone();
         handle.spawn(async move {
             let started_us = clock.now_us();
-            let result = sender.send(connection).await;
+            let result = sender.send(number, connection).await;
             record(started_us, result);
             drop(permit);
         });

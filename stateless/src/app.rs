@@ -1,7 +1,7 @@
 //! The table of routes, and what every response has.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -31,6 +31,8 @@ pub struct App {
     pub stopping: CancellationToken,
     /// How often `POST /count` was executed.
     pub posts: AtomicU64,
+    /// The bodies of those that had one, in the order of their execution.
+    pub ids: Mutex<Vec<String>>,
 }
 
 pub(crate) type Shared = Arc<App>;
@@ -51,7 +53,13 @@ impl App {
     /// Only if two of its series had the same name.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         let metrics = Metrics::new()?;
-        Ok(App { settings, metrics, stopping: CancellationToken::new(), posts: AtomicU64::new(0) })
+        Ok(App {
+            settings,
+            metrics,
+            stopping: CancellationToken::new(),
+            posts: AtomicU64::new(0),
+            ids: Mutex::default(),
+        })
     }
 }
 
@@ -74,7 +82,8 @@ pub fn router(app: Shared) -> Router {
             .routes(routes!(faults::status))
             .routes(routes!(faults::bytes))
             .routes(routes!(faults::echo))
-            .routes(routes!(faults::count, faults::counted));
+            .routes(routes!(faults::count, faults::counted))
+            .routes(routes!(faults::ids));
     }
     let (router, document) = routes.split_for_parts();
     kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), document))

@@ -2,6 +2,7 @@
 //! requests. They exist only where `test_routes` is on.
 
 use std::convert::Infallible;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,10 @@ use crate::random::number;
 
 const MAX_STRESS_SECONDS: f64 = 60.0;
 const MAX_BURN_MILLIS: i64 = 10_000;
+/// The longest id of a counted POST, in bytes.
+const MAX_ID: usize = 64;
+/// So many ids are kept; later ones are counted only.
+const MAX_IDS: usize = 1_000_000;
 const MAX_BYTES: u64 = 100 << 20;
 /// What `/bytes` sends at a time.
 const CHUNK: &[u8] = &[b'.'; 64 << 10];
@@ -149,10 +154,28 @@ pub struct Posts {
     posts: u64,
 }
 
-/// Counts itself: a POST that was executed twice is seen.
-#[utoipa::path(post, path = "/count", responses((status = 200, body = Posts)))]
-pub(crate) async fn count(State(app): State<Shared>) -> Json<Posts> {
-    Json(Posts { posts: app.posts.fetch_add(1, Ordering::Relaxed) + 1 })
+/// Counts itself: a POST that was executed twice is seen. The body, up to 64 bytes of text, is kept as its
+/// id.
+#[utoipa::path(post, path = "/count", request_body = String,
+    responses((status = 200, body = Posts), (status = 400, body = Problem)))]
+pub(crate) async fn count(State(app): State<Shared>, id: String) -> Result<Json<Posts>, ApiError> {
+    if id.len() > MAX_ID {
+        return Err(
+            Problem::bad_body(format!("an id of {} bytes; at most {MAX_ID} are kept", id.len())).into()
+        );
+    }
+    let mut ids = app.ids.lock().unwrap_or_else(PoisonError::into_inner);
+    if !id.is_empty() && ids.len() < MAX_IDS {
+        ids.push(id);
+    }
+    Ok(Json(Posts { posts: app.posts.fetch_add(1, Ordering::Relaxed) + 1 }))
+}
+
+/// The ids of the executed POSTs, one a line, as often as each was executed.
+#[utoipa::path(get, path = "/count/ids", responses((status = 200, body = String)))]
+pub(crate) async fn ids(State(app): State<Shared>) -> String {
+    let ids = app.ids.lock().unwrap_or_else(PoisonError::into_inner);
+    ids.iter().flat_map(|id| [id.as_str(), "\n"]).collect()
 }
 
 /// How many POSTs this machine has executed.

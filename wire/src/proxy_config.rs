@@ -49,6 +49,10 @@ pub struct Route {
     pub path: String,
     /// Where its requests go.
     pub pool: PoolName,
+    /// Whether its requests may be executed twice whatever their method, as idempotent ones and those with
+    /// an `Idempotency-Key` may. Without it, a POST that was sent is never sent again.
+    #[serde(default)]
+    pub repeatable: bool,
 }
 
 /// How the upstreams of a pool are tried, timed, ejected and probed. All times in milliseconds.
@@ -72,6 +76,13 @@ pub struct PoolPolicy {
     pub retry_budget_ratio: f64,
     /// … and so many per second on top.
     pub retry_budget_per_second: f64,
+    /// While an answer is late that other upstreams give at once, another one may be asked too: at most for
+    /// this share of the requests.
+    pub hedge_ratio: f64,
+    /// While no upstream can be reached, a request waits so long for one to come before it is refused …
+    pub hold_ms: u64,
+    /// … if not so many wait already.
+    pub hold_requests: u32,
     /// An upstream is ejected after so many failures in a row.
     pub eject_after: u32,
     /// The first ejection lasts so long; each one in a row doubles it …
@@ -101,6 +112,9 @@ impl Default for PoolPolicy {
             max_tries: 3,
             retry_budget_ratio: 0.2,
             retry_budget_per_second: 10.0,
+            hedge_ratio: 0.05,
+            hold_ms: 5_000,
+            hold_requests: 1_000,
             eject_after: 3,
             eject_min_ms: 1_000,
             eject_max_ms: 30_000,

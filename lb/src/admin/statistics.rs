@@ -125,6 +125,9 @@ fn backend(snapshot: &Snapshot, pool: &Pool) -> Line {
     line
 }
 
+/// Outcomes that say nothing bad of the upstream's answers.
+const NO_FAULT: [&str; 6] = ["answered", "late", "hedge", "connect", "abandoned", "stale"];
+
 fn outcomes<'a>(line: &mut Line, members: impl Iterator<Item = &'a Member> + Clone) {
     let sum = |of: &dyn Fn(&Member) -> u64| members.clone().map(of).sum::<u64>();
     for (index, class) in CLASSES.iter().enumerate() {
@@ -136,7 +139,7 @@ fn outcomes<'a>(line: &mut Line, members: impl Iterator<Item = &'a Member> + Clo
     };
     line.set("econ", ended(&|name| name == "connect"));
     line.set("cli_abrt", ended(&|name| name == "abandoned"));
-    line.set("eresp", ended(&|name| !["answered", "connect", "abandoned", "stale"].contains(&name)));
+    line.set("eresp", ended(&|name| !NO_FAULT.contains(&name)));
     line.set("wretr", ended(&|name| !["answered", "truncated", "abandoned"].contains(&name)));
 }
 

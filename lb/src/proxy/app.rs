@@ -32,9 +32,10 @@ use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
 use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::hold::{Held, hold};
 use super::forward::respond::{self, Framing};
 use super::forward::tries::Tries;
-use super::forward::{self, may_be_repeated};
+use super::forward::{self, is_repeatable};
 use super::headers;
 use super::health::{self, Failure};
 use super::metrics::Retry;
@@ -96,18 +97,25 @@ impl ProxyHttp for App {
             return Ok(true);
         }
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
-        let repeatable = may_be_repeated(session);
-        let ask = Ask::of(&route.pool, session.req_header(), client.peer(), repeatable);
+        let kept = forward::kept_body(session, &route, length);
+        let ask = Ask::of(&route.pool, session.req_header(), client.peer(), kept.is_some());
         let mut tries = Tries::new(route.clone(), ask, trace);
-        if repeatable {
-            let request = session.req_header();
-            let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
-            forward::forward(session, &client, &mut tries, learned, self.worker, until).await?;
+        let Some(length) = kept else {
+            client.answer_by(Some(until));
+            context.tries = Some(tries);
+            return Ok(false);
+        };
+        let Some(body) = forward::read_body(session, length).await? else {
+            session.set_keepalive(None);
             return Ok(true);
-        }
-        client.answer_by(Some(until));
-        context.tries = Some(tries);
-        Ok(false)
+        };
+        // A slow upload was the client's time.
+        let until = if length > 0 { Instant::now() + (until - arrived) } else { until };
+        let request = session.req_header();
+        let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
+        let ours = (self.worker, body);
+        forward::forward(session, &client, &self.state, &mut tries, ours, learned, until).await?;
+        Ok(true)
     }
 
     async fn request_body_filter(
@@ -135,14 +143,27 @@ impl ProxyHttp for App {
         context.present = None;
         // A repeated body is counted anew.
         context.body_bytes = 0;
-        let until = context.client.as_ref().and_then(ClientStream::deadline);
-        let until = until.unwrap_or_else(|| {
-            Instant::now() + Duration::from_millis(tries.pool().policy.request_timeout_ms)
-        });
-        let (choice, in_flight) = queue::next(tries, until).await.map_err(|refusal| {
+        if !tries.are_new() {
+            tries.follow(&self.state);
+        }
+        let (choice, in_flight) = loop {
+            let until = context.client.as_ref().and_then(ClientStream::deadline);
+            let until = until.unwrap_or_else(|| {
+                Instant::now() + Duration::from_millis(tries.pool().policy.request_timeout_ms)
+            });
+            let refusal = match (queue::next(tries, &self.state, until).await, &context.client) {
+                (Ok(next), _) => break next,
+                (Err(refusal), Some(client)) if refusal != Refusal::Busy && tries.is_hopeless() => {
+                    match hold(&self.state, tries, client, &mut context.held_since, until).await {
+                        Held::Again => continue,
+                        Held::InVain | Held::ClientGone => Refusal::NoUpstream,
+                    }
+                }
+                (Err(refusal), _) => refusal,
+            };
             context.refusal = Some(refusal);
-            Error::new_in(ErrorType::HTTPStatus(refusal.status()))
-        })?;
+            return Err(Error::new_in(ErrorType::HTTPStatus(refusal.status())));
+        };
         let upstream = &choice.member.upstream;
         let peer = pingora_peer(upstream, &tries.pool().policy);
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
@@ -231,7 +252,7 @@ impl ProxyHttp for App {
         };
         in_flight.failed(reason);
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
-        if session.req_header().method.is_idempotent()
+        if is_repeatable(session.req_header(), tries.route())
             && !session.as_ref().retry_buffer_truncated()
             && context.refusal.is_none()
         {
@@ -252,7 +273,7 @@ impl ProxyHttp for App {
             if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS
             {
                 health::answered(&choice.member.upstream);
-                in_flight.answered(response.status.as_u16());
+                in_flight.answered(response.status.as_u16(), std::time::Instant::now());
             }
         }
         if let Some(client) = &context.client

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::access_log::Trace;
 use super::client_stream::ClientStream;
 use super::error_page::Refusal;
+use super::forward::hold::Since;
 use super::forward::is_upgrade;
 use super::forward::tries::{Choice, Tries};
 use super::metrics::RouteStats;
@@ -25,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) tries: Option<Tries>,
     pub(crate) present: Option<(Choice, InFlight)>,
     pub(crate) body_bytes: u64,
+    /// When it was first held for want of an upstream.
+    pub(crate) held_since: Since,
     /// What to answer when it fails.
     pub(crate) refusal: Option<Refusal>,
 }

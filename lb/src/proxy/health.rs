@@ -9,9 +9,12 @@
 //!      ▲                │
 //!      └──wait longer───┘ not well
 //!
-//!   wait: 250 ms, then half as long again each time, at most the penalty;
+//!   wait: 250 ms, then half as long again each time, at most the penalty; after bad answers the penalty;
 //!   penalty: eject_min_ms, doubled for each ejection that follows soon on a readmission, at most eject_max_ms
 //! ```
+//!
+//! What a manager says ranks before all that: who is suspect or gone from its set without having drained is
+//! *distrusted* like the ejected, so that requests in flight there are sent elsewhere too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -81,6 +84,19 @@ pub(crate) fn answered(upstream: &Upstream) {
     }
 }
 
+/// Whether requests in flight at `upstream` are better sent elsewhere too.
+pub(crate) fn is_distrusted(upstream: &Upstream) -> bool {
+    upstream.is_ejected() || upstream.health.condemned.load(Ordering::Relaxed)
+}
+
+/// Notes its manager's word: whether `upstream` is suspect or gone, or fine.
+pub(crate) fn told(upstream: &Upstream, is_well: bool) {
+    let before = upstream.health.condemned.swap(!is_well, Ordering::Relaxed);
+    if !is_well && !before {
+        upstream.health.distrust.notify_waiters();
+    }
+}
+
 /// Holds `failure` against `upstream` and ejects it when it has had enough of them, unless it is the
 /// last one of `pool` that can be used.
 pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
@@ -96,8 +112,8 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
             }
         }
         Failure::Broken | Failure::Answers | Failure::Trial => 1,
-        // Whoever has asked since its last byte is a witness.
-        Failure::Silent => upstream.asks().clamp(1, pool.policy.eject_after.max(1)),
+        // Whoever has asked since its last byte is a witness, and so is the probe.
+        Failure::Silent => upstream.asks().saturating_add(1).clamp(1, pool.policy.eject_after.max(1)),
     };
     let before = upstream.health.failures.fetch_add(weight, Ordering::Relaxed);
     let failures = before.saturating_add(weight);
@@ -120,14 +136,14 @@ pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, fai
         state.strikes = if relapse { state.strikes.saturating_add(1) } else { 0 };
         penalty(state.strikes, &pool.policy).min(longest)
     };
-    upstream.counters.ejections.fetch_add(1, Ordering::Relaxed);
+    let ejection = upstream.counters.ejections.fetch_add(1, Ordering::Relaxed) + 1;
     upstream.forget_connections();
-    upstream.health.ejection.notify_waiters();
+    upstream.health.distrust.notify_waiters();
     tracing::warn!(
         upstream = %upstream.id, pool = %pool.name, address = %upstream.address,
         reason = failure.name(), failures, "ejected"
     );
-    tokio::spawn(probe_until_well(upstream.clone(), penalty));
+    tokio::spawn(probe_until_well(upstream.clone(), ejection, penalty));
 }
 
 fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
@@ -140,28 +156,51 @@ fn jittered(penalty: Duration) -> Duration {
     penalty.mul_f64(rand::rng().random_range(1.0..=1.5))
 }
 
-async fn probe_until_well(upstream: Arc<Upstream>, penalty: Duration) {
+/// Probes `upstream` until it is well, or its `ejection` is over for another reason.
+async fn probe_until_well(upstream: Arc<Upstream>, ejection: u64, penalty: Duration) {
     let started = Instant::now();
+    let is_over = || {
+        let another = upstream.counters.ejections.load(Ordering::Relaxed) != ejection;
+        another || upstream.is_retired() || !upstream.is_ejected()
+    };
     // A probe asks whether it answers, which it does if its answers were what ejected it: it has to wait.
     let mut wait =
         if upstream.is_ejected_for_answers() { jittered(penalty) } else { FIRST_PROBE.min(penalty) };
     loop {
         tokio::time::sleep(wait).await;
-        if upstream.is_retired() {
+        if is_over() {
             return;
         }
-        // As it is now: a wrong path may have been what ejected it.
-        let policy = upstream.policy();
-        let limit = Duration::from_millis(policy.probe_timeout_ms);
-        if probe(&upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success()) {
-            break;
+        if is_well(&upstream).await && !is_over() {
+            return readmit(&upstream, started.elapsed());
         }
         wait = (wait + wait / 2).min(penalty);
+    }
+}
+
+/// Whether a probe is answered well.
+async fn is_well(upstream: &Upstream) -> bool {
+    // As it is now: a wrong path may have been what ejected it.
+    let policy = upstream.policy();
+    let limit = Duration::from_millis(policy.probe_timeout_ms);
+    probe(upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success())
+}
+
+/// Asks an upstream that is down out of turn, because nobody else is left.
+pub(crate) async fn ask_again(upstream: Arc<Upstream>) {
+    let asked = Instant::now();
+    if is_well(&upstream).await {
+        readmit(&upstream, asked.elapsed());
+    }
+}
+
+fn readmit(upstream: &Upstream, after: Duration) {
+    if !upstream.is_ejected() {
+        return;
     }
     lock(&upstream.health.penalty).readmitted = Some(Instant::now());
     upstream.let_back();
     tracing::info!(
-        upstream = %upstream.id, address = %upstream.address,
-        after_ms = started.elapsed().as_millis(), "readmitted"
+        upstream = %upstream.id, address = %upstream.address, after_ms = after.as_millis(), "readmitted"
     );
 }

@@ -36,14 +36,23 @@ pub(crate) enum Retry {
     Silent,
     /// The upstream lives but took too long.
     TooSlow,
-    /// The upstream was ejected meanwhile.
+    /// The upstream was ejected meanwhile, or its manager no longer trusts it.
     Ejected,
+    /// Others answered meanwhile what the upstream was asked.
+    Hedge,
 }
 
 impl Retry {
     /// All of them.
-    pub(crate) const ALL: [Retry; 6] =
-        [Retry::Connect, Retry::Stale, Retry::Broken, Retry::Silent, Retry::TooSlow, Retry::Ejected];
+    pub(crate) const ALL: [Retry; 7] = [
+        Retry::Connect,
+        Retry::Stale,
+        Retry::Broken,
+        Retry::Silent,
+        Retry::TooSlow,
+        Retry::Ejected,
+        Retry::Hedge,
+    ];
 
     /// Its name in metrics and logs.
     pub(crate) fn name(self) -> &'static str {
@@ -54,6 +63,7 @@ impl Retry {
             Retry::Silent => "silent",
             Retry::TooSlow => "too_slow",
             Retry::Ejected => "ejected",
+            Retry::Hedge => "hedge",
         }
     }
 }

@@ -4,6 +4,7 @@
 //!   next ──an upstream has room──────────────────────────────▶ tried there
 //!     │ none has                                        ▲
 //!     ▼                                                 │ a request ended somewhere: the first in line
+//!     │                                                 │ a new set: all who wait
 //!   in line, at most max_pending for each upstream ─────┘
 //!     │ the line is full, or pending_timeout_ms is over
 //!     ▼
@@ -11,6 +12,7 @@
 //! ```
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,7 +21,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error_page::Refusal;
 use super::forward::tries::{Choice, Tries};
+use super::state::State;
 use super::state::in_flight::InFlight;
+use super::state::pool::Pool;
 
 /// The line of one pool.
 #[derive(Debug, Default)]
@@ -38,6 +42,11 @@ impl Queue {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.room.notify_one();
         }
+    }
+
+    /// Notes that there are other upstreams now.
+    pub(crate) fn changed(&self) {
+        self.room.notify_waiters();
     }
 
     /// How many wait.
@@ -76,39 +85,60 @@ impl Drop for Waiting<'_> {
 /// # Errors
 ///
 /// What to answer when there is nobody, or it is enough.
-pub(crate) async fn next(tries: &mut Tries, until: Instant) -> Result<(Choice, InFlight), Refusal> {
+pub(crate) async fn next(
+    tries: &mut Tries,
+    state: &State,
+    until: Instant,
+) -> Result<(Choice, InFlight), Refusal> {
     match tries.next() {
         Err(Refusal::Busy) => {}
         decided => return decided,
     }
     // Boxed: few requests wait, and none should carry the space for it.
-    Box::pin(wait(tries, until)).await
+    Box::pin(wait(tries, state, until)).await
 }
 
-async fn wait(tries: &mut Tries, until: Instant) -> Result<(Choice, InFlight), Refusal> {
-    let pool = tries.pool().clone();
-    let limits = &pool.policy.upstream_limits;
-    let until = until.min(Instant::now() + Duration::from_millis(limits.pending_timeout_ms));
+async fn wait(tries: &mut Tries, state: &State, until: Instant) -> Result<(Choice, InFlight), Refusal> {
+    let timeout = Duration::from_millis(tries.pool().policy.upstream_limits.pending_timeout_ms);
+    let until = until.min(Instant::now() + timeout);
+    loop {
+        let pool = tries.pool().clone();
+        if let Some(decided) = wait_in_line(tries, state, &pool, until).await {
+            if decided.as_ref().is_err_and(|refusal| *refusal == Refusal::Busy) {
+                pool.lasting.queue.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            return decided;
+        }
+    }
+}
+
+/// As [`wait`], in the line of `pool`; none when the request goes to another pool now.
+async fn wait_in_line(
+    tries: &mut Tries,
+    state: &State,
+    pool: &Pool,
+    until: Instant,
+) -> Option<Result<(Choice, InFlight), Refusal>> {
     let queue = &pool.lasting.queue;
-    let limit = u64::from(limits.max_pending) * pool.eligible().len() as u64;
+    let limit = u64::from(pool.policy.upstream_limits.max_pending) * pool.eligible().len() as u64;
     let entered = queue.enter(limit);
-    let decided = loop {
+    loop {
         if entered.is_none() {
-            break Err(Refusal::Busy);
+            return Some(Err(Refusal::Busy));
         }
         let mut room = pin!(queue.room.notified());
         // Before we look: from here on no word of room is missed.
         room.as_mut().enable();
+        tries.follow(state);
+        if !Arc::ptr_eq(&tries.pool().lasting, &pool.lasting) {
+            return None;
+        }
         match tries.next() {
             Err(Refusal::Busy) => {}
-            decided => break decided,
+            decided => return Some(decided),
         }
         if timeout_at(until, room).await.is_err() {
-            break Err(Refusal::Busy);
+            return Some(Err(Refusal::Busy));
         }
-    };
-    if decided.as_ref().is_err_and(|refusal| *refusal == Refusal::Busy) {
-        queue.refused.fetch_add(1, Ordering::Relaxed);
     }
-    decided
 }

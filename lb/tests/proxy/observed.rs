@@ -22,7 +22,8 @@ async fn every_attempt_is_in_the_log_and_in_the_figures() {
         Balancer::start_also_with(&format!("[access_log]\npath = {:?}\nmax_bytes = 1000000", log)).await;
     let resetting = Backend::start(|_| Reply::Reset).await;
     let cut = Backend::start(|request| match request.path() {
-        "/cut" => Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart".to_vec()),
+        // Larger than what is held until it is complete.
+        "/cut" => Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\npart".to_vec()),
         "/held" => Reply::Nothing,
         _ => Reply::Bytes(ok("hello")),
     })

@@ -48,6 +48,8 @@ pub struct Report {
     pub slowest_ms: Option<f64>,
     /// From due to answered, of the successful requests.
     pub latency_ms: Quantiles,
+    /// How many successful requests took more than 200 ms from due to answered: a person notices.
+    pub over_200ms: u64,
     /// From due to sent: how well this program kept its own schedule.
     pub lateness_ms: Lateness,
     /// The two halves of the load.
@@ -131,6 +133,8 @@ pub struct Facts {
 
 /// A run in which one request in a hundred was sent later than this says nothing about the service.
 const MAX_LATENESS_MS: f64 = 100.0;
+/// A wait of so many microseconds is one that a person notices.
+const NOTICED_US: u64 = 200_000;
 
 impl Report {
     /// Draws the sums.
@@ -182,6 +186,7 @@ impl Report {
             longest_unanswered_ms: ms(successes.arrivals.longest_gap()),
             slowest_ms: successes.slowest_started_in(0, u64::MAX).map(ms),
             latency_ms: Quantiles::of(&latency),
+            over_200ms: latency.len() - latency.count_between(0, NOTICED_US),
             lateness_ms,
             connections: Connections { fresh: Half::of(fresh), kept: Half::of(kept) },
             faults: fault::faults(&records, &successes, &failures, duration_us),

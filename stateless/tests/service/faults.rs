@@ -64,6 +64,19 @@ async fn statuses_bytes_and_echoes_come_as_ordered() {
 }
 
 #[tokio::test]
+async fn every_execution_of_a_post_is_seen() {
+    let service = Service::start("");
+    for id in ["7", "8", "7", ""] {
+        let response = Client::new().post(service.url("/count")).body(id).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{id}");
+    }
+    let long = Client::new().post(service.url("/count")).body("x".repeat(65)).send().await.unwrap();
+    assert_eq!(long.status(), 400);
+    assert_eq!(service.get("/count").await.json::<serde_json::Value>().await.unwrap()["posts"], 4);
+    assert_eq!(service.get("/count/ids").await.text().await.unwrap(), "7\n8\n7\n");
+}
+
+#[tokio::test]
 async fn heartbeats_go_on_while_the_machine_is_at_work() {
     let service = Service::start("heartbeat_interval_ms = 20");
     let mut beats = service.get("/heartbeat").await;
@@ -81,7 +94,7 @@ async fn heartbeats_go_on_while_the_machine_is_at_work() {
 #[tokio::test]
 async fn a_service_in_production_has_no_test_routes() {
     let service = Service::start("test_routes = false");
-    for path in ["/stress", "/burn", "/status/200", "/bytes/1", "/echo", "/count"] {
+    for path in ["/stress", "/burn", "/status/200", "/bytes/1", "/echo", "/count", "/count/ids"] {
         assert_eq!(service.get(path).await.status(), 404, "{path}");
     }
     assert_eq!(service.get("/random/number").await.status(), 200);

@@ -3,6 +3,7 @@
 //! ```text
 //!   first   whom the request's cookie names, or who is due a trial
 //!   best    ready · ready backup · suspect      not ejected; in each, those not in doubt first
+//!     │     those whose trial is under way
 //!     │     any of these, ejected or not        (when everything looks bad, use everything)
 //!   worst   draining                            (only when there is nothing else at all)
 //!   never   in maintenance, or with its fill of requests
@@ -78,6 +79,8 @@ pub(crate) fn pick<'a>(
             && member.upstream.health.trial.is_over()
             && fits(member)
     };
+    // Who answers a probe is better than who does not.
+    let readmitted = |member: &Member| !member.upstream.is_ejected() && fits(member);
     let in_doubt = Cell::new(None);
     let trusted = |member: &'a Member| {
         let doubtful = member.upstream.is_in_doubt(now);
@@ -96,6 +99,7 @@ pub(crate) fn pick<'a>(
         .or_else(|| {
             Rank::USED.into_iter().find_map(|rank| choose(rank, &trusted).or_else(|| choose(rank, &usable)))
         })
+        .or_else(|| Rank::USED.into_iter().find_map(|rank| two(pool.ranked(rank), &readmitted)))
         .or_else(|| two(pool.eligible(), &fits))
         .or_else(|| two(pool.ranked(Rank::Draining), &fits));
     match member {

@@ -97,9 +97,13 @@ impl Cookies {
 
     /// The `Set-Cookie` field that leads to `machine`.
     pub(crate) fn set_cookie(&self, machine: &str) -> Option<&HeaderValue> {
+        Some(&self.cookies[self.index_of(machine)?].header)
+    }
+
+    /// Which cookie stands for `machine`.
+    pub(crate) fn index_of(&self, machine: &str) -> Option<usize> {
         let tag = hex::<TAG>(&hash::hash(machine.as_bytes()).to_be_bytes());
-        let index = self.cookies.binary_search_by(|cookie| cookie.tag.cmp(&tag)).ok()?;
-        Some(&self.cookies[index].header)
+        self.cookies.binary_search_by(|cookie| cookie.tag.cmp(&tag)).ok()
     }
 }
 

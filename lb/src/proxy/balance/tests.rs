@@ -207,7 +207,7 @@ fn a_client_that_uploads_slowly_makes_no_upstream_slow() {
         let ask = Ask { repeatable, ..Ask::default() };
         let mut in_flight = InFlight::begin(&pool, upstream, ask, false).expect("room");
         std::thread::sleep(Duration::from_millis(50));
-        in_flight.answered(status);
+        in_flight.answered(status, Instant::now());
         upstream.latency.times_usual(Instant::now())
     };
     assert!(after_a_while(false, 200) < 1.5, "not measured");
@@ -382,7 +382,7 @@ fn one_request_is_the_trial_and_until_it_ends_no_other_goes_there() {
     assert!(trial.is_trial && same(&trial.member.upstream, &back.upstream));
     let mut in_flight = InFlight::begin(&pool, &back.upstream, repeatable, true).expect("room");
     assert!((0..100).all(|_| first(&pool, &repeatable) != "back"));
-    in_flight.answered(200);
+    in_flight.answered(200, Instant::now());
     drop(in_flight);
     assert!(back.upstream.health.trial.is_over() && back.upstream.ramp(Instant::now()) < 1.0);
     assert!((0..1_000).any(|_| first(&pool, &repeatable) == "back"));

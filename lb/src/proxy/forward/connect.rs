@@ -49,16 +49,21 @@ pub(crate) struct Connection {
     tcp: TcpStream,
     upstream: Arc<Upstream>,
     pool_key: u64,
+    worker: usize,
     _opened: Opened,
 }
 
 impl Connection {
-    /// Opens a connection to `upstream` within `limit`.
+    /// Opens a connection to `upstream` within `limit`, for requests of `worker`.
     ///
     /// # Errors
     ///
     /// When it is not established in time; nothing was sent then.
-    pub(crate) async fn open(upstream: &Arc<Upstream>, limit: Duration) -> Result<Self, ConnectFailure> {
+    pub(crate) async fn open(
+        upstream: &Arc<Upstream>,
+        limit: Duration,
+        worker: usize,
+    ) -> Result<Self, ConnectFailure> {
         let pool_key = upstream.pool_key();
         upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
         let opened = upstream.opening();
@@ -71,12 +76,17 @@ impl Connection {
         let _ = tcp.set_nodelay(true);
         watch_for_death(&SockRef::from(&tcp));
         let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_PEER));
-        Ok(Connection { tcp, upstream: upstream.clone(), pool_key, _opened: opened })
+        Ok(Connection { tcp, upstream: upstream.clone(), pool_key, worker, _opened: opened })
     }
 
     /// The key of the pool it may go back to.
     pub(crate) fn pool_key(&self) -> u64 {
         self.pool_key
+    }
+
+    /// The worker whose runtime it belongs to.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
     }
 
     fn fd(&self) -> i32 {

@@ -25,6 +25,9 @@ pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// The longest time a policy may name, in milliseconds: a day.
 pub(super) const MAX_MILLIS: u64 = 86_400_000;
 
+/// The most requests that may wait for an upstream of one pool.
+const MAX_HELD: u32 = 1_000_000;
+
 pub(super) type Checked = Result<(), Problem>;
 
 /// Whether `set` can be used.
@@ -70,7 +73,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
     let mut names = HashSet::new();
-    for (index, Route { name, hosts, path, pool }) in routes.iter().enumerate() {
+    for (index, Route { name, hosts, path, pool, repeatable: _ }) in routes.iter().enumerate() {
         let field = |field: &str| format!("routes[{index}].{field}");
         is_name(name, &field("name"))?;
         ensure(names.insert(name), &field("name"), || format!("another route has the name {name}"))?;
@@ -99,6 +102,9 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         max_tries,
         retry_budget_ratio,
         retry_budget_per_second,
+        hedge_ratio,
+        hold_ms,
+        hold_requests,
         eject_after,
         eject_min_ms,
         eject_max_ms,
@@ -122,6 +128,12 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
             format!("expected 1 to {MAX_MILLIS} milliseconds")
         })?;
     }
+    ensure(*hold_ms <= MAX_MILLIS, &format!("{place}.hold_ms"), || {
+        format!("expected 0 to {MAX_MILLIS} milliseconds")
+    })?;
+    ensure(*hold_requests <= MAX_HELD, &format!("{place}.hold_requests"), || {
+        format!("expected 0 to {MAX_HELD}")
+    })?;
     for (name, lower, upper) in [
         ("first_byte_min_ms", first_byte_min_ms, first_byte_max_ms),
         ("eject_min_ms", eject_min_ms, eject_max_ms),
@@ -133,6 +145,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     }
     for (name, value, most) in [
         ("retry_budget_ratio", retry_budget_ratio, 10.0),
+        ("hedge_ratio", hedge_ratio, 1.0),
         ("retry_budget_per_second", retry_budget_per_second, 1_000_000.0),
     ] {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;

@@ -4,6 +4,8 @@
 //! ```text
 //!   begun ──▶ connected ──▶ answered ──▶ done            outcome
 //!     │           │             └──▶ broke off           truncated
+//!     │           ├─ late: another has answered          late
+//!     │           ├─ left: the same, and this one never  the reason for asking the other, or late
 //!     │           └─ failed(reason)                      the reason
 //!     └─ dropped before any of these                     abandoned
 //! ```
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::super::access_log::{Attempt, Trace, micros};
 use super::super::balance::ask::Ask;
+use super::super::forward::exchange::Sent;
 use super::super::metrics::Retry;
 use super::super::outlier;
 use super::pool::Pool;
@@ -28,17 +31,19 @@ pub(crate) enum Outcome {
     Truncated,
     /// It was left for another one, or given up, for this reason.
     Failed(Retry),
+    /// Another upstream that was asked too answered first.
+    Late,
     /// The client left, or its time was up.
     Abandoned,
 }
 
 impl Outcome {
     /// How many there are.
-    pub(crate) const COUNT: usize = Retry::ALL.len() + 3;
+    pub(crate) const COUNT: usize = Retry::ALL.len() + 4;
 
     /// All of them.
     pub(crate) fn all() -> impl Iterator<Item = Outcome> {
-        let others = [Outcome::Answered, Outcome::Truncated, Outcome::Abandoned];
+        let others = [Outcome::Answered, Outcome::Truncated, Outcome::Abandoned, Outcome::Late];
         others.into_iter().chain(Retry::ALL.into_iter().map(Outcome::Failed))
     }
 
@@ -48,7 +53,8 @@ impl Outcome {
             Outcome::Answered => 0,
             Outcome::Truncated => 1,
             Outcome::Abandoned => 2,
-            Outcome::Failed(reason) => 3 + reason as usize,
+            Outcome::Late => 3,
+            Outcome::Failed(reason) => 4 + reason as usize,
         }
     }
 
@@ -58,6 +64,7 @@ impl Outcome {
             Outcome::Answered => "answered",
             Outcome::Truncated => "truncated",
             Outcome::Abandoned => "abandoned",
+            Outcome::Late => "late",
             Outcome::Failed(reason) => reason.name(),
         }
     }
@@ -101,6 +108,8 @@ pub(crate) struct InFlight {
     was_trial: bool,
     outcome: Outcome,
     phase: Phase,
+    /// Says when there is a connection, where one is being made.
+    connecting: Option<Sent>,
     reused: bool,
     replayed: bool,
     status: Option<u16>,
@@ -133,6 +142,7 @@ impl InFlight {
             was_trial: is_trial,
             outcome: Outcome::Abandoned,
             phase: Phase::Connect,
+            connecting: None,
             reused: false,
             replayed: false,
             status: None,
@@ -160,9 +170,17 @@ impl InFlight {
         self.phase = Phase::Wait;
     }
 
-    /// Notes that the head of an answer came, which is not an interim one.
-    pub(crate) fn answered(&mut self, status: u16) {
-        let now = Instant::now();
+    /// Notes that `sent` will say when there is a connection.
+    pub(crate) fn connecting(&mut self, sent: &Sent) {
+        if sent.reuses() {
+            self.connected(true);
+        } else {
+            self.connecting = Some(sent.clone());
+        }
+    }
+
+    /// Notes that the head of an answer came at `now`, which is not an interim one.
+    pub(crate) fn answered(&mut self, status: u16, now: Instant) {
         let took = now.saturating_duration_since(self.begun);
         self.outcome = Outcome::Answered;
         self.phase = Phase::Body;
@@ -173,6 +191,12 @@ impl InFlight {
         self.observe(took, failed, now);
         let is_trial = std::mem::take(&mut self.is_trial);
         outlier::answered(&self.pool, &self.upstream, failed, is_trial, now);
+    }
+
+    /// The same, after another upstream had answered.
+    pub(crate) fn late(&mut self, status: u16, now: Instant) {
+        self.answered(status, now);
+        self.outcome = Outcome::Late;
     }
 
     /// Notes that all of the answer came.
@@ -198,6 +222,22 @@ impl InFlight {
 }
 
 impl InFlight {
+    /// Notes that nobody waits for it any more because another upstream has answered, which was asked for
+    /// this `reason`; none: this one was asked beside the other.
+    pub(crate) fn left(&mut self, reason: Option<Retry>) {
+        match reason {
+            Some(reason) => self.failed(reason),
+            None => self.outcome = Outcome::Late,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.phase, &self.connecting) {
+            (Phase::Connect, Some(sent)) if sent.is() => Phase::Wait,
+            (phase, _) => phase,
+        }
+    }
+
     /// Takes in how long it took. What has a body takes as long as its client sends: that says nothing about the
     /// upstream, unless it failed.
     fn observe(&self, took: Duration, failed: bool, now: Instant) {
@@ -222,7 +262,7 @@ impl Drop for InFlight {
                 upstream: self.upstream.id.to_string(),
                 begun_us: 0,
                 took_us: micros(self.begun.elapsed()),
-                phase: self.phase.name(),
+                phase: self.phase().name(),
                 outcome: self.outcome.name(),
                 status: self.status,
                 head_us: self.head_after.map(micros),

@@ -32,7 +32,7 @@ use serde::Serialize;
 use wire::generation::{Offered, judge};
 use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
-use wire::upstreams::UpstreamSet;
+use wire::upstreams::{UpstreamSet, UpstreamState};
 use wire::{Generation, HostName, Problem};
 
 use self::connections::Connections;
@@ -41,6 +41,8 @@ use self::pool::Rank;
 use self::snapshot::{Here, Snapshot};
 use self::store::Store;
 use super::access_log::AccessLog;
+use super::forward::hold::Holding;
+use super::health;
 use super::lock;
 use super::metrics::RouteStats;
 
@@ -58,6 +60,8 @@ pub(crate) struct State {
     pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
     pub(crate) connections: Connections,
+    /// The requests that wait for an upstream.
+    pub(crate) holding: Holding,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     store: Store,
@@ -118,6 +122,7 @@ impl State {
             unrouted: Arc::default(),
             access_log: None,
             connections: Connections::default(),
+            holding: Holding::default(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
             store,
@@ -228,13 +233,23 @@ impl State {
         for upstream in before.left_out_of(&next) {
             upstream.retire();
         }
+        // Who leaves after it drained may finish what it has; who leaves without is dead.
+        for member in before.members().filter(|member| member.upstream.is_retired()) {
+            let drained = member.rank >= Rank::Draining && member.state != UpstreamState::Suspect;
+            health::told(&member.upstream, drained);
+        }
+        for member in next.members() {
+            health::told(&member.upstream, member.state != UpstreamState::Suspect);
+        }
         // Who is in maintenance keeps no connections; one in use is not kept afterwards.
         for pool in next.pools.values() {
             for member in pool.ranked(Rank::Maintenance) {
                 member.upstream.forget_connections();
             }
+            pool.lasting.queue.changed();
         }
         trial::changed();
+        self.holding.wake();
     }
 }
 

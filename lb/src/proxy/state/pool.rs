@@ -257,6 +257,6 @@ impl Pool {
 
     /// Whether nobody is known to answer: every upstream is ejected or could not be connected to.
     pub(crate) fn is_dead(&self) -> bool {
-        self.members.iter().all(|member| member.upstream.is_down())
+        self.offered().iter().all(|member| member.upstream.is_down())
     }
 }

@@ -86,6 +86,11 @@ impl Snapshot {
         self.routes.iter().any(|route| !route.pool.members().is_empty())
     }
 
+    /// Every upstream as it is described.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.pools.values().flat_map(|pool| pool.members())
+    }
+
     /// The record of each upstream.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()
@@ -120,6 +125,7 @@ fn default_config(set: &UpstreamSet) -> ProxyConfig {
         hosts: Vec::new(),
         path: "/".to_owned(),
         pool,
+        repeatable: false,
     };
     ProxyConfig { generation: 0, routes: only.map(route).into_iter().collect(), pools: BTreeMap::new() }
 }

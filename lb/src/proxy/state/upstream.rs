@@ -5,7 +5,7 @@
 //!             failures in a row reach the limit, or nothing listens there
 //!   in use ──────────────────────────────────────────────────────▶ ejected
 //!      ▲                  a probe is answered well                    │
-//!      └──────────────────────────────────────────────────────────────┘
+//!      └───────── on trial, until a request is answered well ─────────┘
 //!   left out of the next set, from either: retired (idle connections closed, probing ends)
 //! ```
 //!
@@ -100,8 +100,10 @@ pub(crate) struct Health {
     pub(crate) window: Window,
     /// What it has to pass after an ejection.
     pub(crate) trial: Trial,
-    /// Wakes the tries that wait for a verdict when it is ejected.
-    pub(crate) ejection: tokio::sync::Notify,
+    /// Its manager suspects it, or took it out of the set without draining it.
+    pub(crate) condemned: AtomicBool,
+    /// Wakes the tries at it when it is ejected or condemned.
+    pub(crate) distrust: tokio::sync::Notify,
 }
 
 #[derive(Debug)]
