@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use wire::Problem;
 
 use super::ApiError;
+use super::serve::MAX_BODY;
 
 /// The query string as `T`. Unknown parameters are refused where `T` refuses them.
 #[derive(Debug, Clone, Copy)]
@@ -75,9 +77,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let body =
-            axum::body::Bytes::from_request(request, state).await.map_err(|error: BytesRejection| {
-                ApiError(Problem::new(error.status().as_u16(), "Bad request body", error.body_text()))
-            })?;
+            axum::body::Bytes::from_request(request, state).await.map_err(|error| unread_problem(&error))?;
         let mut json = serde_json::Deserializer::from_slice(&body);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| body_problem(&error))?;
         json.end().map_err(|error| Problem::bad_body(error.to_string()))?;
@@ -89,6 +89,14 @@ impl<T: serde::Serialize> axum::response::IntoResponse for Json<T> {
     fn into_response(self) -> axum::response::Response {
         axum::Json(self.0).into_response()
     }
+}
+
+fn unread_problem(error: &BytesRejection) -> ApiError {
+    let detail = match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => format!("it has more than {MAX_BODY} bytes, the most that is taken"),
+        _ => error.body_text(),
+    };
+    ApiError(Problem::new(error.status().as_u16(), "Bad request body", detail))
 }
 
 fn body_problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {

@@ -47,7 +47,7 @@ fn documents() -> Vec<(&'static str, Value)> {
 async fn sent(balancer: &Balancer, path: &str, body: &Value) {
     let before = balancer.get_json(path).await;
     let (status, answer) = balancer.put(path, body).await;
-    assert!(matches!(status, 200 | 400 | 409), "{status} {answer}");
+    assert!(matches!(status, 200 | 400 | 409 | 413), "{status} {answer}");
     if status != 200 {
         assert!(answer["detail"].is_string(), "{answer}");
     }
