@@ -93,6 +93,8 @@ pub struct PoolPolicy {
     pub probe_path: String,
     /// The longest wait for the answer to a probe.
     pub probe_timeout_ms: u64,
+    /// What an upstream that left the set was asked has so long to end; then the connections to it are cut.
+    pub drain_ms: u64,
     /// How requests are spread.
     pub balance: Balance,
     /// Which answers eject.
@@ -120,6 +122,7 @@ impl Default for PoolPolicy {
             eject_max_ms: 30_000,
             probe_path: "/health/ready".to_owned(),
             probe_timeout_ms: 500,
+            drain_ms: 30_000,
             balance: Balance::default(),
             outlier: Outlier::default(),
             upstream_limits: UpstreamLimits::default(),

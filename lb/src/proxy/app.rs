@@ -198,7 +198,7 @@ impl ProxyHttp for App {
         _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
+        fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
@@ -206,6 +206,7 @@ impl ProxyHttp for App {
         if let Some((choice, in_flight)) = &mut context.present {
             in_flight.connected(reused);
             if !reused {
+                choice.member.upstream.sockets.add(fd);
                 health::connected(&choice.member.upstream);
             }
         }

@@ -139,6 +139,11 @@ impl StateCollector {
                 snapshot.config.generation,
             ),
             ("lb_connections_open", "Client connections open now.", self.state.connections.open()),
+            (
+                "lb_upstreams_leaving",
+                "Upstreams that no set names any more and that have time to end what they were asked.",
+                self.state.leaving.count() as u64,
+            ),
             ("lb_requests_in_flight", "Requests being answered now.", self.state.connections.busy()),
         ] {
             let gauge = IntGauge::new(name, help)?;

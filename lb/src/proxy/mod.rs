@@ -34,7 +34,7 @@ pub(crate) mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -53,6 +53,9 @@ use crate::{admin, link};
 
 /// How often idle upstream connections that cannot be used any more are closed.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often it is looked whose time to drain is over.
+const SWEEP_LEAVING: Duration = Duration::from_millis(100);
 
 /// After the speaker was told that we are going, connections are still taken for so long: until another
 /// balancer holds the address they keep coming here.
@@ -131,6 +134,7 @@ fn control(
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::spawn(admin::serve(settings.clone(), state.clone(), hand_overs.clone()));
+        tokio::spawn(sweep_leaving(state.clone()));
         tokio::spawn(sweep(state));
         tokio::select! {
             signal = kit::shutdown::requested() => tracing::info!(signal = signal?, "stopping"),
@@ -149,6 +153,13 @@ fn control(
     // Dropped without waiting for what still runs on it: the workers must hear of the stop now.
     runtime.shutdown_background();
     Ok(())
+}
+
+async fn sweep_leaving(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(SWEEP_LEAVING).await;
+        state.leaving.sweep(Instant::now());
+    }
 }
 
 async fn sweep(state: Arc<State>) {

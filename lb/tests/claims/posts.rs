@@ -79,11 +79,7 @@ fn a_post_whose_backend_dies_is_refused_with_the_reason_unless_it_may_be_repeate
                         "POST /count HTTP/1.1\r\nHost: t\r\nIdempotency-Key: 7\r\nContent-Length: 1\r\n\r\n7";
                     Reader::connect(clients).await.ask(keyed).await
                 });
-                eventually("it is in flight", async || {
-                    (machines[0].record(&balancer).await?["in_flight"] != 0 && machines[0].sockets() > 0)
-                        .then_some(())
-                })
-                .await;
+                eventually("it has arrived", async || (machines[0].unread() == 1).then_some(())).await;
                 balancer.use_upstreams(&[machines[0].upstream(), machines[1].upstream()]).await;
                 machines[0].kill();
                 let answer = asked.await.expect("no panic");

@@ -191,12 +191,19 @@ impl Machine {
 
     /// Our connections to it that are established.
     pub(crate) fn sockets(&self) -> usize {
-        const ESTABLISHED: &str = "01";
         let [a, b, c, d] = address(self.number).octets();
         let remote = format!("{d:02X}{c:02X}{b:02X}{a:02X}:{PORT:04X}");
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");
-        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        fields.filter(|fields| fields[2] == remote && fields[3] == ESTABLISHED).count()
+        established("self").iter().filter(|fields| fields[2] == remote).count()
+    }
+
+    /// How many connections its kernel has bytes of that it has not read, because it stands still.
+    pub(crate) fn unread(&self) -> usize {
+        let sockets = established(&self.process.id().to_string());
+        let waits = |fields: &&Vec<String>| {
+            let (_, unread) = fields[4].split_once(':').expect("two queues");
+            fields[1].ends_with(&format!(":{PORT:04X}")) && unread.contains(|digit| digit != '0')
+        };
+        sockets.iter().filter(waits).count()
     }
 
     /// Its record at the balancer.
@@ -227,6 +234,14 @@ pub(crate) async fn balance(machines: &[Machine]) -> Balancer {
 pub(crate) async fn use_machines(balancer: &Balancer, machines: &[Machine]) {
     let set: Vec<_> = machines.iter().map(Machine::upstream).collect();
     balancer.use_upstreams(&set).await;
+}
+
+/// The fields of each established TCP connection in the network of a process.
+fn established(process: &str) -> Vec<Vec<String>> {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string(format!("/proc/{process}/net/tcp")).expect("proc");
+    let fields = table.lines().map(|line| line.split_whitespace().map(str::to_owned).collect());
+    fields.filter(|fields: &Vec<String>| fields[3] == ESTABLISHED).collect()
 }
 
 fn address(number: u8) -> Ipv4Addr {

@@ -141,11 +141,15 @@ impl Balancer {
         self.http.delete(self.change(path)).send().await.expect("answer").status().as_u16()
     }
 
+    /// The set after the present one: the pool `p` of these upstreams.
+    pub(crate) fn next_set(&self, upstreams: &[Value]) -> Value {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        json!({"generation": generation, "pools": {"p": upstreams}})
+    }
+
     /// Gives it the pool `p` of these upstreams.
     pub(crate) async fn use_upstreams(&self, upstreams: &[Value]) {
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let answer =
-            self.put("/upstreams", &json!({"generation": generation, "pools": {"p": upstreams}})).await;
+        let answer = self.put("/upstreams", &self.next_set(upstreams)).await;
         assert_eq!(answer.0, 200, "{answer:?}");
     }
 

@@ -39,7 +39,7 @@ pub(crate) enum ConnectFailure {
     Refused,
     /// No answer in time.
     TimedOut,
-    /// Anything else, such as a lack of local ports.
+    /// Anything else, such as a lack of local ports, or the upstream has left and had its time.
     Other,
 }
 
@@ -73,6 +73,9 @@ impl Connection {
             .await
             .map_err(|_elapsed| ConnectFailure::TimedOut)?
             .map_err(|error| classify(&error))?;
+        if !upstream.sockets.add(tcp.as_raw_fd()) {
+            return Err(ConnectFailure::Other);
+        }
         let _ = tcp.set_nodelay(true);
         watch_for_death(&SockRef::from(&tcp));
         let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_PEER));

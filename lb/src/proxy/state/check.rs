@@ -110,6 +110,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         eject_max_ms,
         probe_path,
         probe_timeout_ms,
+        drain_ms,
         balance: _,
         outlier: _,
         upstream_limits: _,
@@ -128,9 +129,11 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
             format!("expected 1 to {MAX_MILLIS} milliseconds")
         })?;
     }
-    ensure(*hold_ms <= MAX_MILLIS, &format!("{place}.hold_ms"), || {
-        format!("expected 0 to {MAX_MILLIS} milliseconds")
-    })?;
+    for (name, millis) in [("hold_ms", hold_ms), ("drain_ms", drain_ms)] {
+        ensure(*millis <= MAX_MILLIS, &format!("{place}.{name}"), || {
+            format!("expected 0 to {MAX_MILLIS} milliseconds")
+        })?;
+    }
     ensure(*hold_requests <= MAX_HELD, &format!("{place}.hold_requests"), || {
         format!("expected 0 to {MAX_HELD}")
     })?;

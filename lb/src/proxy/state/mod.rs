@@ -16,9 +16,11 @@ pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
 pub(crate) mod learned;
+pub(crate) mod leaving;
 pub(crate) mod pool;
 mod ramp;
 pub(crate) mod snapshot;
+pub(crate) mod sockets;
 pub(crate) mod store;
 pub(crate) mod trial;
 pub(crate) mod upstream;
@@ -26,6 +28,7 @@ pub(crate) mod window;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
@@ -37,6 +40,7 @@ use wire::{Generation, HostName, Problem};
 
 use self::connections::Connections;
 use self::learned::Learned;
+use self::leaving::Leaving;
 use self::pool::Rank;
 use self::snapshot::{Here, Snapshot};
 use self::store::Store;
@@ -62,8 +66,12 @@ pub(crate) struct State {
     pub(crate) connections: Connections,
     /// The requests that wait for an upstream.
     pub(crate) holding: Holding,
+    /// The upstreams that are in no set any more.
+    pub(crate) leaving: Leaving,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
+    /// Held by who writes a document to the disk.
+    storing: Mutex<()>,
     store: Store,
 }
 
@@ -123,8 +131,10 @@ impl State {
             access_log: None,
             connections: Connections::default(),
             holding: Holding::default(),
+            leaving: Leaving::default(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
+            storing: Mutex::default(),
             store,
         };
         state.swap(&lock(&state.held));
@@ -212,15 +222,34 @@ impl State {
                 tracing::info!(generation, "{} taken into use", T::NAME);
             }
         }
-        // Again at an equal generation, if the disk refused it the first time.
-        let Some(document) = slot(&mut held).as_mut().filter(|document| !document.stored) else {
-            return Ok(());
+        drop(held);
+        self.store_document(slot)
+    }
+
+    /// Stores a document that is in use, unless it is stored already: again at an equal generation, if the disk
+    /// refused it the first time. Those who come while another one is being written share the next writing, of the
+    /// newest there is then: the disk sets no limit to how many documents are taken into use.
+    fn store_document<T: Versioned>(
+        &self,
+        slot: impl Fn(&mut Held) -> &mut Option<Document<T>>,
+    ) -> Result<(), Problem> {
+        let _turn = lock(&self.storing);
+        let newest = {
+            let mut held = lock(&self.held);
+            let document = slot(&mut held).as_ref().filter(|document| !document.stored);
+            let Some(document) = document else { return Ok(()) };
+            document.content.clone()
         };
-        self.store.save(T::FILE, &*document.content).map_err(|error| {
+        let generation = newest.generation();
+        self.store.save(T::FILE, &*newest).map_err(|error| {
             tracing::error!(generation, %error, "{} in use but not stored", T::NAME);
             Problem::new(500, "Not stored", format!("the {} is in use but was not stored: {error}", T::NAME))
         })?;
-        document.stored = true;
+        if let Some(document) = slot(&mut lock(&self.held)).as_mut()
+            && Arc::ptr_eq(&document.content, &newest)
+        {
+            document.stored = true;
+        }
         Ok(())
     }
 
@@ -229,9 +258,11 @@ impl State {
         let set = held.set.as_ref().map(|document| document.content.clone()).unwrap_or_default();
         let config = held.config.as_ref().map(|document| document.content.clone());
         let next = Arc::new(before.next(set, config, &held.here));
+        let now = Instant::now();
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
             upstream.retire();
+            self.leaving.add(upstream, now);
         }
         // Who leaves after it drained may finish what it has; who leaves without is dead.
         for member in before.members().filter(|member| member.upstream.is_retired()) {
@@ -277,7 +308,16 @@ mod tests {
         let other = UpstreamSet { pools: [("p".into(), Vec::new())].into(), ..set(7) };
         assert_eq!(state.put_upstreams(other).expect_err("equal, but another").held, Some(7));
         state.put_upstreams(set(8)).expect("higher");
+        std::thread::scope(|scope| {
+            // Of those that come together, the newest is stored when the last of them is told so.
+            for generation in 9..=24 {
+                let state = &state;
+                scope.spawn(move || {
+                    let _ = state.put_upstreams(set(generation));
+                });
+            }
+        });
         let again = State::load(directory.path(), 1, None).expect("state");
-        assert_eq!(again.snapshot().set.generation, 8);
+        assert_eq!(again.snapshot().set.generation, 24);
     }
 }

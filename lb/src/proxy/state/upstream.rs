@@ -6,7 +6,7 @@
 //!   in use ──────────────────────────────────────────────────────▶ ejected
 //!      ▲                  a probe is answered well                    │
 //!      └───────── on trial, until a request is answered well ─────────┘
-//!   left out of the next set, from either: retired (idle connections closed, probing ends)
+//!   left out of the next set, from either: retired (idle connections closed, probing ends; see `leaving`)
 //! ```
 //!
 //! An upstream in use is *in doubt* while it owes an answer for longer than is usual and has sent nothing to
@@ -32,6 +32,7 @@ use super::super::health::Penalty;
 use super::super::lock;
 use super::counters::Counters;
 use super::ramp::Ramp;
+use super::sockets::Sockets;
 use super::trial::{self, Trial};
 use super::window::Window;
 
@@ -61,6 +62,8 @@ pub(crate) struct Upstream {
     pub(crate) counters: Counters,
     /// How slow it is.
     pub(crate) latency: Latency,
+    /// The sockets to it.
+    pub(crate) sockets: Sockets,
     /// That of its pool in the snapshot in use.
     policy: ArcSwap<PoolPolicy>,
     in_flight: AtomicU32,
@@ -126,6 +129,7 @@ impl Upstream {
             health: Health::default(),
             counters: Counters::default(),
             latency: Latency::default(),
+            sockets: Sockets::default(),
             policy: ArcSwap::default(),
             in_flight: AtomicU32::new(0),
             most: Most { requests: AtomicU32::new(u32::MAX), connections: AtomicU32::new(u32::MAX) },
@@ -290,6 +294,11 @@ impl Upstream {
     /// Only connections made under this key may be used again.
     pub(crate) fn pool_key(&self) -> u64 {
         self.pool_key.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has requests or connections.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || self.open_connections() > 0 || self.sockets.any()
     }
 
     pub(crate) fn is_retired(&self) -> bool {
