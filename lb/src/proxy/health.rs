@@ -134,6 +134,7 @@ pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, fai
         let soon = |at: Instant| at.elapsed() < penalty(state.strikes, &pool.policy) * 2;
         let relapse = failed_trial || state.readmitted.is_some_and(soon);
         state.strikes = if relapse { state.strikes.saturating_add(1) } else { 0 };
+        upstream.health.relapsed.store(relapse, Ordering::Relaxed);
         penalty(state.strikes, &pool.policy).min(longest)
     };
     let ejection = upstream.counters.ejections.fetch_add(1, Ordering::Relaxed) + 1;

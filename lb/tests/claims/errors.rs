@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use crate::backend::{Backend, Reply, ok};
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, eventually};
 use crate::load::{Ask, load};
-use crate::stage::{Machine, balance, in_namespaces};
+use crate::stage::{Machine, balance, in_namespaces, use_machines};
+
+/// How many requests the balancer has sent to `machine`.
+async fn requests_to(balancer: &Balancer, machine: &Machine) -> u64 {
+    let record = machine.record(balancer).await.expect("a record");
+    record["requests"].as_u64().expect("a number")
+}
 
 async fn requests_sent(balancer: &Balancer) -> u64 {
     let status = balancer.get_json("/status").await;
@@ -68,19 +74,85 @@ fn who_fails_at_once_gets_hardly_any_load() {
     });
 }
 
+/// The third of three machines is up and down in turns, each time so long; no GET fails.
+async fn in_turns(
+    count: u32,
+    each: Duration,
+    down: impl AsyncFn(&mut Machine),
+    up: impl AsyncFn(&mut Machine),
+) {
+    let mut machines = Machine::start_all(3).await;
+    let balancer = balance(&machines).await;
+    let gets = load(balancer.clients(), Ask::Get("/random/number"), 200, each * (2 * count + 1));
+    for _ in 0..count {
+        tokio::time::sleep(each).await;
+        down(&mut machines[2]).await;
+        tokio::time::sleep(each).await;
+        up(&mut machines[2]).await;
+    }
+    gets.ends_well().await;
+    machines[2].is_ejected(&balancer, false).await;
+}
+
 #[test]
 fn a_backend_that_comes_and_goes_costs_no_get() {
     in_namespaces("errors::a_backend_that_comes_and_goes_costs_no_get", async {
+        let down = async |machine: &mut Machine| machine.kill();
+        in_turns(3, Duration::from_millis(500), down, Machine::restart).await;
+    });
+}
+
+#[test]
+fn a_backend_that_is_down_every_other_three_seconds_costs_no_get() {
+    in_namespaces("errors::a_backend_that_is_down_every_other_three_seconds_costs_no_get", async {
+        let down = async |machine: &mut Machine| machine.kill();
+        in_turns(2, Duration::from_secs(3), down, Machine::restart).await;
+    });
+}
+
+#[test]
+fn a_backend_that_stands_still_every_other_three_seconds_costs_no_get() {
+    in_namespaces("errors::a_backend_that_stands_still_every_other_three_seconds_costs_no_get", async {
+        let down = async |machine: &mut Machine| machine.stop();
+        in_turns(2, Duration::from_secs(3), down, async |machine| machine.go_on()).await;
+    });
+}
+
+#[test]
+fn a_backend_that_is_back_comes_to_its_share_bit_by_bit() {
+    in_namespaces("errors::a_backend_that_is_back_comes_to_its_share_bit_by_bit", async {
         let mut machines = Machine::start_all(3).await;
-        let balancer = balance(&machines).await;
-        let gets = load(balancer.clients(), Ask::Get("/random/number"), 200, Duration::from_secs(5));
-        for _ in 0..3 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            machines[2].kill();
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            machines[2].restart().await;
+        let balancer = Balancer::start().await;
+        // The default takes ten seconds to the same end. In turns, because on a busy machine it would be that
+        // what decides who is quick.
+        let balance = serde_json::json!({"algorithm": "round_robin", "slow_start_ms": 4_000});
+        balancer.use_policy(serde_json::json!({"balance": balance})).await;
+        use_machines(&balancer, &machines).await;
+        let gets = load(balancer.clients(), Ask::Get("/random/number"), 300, Duration::from_secs(14));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        machines[2].kill();
+        machines[2].is_ejected(&balancer, true).await;
+        // Until those beside it are new no more: it is measured by them.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        machines[2].restart().await;
+        eventually("it has passed its trial", async || {
+            let record = machines[2].record(&balancer).await?;
+            (record["ejected"] == false && record["on_trial"] == false).then_some(())
+        })
+        .await;
+        // Its part, in percent, of what is sent in a second, each second from its return on.
+        let mut parts = Vec::new();
+        for _ in 0..6 {
+            let before = (requests_to(&balancer, &machines[2]).await, requests_sent(&balancer).await);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let after = (requests_to(&balancer, &machines[2]).await, requests_sent(&balancer).await);
+            parts.push((after.0 - before.0) * 100 / (after.1 - before.1).max(1));
         }
+        println!("{parts:?} percent");
         gets.ends_well().await;
-        machines[2].is_ejected(&balancer, false).await;
+        // A tenth of a third is what it begins with, a third is what it comes to.
+        assert!((1..=15).contains(&parts[0]), "{parts:?}");
+        assert!(parts[0] < parts[2] && parts[2] < parts[5], "{parts:?}");
+        assert!((25..=45).contains(&parts[5]), "{parts:?}");
     });
 }

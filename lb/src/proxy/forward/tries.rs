@@ -252,7 +252,10 @@ impl Tries {
 
     /// Notes that the try of `choice` came to nothing.
     pub(crate) fn failed(&mut self, choice: Choice, reason: Retry) {
-        let died = !choice.was_down && !choice.was_on_trial && choice.member.upstream.is_down();
+        let upstream = &choice.member.upstream;
+        // That one which comes and goes is gone again is no news: it would be a storm.
+        let is_news = !choice.was_down && !choice.was_on_trial && !upstream.has_relapsed();
+        let died = is_news && upstream.is_down();
         self.excused = match reason {
             Retry::Connect | Retry::Stale => true,
             Retry::Broken => died,

@@ -103,6 +103,8 @@ pub(crate) struct Health {
     pub(crate) window: Window,
     /// What it has to pass after an ejection.
     pub(crate) trial: Trial,
+    /// It was ejected for the last time soon after it had come back.
+    pub(crate) relapsed: AtomicBool,
     /// Its manager suspects it, or took it out of the set without draining it.
     pub(crate) condemned: AtomicBool,
     /// Wakes the tries at it when it is ejected or condemned.
@@ -284,6 +286,11 @@ impl Upstream {
         self.health.trial.want(Instant::now());
         self.health.ejected.store(false, Ordering::Relaxed);
         trial::changed();
+    }
+
+    /// Whether it was ejected for the last time soon after it had come back.
+    pub(crate) fn has_relapsed(&self) -> bool {
+        self.health.relapsed.load(Ordering::Relaxed)
     }
 
     /// Ejected, or the last connection to it failed.
