@@ -10,6 +10,7 @@
 //! documents written by people are checked strictly by the program that owns them.
 
 pub mod balancing;
+pub mod checks;
 pub mod cluster;
 pub mod hand_over;
 pub mod heartbeat;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
+use crate::checks::{Ask, Check};
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -31,6 +32,11 @@ impl ProxyConfig {
                 *secret = Secret(Secret::HIDDEN.to_owned());
             }
         }
+        for policy in shown.pools.values_mut() {
+            if let Ask::Http(ask) = &mut policy.check.ask {
+                ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
+            }
+        }
         shown
     }
 }
@@ -51,7 +57,7 @@ pub struct Route {
     pub pool: PoolName,
 }
 
-/// How the upstreams of a pool are tried, timed, ejected and probed. All times in milliseconds.
+/// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPolicy {
@@ -78,10 +84,8 @@ pub struct PoolPolicy {
     pub eject_min_ms: u64,
     /// … up to this.
     pub eject_max_ms: u64,
-    /// What an ejected upstream is asked (`GET`, any 2xx is well) before it is used again.
-    pub probe_path: String,
-    /// The longest wait for the answer to a probe.
-    pub probe_timeout_ms: u64,
+    /// How upstreams are asked whether they are well.
+    pub check: Check,
     /// How requests are spread.
     pub balance: Balance,
     /// Which answers eject.
@@ -104,8 +108,7 @@ impl Default for PoolPolicy {
             eject_after: 3,
             eject_min_ms: 1_000,
             eject_max_ms: 30_000,
-            probe_path: "/health/ready".to_owned(),
-            probe_timeout_ms: 500,
+            check: Check::default(),
             balance: Balance::default(),
             outlier: Outlier::default(),
             upstream_limits: UpstreamLimits::default(),

@@ -12,6 +12,7 @@
 pub(crate) mod budget;
 pub(crate) mod check;
 mod check_balance;
+mod check_checks;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
+use tokio::sync::Notify;
 use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
@@ -57,6 +59,8 @@ pub(crate) struct State {
     pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
     pub(crate) connections: Connections,
+    /// Wakes who looks after the upstreams, when the snapshot is another.
+    pub(crate) swapped: Notify,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     store: Store,
@@ -117,6 +121,7 @@ impl State {
             unrouted: Arc::default(),
             access_log: None,
             connections: Connections::default(),
+            swapped: Notify::new(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
             store,
@@ -226,6 +231,7 @@ impl State {
             }
         }
         trial::changed();
+        self.swapped.notify_one();
     }
 }
 

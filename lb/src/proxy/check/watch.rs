@@ -1,0 +1,157 @@
+//! Looks after the upstreams: one task for each asks it when its schedule says, and does what follows.
+//!
+//! All tasks share a thread of their own: a check never waits behind requests, nor they behind it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::super::balance::same;
+use super::super::health::{self, Failure};
+use super::super::state::State;
+use super::super::state::pool::Pool;
+use super::super::state::upstream::Upstream;
+use super::record::{Last, Record};
+use super::schedule::{Schedule, Step};
+use super::{Fault, Outcome, ask};
+
+/// So many checks are under way at a time; others wait for their turn. Each has a socket.
+const AT_A_TIME: usize = 256;
+
+/// Checks the upstreams of `state` for ever.
+pub(crate) async fn run(state: Arc<State>) {
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let mut watches = JoinSet::new();
+    loop {
+        for upstream in state.snapshot().upstreams() {
+            if let Some(watched) = Watched::begin(upstream) {
+                watches.spawn(watch(state.clone(), watched, turns.clone()));
+            }
+        }
+        loop {
+            tokio::select! {
+                () = state.swapped.notified() => break,
+                Some(ended) = watches.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "THE CHECKS OF AN UPSTREAM FAILED; they begin anew");
+                    break;
+                },
+            }
+        }
+    }
+}
+
+/// An upstream that is looked after, until this is dropped.
+struct Watched(Arc<Upstream>);
+
+impl Watched {
+    fn begin(upstream: &Arc<Upstream>) -> Option<Self> {
+        upstream.health.checks.begin_watch().then(|| Watched(upstream.clone()))
+    }
+
+    fn checks(&self) -> &Record {
+        &self.0.health.checks
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.checks().end_watch();
+    }
+}
+
+/// Looks after one upstream until it is retired.
+async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
+    let upstream = &watched.0;
+    let mut schedule =
+        Schedule::new(upstream.policy(), upstream.is_ejected(), Instant::now(), &mut rand::rng());
+    while !upstream.is_retired() {
+        hear(&watched, &mut schedule);
+        let now = Instant::now();
+        match schedule.due() {
+            Some(due) if due <= now => {}
+            due => {
+                tokio::select! {
+                    () = watched.checks().news.notified() => {}
+                    () = until(due) => {}
+                }
+                continue;
+            }
+        }
+        // Closed never.
+        let Ok(turn) = turns.acquire().await else { return };
+        let begun = Instant::now();
+        schedule.began(begun);
+        let asked_by = schedule.policy().clone();
+        let outcome = ask(upstream, &asked_by.check).await;
+        drop(turn);
+        // Nobody wants to know any more.
+        if upstream.is_retired() || upstream.policy().check != asked_by.check {
+            continue;
+        }
+        let now = Instant::now();
+        tell(upstream, watched.checks().note(outcome, begun, now), outcome);
+        // What it said before it was ejected does not bring it back.
+        if !watched.checks().is_ejection_new() {
+            let passed = (outcome != Err(Fault::Void)).then_some(outcome.is_ok());
+            match (schedule.ended(passed, now, &mut rand::rng()), outcome) {
+                (Step::None, _) | (Step::Eject(_), Ok(())) => {}
+                (Step::Eject(in_a_row), Err(fault)) => fell(&state, upstream, fault, in_a_row),
+                (Step::Readmit, _) => health::readmit(upstream),
+            }
+        }
+    }
+}
+
+/// Takes in what others told.
+fn hear(watched: &Watched, schedule: &mut Schedule) {
+    let (upstream, now) = (&watched.0, Instant::now());
+    if schedule.adopt(upstream.policy(), now, &mut rand::rng()) {
+        watched.checks().forget();
+    }
+    if let Some(ejection) = watched.checks().take_ejection() {
+        schedule.ejected(ejection, now, &mut rand::rng());
+    }
+    if watched.checks().take_trouble() {
+        schedule.trouble(now);
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says what changed since the check `before`.
+fn tell(upstream: &Upstream, before: Option<Last>, outcome: Outcome) {
+    let before = before.map(|before| before.outcome);
+    match outcome {
+        Err(fault) if before.is_none_or(|before| before.is_ok()) => tracing::warn!(
+            upstream = %upstream.id, address = %upstream.address, reason = %fault, "check failed"
+        ),
+        Ok(()) if before.is_some_and(|before| before.is_err()) => {
+            tracing::info!(upstream = %upstream.id, address = %upstream.address, "check passed");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Ejects `upstream`, whose checks fail, unless its pool needs it.
+fn fell(state: &State, upstream: &Arc<Upstream>, fault: Fault, in_a_row: u32) {
+    let snapshot = state.snapshot();
+    let has_it = |pool: &&Arc<Pool>| pool.members().iter().any(|member| same(&member.upstream, upstream));
+    let Some(pool) = snapshot.pools.values().find(has_it) else { return };
+    // As with requests: whoever answers at all is better than too few.
+    let (failure, may_go) = if fault.is_answer() {
+        (Failure::CheckAnswer, pool.can_spare(upstream))
+    } else {
+        (Failure::Check, !pool.is_last_usable(upstream))
+    };
+    if may_go {
+        health::eject(pool, upstream, failure, in_a_row);
+    }
+}
