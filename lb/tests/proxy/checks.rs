@@ -298,14 +298,21 @@ async fn only_so_many_checks_are_under_way_at_a_time() {
     let balancer = Balancer::start().await;
     let deaf = Backend::healthy().await;
     deaf.freeze(true);
-    let policy = json!({"check": {"active": true, "edge_interval_ms": 10, "timeout_ms": 3_600_000}});
-    balancer.use_policy(policy).await;
+    let check = json!({"active": true, "ask": ask(), "edge_interval_ms": 10, "timeout_ms": 3_600_000});
+    balancer.use_policy(json!({"check": check})).await;
     let upstreams: Vec<_> = (0..600)
         .map(|n| json!({"id": format!("m-{n}"), "address": deaf.address.ip(), "port": deaf.address.port()}))
         .collect();
     balancer.use_upstreams(&upstreams).await;
     eventually("as many as may be", async || (deaf.open() == 256).then_some(())).await;
-    // Whoever is taken out of the set while it is asked or waits for its turn makes room.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert_eq!((deaf.open(), deaf.connections()), (256, 256));
+    let other = Checked::start().await;
+    balancer.use_upstreams(&[upstreams.as_slice(), &[other.upstream()]].concat()).await;
+    for _ in 0..20 {
+        assert_eq!((deaf.open(), deaf.connections(), other.asked()), (256, 256, 0), "the rest waits");
+        balancer.get_json("/status").await;
+    }
+    // Whoever is taken out of the set while it is asked is not asked on, and makes room.
+    balancer.use_upstreams(&[other.upstream()]).await;
+    eventually("no socket is left", async || (deaf.open() == 0).then_some(())).await;
+    passes(&balancer, &other, true).await;
 }

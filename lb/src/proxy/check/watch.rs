@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
+use wire::proxy_config::PoolPolicy;
 
 use super::super::balance::same;
 use super::super::health::{self, Failure};
@@ -80,19 +81,15 @@ async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
                 continue;
             }
         }
-        // Closed never.
-        let Ok(turn) = turns.acquire().await else { return };
-        let begun = Instant::now();
-        schedule.began(begun);
-        let asked_by = schedule.policy().clone();
-        let outcome = ask(upstream, &asked_by.check).await;
-        drop(turn);
-        // Nobody wants to know any more.
-        if upstream.is_retired() || upstream.policy().check != asked_by.check {
-            continue;
-        }
+        let (begun, outcome) = tokio::select! {
+            biased;
+            () = is_moot(&watched, schedule.policy()) => continue,
+            checked = in_turn(upstream, schedule.policy(), &turns) => checked,
+        };
         let now = Instant::now();
-        tell(upstream, watched.checks().note(outcome, begun, now), outcome);
+        schedule.began(begun);
+        let change = Change::between(watched.checks().note(outcome, begun, now), outcome);
+        tell(upstream, change);
         // What it said before it was ejected does not bring it back.
         if !watched.checks().is_ejection_new() {
             let passed = (outcome != Err(Fault::Void)).then_some(outcome.is_ok());
@@ -102,6 +99,22 @@ async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
                 (Step::Readmit, _) => health::readmit(upstream),
             }
         }
+    }
+}
+
+/// Checks `upstream` as `policy` has it, when it has its turn. Returns when that was.
+async fn in_turn(upstream: &Arc<Upstream>, policy: &PoolPolicy, turns: &Semaphore) -> (Instant, Outcome) {
+    // Never closed; without it the check would only not be counted.
+    let _turn = turns.acquire().await;
+    let begun = Instant::now();
+    (begun, ask(upstream, &policy.check).await)
+}
+
+/// Resolves when nobody wants to know any more what the check of `policy` says.
+async fn is_moot(watched: &Watched, policy: &PoolPolicy) {
+    // What else is news is looked at when the check is over.
+    while !watched.0.is_retired() && watched.0.policy().check == policy.check {
+        watched.checks().news.notified().await;
     }
 }
 
@@ -126,17 +139,37 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Says what changed since the check `before`.
-fn tell(upstream: &Upstream, before: Option<Last>, outcome: Outcome) {
-    let before = before.map(|before| before.outcome);
-    match outcome {
-        Err(fault) if before.is_none_or(|before| before.is_ok()) => tracing::warn!(
+/// What a check changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Nothing.
+    None,
+    /// It passed until now, or this was the first.
+    Fails(Fault),
+    /// It failed until now.
+    Passes,
+}
+
+impl Change {
+    fn between(before: Option<Last>, outcome: Outcome) -> Self {
+        match (before.map(|before| before.outcome.is_ok()), outcome) {
+            (Some(true) | None, Err(fault)) => Change::Fails(fault),
+            (Some(false), Ok(())) => Change::Passes,
+            (Some(true) | None, Ok(())) | (Some(false), Err(_)) => Change::None,
+        }
+    }
+}
+
+/// Says it once, however often it is asked.
+fn tell(upstream: &Upstream, change: Change) {
+    match change {
+        Change::None => {}
+        Change::Fails(fault) => tracing::warn!(
             upstream = %upstream.id, address = %upstream.address, reason = %fault, "check failed"
         ),
-        Ok(()) if before.is_some_and(|before| before.is_err()) => {
+        Change::Passes => {
             tracing::info!(upstream = %upstream.id, address = %upstream.address, "check passed");
         }
-        Ok(()) | Err(_) => {}
     }
 }
 
@@ -153,5 +186,28 @@ fn fell(state: &State, upstream: &Arc<Upstream>, fault: Fault, in_a_row: u32) {
     };
     if may_go {
         health::eject(pool, upstream, failure, in_a_row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_change_is_not_said_again() {
+        let (record, now) = (Record::default(), Instant::now());
+        let refused = Err(Fault::Refused);
+        for (outcome, change) in [
+            (Ok(()), Change::None),
+            (Ok(()), Change::None),
+            (refused, Change::Fails(Fault::Refused)),
+            (refused, Change::None),
+            (Err(Fault::Timeout), Change::None),
+            (Ok(()), Change::Passes),
+            (Ok(()), Change::None),
+        ] {
+            assert_eq!(Change::between(record.note(outcome, now, now), outcome), change);
+        }
+        assert_eq!(Change::between(None, refused), Change::Fails(Fault::Refused), "the first one is said");
     }
 }
