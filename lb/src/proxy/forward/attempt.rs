@@ -28,6 +28,7 @@ use super::super::client_stream::ClientStream;
 use super::super::doubt;
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
+use super::super::outlier;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::{Cell, Deadlines};
 use super::super::state::upstream::Upstream;
@@ -130,7 +131,16 @@ async fn exchange(
                 if !head.status.is_informational() {
                     call.learned.learn(wait.sent.elapsed());
                     health::answered(upstream);
-                    in_flight.answered(head.status.as_u16());
+                    let status = head.status.as_u16();
+                    in_flight.answered(status);
+                    // It failed its trial and is out again: the client need not see it.
+                    if in_flight.was_trial()
+                        && outlier::is_failure(status)
+                        && upstream.is_ejected()
+                        && tries.may_move()
+                    {
+                        return Err(Attempt::Failed(Retry::Ejected));
+                    }
                     return Ok(upstream_session);
                 }
                 let interim = Box::new(head.clone());
