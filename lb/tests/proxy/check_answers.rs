@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -183,6 +184,35 @@ async fn by_grpc_the_service_has_to_be_serving() {
         assert_eq!(balancer.put("/config", &config).await.0, 200);
         assert_eq!(comes_to(&balancer, &backends[0], result).await["reason"], reason);
     }
+}
+
+#[tokio::test]
+async fn an_open_port_is_no_sign_of_life_and_slowness_no_death() {
+    let balancer = Balancer::start().await;
+    let slow = || async {
+        Backend::start(|request| match request.path() {
+            "/slow" => Reply::Parts(vec![(Duration::from_millis(1_500), ok("slow"))]),
+            _ => Reply::Bytes(ok("fast")),
+        })
+        .await
+    };
+    let backends = [slow().await, slow().await];
+    // The check says nothing about whether the process answers; an upstream in doubt is asked all the same.
+    balancer.use_policy(json!({"check": {"ask": {"tcp": {}}}, "first_byte_cold_ms": 200})).await;
+    balancer.use_backends(&[&backends[0], &backends[1]]).await;
+    let clients = balancer.clients();
+    let waiting: Vec<_> =
+        (0..6).map(|_| tokio::spawn(async move { get(clients, "/slow").await.text() })).collect();
+    for request in waiting {
+        assert_eq!(request.await.expect("no panic"), "slow");
+    }
+    assert_eq!(backends[0].seen().len() + backends[1].seen().len(), 6, "each is executed once");
+    backends[0].freeze(true);
+    eventually("it is found to be silent", async || {
+        assert_eq!(get(clients, "/").await.status(), 200);
+        (balancer.record(&backends[0]).await["ejections"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

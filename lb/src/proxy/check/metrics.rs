@@ -1,11 +1,12 @@
-//! Figures for Prometheus about checks. An upstream that was never checked has none.
+//! Figures for Prometheus about checks. An upstream that was never checked has none, and a fault none before it
+//! came up: there may be thousands of upstreams.
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 
 use super::super::state::snapshot::Snapshot;
-use super::record::RESULTS;
+use super::record::{PASSED, RESULTS};
 
 /// The figures of `snapshot`.
 pub(crate) fn families(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFamily>> {
@@ -27,7 +28,9 @@ pub(crate) fn families(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFami
             let (name, id) = (pool.name.as_str(), upstream.id.as_str());
             for (index, result) in RESULTS.iter().enumerate() {
                 let count = upstream.health.checks.count(index);
-                total.with_label_values(&[name, id, result]).inc_by(count);
+                if index == PASSED || count > 0 {
+                    total.with_label_values(&[name, id, result]).inc_by(count);
+                }
             }
             passing.with_label_values(&[name, id]).set(last.outcome.is_ok().into());
             took.with_label_values(&[name, id]).set(last.took.as_secs_f64());

@@ -10,14 +10,17 @@ use tokio::sync::Notify;
 use super::super::lock;
 use super::{Fault, Outcome};
 
-/// The names of all results in metrics and `/status`; the first is a good one.
+/// The names of all results in metrics and `/status`.
 pub(crate) const RESULTS: [&str; 9] =
     ["passed", "refused", "timeout", "broken", "status", "body", "grpc_status", "not_serving", "void"];
+
+/// The place of the good one among them.
+pub(crate) const PASSED: usize = 0;
 
 /// The place of `outcome` in [`RESULTS`].
 pub(crate) fn index(outcome: Outcome) -> usize {
     match outcome {
-        Ok(()) => 0,
+        Ok(()) => PASSED,
         Err(Fault::Refused) => 1,
         Err(Fault::Timeout) => 2,
         Err(Fault::Broken) => 3,

@@ -42,6 +42,8 @@ pub(super) struct Schedule {
     /// The present wait while it is out, and the most it may be.
     wait: Duration,
     penalty: Duration,
+    /// Its time is served then.
+    held_until: Instant,
     begun: Option<Instant>,
     due: Option<Instant>,
 }
@@ -51,8 +53,17 @@ impl Schedule {
     pub(super) fn new(policy: Arc<PoolPolicy>, is_out: bool, now: Instant, rng: &mut impl Rng) -> Self {
         let wait = Duration::from_millis(policy.check.edge_interval_ms);
         let penalty = Duration::from_millis(policy.eject_min_ms);
-        let mut schedule =
-            Schedule { policy, is_out, passing: true, in_a_row: 0, wait, penalty, begun: None, due: None };
+        let mut schedule = Schedule {
+            policy,
+            is_out,
+            passing: true,
+            in_a_row: 0,
+            wait,
+            penalty,
+            held_until: now,
+            begun: None,
+            due: None,
+        };
         schedule.begin(now, rng);
         schedule
     }
@@ -85,7 +96,8 @@ impl Schedule {
         self.penalty = ejection.penalty;
         self.wait = self.edge().min(self.longest());
         let first = self.jittered(self.wait, rng);
-        self.due = Some(now + first.max(ejection.hold));
+        self.held_until = now + ejection.hold;
+        self.due = Some(self.held_until.max(now + first));
     }
 
     /// Takes in that a request to it failed.
@@ -132,7 +144,8 @@ impl Schedule {
     /// The first check of a kind. Not at the same time for all, as a policy changes for all.
     fn begin(&mut self, now: Instant, rng: &mut impl Rng) {
         let spread = self.edge().mul_f64(rng.random_range(0.0..1.0));
-        self.due = self.is_asked().then(|| now + spread);
+        let earliest = if self.is_out { self.held_until } else { now };
+        self.due = self.is_asked().then(|| earliest.max(now + spread));
     }
 
     fn again(&mut self, wait: Duration, now: Instant, rng: &mut impl Rng) {
@@ -232,7 +245,9 @@ mod tests {
     fn a_penalty_is_served_and_an_interval_given_is_kept_to() {
         let mut story = Story::of(Check { unhealthy_interval_ms: Some(300), ..exact() });
         story.ejected(5_000, 9_000);
-        assert_eq!(story.next(false).0, 5_000);
+        let other = Check { unhealthy_interval_ms: Some(300), port: Some(1), ..exact() };
+        assert!(story.schedule.adopt(policy(other), story.now, &mut story.rng));
+        assert_eq!(story.next(false).0, 5_000, "another check shortens nothing");
         assert_eq!(story.next(false).0, 300);
         story.ejected(0, 100);
         assert_eq!(story.next(false).0, 250);
