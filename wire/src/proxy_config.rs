@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
+use crate::checks::{Ask, Check};
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -29,6 +30,11 @@ impl ProxyConfig {
         for sticky in shown.pools.values_mut().filter_map(|policy| policy.balance.sticky.as_mut()) {
             for secret in [Some(&mut sticky.key), sticky.previous_key.as_mut()].into_iter().flatten() {
                 *secret = Secret(Secret::HIDDEN.to_owned());
+            }
+        }
+        for policy in shown.pools.values_mut() {
+            if let Ask::Http(ask) = &mut policy.check.ask {
+                ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
             }
         }
         shown
@@ -55,7 +61,7 @@ pub struct Route {
     pub repeatable: bool,
 }
 
-/// How the upstreams of a pool are tried, timed, ejected and probed. All times in milliseconds.
+/// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPolicy {
@@ -89,10 +95,8 @@ pub struct PoolPolicy {
     pub eject_min_ms: u64,
     /// … up to this.
     pub eject_max_ms: u64,
-    /// What an ejected upstream is asked (`GET`, any 2xx is well) before it is used again.
-    pub probe_path: String,
-    /// The longest wait for the answer to a probe.
-    pub probe_timeout_ms: u64,
+    /// How upstreams are asked whether they are well.
+    pub check: Check,
     /// What an upstream that left the set was asked has so long to end; then the connections to it are cut.
     pub drain_ms: u64,
     /// How requests are spread.
@@ -120,8 +124,7 @@ impl Default for PoolPolicy {
             eject_after: 3,
             eject_min_ms: 1_000,
             eject_max_ms: 30_000,
-            probe_path: "/health/ready".to_owned(),
-            probe_timeout_ms: 500,
+            check: Check::default(),
             drain_ms: 30_000,
             balance: Balance::default(),
             outlier: Outlier::default(),

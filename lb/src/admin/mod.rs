@@ -9,6 +9,7 @@
 //! question never waits behind requests, nor they behind it.
 
 mod changes;
+mod check;
 mod credentials;
 mod listen;
 mod overrides;

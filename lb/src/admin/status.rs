@@ -13,6 +13,7 @@ use wire::vip::VipStatus;
 use wire::{EndpointId, Generation, HostName, MachineId, PoolName};
 
 use super::Admin;
+use super::check::CheckStatus;
 use crate::proxy::state::in_flight::Outcome;
 use crate::proxy::state::pool::{Member, Pool};
 
@@ -87,7 +88,9 @@ struct UpstreamStatus {
     /// What people told this balancer about its machine.
     #[serde(skip_serializing_if = "Option::is_none", rename = "override")]
     ordered: Option<Override>,
-    /// Out of use until a probe is answered well.
+    /// How its checks go.
+    check: CheckStatus,
+    /// Out of use until its check passes.
     ejected: bool,
     /// What it was ejected for was what it answered.
     ejected_for_answers: bool,
@@ -175,6 +178,7 @@ impl UpstreamStatus {
             weight: member.weight,
             zone: HostName::clone(&member.zone),
             ordered: member.ordered.clone(),
+            check: CheckStatus::of(upstream),
             ejected: upstream.is_ejected(),
             ejected_for_answers: upstream.is_ejected_for_answers(),
             on_trial: !health.trial.is_over(),

@@ -1,15 +1,14 @@
 //! Who is ejected and who comes back.
 //!
-//! Failures in a row, or one that leaves no doubt, eject an upstream; while it is out it is probed, soon
-//! at first and then ever more slowly, and the first probe that is answered well brings it back. Slowness
-//! is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
+//! Failures in a row, or one that leaves no doubt, eject an upstream, and so do checks that fail; while it is out
+//! it is checked, soon at first and then ever more slowly, and checks that pass bring it back (`check/schedule`).
+//! Slowness is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
 //!
 //! ```text
-//!   ejected ──wait──▶ probe ──well──▶ readmitted, for a trial first (`state/trial`)
+//!   ejected ──wait──▶ check ──passed──▶ readmitted, for a trial first (`state/trial`)
 //!      ▲                │
-//!      └──wait longer───┘ not well
+//!      └──wait longer───┘ failed
 //!
-//!   wait: 250 ms, then half as long again each time, at most the penalty; after bad answers the penalty;
 //!   penalty: eject_min_ms, doubled for each ejection that follows soon on a readmission, at most eject_max_ms
 //! ```
 //!
@@ -25,12 +24,8 @@ use wire::proxy_config::PoolPolicy;
 
 use super::forward::connect::ConnectFailure;
 use super::lock;
-use super::probe::probe;
 use super::state::pool::Pool;
 use super::state::upstream::Upstream;
-
-/// The first probe of an ejected upstream comes after so long.
-const FIRST_PROBE: Duration = Duration::from_millis(250);
 
 /// What went wrong with an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +34,16 @@ pub(crate) enum Failure {
     Connect(ConnectFailure),
     /// It closed or reset a fresh connection before it answered, or answered no HTTP.
     Broken,
-    /// It sent no byte on any connection and does not answer a probe.
+    /// It sent no byte on any connection and does not answer a question.
     Silent,
     /// It answers, but badly (`outlier`).
     Answers,
     /// It failed the request that was to bring it back.
     Trial,
+    /// Its checks are not answered.
+    Check,
+    /// Its checks are answered, but badly.
+    CheckAnswer,
 }
 
 impl Failure {
@@ -58,6 +57,7 @@ impl Failure {
             Failure::Silent => "silent",
             Failure::Answers => "answers",
             Failure::Trial => "trial",
+            Failure::Check | Failure::CheckAnswer => "check",
         }
     }
 }
@@ -101,6 +101,7 @@ pub(crate) fn told(upstream: &Upstream, is_well: bool) {
 /// last one of `pool` that can be used.
 pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
     upstream.counters.failures.fetch_add(1, Ordering::Relaxed);
+    upstream.health.checks.trouble();
     let weight = match failure {
         Failure::Connect(kind) => {
             upstream.health.unreachable.store(true, Ordering::Relaxed);
@@ -111,8 +112,8 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
                 ConnectFailure::Other => 0,
             }
         }
-        Failure::Broken | Failure::Answers | Failure::Trial => 1,
-        // Whoever has asked since its last byte is a witness, and so is the probe.
+        Failure::Broken | Failure::Answers | Failure::Trial | Failure::Check | Failure::CheckAnswer => 1,
+        // Whoever has asked since its last byte is a witness, and so is the question.
         Failure::Silent => upstream.asks().saturating_add(1).clamp(1, pool.policy.eject_after.max(1)),
     };
     let before = upstream.health.failures.fetch_add(weight, Ordering::Relaxed);
@@ -124,7 +125,8 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
 
 /// Takes `upstream` out of use until it is well again.
 pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32) {
-    let Some(failed_trial) = upstream.take_out(failure == Failure::Answers) else { return };
+    let for_answers = matches!(failure, Failure::Answers | Failure::CheckAnswer);
+    let Some(failed_trial) = upstream.take_out(for_answers) else { return };
     if upstream.is_retired() {
         return;
     }
@@ -137,14 +139,23 @@ pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, fai
         upstream.health.relapsed.store(relapse, Ordering::Relaxed);
         penalty(state.strikes, &pool.policy).min(longest)
     };
-    let ejection = upstream.counters.ejections.fetch_add(1, Ordering::Relaxed) + 1;
+    upstream.counters.ejections.fetch_add(1, Ordering::Relaxed);
     upstream.forget_connections();
     upstream.health.distrust.notify_waiters();
     tracing::warn!(
         upstream = %upstream.id, pool = %pool.name, address = %upstream.address,
         reason = failure.name(), failures, "ejected"
     );
-    tokio::spawn(probe_until_well(upstream.clone(), ejection, penalty));
+    // A check asks whether it answers, which it does if its answers were what ejected it: it has to wait.
+    let hold = if failure == Failure::Answers { jittered(penalty) } else { Duration::ZERO };
+    upstream.health.checks.ejected(hold, penalty);
+}
+
+/// Lets an ejected `upstream` back, for a trial first.
+pub(crate) fn readmit(upstream: &Upstream) {
+    lock(&upstream.health.penalty).readmitted = Some(Instant::now());
+    upstream.let_back();
+    tracing::info!(upstream = %upstream.id, address = %upstream.address, "readmitted");
 }
 
 fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
@@ -155,53 +166,4 @@ fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
 /// Up to half as long again, so that upstreams that were ejected together do not come back together.
 fn jittered(penalty: Duration) -> Duration {
     penalty.mul_f64(rand::rng().random_range(1.0..=1.5))
-}
-
-/// Probes `upstream` until it is well, or its `ejection` is over for another reason.
-async fn probe_until_well(upstream: Arc<Upstream>, ejection: u64, penalty: Duration) {
-    let started = Instant::now();
-    let is_over = || {
-        let another = upstream.counters.ejections.load(Ordering::Relaxed) != ejection;
-        another || upstream.is_retired() || !upstream.is_ejected()
-    };
-    // A probe asks whether it answers, which it does if its answers were what ejected it: it has to wait.
-    let mut wait =
-        if upstream.is_ejected_for_answers() { jittered(penalty) } else { FIRST_PROBE.min(penalty) };
-    loop {
-        tokio::time::sleep(wait).await;
-        if is_over() {
-            return;
-        }
-        if is_well(&upstream).await && !is_over() {
-            return readmit(&upstream, started.elapsed());
-        }
-        wait = (wait + wait / 2).min(penalty);
-    }
-}
-
-/// Whether a probe is answered well.
-async fn is_well(upstream: &Upstream) -> bool {
-    // As it is now: a wrong path may have been what ejected it.
-    let policy = upstream.policy();
-    let limit = Duration::from_millis(policy.probe_timeout_ms);
-    probe(upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success())
-}
-
-/// Asks an upstream that is down out of turn, because nobody else is left.
-pub(crate) async fn ask_again(upstream: Arc<Upstream>) {
-    let asked = Instant::now();
-    if is_well(&upstream).await {
-        readmit(&upstream, asked.elapsed());
-    }
-}
-
-fn readmit(upstream: &Upstream, after: Duration) {
-    if !upstream.is_ejected() {
-        return;
-    }
-    lock(&upstream.health.penalty).readmitted = Some(Instant::now());
-    upstream.let_back();
-    tracing::info!(
-        upstream = %upstream.id, address = %upstream.address, after_ms = after.as_millis(), "readmitted"
-    );
 }

@@ -12,9 +12,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use super::metrics_balance;
 use super::state::State;
 use super::state::snapshot::Snapshot;
+use super::{check, metrics_balance};
 
 /// Upper bounds of the duration histogram, in seconds.
 const BUCKETS: [f64; 14] =
@@ -127,6 +127,7 @@ impl StateCollector {
         let mut families = routes(&snapshot, &self.state)?;
         families.extend(upstreams(&snapshot)?);
         families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
+        families.extend(check::metrics::families(&snapshot)?);
         for (name, help, value) in [
             (
                 "lb_upstreams_generation",

@@ -5,12 +5,13 @@
 //! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
-//! be in `doubt`; `health` and `doubt` ask with `probe`. What became of it all is in `metrics` and `access_log`.
+//! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics` and `access_log`.
 
 pub(crate) mod accept;
 pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod balance;
+pub(crate) mod check;
 mod client_socket;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
@@ -26,7 +27,6 @@ pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;
 pub(crate) mod plain_stream;
-pub(crate) mod probe;
 pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
@@ -49,7 +49,7 @@ use self::connection::Server;
 use self::hand_over::HandOvers;
 use self::state::State;
 use crate::settings::{Limits, Settings};
-use crate::{admin, link};
+use crate::{admin, link, reopen};
 
 /// How often idle upstream connections that cannot be used any more are closed.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -103,6 +103,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         })?;
         workers.push(thread);
     }
+    let (checked, ended) = (state.clone(), worker_ended.clone());
+    thread::Builder::new().name("checks".to_owned()).spawn(move || {
+        // Without it whoever is ejected would never come back.
+        let _ended = ended.drop_guard();
+        run_checks(checked)
+    })?;
     let snapshot = state.snapshot();
     link::set_serving(snapshot.can_serve());
     tracing::info!(
@@ -135,11 +141,12 @@ fn control(
     runtime.block_on(async {
         tokio::spawn(admin::serve(settings.clone(), state.clone(), hand_overs.clone()));
         tokio::spawn(sweep_leaving(state.clone()));
+        tokio::spawn(reopen_log(reopen::requests()?, state.clone()));
         tokio::spawn(sweep(state));
         tokio::select! {
             signal = kit::shutdown::requested() => tracing::info!(signal = signal?, "stopping"),
             // Half a balancer would look like a whole one: better to be started again.
-            () = worker_ended.cancelled() => tracing::error!("a worker ended, stopping"),
+            () = worker_ended.cancelled() => tracing::error!("a worker or the checks ended, stopping"),
         }
         link::set_draining(true);
         if !settings.vips.is_empty() {
@@ -162,6 +169,14 @@ async fn sweep_leaving(state: Arc<State>) {
     }
 }
 
+async fn reopen_log(mut requests: tokio::signal::unix::Signal, state: Arc<State>) {
+    while requests.recv().await.is_some() {
+        if let Some(log) = &state.access_log {
+            log.reopen();
+        }
+    }
+}
+
 async fn sweep(state: Arc<State>) {
     loop {
         tokio::time::sleep(SWEEP).await;
@@ -169,6 +184,12 @@ async fn sweep(state: Arc<State>) {
             upstream.sweep_idle();
         }
     }
+}
+
+fn run_checks(state: Arc<State>) -> std::io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(check::watch::run(state));
+    Ok(())
 }
 
 fn run_worker(

@@ -5,7 +5,7 @@
 //! to be of use, so here an upstream is compared with the rest of its pool directly). When all of them fail,
 //! the cause is elsewhere, and taking upstreams away would only add to it.
 //!
-//! Such an ejection lasts its whole penalty: the probe, which asks for something else, would be answered well
+//! Such an ejection lasts its whole penalty: its check, which asks for something else, would be answered well
 //! at once. It leaves `panic_below` of the pool in use, and ends early when less of it is.
 
 use std::sync::Arc;

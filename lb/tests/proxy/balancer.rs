@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -80,9 +81,7 @@ impl Balancer {
 
     /// Sends SIGTERM and waits for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).expect("pid");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)
-            .expect("signalled");
+        self.signal(Signal::SIGTERM);
         eventually("the process ends", async || self.child.try_wait().expect("waited for")).await
     }
 
@@ -91,6 +90,12 @@ impl Balancer {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Sends `signal` to the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("pid");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("signalled");
     }
 
     pub(crate) fn state_dir(&self) -> std::path::PathBuf {
@@ -171,9 +176,14 @@ impl Balancer {
 
     /// The record of `backend` in `/status`.
     pub(crate) async fn record(&self, backend: &Backend) -> Value {
+        self.record_of("p", &backend.id()).await
+    }
+
+    /// The record of the upstream `id` of `pool` in `/status`.
+    pub(crate) async fn record_of(&self, pool: &str, id: &str) -> Value {
         let status = self.get_json("/status").await;
-        let upstreams = status["pools"]["p"]["upstreams"].as_array().expect("upstreams").clone();
-        upstreams.into_iter().find(|upstream| upstream["id"] == backend.id()).expect("the backend's record")
+        let upstreams = status["pools"][pool]["upstreams"].as_array().expect("upstreams").clone();
+        upstreams.into_iter().find(|upstream| upstream["id"] == id).expect("the upstream's record")
     }
 
     /// Waits until `/status` says that `backend` is ejected, or is not.

@@ -140,7 +140,7 @@ async fn an_upstream_whose_connections_nobody_accepts_is_left() {
     let healthy = Backend::healthy().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("address");
-    balancer.use_policy(json!({"first_byte_cold_ms": 200, "probe_timeout_ms": 200})).await;
+    balancer.use_policy(json!({"first_byte_cold_ms": 200, "check": {"timeout_ms": 200}})).await;
     let deaf = json!({"id": "deaf", "address": address.ip(), "port": address.port()});
     balancer.use_upstreams(&[deaf, healthy.upstream()]).await;
     for _ in 0..20 {

@@ -40,6 +40,17 @@ impl LogFile {
         &self.path
     }
 
+    /// Opens the file anew, where it should be.
+    ///
+    /// # Errors
+    ///
+    /// When that is not possible. The next lines try again.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        self.open = None;
+        self.open = Some(Open::at(&self.path)?);
+        Ok(())
+    }
+
     /// Appends whole lines.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ const BUFFER: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     lines: Mutex<Lines>,
-    stopping: Condvar,
+    wanted: Condvar,
     writer: Mutex<Option<JoinHandle<()>>>,
     written: AtomicU64,
     dropped: AtomicU64,
@@ -46,6 +46,7 @@ struct Lines {
     text: Vec<u8>,
     count: u64,
     stop: bool,
+    reopen: bool,
 }
 
 impl AccessLog {
@@ -58,7 +59,7 @@ impl AccessLog {
         let file = LogFile::open(settings)?;
         let log = Arc::new(AccessLog {
             lines: Mutex::default(),
-            stopping: Condvar::new(),
+            wanted: Condvar::new(),
             writer: Mutex::default(),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -85,10 +86,16 @@ impl AccessLog {
     /// Writes what is left and ends.
     pub(crate) fn finish(&self) {
         lock(&self.lines).stop = true;
-        self.stopping.notify_all();
+        self.wanted.notify_all();
         if let Some(writer) = lock(&self.writer).take() {
             let _ = writer.join();
         }
+    }
+
+    /// Has the file opened anew now, as whoever moved it away asks for.
+    pub(crate) fn reopen(&self) {
+        lock(&self.lines).reopen = true;
+        self.wanted.notify_all();
     }
 
     /// Lines written so far.
@@ -106,9 +113,10 @@ impl AccessLog {
         let mut failing = false;
         loop {
             let lines = lock(&self.lines);
-            let waited = self.stopping.wait_timeout_while(lines, FLUSH, |lines| !lines.stop);
+            let waited = self.wanted.wait_timeout_while(lines, FLUSH, |lines| !lines.stop && !lines.reopen);
             let (mut lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let (count, stop) = (std::mem::take(&mut lines.count), lines.stop);
+            let reopen = std::mem::take(&mut lines.reopen);
             let text = std::mem::replace(&mut lines.text, spare);
             drop(lines);
             if count > 0 {
@@ -122,6 +130,14 @@ impl AccessLog {
                         if !std::mem::replace(&mut failing, true) {
                             tracing::error!(path = %file.path().display(), %error, "THE ACCESS LOG CANNOT BE WRITTEN");
                         }
+                    }
+                }
+            }
+            if reopen {
+                match file.reopen() {
+                    Ok(()) => tracing::info!(path = %file.path().display(), "access log opened anew"),
+                    Err(error) => {
+                        tracing::error!(path = %file.path().display(), %error, "THE ACCESS LOG CANNOT BE OPENED");
                     }
                 }
             }
@@ -149,6 +165,27 @@ mod tests {
         assert_eq!((log.written(), log.dropped()), (100, 0));
         let text = std::fs::read_to_string(&settings.path).expect("written");
         assert_eq!(text, "a line\n".repeat(100));
+    }
+
+    #[test]
+    fn it_is_opened_anew_when_asked_though_nothing_is_to_be_written() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("access.json");
+        let settings = settings::AccessLog { path: path.clone(), max_bytes: 1 << 20, keep: 2 };
+        let log = AccessLog::start(&settings).expect("started");
+        log.append(b"before\n");
+        while log.written() == 0 {
+            std::thread::yield_now();
+        }
+        std::fs::rename(&path, directory.path().join("moved")).expect("moved");
+        log.reopen();
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        log.append(b"after\n");
+        log.finish();
+        assert_eq!(std::fs::read_to_string(&path).expect("written"), "after\n");
+        assert_eq!(std::fs::read_to_string(directory.path().join("moved")).expect("there"), "before\n");
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub(crate) fn pingora_peer(upstream: &Upstream, policy: &PoolPolicy) -> HttpPeer
     peer
 }
 
-fn classify(error: &io::Error) -> ConnectFailure {
+pub(crate) fn classify(error: &io::Error) -> ConnectFailure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset

@@ -19,7 +19,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wire::PoolName;
 
 use super::super::client_stream::ClientStream;
-use super::super::health;
 use super::super::lock;
 use super::super::state::State;
 use super::tries::Tries;
@@ -151,7 +150,7 @@ async fn scout(state: Arc<State>, pool: PoolName) {
             // Not always the same of many.
             let start = (look / LOOKS_PER_ROUND * ASKED_PER_ROUND) % members.len().max(1);
             for member in members.iter().cycle().skip(start).take(members.len().min(ASKED_PER_ROUND)) {
-                tokio::spawn(health::ask_again(member.upstream.clone()));
+                member.upstream.health.checks.want();
             }
         }
         sleep(LOOK).await;

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::super::client_stream::ClientStream;
 use super::super::health;
 use super::super::metrics::Retry;
+use super::super::outlier;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::Cell;
@@ -104,6 +105,10 @@ pub(crate) async fn run(
         Some(Outcome::Answered(answer)) => {
             call.learned.learn(answer.first_byte);
             first.in_flight.answered(answer.status, answer.head_at);
+            if has_failed_its_trial(tries, &first.in_flight, answer.status) {
+                tries.failed(first.choice, Retry::Ejected);
+                return Ended::Failed;
+            }
             return Ended::Answered(answer, first.in_flight);
         }
         Some(Outcome::Failed(reason)) => {
@@ -152,6 +157,13 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
                 let mut racer = racers.swap_remove(index);
                 call.learned.learn(answer.first_byte);
                 racer.in_flight.answered(answer.status, answer.head_at);
+                if has_failed_its_trial(tries, &racer.in_flight, answer.status) {
+                    tries.failed(racer.choice, Retry::Ejected);
+                    if racers.is_empty() {
+                        return Ended::Failed;
+                    }
+                    continue;
+                }
                 racers.into_iter().for_each(Racer::leave);
                 return Ended::Answered(answer, racer.in_flight);
             }
@@ -194,6 +206,14 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
             }
         }
     }
+}
+
+/// Whether an answer with `status` put its upstream out of use again, so that the client need not see it.
+fn has_failed_its_trial(tries: &Tries, in_flight: &InFlight, status: u16) -> bool {
+    in_flight.was_trial()
+        && outlier::is_failure(status)
+        && in_flight.upstream().is_ejected()
+        && tries.may_move()
 }
 
 /// As what another upstream may be asked too, if it may.

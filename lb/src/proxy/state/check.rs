@@ -6,7 +6,7 @@ use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
-use super::check_balance;
+use super::{check_balance, check_checks};
 
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
@@ -108,8 +108,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         eject_after,
         eject_min_ms,
         eject_max_ms,
-        probe_path,
-        probe_timeout_ms,
+        check,
         drain_ms,
         balance: _,
         outlier: _,
@@ -123,7 +122,6 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         ("request_timeout_ms", request_timeout_ms),
         ("eject_min_ms", eject_min_ms),
         ("eject_max_ms", eject_max_ms),
-        ("probe_timeout_ms", probe_timeout_ms),
     ] {
         ensure((1..=MAX_MILLIS).contains(millis), &format!("{place}.{name}"), || {
             format!("expected 1 to {MAX_MILLIS} milliseconds")
@@ -154,7 +152,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
     }
     check_balance::policy(policy, place)?;
-    is_path(probe_path, &format!("{place}.probe_path"))
+    check_checks::check(check, &format!("{place}.check"))
 }
 
 /// One that could not be followed by a higher one would be the last that is ever taken.
@@ -168,7 +166,7 @@ fn is_name(name: &str, field: &str) -> Checked {
 }
 
 /// A path is written into requests as it is: nothing in it may end a line or a word.
-fn is_path(path: &str, field: &str) -> Checked {
+pub(super) fn is_path(path: &str, field: &str) -> Checked {
     let fits = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
     ensure(path.len() <= MAX_PATH, field, || format!("expected at most {MAX_PATH} bytes"))?;
     ensure(fits, field, || format!("expected a path that begins with a slash, found {path:?}"))

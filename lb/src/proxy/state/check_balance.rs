@@ -121,7 +121,7 @@ pub(super) fn overrides(overrides: &Overrides) -> Checked {
 }
 
 /// A token (RFC 9110, section 5.6.2), as names of header fields and cookies are.
-fn is_token(name: &str, field: &str) -> Result<(), Problem> {
+pub(super) fn is_token(name: &str, field: &str) -> Result<(), Problem> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let fits = (1..=MAX_TOKEN).contains(&name.len()) && name.bytes().all(is_token);
     ensure(fits, field, || format!("expected a name of letters, digits, `-` and `_`, found {name:?}"))

@@ -154,6 +154,11 @@ impl InFlight {
         &self.upstream
     }
 
+    /// Whether it is, or was, the upstream's trial.
+    pub(crate) fn was_trial(&self) -> bool {
+        self.was_trial
+    }
+
     /// Has it written down.
     pub(crate) fn traced(&mut self, trace: Option<Arc<Trace>>) {
         self.trace = trace;

@@ -12,6 +12,7 @@
 pub(crate) mod budget;
 pub(crate) mod check;
 mod check_balance;
+mod check_checks;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
@@ -32,6 +33,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
+use tokio::sync::Notify;
 use wire::generation::{Offered, judge};
 use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
@@ -68,6 +70,8 @@ pub(crate) struct State {
     pub(crate) holding: Holding,
     /// The upstreams that are in no set any more.
     pub(crate) leaving: Leaving,
+    /// Wakes who looks after the upstreams, when the snapshot is another.
+    pub(crate) swapped: Notify,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     /// Held by who writes a document to the disk.
@@ -132,6 +136,7 @@ impl State {
             connections: Connections::default(),
             holding: Holding::default(),
             leaving: Leaving::default(),
+            swapped: Notify::new(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
             storing: Mutex::default(),
@@ -281,6 +286,7 @@ impl State {
         }
         trial::changed();
         self.holding.wake();
+        self.swapped.notify_one();
     }
 }
 

@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn a_record_that_stays_is_treated_by_the_newest_policy() {
         let first = Snapshot::default().next(set("p:1"), None, &Here::default());
-        let policy = proxy_config::PoolPolicy { probe_path: "/new".to_owned(), ..Default::default() };
+        let policy = proxy_config::PoolPolicy { max_tries: 9, ..Default::default() };
         let config = ProxyConfig { pools: [(PoolName::from("p"), policy)].into(), ..ProxyConfig::default() };
         let _second = first.next(set("p:1"), Some(Arc::new(config)), &Here::default());
-        assert_eq!(first.upstreams[&EndpointId::from("p-1")].policy().probe_path, "/new");
+        assert_eq!(first.upstreams[&EndpointId::from("p-1")].policy().max_tries, 9);
     }
 
     #[test]

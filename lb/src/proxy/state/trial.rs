@@ -1,7 +1,7 @@
 //! What an upstream that was ejected has to pass before it is used like any other: one real request.
 //!
 //! ```text
-//!   ejected ──probe answered well──▶ wanted ──the next request──▶ under way ──answered well──▶ none
+//!   ejected ──its check passes──────▶ wanted ──the next request──▶ under way ──answered well──▶ none
 //!      ▲                                ▲                           │  │
 //!      │                                └──────── came to nothing ──┘  │
 //!      └──────────────────────────────────────────────── failed ──────┘

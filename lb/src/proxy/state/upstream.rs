@@ -4,9 +4,9 @@
 //! ```text
 //!             failures in a row reach the limit, or nothing listens there
 //!   in use ──────────────────────────────────────────────────────▶ ejected
-//!      ▲                  a probe is answered well                    │
+//!      ▲                  its check passes                            │
 //!      └───────── on trial, until a request is answered well ─────────┘
-//!   left out of the next set, from either: retired (idle connections closed, probing ends; see `leaving`)
+//!   left out of the next set, from either: retired (idle connections closed, checks end; see `leaving`)
 //! ```
 //!
 //! An upstream in use is *in doubt* while it owes an answer for longer than is usual and has sent nothing to
@@ -25,6 +25,7 @@ use wire::EndpointId;
 use wire::proxy_config::PoolPolicy;
 
 use super::super::balance::latency::Latency;
+use super::super::check::record::Record as Checks;
 use super::super::clock;
 use super::super::doubt::Questions;
 use super::super::forward::connect::Connection;
@@ -87,12 +88,14 @@ pub(crate) struct Upstream {
 pub(crate) struct Health {
     /// Failures since the last success.
     pub(crate) failures: AtomicU32,
-    /// Out of use until a probe succeeds.
+    /// Out of use until its check passes.
     pub(crate) ejected: AtomicBool,
     /// The last attempt to connect failed.
     pub(crate) unreachable: AtomicBool,
     /// The penalty for its ejections.
     pub(crate) penalty: Mutex<Penalty>,
+    /// What its checks came to.
+    pub(crate) checks: Checks,
     /// What it is being asked.
     pub(crate) questions: Mutex<Questions>,
     /// It was ejected for what it answered.
@@ -154,7 +157,10 @@ impl Upstream {
     /// From now on it is treated by `policy`.
     pub(crate) fn adopt(&self, policy: &Arc<PoolPolicy>) {
         let is_new = self.most.requests.load(Ordering::Relaxed) == u32::MAX;
-        self.policy.store(policy.clone());
+        let before = self.policy.swap(policy.clone());
+        if before.check != policy.check {
+            self.health.checks.changed();
+        }
         let limits = &policy.upstream_limits;
         // Each request in flight has a connection.
         let most = limits.max_requests.min(limits.max_connections);
@@ -315,6 +321,7 @@ impl Upstream {
     /// Takes it out of service for good: no set names it any more.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+        self.health.checks.changed();
         self.forget_connections();
     }
 
