@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::client::Reader;
+use crate::client::{Reader, get};
 use crate::load::{Ask, load};
-use crate::stage::{Machine, balance, in_namespaces};
+use crate::stage::{Machine, balance, in_namespaces, use_machines};
 
 /// Asks again and again on one connection, as long as it is kept, and then on the next; until `length` is over.
 async fn kept(clients: std::net::SocketAddr, length: Duration) -> usize {
@@ -48,6 +48,20 @@ fn another_program_takes_over_without_an_error() {
         gets.ends_well().await;
         slow.ends_well().await;
         posts.ends_well().await;
+    });
+}
+
+#[test]
+fn what_the_first_program_took_last_is_in_use_by_the_second() {
+    in_namespaces("upgrade::what_the_first_program_took_last_is_in_use_by_the_second", async {
+        let mut machines = Machine::start_all(2).await;
+        let mut balancer = balance(&machines[..1]).await;
+        // The other one has begun with the first machine.
+        balancer.upgrade_after(async |balancer| use_machines(balancer, &machines[1..]).await).await;
+        assert!(machines[1].record(&balancer).await.is_some(), "it has read what was stored");
+        machines[0].kill();
+        assert_eq!(get(balancer.clients(), "/random/number").await.status(), 200);
+        use_machines(&balancer, &machines[1..]).await;
     });
 }
 

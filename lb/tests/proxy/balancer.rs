@@ -81,10 +81,18 @@ impl Balancer {
     /// Starts another one from the same directory beside it, and then has it end.
     #[allow(dead_code)] // of the test programs that share this file, one has use for it
     pub(crate) async fn upgrade(&mut self) {
+        self.upgrade_after(async |_| {}).await;
+    }
+
+    /// The same; `last` is done while both run.
+    #[allow(dead_code)]
+    pub(crate) async fn upgrade_after(&mut self, last: impl AsyncFnOnce(&Balancer)) {
         let before = self.listeners();
         let mut old = std::mem::replace(&mut self.child, spawn(&self.directory));
         eventually("both listen", async || (self.listeners() == 2 * before).then_some(())).await;
+        last(self).await;
         terminate(&mut old).await;
+        self.is_up().await;
     }
 
     /// How many sockets listen where it takes clients' requests.
