@@ -24,9 +24,18 @@ pub(super) async fn reads(address: SocketAddr, router: Router) {
     }
 }
 
-/// Takes changes on `address` for ever: by TLS where there are credentials.
-pub(super) async fn changes(address: SocketAddr, router: Router, live: Option<Arc<Live>>) {
+/// Takes changes on `address` for ever: by TLS where there are credentials. `first` is done when no other program
+/// takes any more, and none comes before it is done.
+pub(super) async fn changes(
+    address: SocketAddr,
+    router: Router,
+    live: Option<Arc<Live>>,
+    first: impl FnOnce() + Send + 'static,
+) {
     let listener = bind(address).await;
+    if let Err(error) = tokio::task::spawn_blocking(first).await {
+        tracing::error!(%error, "what was stored meanwhile cannot be read");
+    }
     let service = router.into_make_service_with_connect_info::<Peer>();
     let ended = match live {
         None => axum::serve(PlainListener(listener), service).await,

@@ -26,7 +26,7 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::credentials::Guard;
-use crate::link::VipLink;
+use crate::link::{self, VipLink};
 use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
 use crate::proxy::state::State;
@@ -76,6 +76,13 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
         }
     };
     let live = guard.live();
+    let read_again = {
+        let state = state.clone();
+        move || {
+            state.read_again();
+            link::set_serving(state.snapshot().can_serve());
+        }
+    };
     let admin = Arc::new(Admin {
         settings: settings.clone(),
         state,
@@ -89,7 +96,7 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
     let (reads, changes) = routers(admin);
     let reads = listen::reads(settings.admin, reads);
     if open {
-        tokio::join!(reads, listen::changes(settings.admin_changes, changes, live));
+        tokio::join!(reads, listen::changes(settings.admin_changes, changes, live, read_again));
     } else {
         reads.await;
     }

@@ -85,6 +85,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     allow_descriptors(&settings.limits);
     let (stop, stopping) = watch::channel(false);
     let worker_ended = CancellationToken::new();
+    accept::leave_nobody_behind();
     // All of them, before any serves: either the whole balancer starts or none of it.
     let listeners = (0..settings.workers)
         .map(|_| accept::listen(settings.listen))

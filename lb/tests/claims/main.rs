@@ -27,3 +27,4 @@ mod load;
 mod outage;
 mod posts;
 mod stage;
+mod upgrade;

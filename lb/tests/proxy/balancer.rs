@@ -79,10 +79,34 @@ impl Balancer {
         self.is_up().await;
     }
 
+    /// Starts another one from the same directory beside it, and then has it end.
+    #[allow(dead_code)] // of the test programs that share this file, one has use for it
+    pub(crate) async fn upgrade(&mut self) {
+        self.upgrade_after(async |_| {}).await;
+    }
+
+    /// The same; `last` is done while both run.
+    #[allow(dead_code)]
+    pub(crate) async fn upgrade_after(&mut self, last: impl AsyncFnOnce(&Balancer)) {
+        let before = self.listeners();
+        let mut old = std::mem::replace(&mut self.child, spawn(&self.directory));
+        eventually("both listen", async || (self.listeners() == 2 * before).then_some(())).await;
+        last(self).await;
+        terminate(&mut old).await;
+        self.is_up().await;
+    }
+
+    /// How many sockets listen where it takes clients' requests.
+    fn listeners(&self) -> usize {
+        let std::net::SocketAddr::V4(clients) = self.clients else { panic!("an IPv4 address") };
+        let [a, b, c, d] = clients.ip().octets();
+        let listens = format!(" {d:02X}{c:02X}{b:02X}{a:02X}:{:04X} 00000000:0000 0A ", clients.port());
+        std::fs::read_to_string("/proc/net/tcp").expect("proc").matches(&listens).count()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
-        eventually("the process ends", async || self.child.try_wait().expect("waited for")).await
+        terminate(&mut self.child).await
     }
 
     /// The memory it has now, in KiB.
@@ -200,6 +224,12 @@ impl Drop for Balancer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+async fn terminate(child: &mut Child) -> ExitStatus {
+    let pid = i32::try_from(child.id()).expect("pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).expect("signalled");
+    eventually("the process ends", async || child.try_wait().expect("waited for")).await
 }
 
 fn spawn(directory: &TempDir) -> Child {

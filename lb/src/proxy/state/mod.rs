@@ -146,6 +146,23 @@ impl State {
         Ok(state)
     }
 
+    /// Takes into use what was stored since we loaded it, by another program whose place we take: it had the port
+    /// for changes until now. Blocks on the disk.
+    pub(crate) fn read_again(&self) {
+        let mut held = lock(&self.held);
+        let set = newer(held.set.as_ref(), self.store.load(UpstreamSet::FILE, check::upstreams));
+        let config = newer(held.config.as_ref(), self.store.load(ProxyConfig::FILE, check::config));
+        let overrides = self.store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
+        if set.is_none() && config.is_none() && overrides == held.here.overrides {
+            return;
+        }
+        held.set = set.or(held.set.take());
+        held.config = config.or(held.config.take());
+        held.here.overrides = overrides;
+        self.swap(&held);
+        tracing::info!("what was stored meanwhile taken into use");
+    }
+
     /// The state in use now.
     pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
@@ -288,6 +305,13 @@ impl State {
         self.holding.wake();
         self.swapped.notify_one();
     }
+}
+
+/// What is `stored`, if it is newer than what is `held`.
+fn newer<T: Versioned>(held: Option<&Document<T>>, stored: Option<T>) -> Option<Document<T>> {
+    let stored = stored?;
+    let is_newer = held.is_none_or(|held| stored.generation() > held.content.generation());
+    is_newer.then(|| Document::stored(stored))
 }
 
 impl<T> Document<T> {
