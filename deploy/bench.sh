@@ -3,8 +3,7 @@
 #
 #   deploy/bench.sh SUITE… [--json FILE] [--rounds N] [--case NAME]… [--steady MINUTES] [--yes]
 #
-#   vip     how long the public address is away from its clients when something breaks, beside keepalived
-#   faults  what clients notice when one of four backends fails, beside nginx and HAProxy
+#   vip    how long the public address is away from its clients when something breaks, beside keepalived
 #
 #   --json FILE        also write the figures as JSON, a list of
 #                      {suite, case, subject, metric, unit, median, min, max, n}
@@ -21,7 +20,7 @@ set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SUITES=(vip faults)
+SUITES=(vip)
 
 suites=() JSON='' ROUNDS=10 CASES='' STEADY=0 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
