@@ -117,7 +117,9 @@ holder() {
 state_is() { curl -sf -m 1 "http://${BALANCERS[$1 - 1]}:8080/vip" | grep -q "\"state\":\"$2\""; }
 
 handed_over() {
-    HANDED=$(curl -sf -m 1 "http://${BALANCERS[$1 - 1]}:8080/hand-over" | sed -n 's/.*"state":"\([a-z]*\)".*/\1/p')
+    local view
+    view=$(curl -sf -m 1 "http://${BALANCERS[$1 - 1]}:8080/hand-over")
+    HANDED=$(sed -n 's/.*"state":"\([a-z]*\)".*/\1/p' <<<"$view") CUT=$(sed -n 's/.*"cut":\([0-9]*\).*/\1/p' <<<"$view")
     [[ $HANDED == *done ]]
 }
 
@@ -127,9 +129,9 @@ hand_over() {
     await "a holder" held
     from=$(holder) to=$((3 - from))
     await "the standby" state_is "$to" backup
-    put "${BALANCERS[from - 1]}" /hand-over '{"finish_ms": 20000}' || { echo refused >>"$DIR/handed" && return 0; }
+    put "${BALANCERS[from - 1]}" /hand-over '{"finish_ms": 20000}' || { echo refused 0 >>"$DIR/handed" && return 0; }
     await "the end of the hand-over" handed_over "$from"
-    echo "$HANDED" >>"$DIR/handed"
+    echo "$HANDED $CUT" >>"$DIR/handed"
 }
 
 held() { [ "$(holder)" != 0 ]; }

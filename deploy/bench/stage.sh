@@ -234,7 +234,7 @@ failures() {
     awk -v start="$(of "$1" started_unix_ms)" '
         /^  "failures"/ { on = 1 } /^  ]/ { on = 0 } !on { next }
         /"started_ms"/ { at = $2 + 0 } /"took_ms"/ { took = $2 + 0 }
-        /"kind"/ { gsub(/[",]/, "", $2); printf "%d %d %s\n", start + at, start + at + took, $2 }' "$DIR/$1.json"
+        /"kind"/ { gsub(/[",]/, "", $2); printf "%.0f %.0f %s\n", start + at, start + at + took, $2 }' "$DIR/$1.json"
 }
 
 # --- figures ---------------------------------------------------------------------------------------------
