@@ -86,6 +86,15 @@ connections_of() { ip netns exec "lb$1" ss -Htn state connected exclude time-wai
 # shellcheck disable=SC2317 # called by await
 is_idle() { [ "$(connections_of 1)" = 0 ] && [ "$(connections_of 2)" = 0 ]; }
 
+# Leaves in DIR/memory what the first balancer has while it is at work, ten times in all.
+watch_memory() {
+    local number
+    for number in 1 2 3 4 5 6 7 8 9 10; do
+        sleep $((LENGTH_MS / 10000))
+        echo "$number: $(rss_of 1) $(descriptors_of 1)" >>"$DIR/memory"
+    done
+}
+
 # --- the load --------------------------------------------------------------------------------------------
 
 # loads NAME SECONDS. A POST has longer than the balancer gives it (30 s): it has to be told what became of it.
@@ -143,9 +152,11 @@ table() {
     awk -v begun="$BEGUN" '$3 == "-" { printf "    unexplained: %s %s, sent at %.3f s\n", $1, $2, ($4 - begun) / 1000 }' \
         "$DIR/judged" | head -n 50
     printf '\n  hand-overs and the connections they cut: %s\n' "$(sort "$DIR/handed" | uniq -c | tr -s ' \n' ' ')"
-    printf '\n  first balancer: %s KiB and %s descriptors before, %s KiB and %s after\n  second one: %s KiB and %s after\n\nBounds\n' \
+    printf '\n  first balancer: %s KiB and %s descriptors before, %s KiB and %s after\n  second one: %s KiB and %s after\n' \
         "${BEFORE[@]}" "${THEN[@]}" "$(rss_of 2)" "$(descriptors_of 2)"
-    printf "\nBounds\n"
+    printf '  the first one at work (KiB, descriptors):'
+    sed 's/^[0-9]*:/,/' "$DIR/memory" | tr -d '\n' | sed 's/^,//'
+    printf '\n\nBounds\n'
     rss_most=$((BEFORE[0] * (100 + RSS_PERCENT) / 100 + RSS_KIB))
     bound 'unexplained failures' "$unexplained" 0
     bound 'POSTs executed twice' "$twice" 0
@@ -217,6 +228,8 @@ echo "$BEGUN" >"$DIR/go-control"
 { follow clients && wait; } &
 tracks+=($!)
 loads run $((LENGTH_MS / 1000 + AFTER)) &
+tracks+=($!)
+watch_memory &
 tracks+=($!)
 failed=0
 for track in "${tracks[@]}"; do wait "$track" || failed=1; done
