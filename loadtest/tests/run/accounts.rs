@@ -149,7 +149,8 @@ fn each_failed_request_is_listed_with_its_moment() {
         _ => Act::ok(),
     });
     let options = ["--fresh", "--rate", "50", "--duration", "500ms", "--timeout", "300ms"];
-    let report = run(&truth.url, &options).expect(0);
+    let ended = run(&truth.url, &options);
+    let report = ended.expect(0);
     let failures = report["failures"].as_array().unwrap();
     assert_eq!(failures.len(), 1, "{report}");
     assert_eq!(failures[0]["kind"], "timeout");

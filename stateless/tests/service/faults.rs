@@ -21,7 +21,7 @@ async fn what_was_executed_is_counted_even_if_the_client_gave_up() {
     service.json("/stress?seconds=0.2").await;
     assert!(begun.elapsed() >= Duration::from_millis(200));
 
-    let impatient = Client::builder().timeout(Duration::from_millis(300)).build().unwrap();
+    let impatient = Client::builder().timeout(Duration::from_millis(1000)).build().unwrap();
     impatient.get(service.url("/stress?seconds=60")).send().await.unwrap_err();
     assert_eq!(metric(&service, EXECUTED).await, 2.0);
     let answered = r#"stateless_requests_total{method="GET",route="/stress",status="200"}"#;
@@ -98,12 +98,12 @@ async fn a_delay_holds_every_answer_back_until_it_is_taken_away() {
         begun.elapsed()
     };
     let put = async |path: &str| Client::new().put(service.url(path)).send().await.unwrap().status();
-    assert_eq!(put("/delay?millis=300").await, 200);
-    assert!(took("/random/number").await >= Duration::from_millis(300));
-    assert!(took("/health/ready").await >= Duration::from_millis(300));
+    assert_eq!(put("/delay?millis=1000").await, 200);
+    assert!(took("/random/number").await >= Duration::from_millis(1000));
+    assert!(took("/health/ready").await >= Duration::from_millis(1000));
     assert_eq!(put("/delay?millis=0").await, 200);
     assert_eq!(put("/delay?millis=10001").await, 400);
-    assert!(took("/random/number").await < Duration::from_millis(300));
+    assert!(took("/random/number").await < Duration::from_millis(1000));
 }
 
 #[tokio::test]
@@ -124,7 +124,9 @@ async fn heartbeats_go_on_while_the_machine_is_at_work() {
 #[tokio::test]
 async fn a_service_in_production_has_no_test_routes() {
     let service = Service::start("test_routes = false");
-    for path in ["/stress", "/burn", "/status/200", "/bytes/1", "/echo", "/count", "/count/ids"] {
+    for path in
+        ["/stress", "/burn", "/status/200", "/bytes/1", "/echo", "/count", "/count/ids", "/delay?millis=1"]
+    {
         assert_eq!(service.get(path).await.status(), 404, "{path}");
     }
     assert_eq!(service.get("/random/number").await.status(), 200);
