@@ -204,6 +204,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 write_figures
 table
+MEASURED=1
 status=0
 bounds || status=1
 rm -rf "$WORK"

@@ -216,6 +216,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
     say "Round $round of $ROUNDS"
     for case in "${cases[@]}"; do measure "$case"; done
 done
+MEASURED=1
 status=0
 table || status=1
 [ -n "${KEEP:-}" ] || rm -rf "$WORK"

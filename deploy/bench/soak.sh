@@ -239,6 +239,7 @@ end=$((SECONDS + PATIENCE))
 until is_idle || [ $SECONDS -ge $end ]; do sleep 0.5; done
 LEFT=$(($(connections_of 1) + $(connections_of 2)))
 THEN=("$(rss_of 1)" "$(descriptors_of 1)")
+MEASURED=1
 status=0
 table || status=1
 if [ "$status" = 0 ]; then rm -rf "$DIR"; else say "logs and plans are in $DIR"; fi
