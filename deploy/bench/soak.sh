@@ -31,9 +31,10 @@ SELF=$(readlink -f "${BASH_SOURCE[0]}")
 BALANCERS=(10.88.0.2 10.88.0.3)
 VIP=10.88.0.100
 
-# The load before, which makes the balancers as large as they are at work, and how long it goes on after the
-# last act.
+# How long there is load before, and how many clients of each kind beside it, more than there are later, so that
+# the balancers are as large as they become; and how long the load goes on after the last act.
 WARM=20
+CROWD=25
 AFTER=5
 # A fault may be felt for so long after its end: the connections from before it are still there.
 GRACE_MS=1000
@@ -213,7 +214,7 @@ await "a standby" state_is $((3 - $(holder))) backup
 await "the service" answers "$VIP:8000/random/number"
 
 say "Warming up for $WARM s"
-for kind in "${CLIENTS[@]}"; do client "$kind" & done
+for kind in $(printf '%s\n' "${CLIENTS[@]}" | sort -u); do clients "$kind" - $CROWD; done
 loads warm "$WARM"
 PATIENCE=90
 await "the end of all connections" is_idle
