@@ -16,6 +16,8 @@
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=deploy/bench/stage.sh
+. "$ROOT/deploy/bench/stage.sh"
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
 PEERS_SH=$ROOT/deploy/bench/faults-peers.sh
@@ -25,14 +27,10 @@ FAULTS=(kill destroy freeze blackhole)
 ALL=(kill-get kill-post destroy-get freeze-get freeze-post blackhole-get blackhole-post)
 METRICS=(failed over_200ms worst_latency_ms posts_executed_twice)
 
-BACKENDS=(10.88.0.11 10.88.0.12 10.88.0.13 10.88.0.14)
 VICTIM=3
-PROXY=10.88.0.1:8000
 
 # A client that waits longer has failed.
 TIMEOUT_MS=2000
-# What is not in order after so many seconds never will be.
-PATIENCE=30
 # A measurement that does not count (the client could not keep its pace) is repeated so often.
 REPEATS=3
 
@@ -42,178 +40,59 @@ read -r -a cases <<<"${CASES:-${ALL[*]}}"
 for case in "${cases[@]}"; do
     [[ " ${ALL[*]} " == *" $case "* ]] || STATUS=2 die "there is no case '$case'; there are: ${ALL[*]}"
 done
-
-# In namespaces of its own, which the kernel clears away with everything in them when this script ends.
 if [ "${1:-}" != inside ]; then
-    need_lab
-    need nft:nftables /usr/sbin/haproxy:haproxy /usr/sbin/nginx:nginx-light
-    for program in lb stateless loadtest; do
-        [ -x "$HOLDFAST_BIN/$program" ] || STATUS=3 die "there is no $program in $HOLDFAST_BIN"
-    done
-    user=()
-    [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
-    exec unshare "${user[@]}" --net --mount --pid --mount-proc --fork --kill-child "$SELF" inside
+    need /usr/sbin/haproxy:haproxy /usr/sbin/nginx:nginx-light
+    enter_stage "$SELF"
 fi
-
-# --- the network -----------------------------------------------------------------------------------------
-
-make_network() {
-    local number
-    mount -t tmpfs tmpfs /run
-    mkdir /run/netns
-    ip link set lo up
-    ip link add br0 type bridge
-    ip address add 10.88.0.1/24 dev br0
-    ip link set br0 up
-    for number in 1 2 3 4; do
-        ip netns add "b$number"
-        ip link add "port-$number" type veth peer name eth0 netns "b$number"
-        ip link set "port-$number" master br0 up
-        ip -n "b$number" link set lo up
-        ip -n "b$number" address add "${BACKENDS[number - 1]}/24" dev eth0
-        ip -n "b$number" link set eth0 up
-    done
-}
-
-# await WHAT COMMAND… waits until it succeeds.
-await() {
-    local what=$1 end=$((SECONDS + PATIENCE))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt "$end" ] || STATUS=3 die "$what: not there after $PATIENCE s; the logs are in $DIR"
-        sleep 0.02
-    done
-}
-
-start_backend() {
-    printf 'machine = "b%s"\nlisten = "%s:8080"\n' "$1" "${BACKENDS[$1 - 1]}" >"$DIR/b$1.toml"
-    nsenter --net="/run/netns/b$1" -- "$HOLDFAST_BIN/stateless" --config "$DIR/b$1.toml" \
-        >>"$DIR/b$1.log" 2>&1 &
-    RUNNING[$1]=$!
-}
-
-# shellcheck disable=SC2317 # called by await
-answers() { curl -sf -m 1 -o /dev/null "http://$1"; }
-
-# Whoever still listens would take part of the load.
-# shellcheck disable=SC2317 # called by await
-nobody_answers() { ! curl -s -m 1 -o /dev/null "http://$PROXY"; }
-
-# In a group of its own, to be ended with all its workers.
-start_proxy() {
-    await "the end of the one before" nobody_answers
-    case $1 in
-        lb)
-            mkdir -p "$DIR/state"
-            printf 'machine = "lb"\naddress = "10.88.0.1"\nlisten = "%s"\nstate_dir = "%s"\n' \
-                "$PROXY" "$DIR/state" >"$DIR/lb.toml"
-            setsid "$HOLDFAST_BIN/lb" proxy --config "$DIR/lb.toml" >"$DIR/proxy.log" 2>&1 &
-            RUNNING[0]=$!
-            await "the balancer" curl -sf -m 1 -X PUT -H 'content-type: application/json' \
-                --data "{\"generation\": 1, \"pools\": {\"service\": [$(upstreams)]}}" \
-                http://10.88.0.1:8443/upstreams
-            ;;
-        *)
-            setsid "$PEERS_SH" "$1" "$DIR" "$PROXY" "${BACKENDS[@]/%/:8080}" >"$DIR/proxy.log" 2>&1 &
-            RUNNING[0]=$!
-            ;;
-    esac
-    await "$1" answers "$PROXY/random/number"
-}
-
-upstreams() {
-    local number comma=''
-    for number in 1 2 3 4; do
-        printf '%s{"id": "b%s", "address": "%s", "port": 8080}' "$comma" "$number" "${BACKENDS[number - 1]}"
-        comma=', '
-    done
-}
-
-# --- faults ----------------------------------------------------------------------------------------------
-
-ids_of() { curl -sf -m 2 "http://${BACKENDS[$1 - 1]}:8080/count/ids"; }
-
-harm() {
-    case $1 in
-        kill | destroy)
-            # What it has executed ends with it.
-            ids_of $VICTIM >>"$DIR/ids"
-            [ "$1" = kill ] || ip link set port-$VICTIM down
-            kill -KILL "${RUNNING[VICTIM]}"
-            wait "${RUNNING[VICTIM]}" 2>/dev/null || true
-            ;;
-        freeze) kill -STOP "${RUNNING[VICTIM]}" ;;
-        blackhole)
-            ip netns exec b$VICTIM nft -f - <<'RULES'
-table inet hole {
-    chain in { type filter hook input priority 0; policy drop; }
-    chain out { type filter hook output priority 0; policy drop; }
-}
-RULES
-            ;;
-    esac
-}
-
-heal() {
-    case $1 in
-        kill) start_backend $VICTIM ;;
-        destroy)
-            ip link set port-$VICTIM up
-            start_backend $VICTIM
-            ;;
-        freeze) kill -CONT "${RUNNING[VICTIM]}" ;;
-        blackhole) ip netns exec b$VICTIM nft delete table inet hole ;;
-    esac
-}
 
 # --- measuring -------------------------------------------------------------------------------------------
 
-load() {
-    local method=$1 rate=$2 path=$3 post=()
-    [ "$method" = get ] || post=(--post)
-    # It says by its exit code, too, whether the run counts; that is looked at in its report.
-    "$HOLDFAST_BIN/loadtest" "http://$PROXY$path" "${post[@]}" --rate "$rate" --duration 15s \
-        --timeout ${TIMEOUT_MS}ms --json "$DIR/$method.json" >"$DIR/$method.log" 2>&1 || true
+start_proxy() {
+    case $1 in
+        lb) start_lb ;;
+        *)
+            await "the end of the one before" nobody_answers
+            setsid "$PEERS_SH" "$1" "$DIR" "$PROXY" "${BACKENDS[@]/%/:8080}" >"$DIR/proxy.log" 2>&1 &
+            RUNNING[0]=$!
+            await "$1" answers "$PROXY/random/number"
+            ;;
+    esac
 }
 
 # run_once SUBJECT FAULT leaves the reports of the two loads and the ids of the executed POSTs in DIR.
 run_once() {
-    local number until=12 loads=()
+    local until=12 loads=() common=(--duration 15s --timeout "${TIMEOUT_MS}ms")
     DIR=$(mktemp -d "$WORK/XXXXXX")
     RUNNING=()
-    for number in 1 2 3 4; do start_backend "$number"; done
-    for number in 1 2 3 4; do await "backend $number" answers "${BACKENDS[number - 1]}:8080/health/ready"; done
+    start_backends
     start_proxy "$1"
     case $2 in kill | destroy) until=10 ;; esac
-    load get 500 /random/number & loads+=($!)
-    load post 497 /count & loads+=($!)
+    load get "http://$PROXY/random/number" --rate 500 "${common[@]}" & loads+=($!)
+    load post "http://$PROXY/count" --post --rate 497 "${common[@]}" & loads+=($!)
     sleep 5.05
-    harm "$2"
+    harm "$2" $VICTIM
     sleep $((until - 5))
-    heal "$2"
+    heal "$2" $VICTIM
     wait "${loads[@]}"
-    await "the victim" answers "${BACKENDS[VICTIM - 1]}:8080/health/ready"
-    for number in 1 2 3 4; do ids_of "$number" >>"$DIR/ids"; done
-    kill -KILL -- "-${RUNNING[0]}" "${RUNNING[@]:1}"
-    wait "${RUNNING[@]}" 2>/dev/null || true
-    grep -q '^  "valid": true' "$DIR/get.json" && grep -q '^  "valid": true' "$DIR/post.json"
+    end_all
+    must_count get post
 }
 
-# of REPORT KEY prints a number at the report's top level.
-of() { sed -n "s/^  \"$2\": \([0-9.]*\),*$/\1/p" "$1"; }
-
-# record SUBJECT FAULT METHOD
+# record SUBJECT FAULT METHOD. What failed late was waited for, too: it counts among what took over 200 ms.
 record() {
-    local case=$2-$3 report=$DIR/$3.json failed over worst timeouts twice=0
+    local case=$2-$3 failed over worst late_failures worst_failure twice=0
     [[ " ${cases[*]} " == *" $case "* ]] || return 0
-    failed=$(of "$report" failed)
-    timeouts=$(awk '/^  "failed_by_kind"/ { on = 1 } /^  }/ { on = 0 } on && /timeout"/ { n += $2 } END { print n + 0 }' "$report")
-    over=$(($(of "$report" over_200ms) + timeouts))
-    worst=$(awk '/^  "latency_ms"/ { on = 1 } /^  }/ { on = 0 } on && /"max"/ { print $2 + 0 }' "$report")
-    [ "$timeouts" = 0 ] || worst=$TIMEOUT_MS
-    [ "$3" = get ] || twice=$(sort "$DIR/ids" | uniq -d | wc -l)
-    printf '%s\t%s\t%s\t%s\n' "$case" "$1" failed "$failed" "$case" "$1" over_200ms "$over" \
-        "$case" "$1" worst_latency_ms "$worst" "$case" "$1" posts_executed_twice "$twice" >>"$RESULTS"
+    failed=$(of "$3" failed)
+    read -r late_failures worst_failure < <(failures "$3" | awk '
+        { took = $2 - $1 } took > 200 { late++ } took > worst { worst = took } END { print late + 0, worst + 0 }')
+    over=$(($(of "$3" over_200ms) + late_failures))
+    worst=$(awk -v a="$(latency "$3" max)" -v b="$worst_failure" -v most=$TIMEOUT_MS \
+        'BEGIN { w = a > b ? a : b; print w < most ? w : most }')
+    [ "$3" = get ] || twice=$(executed_twice)
+    result "$case" "$1" failed "$failed"
+    result "$case" "$1" over_200ms "$over"
+    result "$case" "$1" worst_latency_ms "$worst"
+    result "$case" "$1" posts_executed_twice "$twice"
     printf '  %-15s %-8s failed %5s   over 200 ms %5s   worst %7.1f ms   executed twice %4s\n' \
         "$case" "$1" "$failed" "$over" "$worst" "$twice" >&2
 }
@@ -221,7 +100,9 @@ record() {
 measure() {
     local attempt
     for attempt in $(seq $REPEATS); do
-        if run_once "$1" "$2"; then
+        VALID=1
+        run_once "$1" "$2"
+        if [ $VALID = 1 ]; then
             record "$1" "$2" get
             record "$1" "$2" post
             rm -rf "$DIR"
@@ -234,36 +115,17 @@ measure() {
 
 # --- figures ---------------------------------------------------------------------------------------------
 
-# figures CASE SUBJECT METRIC prints median, least, most and how many.
-figures() {
-    awk -F'\t' -v case="$1" -v subject="$2" -v metric="$3" \
-        '$1 == case && $2 == subject && $3 == metric { print $4 }' "$RESULTS" | sort -n \
-        | awk '{ v[NR] = $1 } END { if (NR) printf "%.1f %.1f %.1f %d\n",
-            NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2, v[1], v[NR], NR }'
-}
-
-median() { figures "$@" | cut -d ' ' -f 1; }
-
 write_figures() {
-    local case subject metric median least most n unit
+    local case subject metric unit
     for case in "${cases[@]}"; do
         for subject in "${SUBJECTS[@]}"; do
             for metric in "${METRICS[@]}"; do
                 unit=count
                 [ "$metric" != worst_latency_ms ] || unit=ms
-                read -r median least most n < <(figures "$case" "$subject" "$metric")
-                printf '{"suite": "faults", "case": "%s", "subject": "%s", "metric": "%s", "unit": "%s", "median": %s, "min": %s, "max": %s, "n": %d}\n' \
-                    "$case" "$subject" "$metric" "$unit" "$median" "$least" "$most" "$n" >>"$FIGURES"
+                write_figure faults "$case" "$subject" "$metric" "$unit"
             done
         done
     done
-}
-
-# bound WHAT VALUE MOST: whether a value is at most what it may be.
-bound() {
-    local verdict=met
-    awk -v a="$2" -v b="$3" 'BEGIN { exit !(a <= b) }' || verdict=MISSED missed=1
-    printf '    %-66s %8s of %8s: %s\n' "$1" "$2" "$3" "$verdict"
 }
 
 sum() { awk -v a="$1" -v b="$2" 'BEGIN { print a + b }'; }
@@ -272,7 +134,7 @@ sum() { awk -v a="$1" -v b="$2" 'BEGIN { print a + b }'; }
 noticed() { sum "$(median "$1" "$2" failed)" "$(median "$1" "$2" "$3")"; }
 
 bounds() {
-    local case peer ours theirs missed=0
+    local case peer metric ours theirs missed=0
     printf '\nBounds of lb, on medians\n'
     for case in "${cases[@]}"; do
         printf '  %s\n' "$case"
@@ -281,12 +143,16 @@ bounds() {
             *-get)
                 bound 'failed' "$(median "$case" lb failed)" 0
                 bound 'worst, in ms' "$(median "$case" lb worst_latency_ms)" 300
-                ours=$(noticed "$case" lb over_200ms)
                 for peer in nginx haproxy; do
-                    theirs=$(noticed "$case" "$peer" over_200ms)
-                    case $case in
-                        kill-* | destroy-*) bound "failed or over 200 ms: no more than $peer" "$ours" "$theirs" ;;
-                        *) bound "failed or over 200 ms: fewer than $peer" "$ours" "$(sum "$theirs" -1)" ;;
+                    for metric in failed over_200ms; do
+                        bound "$metric: no more than $peer" \
+                            "$(median "$case" lb $metric)" "$(median "$case" "$peer" $metric)"
+                    done
+                    case $case in freeze-* | blackhole-*)
+                        theirs=$(noticed "$case" "$peer" over_200ms)
+                        bound "failed or over 200 ms: fewer than $peer" \
+                            "$(noticed "$case" lb over_200ms)" "$(sum "$theirs" -1)"
+                        ;;
                     esac
                 done
                 ;;
@@ -296,7 +162,7 @@ bounds() {
                 for peer in nginx haproxy; do
                     theirs=$(noticed "$case" "$peer" posts_executed_twice)
                     # Nothing is fewer than none.
-                    [ "$theirs" = 0 ] || theirs=$(sum "$theirs" -1)
+                    [ "${theirs%.*}" = 0 ] || theirs=$(sum "$theirs" -1)
                     bound "failed or executed twice: fewer than $peer, or none" "$ours" "$theirs"
                 done
                 ;;
@@ -308,14 +174,14 @@ bounds() {
 table() {
     local case subject metric median least most
     printf '\nOf 7,500 GETs or 7,455 POSTs: median (least to most of %s)\n\n%-15s %-8s' "$ROUNDS" '' ''
-    printf ' %24s' 'failed' 'over 200 ms' 'worst in ms' 'POSTs executed twice'
+    printf ' %30s' 'failed' 'over 200 ms' 'worst in ms' 'POSTs executed twice'
     echo
     for case in "${cases[@]}"; do
         for subject in "${SUBJECTS[@]}"; do
             printf '%-15s %-8s' "$case" "$subject"
             for metric in "${METRICS[@]}"; do
                 read -r median least most _ < <(figures "$case" "$subject" "$metric")
-                printf ' %24s' "$median ($least to $most)"
+                printf ' %30s' "$median ($least to $most)"
             done
             echo
         done
@@ -338,6 +204,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 write_figures
 table
+MEASURED=1
 status=0
 bounds || status=1
 rm -rf "$WORK"

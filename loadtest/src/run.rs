@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use http::Method;
@@ -94,6 +94,7 @@ async fn measure(
     let progress = Arc::new(Progress::new(ledger.clone()));
 
     let clock = Clock::start();
+    let started_unix_ms = unix_ms();
     let pacer = Arc::new(Pacer::new(clock, options.rate));
     let duration_us = micros(options.duration);
     if options.faults.is_empty() {
@@ -143,6 +144,7 @@ async fn measure(
     let facts = Facts {
         url: options.url,
         drivers,
+        started_unix_ms,
         rate: options.rate,
         duration_us: end_us,
         interrupted,
@@ -150,6 +152,11 @@ async fn measure(
     };
     let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Report::new(facts, ledger, log))
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Injects the faults and waits for the end, which depends on them; says when it was.

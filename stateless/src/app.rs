@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::{faults, health, random};
+use crate::{delay, faults, health, random};
 
 /// Names the machine that answered.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -32,7 +32,9 @@ pub struct App {
     /// How often `POST /count` was executed.
     pub posts: AtomicU64,
     /// The bodies of those that had one, in the order of their execution.
-    pub ids: Mutex<Vec<String>>,
+    pub ids: Mutex<faults::Ids>,
+    /// How long every answer is held back, in milliseconds.
+    pub delay_ms: AtomicU64,
 }
 
 pub(crate) type Shared = Arc<App>;
@@ -50,15 +52,17 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Only if two of its series had the same name.
+    /// When the file for the ids of counted POSTs cannot be opened.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        let ids = Mutex::new(faults::Ids::new(settings.count_file.as_deref())?);
         let metrics = Metrics::new()?;
         Ok(App {
             settings,
             metrics,
             stopping: CancellationToken::new(),
             posts: AtomicU64::new(0),
-            ids: Mutex::default(),
+            ids,
+            delay_ms: AtomicU64::new(0),
         })
     }
 }
@@ -83,10 +87,15 @@ pub fn router(app: Shared) -> Router {
             .routes(routes!(faults::bytes))
             .routes(routes!(faults::echo))
             .routes(routes!(faults::count, faults::counted))
-            .routes(routes!(faults::ids));
+            .routes(routes!(faults::ids))
+            .routes(routes!(delay::set_delay));
     }
     let (router, document) = routes.split_for_parts();
-    kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), document))
+    let mut router = kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), document));
+    if app.settings.test_routes {
+        router = router.layer(middleware::from_fn_with_state(app.clone(), delay::delay));
+    }
+    router
         .layer(middleware::from_fn_with_state(app.clone(), crate::metrics::count))
         .layer(middleware::from_fn_with_state(app, name_the_machine))
 }

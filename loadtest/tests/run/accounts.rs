@@ -152,6 +152,25 @@ fn what_cannot_be_sent_counts_as_failed() {
 }
 
 #[test]
+fn each_failed_request_is_listed_with_its_moment() {
+    let truth = Truth::start(|number, _| match number {
+        5 => Act::Stall(Duration::from_secs(9)),
+        _ => Act::ok(),
+    });
+    let options = ["--fresh", "--rate", "50", "--duration", "500ms", "--timeout", "300ms"];
+    let ended = run(&truth.url, &options);
+    let report = ended.expect(0);
+    let failures = report["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1, "{report}");
+    assert_eq!(failures[0]["kind"], "timeout");
+    assert!((0.0..500.0).contains(&failures[0]["started_ms"].as_f64().unwrap()), "{report}");
+    assert!(failures[0]["took_ms"].as_f64().unwrap() >= 299.0, "{report}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ago = now.as_millis() - u128::from(report["started_unix_ms"].as_u64().unwrap());
+    assert!((400..60_000).contains(&ago), "{ago}");
+}
+
+#[test]
 fn nobody_listening_is_refused_and_a_silent_host_is_a_connect_timeout() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ended = run(&format!("http://{free}"), &["--rate", "50", "--duration", "200ms"]);
