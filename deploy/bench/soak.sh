@@ -31,10 +31,10 @@ SELF=$(readlink -f "${BASH_SOURCE[0]}")
 BALANCERS=(10.88.0.2 10.88.0.3)
 VIP=10.88.0.100
 
-# How long there is load before, and how many clients of each kind beside it, more than there are later, so that
+# How long there is load before, and how many rounds of all clients beside it, more than there are later, so that
 # the balancers are as large as they become; and how long the load goes on after the last act.
 WARM=20
-CROWD=25
+CROWD=8
 AFTER=5
 # A fault may be felt for so long after its end: the connections from before it are still there.
 GRACE_MS=1000
@@ -82,7 +82,11 @@ descriptors_of() {
     echo "$sum"
 }
 
-connections_of() { ip netns exec "lb$1" ss -Htn state connected exclude time-wait | wc -l; }
+# Those that it holds. What is closed and only waits for the other side is the kernel's.
+connections_of() {
+    ip netns exec "lb$1" ss -Htn state connected exclude time-wait exclude fin-wait-1 exclude fin-wait-2 \
+        exclude last-ack exclude closing | wc -l
+}
 
 # shellcheck disable=SC2317 # called by await
 is_idle() { [ "$(connections_of 1)" = 0 ] && [ "$(connections_of 2)" = 0 ]; }
@@ -214,7 +218,11 @@ await "a standby" state_is $((3 - $(holder))) backup
 await "the service" answers "$VIP:8000/random/number"
 
 say "Warming up for $WARM s"
-for kind in $(printf '%s\n' "${CLIENTS[@]}" | sort -u); do clients "$kind" - $CROWD; done
+for ((i = 0; i < CROWD; i++)); do
+    for kind in "${CLIENTS[@]}"; do client "$kind" & done
+    # Not all in one moment: on few processors that alone would be a fault.
+    sleep 0.3
+done &
 loads warm "$WARM"
 PATIENCE=90
 await "the end of all connections" is_idle
