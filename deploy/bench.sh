@@ -1,34 +1,41 @@
 #!/usr/bin/env bash
 # Measures Holdfast side by side with its peers.
 #
-#   deploy/bench.sh SUITE… [--json FILE] [--rounds N] [--case NAME]… [--steady MINUTES] [--yes]
+#   deploy/bench.sh SUITE… [--json FILE] [--rounds N] [--case NAME]… [--steady MINUTES] [--minutes N] [--yes]
 #
-#   vip    how long the public address is away from its clients when something breaks, beside keepalived
+#   vip         how long the public address is away from its clients when something breaks, beside keepalived
+#   faults      what clients notice when one of four backends fails, beside nginx and HAProxy
+#   resilience  what clients notice of slow requests, a slow backend, an outage of all and sets swapped fast
+#   soak        kills, freezes, swaps, hand-overs and bad clients at random, and what is left behind by them
 #
 #   --json FILE        also write the figures as JSON, a list of
 #                      {suite, case, subject, metric, unit, median, min, max, n}
-#   --rounds N         how often each case is measured with each subject (10)
+#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3)
 #   --case NAME        only this case; may be given several times
 #   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
 #                      often it moves
+#   --minutes N        how long `soak` goes on (10)
 #   --yes              do not ask before installing Rust
 #
 # HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
+# SOAK_SEED is what `soak` printed: the same is done at the same times again.
 #
 # Exit code: 0 every bound is met, 1 one is missed, 2 bad arguments, 3 a measurement failed, 130 interrupted.
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SUITES=(vip)
+SUITES=(vip faults resilience soak)
+declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [soak]=1)
 
-suites=() JSON='' ROUNDS=10 CASES='' STEADY=0 YES=0
+suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES=10 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
 while [ $# -gt 0 ]; do
     case $1 in
         --json) [ -n "${2:-}" ] || STATUS=2 die "--json expects a file"; JSON=$2 ;;
-        --rounds) number "$1" "${2:-}" && ROUNDS=$2 ;;
+        --rounds) number "$1" "${2:-}" && rounds=$2 ;;
         --steady) number "$1" "${2:-}" && STEADY=$2 ;;
+        --minutes) number "$1" "${2:-}" && MINUTES=$2 ;;
         --case) [ -n "${2:-}" ] || STATUS=2 die "--case expects a name"; CASES+=" $2" ;;
         --yes) YES=1 ;;
         -h | --help) help_of "$0" && exit 0 ;;
@@ -38,7 +45,7 @@ while [ $# -gt 0 ]; do
             suites+=("$1")
             ;;
     esac
-    case $1 in --json | --rounds | --steady | --case) shift ;; esac
+    case $1 in --json | --rounds | --steady | --minutes | --case) shift ;; esac
     shift
 done
 [ ${#suites[@]} -gt 0 ] || STATUS=2 die "say which suite: ${SUITES[*]}"
@@ -46,7 +53,7 @@ if [ -n "$JSON" ]; then
     { : >>"$JSON"; } 2>/dev/null || STATUS=2 die "cannot write $JSON"
     JSON=$(readlink -f "$JSON")
 fi
-export ROUNDS CASES STEADY YES
+export CASES STEADY MINUTES YES
 
 if [ -z "${HOLDFAST_BIN:-}" ]; then
     need_build
@@ -63,6 +70,7 @@ export FIGURES
 trap 'rm -f "$FIGURES"' EXIT
 status=0
 for suite in "${suites[@]}"; do
+    export ROUNDS=${rounds:-${DEFAULT_ROUNDS[$suite]}}
     "$ROOT/deploy/bench/$suite.sh" || { code=$? && [ "$code" = 1 ] && status=1; } || exit "$code"
 done
 [ -z "$JSON" ] || { echo '[' && sed '$!s/$/,/; s/^/  /' "$FIGURES" && echo ']'; } >"$JSON"

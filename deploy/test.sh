@@ -24,7 +24,7 @@ ALL=(quick sim namespaces machines interop)
 
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
-IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
+IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
 WITH_OTHERS='binary(interop)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
@@ -86,7 +86,7 @@ sim() {
 
 namespaces() {
     need_lab
-    need tcpdump:tcpdump openssl:openssl
+    need tcpdump:tcpdump openssl:openssl nft:nftables
     cargo build --workspace --bins --locked --quiet
     tests namespaces "$IN_NAMESPACES"
 }

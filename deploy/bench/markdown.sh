@@ -16,7 +16,7 @@ awk -v suite="$SUITE" '
     }
     function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : "%.1f", number) }
     /"suite"/ && value("suite") == suite {
-        row = value("case") ", " value("unit"); subject = value("subject")
+        row = value("case") ": " value("metric") ", " value("unit"); subject = value("subject")
         if (!(row in rows)) { rows[row]; order[++count] = row }
         if (!(subject in subjects)) { subjects[subject]; heads[++width] = subject }
         cell[row, subject] = shown(value("median")) " (" shown(value("min")) " to " shown(value("max")) "; " value("n") ")"

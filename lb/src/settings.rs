@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
-use wire::MachineId;
+use wire::{HostName, MachineId};
 
 mod vip;
 
@@ -25,6 +25,8 @@ pub struct Settings {
     pub address: IpAddr,
     /// The network interface the VIP is put on.
     pub interface: String,
+    /// The zone it is in (the host it runs on): upstreams of the same zone are preferred. None: all are alike.
+    pub zone: Option<HostName>,
     /// Where clients' requests are taken.
     pub listen: SocketAddr,
     /// Where the admin interface answers questions.
@@ -44,6 +46,19 @@ pub struct Settings {
     pub notify: Vec<Notify>,
     /// What one client may use.
     pub limits: Limits,
+    /// Where each request is written down, if it is.
+    pub access_log: Option<AccessLog>,
+}
+
+/// The log of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Its file.
+    pub path: PathBuf,
+    /// A file of so many bytes is put aside and a new one begun.
+    pub max_bytes: u64,
+    /// So many old files are kept.
+    pub keep: u32,
 }
 
 /// The limits on what one connection or request may use.
@@ -85,6 +100,8 @@ struct File {
     address: IpAddr,
     #[serde(default = "default_interface")]
     interface: String,
+    #[serde(default)]
+    zone: Option<HostName>,
     #[serde(default = "default_listen")]
     listen: SocketAddr,
     #[serde(default)]
@@ -103,7 +120,28 @@ struct File {
     notify: Vec<Spanned<NotifyFile>>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    access_log: Option<AccessLogFile>,
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessLogFile {
+    path: Spanned<PathBuf>,
+    #[serde(default)]
+    max_bytes: Option<Spanned<u64>>,
+    #[serde(default)]
+    keep: Option<Spanned<u32>>,
+}
+
+/// The access log's file is put aside at this size unless told otherwise.
+const DEFAULT_LOG_BYTES: u64 = 100 << 20;
+
+/// Smaller files would be put aside all the time.
+const MIN_LOG_BYTES: u64 = 64 << 10;
+
+/// So many of them are kept unless told otherwise.
+const DEFAULT_LOG_KEEP: u32 = 5;
 
 impl Settings {
     /// Reads and checks the file at `path`.
@@ -120,6 +158,7 @@ impl Settings {
             machine,
             address,
             interface,
+            zone,
             listen,
             admin_port,
             admin_changes_port,
@@ -129,6 +168,7 @@ impl Settings {
             vips,
             notify,
             limits,
+            access_log,
         } = source.parse()?;
         let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
         let changes_port_value = admin_changes_port.as_ref().map_or(8443, |port| *port.as_ref());
@@ -145,6 +185,7 @@ impl Settings {
             machine,
             address,
             interface,
+            zone,
             listen,
             admin: SocketAddr::new(address, admin_port_value),
             admin_changes: SocketAddr::new(address, changes_port_value),
@@ -154,6 +195,27 @@ impl Settings {
             vips,
             notify,
             limits,
+            access_log: access_log.map(|file| file.check(source)).transpose()?,
+        })
+    }
+}
+
+impl AccessLogFile {
+    fn check(self, source: &Source) -> Result<AccessLog, ConfigError> {
+        let AccessLogFile { path, max_bytes, keep } = self;
+        if !path.as_ref().is_absolute() {
+            return Err(source.error_at(Some(path.span()), "expected a path that begins with a slash"));
+        }
+        if let Some(bytes) = max_bytes.as_ref().filter(|bytes| *bytes.as_ref() < MIN_LOG_BYTES) {
+            return Err(source.error_at(Some(bytes.span()), "expected 65536 bytes or more"));
+        }
+        if let Some(keep) = keep.as_ref().filter(|keep| !(1..=1_000).contains(keep.as_ref())) {
+            return Err(source.error_at(Some(keep.span()), "expected 1 to 1000 old files"));
+        }
+        Ok(AccessLog {
+            path: path.into_inner(),
+            max_bytes: max_bytes.map_or(DEFAULT_LOG_BYTES, Spanned::into_inner),
+            keep: keep.map_or(DEFAULT_LOG_KEEP, Spanned::into_inner),
         })
     }
 }
@@ -233,6 +295,8 @@ mod tests {
             ("[[notify]]\ncommand = \"notify\"", "lb.toml:4:11: expected the absolute path"),
             ("workers = 0", "lb.toml:3:11: expected 1 to 256"),
             ("admin_port = 8443", "lb.toml:3:14: admin_port and"),
+            ("[access_log]\npath = \"log\"", "lb.toml:4:8: expected a path"),
+            ("[access_log]\npath = \"/log\"\nkeep = 0", "lb.toml:5:8: expected 1 to 1000"),
             ("[limits]\nbody_byte = 1", "lb.toml:4:1: unknown field `body_byte`"),
         ];
         for (text, expected) in cases {

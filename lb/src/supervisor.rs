@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::Signal;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::reopen;
 use crate::settings::Settings;
 use crate::vip::{self, Network};
 
@@ -54,6 +56,7 @@ enum Event {
     Died(Role),
     Due(Role),
     End(&'static str),
+    Reopen,
 }
 
 impl<'a> Supervisor<'a> {
@@ -72,11 +75,13 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn watch(mut self) -> anyhow::Result<()> {
+        let mut reopen = reopen::requests()?;
         let end = kit::shutdown::requested();
         tokio::pin!(end);
         loop {
             let event = tokio::select! {
                 name = &mut end => Event::End(name?),
+                Some(()) = reopen.recv() => Event::Reopen,
                 due = self.proxy.next() => if due { Event::Due(Role::Proxy) } else { Event::Died(Role::Proxy) },
                 due = next_of(&mut self.speaker) => {
                     if due { Event::Due(Role::Speaker) } else { Event::Died(Role::Speaker) }
@@ -94,6 +99,7 @@ impl<'a> Supervisor<'a> {
                         child.retry_later(Instant::now());
                     }
                 }
+                Event::Reopen => self.proxy.send(Signal::SIGUSR1),
                 Event::End(signal) => {
                     info!(signal, "ending");
                     self.stop().await;

@@ -111,6 +111,17 @@ pub struct Success {
     pub arrived_us: u64,
 }
 
+/// A request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// When it was sent, or should have been.
+    pub started_us: u64,
+    /// When it had failed.
+    pub finished_us: u64,
+    /// Why.
+    pub failure: Failure,
+}
+
 /// The sums for one kind of connection.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -149,8 +160,8 @@ pub struct Ledger {
     pub lateness: Histogram<u64>,
     /// The requests that succeeded, in the order in which they finished.
     pub successes: Vec<Success>,
-    /// When the requests that failed started, and why they failed; in the order in which they did.
-    pub failures: Vec<(u64, Failure)>,
+    /// The requests that failed, in the order in which they did.
+    pub failures: Vec<Failed>,
     /// Slots beyond [`MAX_REQUESTS`], of which nothing is known.
     pub uncounted: u64,
 }
@@ -191,7 +202,7 @@ impl Ledger {
             }
             Err(failure) => {
                 *tally.failed.entry(failure).or_default() += 1;
-                self.failures.push((started_us, failure));
+                self.failures.push(Failed { started_us, finished_us, failure });
             }
         }
         if result != Err(Failure::NotSent) {

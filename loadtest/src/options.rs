@@ -21,6 +21,10 @@ use crate::faults::way::{Proof, manager};
 pub struct Options {
     /// What is asked for with GET, such as http://192.168.10.120/random/number.
     pub url: String,
+    /// Ask with POST instead. The body of each is a number that no other one of the run has, so that the
+    /// service can tell whether one was executed twice.
+    #[arg(long)]
+    pub post: bool,
     /// Requests per second.
     #[arg(long, default_value = "500", value_parser = rate, allow_negative_numbers = true)]
     pub rate: f64,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
+use http::Method;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -89,10 +90,12 @@ async fn measure(
     allow_descriptors(u64::from(in_flight_max) + SPARE_DESCRIPTORS)?;
     let ledger = Arc::new(Mutex::new(Ledger::new()?));
     let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
-    let sender = Sender::new(target, options.timeout)?;
+    let method = if options.post { Method::POST } else { Method::GET };
+    let sender = Sender::new(target, method, options.timeout)?;
     let progress = Arc::new(Progress::new(ledger.clone()));
 
     let clock = Clock::start();
+    let started_unix_ms = unix_ms();
     let pacer = Arc::new(Pacer::new(clock, options.rate));
     let duration_us = micros(options.duration);
     if options.faults.is_empty() {
@@ -142,6 +145,7 @@ async fn measure(
     let facts = Facts {
         url: options.url,
         drivers,
+        started_unix_ms,
         rate: options.rate,
         duration_us: end_us,
         interrupted,
@@ -149,6 +153,11 @@ async fn measure(
     };
     let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Report::new(facts, ledger, log))
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Injects the faults and waits for the end, which depends on them; says when it was.
@@ -189,7 +198,7 @@ impl Load {
         let sender = self.sender.clone();
         handle.spawn(async move {
             let started_us = clock.now_us();
-            let result = sender.send(connection).await;
+            let result = sender.send(number, connection).await;
             record(started_us, result);
             drop(permit);
         });

@@ -1,7 +1,7 @@
 //! The table of routes, and what every response has.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::{faults, health, random};
+use crate::{delay, faults, health, random};
 
 /// Names the machine that answered.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -31,6 +31,10 @@ pub struct App {
     pub stopping: CancellationToken,
     /// How often `POST /count` was executed.
     pub posts: AtomicU64,
+    /// The bodies of those that had one, in the order of their execution.
+    pub ids: Mutex<faults::Ids>,
+    /// How long every answer is held back, in milliseconds.
+    pub delay_ms: AtomicU64,
 }
 
 pub(crate) type Shared = Arc<App>;
@@ -48,10 +52,18 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Only if two of its series had the same name.
+    /// When the file for the ids of counted POSTs cannot be opened.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        let ids = Mutex::new(faults::Ids::new(settings.count_file.as_deref())?);
         let metrics = Metrics::new()?;
-        Ok(App { settings, metrics, stopping: CancellationToken::new(), posts: AtomicU64::new(0) })
+        Ok(App {
+            settings,
+            metrics,
+            stopping: CancellationToken::new(),
+            posts: AtomicU64::new(0),
+            ids,
+            delay_ms: AtomicU64::new(0),
+        })
     }
 }
 
@@ -74,10 +86,16 @@ pub fn router(app: Shared) -> Router {
             .routes(routes!(faults::status))
             .routes(routes!(faults::bytes))
             .routes(routes!(faults::echo))
-            .routes(routes!(faults::count, faults::counted));
+            .routes(routes!(faults::count, faults::counted))
+            .routes(routes!(faults::ids))
+            .routes(routes!(delay::set_delay));
     }
     let (router, document) = routes.split_for_parts();
-    kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), document))
+    let mut router = kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), document));
+    if app.settings.test_routes {
+        router = router.layer(middleware::from_fn_with_state(app.clone(), delay::delay));
+    }
+    router
         .layer(middleware::from_fn_with_state(app.clone(), crate::metrics::count))
         .layer(middleware::from_fn_with_state(app, name_the_machine))
 }

@@ -2,9 +2,13 @@
 //! requests. They exist only where `test_routes` is on.
 
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -20,6 +24,10 @@ use crate::random::number;
 
 const MAX_STRESS_SECONDS: f64 = 60.0;
 const MAX_BURN_MILLIS: i64 = 10_000;
+/// The longest     ids.kept.iter().flat_map(|id| [id.as_str(), "\n"]).collect() of a counted POST, in bytes.
+const MAX_ID: usize = 64;
+/// So many ids are kept; later ones are counted only.
+const MAX_IDS: usize = 1_000_000;
 const MAX_BYTES: u64 = 100 << 20;
 /// What `/bytes` sends at a time.
 const CHUNK: &[u8] = &[b'.'; 64 << 10];
@@ -149,10 +157,62 @@ pub struct Posts {
     posts: u64,
 }
 
-/// Counts itself: a POST that was executed twice is seen.
-#[utoipa::path(post, path = "/count", responses((status = 200, body = Posts)))]
-pub(crate) async fn count(State(app): State<Shared>) -> Json<Posts> {
-    Json(Posts { posts: app.posts.fetch_add(1, Ordering::Relaxed) + 1 })
+/// The ids of the executed POSTs, in the order of their execution.
+#[derive(Debug, Default)]
+pub struct Ids {
+    kept: Vec<String>,
+    file: Option<File>,
+}
+
+impl Ids {
+    /// None yet; later ones are added to `file` too.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub(crate) fn new(file: Option<&std::path::Path>) -> anyhow::Result<Self> {
+        let open = |path: &std::path::Path| {
+            let file = File::options().append(true).create(true).open(path);
+            file.with_context(|| format!("`count_file` {}: cannot be written", path.display()))
+        };
+        Ok(Ids { kept: Vec::new(), file: file.map(open).transpose()? })
+    }
+
+    /// Written before it is answered, in one piece: whoever is killed at any moment has not executed more
+    /// than the file says.
+    fn keep(&mut self, id: String) -> Result<(), ApiError> {
+        if let Some(file) = &mut self.file {
+            let written = file.write_all(format!("{id}\n").as_bytes());
+            written.map_err(|error| Problem::new(500, "Not counted", format!("`count_file`: {error}")))?;
+        }
+        if self.kept.len() < MAX_IDS {
+            self.kept.push(id);
+        }
+        Ok(())
+    }
+}
+
+/// Counts itself: a POST that was executed twice is seen. The body, up to 64 bytes of text, is kept as its
+/// id.
+#[utoipa::path(post, path = "/count", request_body = String,
+    responses((status = 200, body = Posts), (status = 400, body = Problem)))]
+pub(crate) async fn count(State(app): State<Shared>, id: String) -> Result<Json<Posts>, ApiError> {
+    if id.len() > MAX_ID {
+        return Err(
+            Problem::bad_body(format!("an id of {} bytes; at most {MAX_ID} are kept", id.len())).into()
+        );
+    }
+    if !id.is_empty() {
+        app.ids.lock().unwrap_or_else(PoisonError::into_inner).keep(id)?;
+    }
+    Ok(Json(Posts { posts: app.posts.fetch_add(1, Ordering::Relaxed) + 1 }))
+}
+
+/// The ids of the executed POSTs, one a line, as often as each was executed.
+#[utoipa::path(get, path = "/count/ids", responses((status = 200, body = String)))]
+pub(crate) async fn ids(State(app): State<Shared>) -> String {
+    let ids = app.ids.lock().unwrap_or_else(PoisonError::into_inner);
+    ids.kept.iter().flat_map(|id| [id.as_str(), "\n"]).collect()
 }
 
 /// How many POSTs this machine has executed.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -24,6 +24,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether the routes exist that only tests need.
     pub test_routes: bool,
+    /// Where the ids of executed `POST /count`s are written besides: they survive the process.
+    pub count_file: Option<PathBuf>,
 }
 
 /// The file as it is written.
@@ -37,6 +39,7 @@ struct File {
     drain_ms: Option<Spanned<u64>>,
     #[serde(default = "default_test_routes")]
     test_routes: bool,
+    count_file: Option<PathBuf>,
 }
 
 /// Below 10 ms heartbeats would be most of the machine's work; above a minute they tell nothing.
@@ -61,7 +64,8 @@ impl Settings {
     }
 
     fn check(source: &Source) -> Result<Self, ConfigError> {
-        let File { machine, listen, heartbeat_interval_ms, drain_ms, test_routes } = source.parse()?;
+        let File { machine, listen, heartbeat_interval_ms, drain_ms, test_routes, count_file } =
+            source.parse()?;
         let (name, span) = match machine {
             Some(name) => (name.get_ref().clone(), Some(name.span())),
             None => (host_name(source)?, None),
@@ -83,6 +87,7 @@ impl Settings {
             heartbeat_interval: interval.unwrap_or(heartbeat::DEFAULT_INTERVAL),
             drain: drain.unwrap_or(DEFAULT_DRAIN),
             test_routes,
+            count_file,
         })
     }
 }

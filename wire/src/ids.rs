@@ -63,6 +63,20 @@ impl EndpointId {
     pub fn of(machine: &MachineId, incarnation: Incarnation) -> Self {
         EndpointId(format!("{machine}.{incarnation}"))
     }
+
+    /// The name of its machine: the id without the incarnation, or all of it where there is none.
+    pub fn machine(&self) -> &str {
+        match self.0.rsplit_once('.') {
+            Some((machine, number))
+                if !machine.is_empty()
+                    && !number.is_empty()
+                    && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                machine
+            }
+            _ => &self.0,
+        }
+    }
 }
 
 /// Counts the machines a host ever built. Given to each new machine, never used twice by a host.
@@ -75,3 +89,17 @@ pub type Generation = u64;
 /// The highest epoch, version or generation that anybody takes: the next one can always be said, and every
 /// reader of JSON can tell it from its neighbours (2^53).
 pub const MAX_COUNT: u64 = 1 << 53;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_knows_its_machine() {
+        let machine = MachineId::from("a-stateless-1");
+        assert_eq!(EndpointId::of(&machine, 7).machine(), "a-stateless-1");
+        for without in ["b-8080", "x.", ".7", "host.local", ""] {
+            assert_eq!(EndpointId::from(without).machine(), without);
+        }
+    }
+}

@@ -11,11 +11,14 @@
 //! documents written by people are checked strictly by the program that owns them.
 
 pub mod access;
+pub mod balancing;
+pub mod checks;
 pub mod cluster;
 pub mod generation;
 pub mod hand_over;
 pub mod heartbeat;
 pub mod ids;
+pub mod overrides;
 pub mod problem;
 pub mod proxy_config;
 pub mod seed;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
+use crate::checks::{Ask, Check};
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -18,6 +20,25 @@ pub struct ProxyConfig {
     /// How the pools are treated; a pool that is not named here is treated by the defaults.
     #[serde(default)]
     pub pools: BTreeMap<PoolName, PoolPolicy>,
+}
+
+impl ProxyConfig {
+    /// The configuration as it may be shown to anyone: without its secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        for sticky in shown.pools.values_mut().filter_map(|policy| policy.balance.sticky.as_mut()) {
+            for secret in [Some(&mut sticky.key), sticky.previous_key.as_mut()].into_iter().flatten() {
+                *secret = Secret(Secret::HIDDEN.to_owned());
+            }
+        }
+        for policy in shown.pools.values_mut() {
+            if let Ask::Http(ask) = &mut policy.check.ask {
+                ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
+            }
+        }
+        shown
+    }
 }
 
 /// Sends the requests it matches to a pool.
@@ -34,9 +55,13 @@ pub struct Route {
     pub path: String,
     /// Where its requests go.
     pub pool: PoolName,
+    /// Whether its requests may be executed twice whatever their method, as idempotent ones and those with
+    /// an `Idempotency-Key` may. Without it, a POST that was sent is never sent again.
+    #[serde(default)]
+    pub repeatable: bool,
 }
 
-/// How the upstreams of a pool are tried, timed, ejected and probed. All times in milliseconds.
+/// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPolicy {
@@ -57,16 +82,29 @@ pub struct PoolPolicy {
     pub retry_budget_ratio: f64,
     /// … and so many per second on top.
     pub retry_budget_per_second: f64,
+    /// While an answer is late that other upstreams give at once, another one may be asked too: at most for
+    /// this share of the requests.
+    pub hedge_ratio: f64,
+    /// While no upstream can be reached, a request waits so long for one to come before it is refused …
+    pub hold_ms: u64,
+    /// … if not so many wait already.
+    pub hold_requests: u32,
     /// An upstream is ejected after so many failures in a row.
     pub eject_after: u32,
     /// The first ejection lasts so long; each one in a row doubles it …
     pub eject_min_ms: u64,
     /// … up to this.
     pub eject_max_ms: u64,
-    /// What an ejected upstream is asked (`GET`, any 2xx is well) before it is used again.
-    pub probe_path: String,
-    /// The longest wait for the answer to a probe.
-    pub probe_timeout_ms: u64,
+    /// How upstreams are asked whether they are well.
+    pub check: Check,
+    /// What an upstream that left the set was asked has so long to end; then the connections to it are cut.
+    pub drain_ms: u64,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// Which answers eject.
+    pub outlier: Outlier,
+    /// The most that one upstream is given at a time.
+    pub upstream_limits: UpstreamLimits,
 }
 
 impl Default for PoolPolicy {
@@ -80,11 +118,17 @@ impl Default for PoolPolicy {
             max_tries: 3,
             retry_budget_ratio: 0.2,
             retry_budget_per_second: 10.0,
+            hedge_ratio: 0.05,
+            hold_ms: 5_000,
+            hold_requests: 1_000,
             eject_after: 3,
             eject_min_ms: 1_000,
             eject_max_ms: 30_000,
-            probe_path: "/health/ready".to_owned(),
-            probe_timeout_ms: 500,
+            check: Check::default(),
+            drain_ms: 30_000,
+            balance: Balance::default(),
+            outlier: Outlier::default(),
+            upstream_limits: UpstreamLimits::default(),
         }
     }
 }

@@ -80,7 +80,7 @@ async fn put_config(State(admin): Shared, Json(config): Json<ProxyConfig>) -> Re
 }
 
 /// The disk may take its time; heartbeats must not wait for it.
-async fn blocking(
+pub(super) async fn blocking(
     admin: Arc<Admin>,
     change: impl FnOnce(&state::State) -> Result<(), Problem> + Send + 'static,
 ) -> Result<(), ApiError> {

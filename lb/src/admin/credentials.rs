@@ -83,7 +83,7 @@ impl Guard {
         }
         Live::new(&credentials, Clients::Certified).map_err(|error| Problem::bad_body(error.to_string()))?;
         held.store
-            .save_private(FILE, &credentials)
+            .save(FILE, &credentials)
             .map_err(|error| Problem::new(500, "Not stored", error.to_string()))?;
         held.live.replace(&credentials).map_err(|error| Problem::bad_body(error.to_string()))?;
         *present = credentials;

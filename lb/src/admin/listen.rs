@@ -23,9 +23,18 @@ pub(super) async fn reads(address: SocketAddr, router: Router) {
     serve_bounded(listener, router, |_, from: &SocketAddr| (*from, Some(from.ip()))).await;
 }
 
-/// Takes changes on `address` for ever: by TLS where there are credentials.
-pub(super) async fn changes(address: SocketAddr, router: Router, live: Option<Arc<Live>>) {
+/// Takes changes on `address` for ever: by TLS where there are credentials. `first` is done when no other program
+/// takes any more, and none comes before it is done.
+pub(super) async fn changes(
+    address: SocketAddr,
+    router: Router,
+    live: Option<Arc<Live>>,
+    first: impl FnOnce() + Send + 'static,
+) {
     let listener = bind(address).await;
+    if let Err(error) = tokio::task::spawn_blocking(first).await {
+        tracing::error!(%error, "what was stored meanwhile cannot be read");
+    }
     let Some(live) = live else {
         serve_bounded(listener, router, |_, from: &SocketAddr| (Peer::at(*from), Some(from.ip()))).await;
         return;

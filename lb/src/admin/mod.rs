@@ -9,10 +9,13 @@
 //! question never waits behind requests, nor they behind it.
 
 mod changes;
+mod check;
 mod credentials;
 mod listen;
+mod overrides;
 mod peer;
 mod reads;
+mod statistics;
 mod status;
 mod vip_figures;
 
@@ -23,7 +26,7 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::credentials::Guard;
-use crate::link::VipLink;
+use crate::link::{self, VipLink};
 use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
 use crate::proxy::state::State;
@@ -73,6 +76,13 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
         }
     };
     let live = guard.live();
+    let read_again = {
+        let state = state.clone();
+        move || {
+            state.read_again();
+            link::set_serving(state.snapshot().can_serve());
+        }
+    };
     let admin = Arc::new(Admin {
         settings: settings.clone(),
         state,
@@ -86,7 +96,7 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
     let (reads, changes) = routers(admin);
     let reads = listen::reads(settings.admin, reads);
     if open {
-        tokio::join!(reads, listen::changes(settings.admin_changes, changes, live));
+        tokio::join!(reads, listen::changes(settings.admin_changes, changes, live, read_again));
     } else {
         reads.await;
     }
@@ -99,9 +109,11 @@ fn routers(admin: Arc<Admin>) -> (Router, Router) {
         .description(Some("PUT is taken on the port for changes only, and only from the host's manager."))
         .build();
     let document = utoipa::openapi::OpenApiBuilder::new().info(info).build();
-    let (reads, mut document) =
-        OpenApiRouter::with_openapi(document).merge(reads::router()).split_for_parts();
-    let (changes, changes_document) = changes::router().split_for_parts();
+    let (reads, mut document) = OpenApiRouter::with_openapi(document)
+        .merge(reads::router())
+        .merge(overrides::reads())
+        .split_for_parts();
+    let (changes, changes_document) = changes::router().merge(overrides::changes()).split_for_parts();
     document.merge(changes_document);
     let reads = kit::api::with_docs(reads.with_state(admin.clone()), document);
     let changes = changes

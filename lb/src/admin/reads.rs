@@ -12,6 +12,7 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
 
+use super::statistics::{__path_statistics, statistics};
 use super::status::Status;
 use super::{Admin, Shared};
 
@@ -23,6 +24,7 @@ pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
         .routes(routes!(upstreams))
         .routes(routes!(config))
         .routes(routes!(status))
+        .routes(routes!(statistics))
         .routes(routes!(vip))
         .routes(routes!(hand_over))
         .routes(routes!(metrics))
@@ -56,10 +58,10 @@ async fn upstreams(State(admin): Shared) -> Json<UpstreamSet> {
     Json(UpstreamSet::clone(&admin.state.snapshot().set))
 }
 
-/// The configuration in use; until one was given, the one that stands in for it.
+/// The configuration in use, without its secrets; until one was given, the one that stands in for it.
 #[utoipa::path(get, path = "/config", responses((status = 200, body = ProxyConfig)))]
 async fn config(State(admin): Shared) -> Json<ProxyConfig> {
-    Json(ProxyConfig::clone(&admin.state.snapshot().config))
+    Json(admin.state.snapshot().config.without_secrets())
 }
 
 /// All of the balancer's state.

@@ -6,11 +6,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use wire::balancing::Algorithm;
+use wire::overrides::Override;
 use wire::upstreams::UpstreamState;
 use wire::vip::VipStatus;
-use wire::{EndpointId, Generation, MachineId, PoolName};
+use wire::{EndpointId, Generation, HostName, MachineId, PoolName};
 
 use super::Admin;
+use super::check::CheckStatus;
+use crate::proxy::state::in_flight::Outcome;
 use crate::proxy::state::pool::{Member, Pool};
 
 /// What `GET /status` answers.
@@ -52,6 +56,16 @@ struct ConnectionsStatus {
 struct PoolStatus {
     /// Retries that are not free and may be made now.
     retry_budget: f64,
+    /// How its requests are spread.
+    algorithm: Algorithm,
+    /// So few upstreams are in use that those that answer badly are used too.
+    panic: bool,
+    /// Requests that wait for room at an upstream.
+    waiting: u32,
+    /// The most that ever waited.
+    most_waiting: u32,
+    /// Requests refused because no upstream had room.
+    overloaded: u64,
     /// Its upstreams, best rank first.
     upstreams: Vec<UpstreamStatus>,
 }
@@ -69,14 +83,33 @@ struct UpstreamStatus {
     backup: bool,
     /// Its share of the load.
     weight: u32,
-    /// Out of use until a probe is answered well.
+    /// Its zone.
+    zone: HostName,
+    /// What people told this balancer about its machine.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "override")]
+    ordered: Option<Override>,
+    /// How its checks go.
+    check: CheckStatus,
+    /// Out of use until its check passes.
     ejected: bool,
+    /// What it was ejected for was what it answered.
+    ejected_for_answers: bool,
+    /// It is used again once it has answered one request well.
+    on_trial: bool,
+    /// The part of its share that it has come to.
+    ramp: f64,
+    /// How many times slower than usual it was of late.
+    times_usual: f64,
+    /// Failed answers in a row.
+    failed_answers_in_a_row: u32,
     /// Owes an answer for longer than is usual and is silent: others are chosen first.
     in_doubt: bool,
     /// The last attempt to connect failed.
     unreachable: bool,
     /// Requests in flight.
     in_flight: u32,
+    /// Open connections, the kept ones included.
+    open_connections: u32,
     /// Kept connections without a request.
     idle_connections: usize,
     /// Failures since the last success.
@@ -91,6 +124,10 @@ struct UpstreamStatus {
     ejections: u64,
     /// Connections opened to it.
     connects: u64,
+    /// The most requests it had in flight.
+    most_in_flight: u32,
+    /// What became of those that have ended; with those in flight they add up to `requests`.
+    attempts: BTreeMap<&'static str, u64>,
 }
 
 impl Status {
@@ -119,6 +156,11 @@ impl PoolStatus {
     fn of(pool: &Pool) -> Self {
         PoolStatus {
             retry_budget: pool.budget.left(&pool.policy, Instant::now()),
+            algorithm: pool.policy.balance.algorithm,
+            panic: pool.signals().panic,
+            waiting: pool.lasting.queue.waiting(),
+            most_waiting: pool.lasting.queue.longest(),
+            overloaded: pool.lasting.queue.refused(),
             upstreams: pool.members().iter().map(UpstreamStatus::of).collect(),
         }
     }
@@ -134,10 +176,19 @@ impl UpstreamStatus {
             state: member.state,
             backup: member.backup,
             weight: member.weight,
+            zone: HostName::clone(&member.zone),
+            ordered: member.ordered.clone(),
+            check: CheckStatus::of(upstream),
             ejected: upstream.is_ejected(),
+            ejected_for_answers: upstream.is_ejected_for_answers(),
+            on_trial: !health.trial.is_over(),
+            ramp: upstream.ramp(Instant::now()),
+            times_usual: upstream.latency.times_usual(Instant::now()),
+            failed_answers_in_a_row: health.failed_answers.load(Ordering::Relaxed),
             in_doubt: upstream.is_in_doubt(Instant::now()),
             unreachable: health.unreachable.load(Ordering::Relaxed),
             in_flight: upstream.in_flight(),
+            open_connections: upstream.open_connections(),
             idle_connections: upstream.idle_connections(),
             failures_in_a_row: health.failures.load(Ordering::Relaxed),
             silent_ms: upstream.silent_ms(),
@@ -145,6 +196,8 @@ impl UpstreamStatus {
             failures: counters.failures.load(Ordering::Relaxed),
             ejections: counters.ejections.load(Ordering::Relaxed),
             connects: counters.connects.load(Ordering::Relaxed),
+            most_in_flight: counters.most_in_flight.load(Ordering::Relaxed),
+            attempts: Outcome::all().map(|outcome| (outcome.name(), counters.outcomes(outcome))).collect(),
         }
     }
 }

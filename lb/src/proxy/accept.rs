@@ -17,6 +17,9 @@ use super::forward::connect::watch_for_death;
 use super::state::State;
 use super::state::connections::Open;
 
+/// The kernel's switch for it, of Linux 5.14 and later, one for each network namespace.
+const MIGRATE: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+
 /// Connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 
@@ -25,6 +28,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a stopping worker looks whether its requests are done.
 const STOP_POLL: Duration = Duration::from_millis(5);
+
+/// A client that keeps its connection has so long to send one more request when we stop; the answer tells it to
+/// connect anew. A request that is on its way to a connection that is closed would be lost.
+const KEPT_NOTICE: Duration = Duration::from_millis(500);
+
+/// Has the kernel give connections to another listener of the same port when one is closed: those that are not
+/// accepted yet, and those whose handshake is under way. Without it they are reset, and a program that takes the place
+/// of this one would be noticed. Where it cannot be set, only the second kind is lost.
+pub(crate) fn leave_nobody_behind() {
+    if let Err(error) = std::fs::write(MIGRATE, "1") {
+        tracing::debug!(%error, "{MIGRATE} cannot be set: handshakes end with the listener they began with");
+    }
+}
 
 /// Opens a listener that shares its port with those of the other workers.
 ///
@@ -45,7 +61,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts connections until asked to stop, then lets requests in progress finish within
-/// `limits.stop_timeout_ms`. Connections without a request are closed when the runtime is dropped.
+/// `limits.stop_timeout_ms`. Connections that still have no request then are closed when the runtime is dropped.
 pub(crate) async fn run(listener: TcpListener, state: Arc<State>, server: Server) {
     let server = Arc::new(server);
     let mut stop = server.stop.clone();
@@ -80,10 +96,12 @@ fn admit(tcp: TcpStream, peer: SocketAddr, state: &Arc<State>, server: &Arc<Serv
 
 async fn drain(state: &State, server: &Server) {
     let end = Instant::now() + Duration::from_millis(server.limits.stop_timeout_ms);
+    let noticed = end.min(Instant::now() + KEPT_NOTICE);
     loop {
         // First, so that connections just accepted have begun with the request they brought.
         tokio::time::sleep(STOP_POLL).await;
-        if state.connections.busy() == 0 {
+        let (busy, open) = (state.connections.busy(), state.connections.open());
+        if busy == 0 && (open == 0 || Instant::now() >= noticed) {
             return;
         }
         if Instant::now() >= end {

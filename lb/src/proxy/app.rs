@@ -25,17 +25,21 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
+use super::access_log::Trace;
+use super::balance::ask::Ask;
 use super::client_socket::CLIENT_WRITE_TIMEOUT;
 use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
 use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::hold::{Held, hold};
 use super::forward::respond::{self, Framing};
 use super::forward::tries::Tries;
-use super::forward::{self, may_be_repeated};
+use super::forward::{self, is_repeatable};
 use super::headers;
 use super::health::{self, Failure};
 use super::metrics::Retry;
+use super::queue;
 use super::route;
 use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
@@ -74,29 +78,44 @@ impl ProxyHttp for App {
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
 
+        let log = self.state.access_log.clone();
+        let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
         let snapshot = self.state.snapshot();
         let Some(route) = route::find(&snapshot.routes, session.req_header()).cloned() else {
-            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client));
+            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client).traced(trace));
             Refusal::NoRoute.answer(session).await?;
             return Ok(true);
         };
         drop(snapshot);
-        context.account = Some(Account::open(route.stats.clone(), arrived, client.clone()));
+        if let Some(trace) = &trace {
+            trace.routed(&route.name, route.pool.name.as_str());
+        }
+        let account = Account::open(route.stats.clone(), arrived, client.clone());
+        context.account = Some(account.traced(trace.clone()));
         if length.is_some_and(|length| length > self.limits.body_bytes) {
             Refusal::BodyTooLarge.answer(session).await?;
             return Ok(true);
         }
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
-        let mut tries = Tries::new(route.clone());
-        if may_be_repeated(session) {
-            let request = session.req_header();
-            let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
-            forward::forward(session, &client, &mut tries, learned, self.worker, until).await?;
+        let kept = forward::kept_body(session, &route, length);
+        let ask = Ask::of(&route.pool, session.req_header(), client.peer(), kept.is_some());
+        let mut tries = Tries::new(route.clone(), ask, trace);
+        let Some(length) = kept else {
+            client.answer_by(Some(until));
+            context.tries = Some(tries);
+            return Ok(false);
+        };
+        let Some(body) = forward::read_body(session, length).await? else {
+            session.set_keepalive(None);
             return Ok(true);
-        }
-        client.answer_by(Some(until));
-        context.tries = Some(tries);
-        Ok(false)
+        };
+        // A slow upload was the client's time.
+        let until = if length > 0 { Instant::now() + (until - arrived) } else { until };
+        let request = session.req_header();
+        let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
+        let ours = (self.worker, body);
+        forward::forward(session, &client, &self.state, &mut tries, ours, learned, until).await?;
+        Ok(true)
     }
 
     async fn request_body_filter(
@@ -124,13 +143,29 @@ impl ProxyHttp for App {
         context.present = None;
         // A repeated body is counted anew.
         context.body_bytes = 0;
-        let choice = tries.next().map_err(|refusal| {
+        if !tries.are_new() {
+            tries.follow(&self.state);
+        }
+        let (choice, in_flight) = loop {
+            let until = context.client.as_ref().and_then(ClientStream::deadline);
+            let until = until.unwrap_or_else(|| {
+                Instant::now() + Duration::from_millis(tries.pool().policy.request_timeout_ms)
+            });
+            let refusal = match (queue::next(tries, &self.state, until).await, &context.client) {
+                (Ok(next), _) => break next,
+                (Err(refusal), Some(client)) if refusal != Refusal::Busy && tries.is_hopeless() => {
+                    match hold(&self.state, tries, client, &mut context.held_since, until).await {
+                        Held::Again => continue,
+                        Held::InVain | Held::ClientGone => Refusal::NoUpstream,
+                    }
+                }
+                (Err(refusal), _) => refusal,
+            };
             context.refusal = Some(refusal);
-            Error::new_in(ErrorType::HTTPStatus(refusal.status()))
-        })?;
+            return Err(Error::new_in(ErrorType::HTTPStatus(refusal.status())));
+        };
         let upstream = &choice.member.upstream;
         let peer = pingora_peer(upstream, &tries.pool().policy);
-        let in_flight = upstream.begin();
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
         Ok(Box::new(peer))
@@ -143,7 +178,8 @@ impl ProxyHttp for App {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let (Some(tries), Some((choice, _))) = (&mut context.tries, context.present.take()) {
+        if let (Some(tries), Some((choice, mut in_flight))) = (&mut context.tries, context.present.take()) {
+            in_flight.failed(Retry::Connect);
             let failure = match error.etype() {
                 ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => ConnectFailure::Refused,
                 ErrorType::ConnectTimedout => ConnectFailure::TimedOut,
@@ -162,13 +198,17 @@ impl ProxyHttp for App {
         _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
+        fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
         // A kept connection says nothing about whether a new one could be had.
-        if let (false, Some((choice, _))) = (reused, &context.present) {
-            health::connected(&choice.member.upstream);
+        if let Some((choice, in_flight)) = &mut context.present {
+            in_flight.connected(reused);
+            if !reused {
+                choice.member.upstream.sockets.add(fd);
+                health::connected(&choice.member.upstream);
+            }
         }
         Ok(())
     }
@@ -196,9 +236,13 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         error.set_retry(false);
         if *error.esource() != ErrorSource::Upstream || session.response_written().is_some() {
+            if let (ErrorSource::Upstream, Some((_, in_flight))) = (error.esource(), &mut context.present) {
+                in_flight.broke_off();
+            }
             return error;
         }
-        let (Some(tries), Some((choice, _))) = (&mut context.tries, context.present.take()) else {
+        let (Some(tries), Some((choice, mut in_flight))) = (&mut context.tries, context.present.take())
+        else {
             return error;
         };
         let reason = if reused {
@@ -207,8 +251,9 @@ impl ProxyHttp for App {
             health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
             Retry::Broken
         };
+        in_flight.failed(reason);
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
-        if session.req_header().method.is_idempotent()
+        if is_repeatable(session.req_header(), tries.route())
             && !session.as_ref().retry_buffer_truncated()
             && context.refusal.is_none()
         {
@@ -224,10 +269,12 @@ impl ProxyHttp for App {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if let Some((choice, _)) = &context.present {
+        if let Some((choice, in_flight)) = &mut context.present {
             choice.member.upstream.touch();
-            if !response.status.is_informational() {
+            if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS
+            {
                 health::answered(&choice.member.upstream);
+                in_flight.answered(response.status.as_u16(), std::time::Instant::now());
             }
         }
         if let Some(client) = &context.client
@@ -243,11 +290,14 @@ impl ProxyHttp for App {
         &self,
         _session: &mut Session,
         _body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        if let Some((choice, _)) = &context.present {
+        if let Some((choice, in_flight)) = &mut context.present {
             choice.member.upstream.touch();
+            if end {
+                in_flight.done();
+            }
         }
         Ok(None)
     }
@@ -259,6 +309,11 @@ impl ProxyHttp for App {
         context: &mut Context,
     ) -> Result<()> {
         headers::forward_response(response)?;
+        if let (Some(tries), Some((choice, _))) = (&context.tries, &context.present)
+            && !response.status.is_informational()
+        {
+            tries.keep_client(response, &choice.member.upstream);
+        }
         let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);
         if respond::frame(response, session.req_header())? == Framing::Close || is_last {
             session.set_keepalive(None);
@@ -293,6 +348,7 @@ impl ProxyHttp for App {
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
         if let Some(account) = &mut context.account {
             account.answered = session.response_written().map(|response| response.status.as_u16());
+            account.bytes = session.body_bytes_sent() as u64;
         }
     }
 

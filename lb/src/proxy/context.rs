@@ -8,12 +8,14 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::access_log::Trace;
 use super::client_stream::ClientStream;
 use super::error_page::Refusal;
+use super::forward::hold::Since;
 use super::forward::is_upgrade;
 use super::forward::tries::{Choice, Tries};
 use super::metrics::RouteStats;
-use super::state::upstream::InFlight;
+use super::state::in_flight::InFlight;
 
 /// What is known of one request.
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) tries: Option<Tries>,
     pub(crate) present: Option<(Choice, InFlight)>,
     pub(crate) body_bytes: u64,
+    /// When it was first held for want of an upstream.
+    pub(crate) held_since: Since,
     /// What to answer when it fails.
     pub(crate) refusal: Option<Refusal>,
 }
@@ -35,11 +39,21 @@ pub(crate) struct Account {
     stats: Arc<RouteStats>,
     arrived: Instant,
     client: ClientStream,
+    /// Its line in the access log, where there is one.
+    trace: Option<Arc<Trace>>,
+    /// Of the answer's body.
+    pub(crate) bytes: u64,
 }
 
 impl Account {
     pub(crate) fn open(stats: Arc<RouteStats>, arrived: Instant, client: ClientStream) -> Self {
-        Account { answered: None, stats, arrived, client }
+        Account { answered: None, stats, arrived, client, trace: None, bytes: 0 }
+    }
+
+    /// Has it written down too.
+    pub(crate) fn traced(mut self, trace: Option<Arc<Trace>>) -> Self {
+        self.trace = trace;
+        self
     }
 }
 
@@ -49,6 +63,9 @@ impl Drop for Account {
         let overdue = self.client.deadline().is_some_and(|deadline| deadline <= now);
         let status = self.answered.or(overdue.then(|| Refusal::TooSlow.status()));
         self.stats.count(status, now.duration_since(self.arrived));
+        if let Some(trace) = &self.trace {
+            trace.ended(status, self.bytes);
+        }
     }
 }
 

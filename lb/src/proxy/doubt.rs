@@ -5,7 +5,7 @@
 //! host that vanishes costs new requests little more than [`SHORTEST_DOUBT`], however impatient their clients.
 //!
 //! ```text
-//!   in use ──owes an answer, silent──▶ in doubt ──▶ probe ──any byte──▶ in use
+//!   in use ──owes an answer, silent──▶ in doubt ──▶ asked ──any byte──▶ in use
 //!                                        ▲            │ none in time
 //!                                        │            ▼
 //!                                        └── failures, one for each try since its last byte ──▶ ejected
@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use wire::checks::Check;
+
+use super::check;
 use super::health::{self, Failure};
 use super::lock;
-use super::probe::probe;
 use super::state::pool::Pool;
 use super::state::upstream::Upstream;
 
@@ -78,16 +80,16 @@ impl Questions {
         let (sender, receiver) = watch::channel(None);
         self.present = Some(receiver.clone());
         // Silence that led here is suspicious already: the answer has no longer than a first byte may take.
-        let limit = pool.policy.probe_timeout_ms.min(pool.policy.first_byte_min_ms);
-        let path = pool.policy.probe_path.clone();
-        tokio::spawn(ask(upstream.clone(), path, Duration::from_millis(limit), sender));
+        let check = pool.policy.check.clone();
+        let limit = check.timeout_ms.min(pool.policy.first_byte_min_ms);
+        tokio::spawn(ask(upstream.clone(), check, Duration::from_millis(limit), sender));
         receiver
     }
 }
 
-async fn ask(upstream: Arc<Upstream>, path: String, limit: Duration, answer: watch::Sender<Option<bool>>) {
+async fn ask(upstream: Arc<Upstream>, check: Check, limit: Duration, answer: watch::Sender<Option<bool>>) {
     let put = Instant::now();
-    let heard = probe(&upstream, &path, limit).await.is_some() || upstream.spoke_after(put);
+    let heard = check::speaks(&upstream, &check, limit).await;
     // If it was us who stood still, the answer may be waiting to be read: that proves nothing.
     let stalled = put.elapsed() > limit * 2;
     if !heard && !stalled {

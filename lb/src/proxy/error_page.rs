@@ -23,10 +23,14 @@ pub(crate) enum Refusal {
     BodyTooLarge,
     /// 431: the request's head is larger than allowed.
     HeadTooLarge,
-    /// 502: upstreams broke off or could not be connected to, while others may still live.
+    /// 502: an upstream was sent the request and broke off; it may have been executed.
     BadGateway,
+    /// 502: upstreams could not be connected to, while others may still live. Nothing was sent.
+    Unreachable,
     /// 503: there is no upstream, or none that can be reached.
     NoUpstream,
+    /// 503: every upstream has its fill of requests.
+    Busy,
     /// 504: no upstream answered in time.
     TooSlow,
 }
@@ -38,8 +42,8 @@ impl Refusal {
             Refusal::HeadTooSlow => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::HeadTooLarge => 431,
-            Refusal::BadGateway => 502,
-            Refusal::NoUpstream => 503,
+            Refusal::BadGateway | Refusal::Unreachable => 502,
+            Refusal::NoUpstream | Refusal::Busy => 503,
             Refusal::TooSlow => 504,
         }
     }
@@ -52,11 +56,32 @@ impl Refusal {
             Refusal::HeadTooLarge => {
                 ("Request header fields too large", "the request's head is larger than allowed here")
             }
-            Refusal::BadGateway => ("Bad gateway", "an upstream broke off or could not be connected to"),
+            Refusal::BadGateway => {
+                ("Bad gateway", "an upstream broke off before it answered; it may have executed the request")
+            }
+            Refusal::Unreachable => {
+                ("Bad gateway", "no upstream could be connected to; the request was not executed")
+            }
             Refusal::NoUpstream => ("No upstream", "no upstream can take this request now"),
+            Refusal::Busy => ("Overloaded", "every upstream has as many requests as it may"),
             Refusal::TooSlow => ("Gateway timeout", "no upstream answered in time"),
         };
-        Problem::new(self.status(), title, detail)
+        let kind = self.kind().to_owned();
+        Problem { kind, ..Problem::new(self.status(), title, detail) }
+    }
+
+    /// Tells programs apart what has the same status: whether the request may have been executed.
+    fn kind(self) -> &'static str {
+        match self {
+            Refusal::BadGateway => "/problems/broken-off",
+            Refusal::Unreachable => "/problems/unreachable",
+            Refusal::NoUpstream => "/problems/no-upstream",
+            Refusal::Busy => "/problems/overloaded",
+            Refusal::TooSlow => "/problems/too-slow",
+            Refusal::NoRoute | Refusal::HeadTooSlow | Refusal::BodyTooLarge | Refusal::HeadTooLarge => {
+                "about:blank"
+            }
+        }
     }
 
     fn body(self) -> Bytes {
@@ -65,7 +90,7 @@ impl Refusal {
     }
 
     fn is_worth_repeating(self) -> bool {
-        matches!(self, Refusal::NoUpstream)
+        matches!(self, Refusal::NoUpstream | Refusal::Busy)
     }
 
     /// Whether the rest of the request is still on its way, so that the connection cannot be used again.

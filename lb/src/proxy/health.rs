@@ -1,32 +1,31 @@
 //! Who is ejected and who comes back.
 //!
-//! Failures in a row, or one that leaves no doubt, eject an upstream; while it is out it is probed, soon
-//! at first and then ever more slowly, and the first probe that is answered well brings it back. Slowness
-//! is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
+//! Failures in a row, or one that leaves no doubt, eject an upstream, and so do checks that fail; while it is out
+//! it is checked, soon at first and then ever more slowly, and checks that pass bring it back (`check/schedule`).
+//! Slowness is not death: before silence counts as a failure, the upstream is asked whether it lives (`doubt`).
 //!
 //! ```text
-//!   ejected ──wait──▶ probe ──well──▶ readmitted
+//!   ejected ──wait──▶ check ──passed──▶ readmitted, for a trial first (`state/trial`)
 //!      ▲                │
-//!      └──wait longer───┘ not well
+//!      └──wait longer───┘ failed
 //!
-//!   wait: 250 ms, then half as long again each time, at most the penalty;
 //!   penalty: eject_min_ms, doubled for each ejection that follows soon on a readmission, at most eject_max_ms
 //! ```
+//!
+//! What a manager says ranks before all that: who is suspect or gone from its set without having drained is
+//! *distrusted* like the ejected, so that requests in flight there are sent elsewhere too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use wire::proxy_config::PoolPolicy;
 
 use super::forward::connect::ConnectFailure;
 use super::lock;
-use super::probe::probe;
 use super::state::pool::Pool;
 use super::state::upstream::Upstream;
-
-/// The first probe of an ejected upstream comes after so long.
-const FIRST_PROBE: Duration = Duration::from_millis(250);
 
 /// What went wrong with an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +34,16 @@ pub(crate) enum Failure {
     Connect(ConnectFailure),
     /// It closed or reset a fresh connection before it answered, or answered no HTTP.
     Broken,
-    /// It sent no byte on any connection and does not answer a probe.
+    /// It sent no byte on any connection and does not answer a question.
     Silent,
+    /// It answers, but badly (`outlier`).
+    Answers,
+    /// It failed the request that was to bring it back.
+    Trial,
+    /// Its checks are not answered.
+    Check,
+    /// Its checks are answered, but badly.
+    CheckAnswer,
 }
 
 impl Failure {
@@ -48,6 +55,9 @@ impl Failure {
             Failure::Connect(ConnectFailure::Other) => "connect",
             Failure::Broken => "broken",
             Failure::Silent => "silent",
+            Failure::Answers => "answers",
+            Failure::Trial => "trial",
+            Failure::Check | Failure::CheckAnswer => "check",
         }
     }
 }
@@ -74,10 +84,24 @@ pub(crate) fn answered(upstream: &Upstream) {
     }
 }
 
+/// Whether requests in flight at `upstream` are better sent elsewhere too.
+pub(crate) fn is_distrusted(upstream: &Upstream) -> bool {
+    upstream.is_ejected() || upstream.health.condemned.load(Ordering::Relaxed)
+}
+
+/// Notes its manager's word: whether `upstream` is suspect or gone, or fine.
+pub(crate) fn told(upstream: &Upstream, is_well: bool) {
+    let before = upstream.health.condemned.swap(!is_well, Ordering::Relaxed);
+    if !is_well && !before {
+        upstream.health.distrust.notify_waiters();
+    }
+}
+
 /// Holds `failure` against `upstream` and ejects it when it has had enough of them, unless it is the
 /// last one of `pool` that can be used.
 pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
     upstream.counters.failures.fetch_add(1, Ordering::Relaxed);
+    upstream.health.checks.trouble();
     let weight = match failure {
         Failure::Connect(kind) => {
             upstream.health.unreachable.store(true, Ordering::Relaxed);
@@ -88,9 +112,9 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
                 ConnectFailure::Other => 0,
             }
         }
-        Failure::Broken => 1,
-        // Whoever has asked since its last byte is a witness.
-        Failure::Silent => upstream.asks().clamp(1, pool.policy.eject_after.max(1)),
+        Failure::Broken | Failure::Answers | Failure::Trial | Failure::Check | Failure::CheckAnswer => 1,
+        // Whoever has asked since its last byte is a witness, and so is the question.
+        Failure::Silent => upstream.asks().saturating_add(1).clamp(1, pool.policy.eject_after.max(1)),
     };
     let before = upstream.health.failures.fetch_add(weight, Ordering::Relaxed);
     let failures = before.saturating_add(weight);
@@ -99,26 +123,39 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
     }
 }
 
-fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32) {
-    if upstream.health.ejected.swap(true, Ordering::Relaxed) || upstream.is_retired() {
+/// Takes `upstream` out of use until it is well again.
+pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, failures: u32) {
+    let for_answers = matches!(failure, Failure::Answers | Failure::CheckAnswer);
+    let Some(failed_trial) = upstream.take_out(for_answers) else { return };
+    if upstream.is_retired() {
         return;
     }
     let penalty = {
         let mut state = lock(&upstream.health.penalty);
         let longest = Duration::from_millis(pool.policy.eject_max_ms);
-        let relapse =
-            state.readmitted.is_some_and(|at| at.elapsed() < penalty(state.strikes, &pool.policy) * 2);
+        let soon = |at: Instant| at.elapsed() < penalty(state.strikes, &pool.policy) * 2;
+        let relapse = failed_trial || state.readmitted.is_some_and(soon);
         state.strikes = if relapse { state.strikes.saturating_add(1) } else { 0 };
+        upstream.health.relapsed.store(relapse, Ordering::Relaxed);
         penalty(state.strikes, &pool.policy).min(longest)
     };
     upstream.counters.ejections.fetch_add(1, Ordering::Relaxed);
     upstream.forget_connections();
-    upstream.health.ejection.notify_waiters();
+    upstream.health.distrust.notify_waiters();
     tracing::warn!(
         upstream = %upstream.id, pool = %pool.name, address = %upstream.address,
         reason = failure.name(), failures, "ejected"
     );
-    tokio::spawn(probe_until_well(upstream.clone(), penalty));
+    // A check asks whether it answers, which it does if its answers were what ejected it: it has to wait.
+    let hold = if failure == Failure::Answers { jittered(penalty) } else { Duration::ZERO };
+    upstream.health.checks.ejected(hold, penalty);
+}
+
+/// Lets an ejected `upstream` back, for a trial first.
+pub(crate) fn readmit(upstream: &Upstream) {
+    lock(&upstream.health.penalty).readmitted = Some(Instant::now());
+    upstream.let_back();
+    tracing::info!(upstream = %upstream.id, address = %upstream.address, "readmitted");
 }
 
 fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
@@ -126,27 +163,7 @@ fn penalty(strikes: u32, policy: &PoolPolicy) -> Duration {
     Duration::from_millis(doubled.min(policy.eject_max_ms))
 }
 
-async fn probe_until_well(upstream: Arc<Upstream>, penalty: Duration) {
-    let started = Instant::now();
-    let mut wait = FIRST_PROBE.min(penalty);
-    loop {
-        tokio::time::sleep(wait).await;
-        if upstream.is_retired() {
-            return;
-        }
-        // As it is now: a wrong path may have been what ejected it.
-        let policy = upstream.policy();
-        let limit = Duration::from_millis(policy.probe_timeout_ms);
-        if probe(&upstream, &policy.probe_path, limit).await.is_some_and(|status| status.is_success()) {
-            break;
-        }
-        wait = (wait + wait / 2).min(penalty);
-    }
-    lock(&upstream.health.penalty).readmitted = Some(Instant::now());
-    upstream.health.failures.store(0, Ordering::Relaxed);
-    upstream.health.ejected.store(false, Ordering::Relaxed);
-    tracing::info!(
-        upstream = %upstream.id, address = %upstream.address,
-        after_ms = started.elapsed().as_millis(), "readmitted"
-    );
+/// Up to half as long again, so that upstreams that were ejected together do not come back together.
+fn jittered(penalty: Duration) -> Duration {
+    penalty.mul_f64(rand::rng().random_range(1.0..=1.5))
 }

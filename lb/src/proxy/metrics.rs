@@ -14,13 +14,14 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 
 use super::state::State;
 use super::state::snapshot::Snapshot;
+use super::{check, metrics_balance};
 
 /// Upper bounds of the duration histogram, in seconds.
 const BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The classes answers are counted in.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Why a request was tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +36,26 @@ pub(crate) enum Retry {
     Silent,
     /// The upstream lives but took too long.
     TooSlow,
-    /// The upstream was ejected meanwhile.
+    /// The upstream was ejected meanwhile, or its manager no longer trusts it.
     Ejected,
+    /// Others answered meanwhile what the upstream was asked.
+    Hedge,
 }
 
 impl Retry {
-    const ALL: [Retry; 6] =
-        [Retry::Connect, Retry::Stale, Retry::Broken, Retry::Silent, Retry::TooSlow, Retry::Ejected];
+    /// All of them.
+    pub(crate) const ALL: [Retry; 7] = [
+        Retry::Connect,
+        Retry::Stale,
+        Retry::Broken,
+        Retry::Silent,
+        Retry::TooSlow,
+        Retry::Ejected,
+        Retry::Hedge,
+    ];
 
-    fn name(self) -> &'static str {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Retry::Connect => "connect",
             Retry::Stale => "stale",
@@ -51,6 +63,7 @@ impl Retry {
             Retry::Silent => "silent",
             Retry::TooSlow => "too_slow",
             Retry::Ejected => "ejected",
+            Retry::Hedge => "hedge",
         }
     }
 }
@@ -88,6 +101,11 @@ impl RouteStats {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// Further tries so far.
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Counts a further try.
     pub(crate) fn count_retry(&self, retry: Retry) {
         self.retries[retry as usize].fetch_add(1, Ordering::Relaxed);
@@ -108,6 +126,8 @@ impl StateCollector {
         let snapshot = self.state.snapshot();
         let mut families = routes(&snapshot, &self.state)?;
         families.extend(upstreams(&snapshot)?);
+        families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
+        families.extend(check::metrics::families(&snapshot)?);
         for (name, help, value) in [
             (
                 "lb_upstreams_generation",
@@ -120,6 +140,11 @@ impl StateCollector {
                 snapshot.config.generation,
             ),
             ("lb_connections_open", "Client connections open now.", self.state.connections.open()),
+            (
+                "lb_upstreams_leaving",
+                "Upstreams that no set names any more and that have time to end what they were asked.",
+                self.state.leaving.count() as u64,
+            ),
             ("lb_requests_in_flight", "Requests being answered now.", self.state.connections.busy()),
         ] {
             let gauge = IntGauge::new(name, help)?;

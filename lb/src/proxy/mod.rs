@@ -2,14 +2,16 @@
 //!
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
-//! `route` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
-//! What they all look at is `state`; who may be used is decided in `health`, who had better not be in
-//! `doubt`; both ask with `probe`.
+//! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
+//! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics` and `access_log`.
 
 pub(crate) mod accept;
+pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod balance;
+pub(crate) mod check;
 mod client_socket;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
@@ -22,15 +24,17 @@ pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
+mod metrics_balance;
+pub(crate) mod outlier;
 pub(crate) mod plain_stream;
-pub(crate) mod probe;
+pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -39,15 +43,19 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::access_log::AccessLog;
 use self::app::App;
 use self::connection::Server;
 use self::hand_over::HandOvers;
 use self::state::State;
 use crate::settings::{Limits, Settings};
-use crate::{admin, link};
+use crate::{admin, link, reopen};
 
 /// How often idle upstream connections that cannot be used any more are closed.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often it is looked whose time to drain is over.
+const SWEEP_LEAVING: Duration = Duration::from_millis(100);
 
 /// After the speaker was told that we are going, connections are still taken for so long: until another
 /// balancer holds the address they keep coming here.
@@ -65,13 +73,19 @@ const PINGORA_IDLE: usize = 1024;
 ///
 /// When the state directory cannot be used or the address for clients cannot be had.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let state = State::load(&settings.state_dir, settings.workers)
+    let mut state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
         .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
+    if let Some(log) = &settings.access_log {
+        let started = AccessLog::start(log);
+        state.access_log =
+            Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);
     let (stop, stopping) = watch::channel(false);
     let worker_ended = CancellationToken::new();
+    accept::leave_nobody_behind();
     // All of them, before any serves: either the whole balancer starts or none of it.
     let listeners = (0..settings.workers)
         .map(|_| accept::listen(settings.listen))
@@ -90,6 +104,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         })?;
         workers.push(thread);
     }
+    let (checked, ended) = (state.clone(), worker_ended.clone());
+    thread::Builder::new().name("checks".to_owned()).spawn(move || {
+        // Without it whoever is ejected would never come back.
+        let _ended = ended.drop_guard();
+        run_checks(checked)
+    })?;
     let snapshot = state.snapshot();
     link::set_serving(snapshot.can_serve());
     tracing::info!(
@@ -98,9 +118,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         "serving"
     );
     drop(snapshot);
+    let access_log = state.access_log.clone();
     control(&settings, state, hand_overs, stop, &worker_ended)?;
     for worker in workers {
         worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
+    }
+    if let Some(log) = access_log {
+        log.finish();
     }
     tracing::info!("stopped");
     Ok(())
@@ -117,11 +141,13 @@ fn control(
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::spawn(admin::serve(settings.clone(), state.clone(), hand_overs.clone()));
+        tokio::spawn(sweep_leaving(state.clone()));
+        tokio::spawn(reopen_log(reopen::requests()?, state.clone()));
         tokio::spawn(sweep(state));
         tokio::select! {
             signal = kit::shutdown::requested() => tracing::info!(signal = signal?, "stopping"),
             // Half a balancer would look like a whole one: better to be started again.
-            () = worker_ended.cancelled() => tracing::error!("a worker ended, stopping"),
+            () = worker_ended.cancelled() => tracing::error!("a worker or the checks ended, stopping"),
         }
         link::set_draining(true);
         if !settings.vips.is_empty() {
@@ -137,6 +163,21 @@ fn control(
     Ok(())
 }
 
+async fn sweep_leaving(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(SWEEP_LEAVING).await;
+        state.leaving.sweep(Instant::now());
+    }
+}
+
+async fn reopen_log(mut requests: tokio::signal::unix::Signal, state: Arc<State>) {
+    while requests.recv().await.is_some() {
+        if let Some(log) = &state.access_log {
+            log.reopen();
+        }
+    }
+}
+
 async fn sweep(state: Arc<State>) {
     loop {
         tokio::time::sleep(SWEEP).await;
@@ -144,6 +185,12 @@ async fn sweep(state: Arc<State>) {
             upstream.sweep_idle();
         }
     }
+}
+
+fn run_checks(state: Arc<State>) -> std::io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(check::watch::run(state));
+    Ok(())
 }
 
 fn run_worker(

@@ -18,6 +18,8 @@ pub(crate) struct Route {
     pub(crate) pool: Arc<Pool>,
     /// What happened on it.
     pub(crate) stats: Arc<RouteStats>,
+    /// Whether its requests may be executed twice, whatever their method.
+    pub(crate) repeatable: bool,
     hosts: Vec<String>,
     /// Without a slash at the end: a prefix ends where a segment does.
     prefix: String,
@@ -29,6 +31,7 @@ impl Route {
             name: described.name.clone(),
             pool,
             stats,
+            repeatable: described.repeatable,
             hosts: described.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             prefix: described.path.trim_end_matches('/').to_owned(),
         }
@@ -76,6 +79,7 @@ mod tests {
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: path.to_owned(),
             pool: "p".into(),
+            repeatable: false,
         };
         let pool = Pool::new("p".into(), proxy_config::PoolPolicy::default(), None, Vec::new());
         Route::new(&described, Arc::new(pool), Arc::default())

@@ -126,14 +126,19 @@ impl Child {
         self.state = State::Waiting { until: now + wait(self.quick_deaths) };
     }
 
+    /// Sends it `signal`, if it runs.
+    pub(super) fn send(&self, signal: Signal) {
+        let State::Running { process, .. } = &self.state else { return };
+        if let Some(pid) = process.id().and_then(|pid| i32::try_from(pid).ok()) {
+            // It may have died just now, which is as good.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
     /// Asks it to end, and kills it when it has not by `limit`.
     pub(super) async fn stop(&mut self, limit: Duration) {
+        self.send(Signal::SIGTERM);
         let State::Running { process, .. } = &mut self.state else { return };
-        let pid = process.id().and_then(|pid| i32::try_from(pid).ok());
-        if let Some(pid) = pid {
-            // It may have died just now, which is as good.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
         match tokio::time::timeout(limit, process.wait()).await {
             Ok(_) => info!(child = self.role.command(), "ended"),
             Err(_) => {

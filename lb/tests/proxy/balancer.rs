@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,6 +43,12 @@ impl Balancer {
         Self::start_at(address, SocketAddr::new(address, 8000), &format!("[limits]\n{limits}")).await
     }
 
+    /// Starts one with `settings` besides the default ones.
+    pub(crate) async fn start_also_with(settings: &str) -> Self {
+        let address = own_address();
+        Self::start_at(address, SocketAddr::new(address, 8000), settings).await
+    }
+
     /// Starts one whose clients connect to a virtual address, in a network of the test's own.
     pub(crate) async fn start_with_vip(vip: IpAddr) -> Self {
         let address = own_address();
@@ -72,12 +79,34 @@ impl Balancer {
         self.is_up().await;
     }
 
+    /// Starts another one from the same directory beside it, and then has it end.
+    #[allow(dead_code)] // of the test programs that share this file, one has use for it
+    pub(crate) async fn upgrade(&mut self) {
+        self.upgrade_after(async |_| {}).await;
+    }
+
+    /// The same; `last` is done while both run.
+    #[allow(dead_code)]
+    pub(crate) async fn upgrade_after(&mut self, last: impl AsyncFnOnce(&Balancer)) {
+        let before = self.listeners();
+        let mut old = std::mem::replace(&mut self.child, spawn(&self.directory));
+        eventually("both listen", async || (self.listeners() == 2 * before).then_some(())).await;
+        last(self).await;
+        terminate(&mut old).await;
+        self.is_up().await;
+    }
+
+    /// How many sockets listen where it takes clients' requests.
+    fn listeners(&self) -> usize {
+        let std::net::SocketAddr::V4(clients) = self.clients else { panic!("an IPv4 address") };
+        let [a, b, c, d] = clients.ip().octets();
+        let listens = format!(" {d:02X}{c:02X}{b:02X}{a:02X}:{:04X} 00000000:0000 0A ", clients.port());
+        std::fs::read_to_string("/proc/net/tcp").expect("proc").matches(&listens).count()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).expect("pid");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)
-            .expect("signalled");
-        eventually("the process ends", async || self.child.try_wait().expect("waited for")).await
+        terminate(&mut self.child).await
     }
 
     /// The memory it has now, in KiB.
@@ -85,6 +114,12 @@ impl Balancer {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Sends `signal` to the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("pid");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("signalled");
     }
 
     pub(crate) fn state_dir(&self) -> std::path::PathBuf {
@@ -130,11 +165,20 @@ impl Balancer {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// `DELETE path` on the port for changes.
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
+        self.http.delete(self.change(path)).send().await.expect("answer").status().as_u16()
+    }
+
+    /// The set after the present one: the pool `p` of these upstreams.
+    pub(crate) fn next_set(&self, upstreams: &[Value]) -> Value {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        json!({"generation": generation, "pools": {"p": upstreams}})
+    }
+
     /// Gives it the pool `p` of these upstreams.
     pub(crate) async fn use_upstreams(&self, upstreams: &[Value]) {
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let answer =
-            self.put("/upstreams", &json!({"generation": generation, "pools": {"p": upstreams}})).await;
+        let answer = self.put("/upstreams", &self.next_set(upstreams)).await;
         assert_eq!(answer.0, 200, "{answer:?}");
     }
 
@@ -156,9 +200,14 @@ impl Balancer {
 
     /// The record of `backend` in `/status`.
     pub(crate) async fn record(&self, backend: &Backend) -> Value {
+        self.record_of("p", &backend.id()).await
+    }
+
+    /// The record of the upstream `id` of `pool` in `/status`.
+    pub(crate) async fn record_of(&self, pool: &str, id: &str) -> Value {
         let status = self.get_json("/status").await;
-        let upstreams = status["pools"]["p"]["upstreams"].as_array().expect("upstreams").clone();
-        upstreams.into_iter().find(|upstream| upstream["id"] == backend.id()).expect("the backend's record")
+        let upstreams = status["pools"][pool]["upstreams"].as_array().expect("upstreams").clone();
+        upstreams.into_iter().find(|upstream| upstream["id"] == id).expect("the upstream's record")
     }
 
     /// Waits until `/status` says that `backend` is ejected, or is not.
@@ -175,6 +224,12 @@ impl Drop for Balancer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+async fn terminate(child: &mut Child) -> ExitStatus {
+    let pid = i32::try_from(child.id()).expect("pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).expect("signalled");
+    eventually("the process ends", async || child.try_wait().expect("waited for")).await
 }
 
 fn spawn(directory: &TempDir) -> Child {

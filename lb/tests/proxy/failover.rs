@@ -29,7 +29,8 @@ async fn a_get_is_repeated_after_a_reset_and_a_post_is_not() {
     let balancer = Balancer::start().await;
     let resetting = Backend::start(|_| Reply::Reset).await;
     let healthy = Backend::healthy().await;
-    balancer.use_policy(json!({"eject_after": 100})).await;
+    // One that fails gets little to do otherwise.
+    balancer.use_policy(json!({"eject_after": 100, "balance": {"algorithm": "round_robin"}})).await;
     balancer.use_backends(&[&resetting, &healthy]).await;
     let mut answers = BTreeMap::new();
     for n in 0..40 {
@@ -108,8 +109,10 @@ async fn an_upstream_that_comes_back_is_used_again() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_does_not_look_complete() {
     let balancer = Balancer::start().await;
-    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let length = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    // Such as are passed on as they come: a stream, and more than is held back.
+    let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   5\r\nhello\r\n";
+    let length = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nhello";
     let backend = Backend::start(move |request| {
         Reply::Last(if request.path() == "/chunked" { chunked } else { length }.into())
     })
@@ -132,4 +135,71 @@ async fn an_answer_that_breaks_off_does_not_look_complete() {
             assert_eq!(ended, "reset", "{request} {version}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_small_answer_that_breaks_off_is_fetched_from_the_next_upstream() {
+    let balancer = Balancer::start().await;
+    let breaking = Backend::start(|request| {
+        Reply::Last(match request.path() {
+            "/chunked" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel".to_vec(),
+            _ => b"HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\nhello".to_vec(),
+        })
+    })
+    .await;
+    let whole = "x".repeat(256 << 10);
+    let body = whole.clone();
+    let healthy = Backend::start(move |_| Reply::Bytes(ok(&body))).await;
+    balancer.use_policy(json!({"eject_after": 100})).await;
+    balancer.use_backends(&[&breaking, &healthy]).await;
+    for path in ["/chunked", "/length"].into_iter().cycle().take(20) {
+        let answer = get(balancer.clients(), path).await;
+        assert!(answer.status() == 200 && answer.whole && answer.text() == whole, "{path}: {}", answer.start);
+    }
+    assert!(!breaking.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_post_may_be_repeated_where_its_client_or_its_route_says_so() {
+    let balancer = Balancer::start().await;
+    let resetting = Backend::start(|_| Reply::Reset).await;
+    let healthy = Backend::start(|request| Reply::Bytes(ok(&request.text()))).await;
+    let config = |generation, repeatable| {
+        json!({
+            "generation": generation,
+            "routes": [{"name": "all", "pool": "p", "repeatable": repeatable}],
+            // In turns: who fails is avoided otherwise.
+            "pools": {"p": {"eject_after": 100, "balance": {"algorithm": "round_robin"}}},
+        })
+    };
+    assert_eq!(balancer.put("/config", &config(1, false)).await.0, 200);
+    balancer.use_backends(&[&resetting, &healthy]).await;
+    let keyed = "POST /keyed HTTP/1.1\r\nHost: t\r\nIdempotency-Key: k\r\nContent-Length: 5\r\n\r\nhello";
+    for _ in 0..10 {
+        let answer = Reader::connect(balancer.clients()).await.ask(keyed).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
+    }
+    assert_eq!(balancer.put("/config", &config(2, true)).await.0, 200);
+    let large = "x".repeat(60 << 10);
+    for _ in 0..10 {
+        assert_eq!(post(balancer.clients(), "/", &large).await.text(), large);
+    }
+    assert!(resetting.seen().len() >= 2, "{}", resetting.seen().len());
+}
+
+#[tokio::test]
+async fn a_refusal_says_whether_the_request_may_have_been_executed() {
+    let balancer = Balancer::start().await;
+    let resetting = Backend::start(|_| Reply::Reset).await;
+    balancer.use_policy(json!({"hold_ms": 0})).await;
+    balancer.use_backends(&[&resetting]).await;
+    let kind = |answer: &crate::client::Message| {
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        problem["type"].as_str().expect("a type").to_owned()
+    };
+    let answer = post(balancer.clients(), "/", "x").await;
+    assert_eq!((answer.status(), kind(&answer).as_str()), (502, "/problems/broken-off"));
+    resetting.stop().await;
+    let answer = post(balancer.clients(), "/", "x").await;
+    assert_eq!((answer.status(), kind(&answer).as_str()), (503, "/problems/no-upstream"));
 }

@@ -37,7 +37,7 @@ fn documents() -> Vec<(&'static str, Value)> {
             "/config",
             json!({"generation": 2, "routes": [{"name": "r", "hosts": ["a.example"], "path": "/x", "pool": "p"}],
                 "pools": {"p": {"connect_timeout_ms": 100, "max_tries": 2, "retry_budget_ratio": 0.1,
-                    "eject_min_ms": 10, "eject_max_ms": 20, "probe_path": "/"}}}),
+                    "eject_min_ms": 10, "eject_max_ms": 20, "check": {"ask": {"http": {"path": "/"}}}}}}),
         ),
         ("/vip", json!({"vrid": 50, "priority": 100, "action": "take_over"})),
     ]

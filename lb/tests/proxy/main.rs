@@ -6,14 +6,21 @@
 #![allow(clippy::expect_used)] // helpers of tests; the configuration knows only tests themselves
 
 mod admin;
+mod answers;
 mod backend;
 mod balancer;
+mod balancing;
+mod check_answers;
+mod checks;
 mod client;
 mod failover;
 mod forwarding;
 mod hand_over;
 mod hostile;
 mod network;
+mod observed;
+mod overrides;
+mod reopen;
 mod slowness;
 mod speaker;
 mod streams;

@@ -82,7 +82,7 @@ async fn slow_in_time() -> Backend {
 }
 
 #[tokio::test]
-async fn a_slow_request_stays_where_it_is_when_its_upstream_leaves_the_set() {
+async fn a_slow_request_stays_at_an_upstream_that_drains_and_leaves_the_set() {
     let balancer = Balancer::start().await;
     let [leaving, other] = [stressable().await, stressable().await];
     balancer.use_policy(json!({"first_byte_cold_ms": 300})).await;
@@ -93,6 +93,9 @@ async fn a_slow_request_stays_where_it_is_when_its_upstream_leaves_the_set() {
     let clients = balancer.clients();
     let slow = tokio::spawn(async move { get(clients, "/stress").await.text() });
     eventually("the request arrives", async || (!leaving.seen().is_empty()).then_some(())).await;
+    let mut draining = leaving.upstream();
+    draining["state"] = "draining".into();
+    balancer.use_upstreams(&[draining, other.upstream()]).await;
     balancer.use_backends(&[&other]).await;
     assert_eq!(slow.await.expect("no panic"), "slow");
     assert_eq!(other.seen().len(), 0);
@@ -137,7 +140,7 @@ async fn an_upstream_whose_connections_nobody_accepts_is_left() {
     let healthy = Backend::healthy().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("address");
-    balancer.use_policy(json!({"first_byte_cold_ms": 200, "probe_timeout_ms": 200})).await;
+    balancer.use_policy(json!({"first_byte_cold_ms": 200, "check": {"timeout_ms": 200}})).await;
     let deaf = json!({"id": "deaf", "address": address.ip(), "port": address.port()});
     balancer.use_upstreams(&[deaf, healthy.upstream()]).await;
     for _ in 0..20 {

@@ -26,6 +26,7 @@ async fn without_a_route_404() {
 #[tokio::test]
 async fn without_an_upstream_503() {
     let balancer = Balancer::start().await;
+    balancer.use_policy(json!({"hold_ms": 0})).await;
     balancer.use_upstreams(&[]).await;
     assert_problem(&get(balancer.clients(), "/").await, 503);
     assert_problem(&post(balancer.clients(), "/", "x").await, 503);
@@ -39,6 +40,7 @@ async fn when_all_upstreams_are_dead_503_at_once_and_service_again_when_one_is_b
         .iter()
         .map(|dead| json!({"id": format!("d-{}", dead.port()), "address": dead.ip(), "port": dead.port()}))
         .collect();
+    balancer.use_policy(json!({"hold_ms": 0})).await;
     balancer.use_upstreams(&set).await;
     for _ in 0..10 {
         let started = Instant::now();

@@ -241,7 +241,7 @@ impl Injector {
             sleep(LEDGER_INTERVAL).await;
             let well_since = {
                 let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                let failures = ledger.failures[known.failures..].iter().map(|(start, _)| *start);
+                let failures = ledger.failures[known.failures..].iter().map(|failed| failed.started_us);
                 outage::well_since(at_us, &ledger.successes[known.successes..], failures)
             };
             if let Some(well_us) = well_since.filter(|well_us| well_us + undecided <= self.clock.now_us()) {

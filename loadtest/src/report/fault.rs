@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::ms;
-use crate::count::Failure;
+use crate::count::{Failed, Failure};
 use crate::faults::FaultRecord;
 use crate::outage::Successes;
 use crate::pace::micros;
@@ -47,7 +47,7 @@ pub struct Fault {
 pub(super) fn faults(
     records: &[FaultRecord],
     successes: &Successes,
-    failures: &[(u64, Failure)],
+    failures: &[Failed],
     end_us: u64,
 ) -> Vec<Fault> {
     let next = records.iter().skip(1).map(|next| next.at_us).chain([u64::MAX]);
@@ -59,8 +59,8 @@ pub(super) fn faults(
             let to =
                 record.recovered_us.map_or(end_us, |recovered| recovered + micros(AFTERMATH)).min(next_us);
             let mut failed_by_kind = BTreeMap::new();
-            for (_, failure) in failures.iter().filter(|(start, _)| (from..to).contains(start)) {
-                *failed_by_kind.entry(*failure).or_default() += 1;
+            for failed in failures.iter().filter(|failed| (from..to).contains(&failed.started_us)) {
+                *failed_by_kind.entry(failed.failure).or_default() += 1;
             }
             Fault {
                 fault: record.fault.clone(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use wire::HostName;
 
 use self::fault::Fault;
-use crate::count::{Failure, Ledger, Tally};
+use crate::count::{Failed, Failure, Ledger, Tally};
 use crate::faults::FaultLog;
 use crate::outage::Successes;
 
@@ -22,6 +22,8 @@ pub struct Report {
     pub url: String,
     /// What makes the cluster's machines, by host; empty where no manager was asked.
     pub drivers: BTreeMap<HostName, String>,
+    /// When the run started, in milliseconds of the Unix epoch.
+    pub started_unix_ms: u64,
     /// Requests per second.
     pub rate: f64,
     /// How long requests were sent.
@@ -48,10 +50,14 @@ pub struct Report {
     pub slowest_ms: Option<f64>,
     /// From due to answered, of the successful requests.
     pub latency_ms: Quantiles,
+    /// How many successful requests took more than 200 ms from due to answered: a person notices.
+    pub over_200ms: u64,
     /// From due to sent: how well this program kept its own schedule.
     pub lateness_ms: Lateness,
     /// The two halves of the load.
     pub connections: Connections,
+    /// The requests that failed, in the order in which they did; the first [`MAX_LISTED`] of them.
+    pub failures: Vec<FailedRequest>,
     /// What was broken.
     pub faults: Vec<Fault>,
     /// Whether the figures mean anything.
@@ -112,6 +118,17 @@ pub struct Half {
     pub latency_ms: Quantiles,
 }
 
+/// One request that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedRequest {
+    /// When it was sent, from the start of the run; when it should have been, if it never was.
+    pub started_ms: f64,
+    /// How long it took to fail.
+    pub took_ms: f64,
+    /// Why it failed.
+    pub kind: Failure,
+}
+
 /// What the report is made of, besides what was counted.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -119,6 +136,8 @@ pub struct Facts {
     pub url: String,
     /// What makes the cluster's machines, by host.
     pub drivers: BTreeMap<HostName, String>,
+    /// When the run started, in milliseconds of the Unix epoch.
+    pub started_unix_ms: u64,
     /// Requests per second.
     pub rate: f64,
     /// How long requests were sent, in microseconds.
@@ -131,11 +150,16 @@ pub struct Facts {
 
 /// A run in which one request in a hundred was sent later than this says nothing about the service.
 const MAX_LATENESS_MS: f64 = 100.0;
+/// So many failed requests are listed one by one; all are counted.
+pub const MAX_LISTED: usize = 10_000;
+/// A wait of so many microseconds is one that a person notices.
+const NOTICED_US: u64 = 200_000;
 
 impl Report {
     /// Draws the sums.
     pub fn new(facts: Facts, ledger: Ledger, log: FaultLog) -> Self {
-        let Facts { url, drivers, rate, duration_us, interrupted, min_availability_percent } = facts;
+        let Facts { url, drivers, started_unix_ms, rate, duration_us, interrupted, min_availability_percent } =
+            facts;
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
         let Ledger { fresh, kept, lateness, successes, failures, uncounted } = ledger;
         let mut latency = fresh.latency.clone();
@@ -170,6 +194,7 @@ impl Report {
         Report {
             url,
             drivers,
+            started_unix_ms,
             rate,
             duration_ms: ms(duration_us),
             intended,
@@ -182,8 +207,10 @@ impl Report {
             longest_unanswered_ms: ms(successes.arrivals.longest_gap()),
             slowest_ms: successes.slowest_started_in(0, u64::MAX).map(ms),
             latency_ms: Quantiles::of(&latency),
+            over_200ms: latency.len() - latency.count_between(0, NOTICED_US),
             lateness_ms,
             connections: Connections { fresh: Half::of(fresh), kept: Half::of(kept) },
+            failures: failures.iter().take(MAX_LISTED).map(FailedRequest::of).collect(),
             faults: fault::faults(&records, &successes, &failures, duration_us),
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
@@ -214,6 +241,14 @@ impl Half {
             latency_ms: Quantiles::of(&tally.latency),
             failed_by_kind: tally.failed,
         }
+    }
+}
+
+impl FailedRequest {
+    fn of(failed: &Failed) -> Self {
+        let Failed { started_us, finished_us, failure } = *failed;
+        let took_ms = ms(finished_us.saturating_sub(started_us));
+        FailedRequest { started_ms: ms(started_us), took_ms, kind: failure }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ use crate::count::Failure;
 /// A connection; closed when dropped, unless it was released.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     task: AbortHandle,
     released: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Wire {
 pub(crate) struct NoAnswer {
     pub(crate) failure: Failure,
     /// The request, if no byte of it was sent.
-    pub(crate) unsent: Option<Request<Empty<Bytes>>>,
+    pub(crate) unsent: Option<Request<Full<Bytes>>>,
 }
 
 impl Wire {
@@ -54,7 +54,7 @@ impl Wire {
     /// Sends `request` and waits for the head of its answer.
     pub(crate) async fn exchange(
         &mut self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, NoAnswer> {
         self.sender.try_send_request(request).await.map_err(|mut error| NoAnswer {
             unsent: error.take_message(),

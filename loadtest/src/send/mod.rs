@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,31 +23,37 @@ const MAX_IDLE: usize = 256;
 #[derive(Debug)]
 pub struct Sender {
     target: Target,
+    method: Method,
     host: HeaderValue,
     timeout: Duration,
     idle: Mutex<Vec<Wire>>,
 }
 
 impl Sender {
-    /// A sender to `target` that gives each request `timeout`, from connecting to its last byte.
+    /// A sender to `target` with `method` that gives each request `timeout`, from connecting to its last
+    /// byte. Unless they are GETs, its requests have their number as body.
     ///
     /// # Errors
     ///
     /// When the target's host cannot stand in a header.
-    pub fn new(target: Target, timeout: Duration) -> Result<Arc<Self>, header::InvalidHeaderValue> {
+    pub fn new(
+        target: Target,
+        method: Method,
+        timeout: Duration,
+    ) -> Result<Arc<Self>, header::InvalidHeaderValue> {
         let host = HeaderValue::from_str(&target.host)?;
-        Ok(Arc::new(Sender { target, host, timeout, idle: Mutex::default() }))
+        Ok(Arc::new(Sender { target, method, host, timeout, idle: Mutex::default() }))
     }
 
-    /// Sends one request; succeeds when a 2xx or 3xx came in full.
+    /// Sends request `number`; succeeds when a 2xx or 3xx came in full.
     ///
     /// # Errors
     ///
     /// Why it failed.
-    pub async fn send(self: &Arc<Self>, connection: Connection) -> Result<(), Failure> {
+    pub async fn send(self: &Arc<Self>, number: u64, connection: Connection) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeout;
         let kept = connection == Connection::Kept;
-        let mut request = self.request(connection).map_err(|_| Failure::NotSent)?;
+        let mut request = self.request(number, connection).map_err(|_| Failure::NotSent)?;
         // A kept connection that was closed before anything was sent on it costs another try, not the
         // request: nobody has seen it yet. Each such try takes one out of the pool, so it ends.
         while kept && let Some(mut wire) = self.take_idle() {
@@ -99,15 +105,18 @@ impl Sender {
         judge(status).and(complete)
     }
 
-    fn request(&self, connection: Connection) -> http::Result<Request<Empty<Bytes>>> {
-        let mut request = Request::get(&self.target.path)
+    fn request(&self, number: u64, connection: Connection) -> http::Result<Request<Full<Bytes>>> {
+        let mut request = Request::builder()
+            .method(&self.method)
+            .uri(&self.target.path)
             .header(header::HOST, &self.host)
             .header(header::USER_AGENT, concat!("loadtest/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT, "*/*");
         if connection == Connection::Fresh {
             request = request.header(header::CONNECTION, "close");
         }
-        request.body(Empty::new())
+        let body = if self.method == Method::GET { Bytes::new() } else { number.to_string().into() };
+        request.body(Full::new(body))
     }
 
     fn take_idle(&self) -> Option<Wire> {

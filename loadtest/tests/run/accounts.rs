@@ -1,6 +1,7 @@
 //! Every slot is accounted for, under the right name, and time without answers is measured.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -36,6 +37,28 @@ fn every_request_opens_a_connection_when_told_to() {
     let connections = &ended.expect(0)["connections"];
     assert_eq!((&connections["fresh"]["sent"], &connections["kept"]["sent"]), (&json!(50), &json!(0)));
     assert_eq!(truth.connections.load(Ordering::SeqCst), 50);
+}
+
+#[test]
+fn posts_have_numbers_that_no_other_has_and_slow_answers_are_counted() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let lines = seen.clone();
+    let truth = Truth::start(move |number, line| {
+        lines.lock().unwrap().push(line.to_owned());
+        if number == 3 {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Act::ok()
+    });
+    let ended = run(&truth.url, &["--post", "--rate", "50", "--duration", "1s"]);
+    let report = ended.expect(0);
+    assert_eq!(report["succeeded"], 50);
+    assert!(report["over_200ms"].as_u64().unwrap() >= 1, "{report}");
+    let mut seen = seen.lock().unwrap().clone();
+    assert!(seen.iter().all(|line| line.starts_with("POST / HTTP/1.1 ")), "{seen:?}");
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 50);
 }
 
 #[test]
@@ -126,6 +149,25 @@ fn what_cannot_be_sent_counts_as_failed() {
     assert_eq!(report["failed_by_kind"], json!({"timeout": 7, "not-sent": 43}));
     assert_eq!(report["availability_percent"], 0.0);
     assert_eq!(report["latency_ms"]["p50"], json!(null));
+}
+
+#[test]
+fn each_failed_request_is_listed_with_its_moment() {
+    let truth = Truth::start(|number, _| match number {
+        5 => Act::Stall(Duration::from_secs(9)),
+        _ => Act::ok(),
+    });
+    let options = ["--fresh", "--rate", "50", "--duration", "500ms", "--timeout", "300ms"];
+    let ended = run(&truth.url, &options);
+    let report = ended.expect(0);
+    let failures = report["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1, "{report}");
+    assert_eq!(failures[0]["kind"], "timeout");
+    assert!((0.0..500.0).contains(&failures[0]["started_ms"].as_f64().unwrap()), "{report}");
+    assert!(failures[0]["took_ms"].as_f64().unwrap() >= 299.0, "{report}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ago = now.as_millis() - u128::from(report["started_unix_ms"].as_u64().unwrap());
+    assert!((400..60_000).contains(&ago), "{ago}");
 }
 
 #[test]

@@ -73,6 +73,7 @@ impl Engine {
             hosts: Vec::new(),
             path: "/".to_owned(),
             pool: service.name.clone(),
+            repeatable: false,
         });
         ProxyConfig { generation: 0, routes: route.into_iter().collect(), ..ProxyConfig::default() }
     }

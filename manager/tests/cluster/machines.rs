@@ -52,7 +52,7 @@ fn a_machine_frozen_for_a_moment_is_not_replaced() {
 }
 
 #[test]
-fn without_any_machine_clients_are_told_so_at_once_until_all_are_back() {
+fn without_any_machine_clients_wait_a_while_and_are_told_so_until_all_are_back() {
     let lab = Lab::start();
     let before = lab.cluster();
     // The managers stand still, so that nothing is rebuilt while it is looked at.
@@ -68,7 +68,8 @@ fn without_any_machine_clients_are_told_so_at_once_until_all_are_back() {
     });
     assert!(answer.contains("\r\nretry-after: "), "{answer}");
     let took: f64 = answer.rsplit_once("took ").expect("the time").1.trim().parse().expect("seconds");
-    assert!(took < 2.0, "it hung: {answer}");
+    // The balancer holds a request for five seconds.
+    assert!(took < 9.0, "it hung: {answer}");
 
     for host in ["a", "b"] {
         lab.fault(&["start-manager", host]);

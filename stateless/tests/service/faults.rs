@@ -64,6 +64,49 @@ async fn statuses_bytes_and_echoes_come_as_ordered() {
 }
 
 #[tokio::test]
+async fn every_execution_of_a_post_is_seen() {
+    let service = Service::start("");
+    for id in ["7", "8", "7", ""] {
+        let response = Client::new().post(service.url("/count")).body(id).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{id}");
+    }
+    let long = Client::new().post(service.url("/count")).body("x".repeat(65)).send().await.unwrap();
+    assert_eq!(long.status(), 400);
+    assert_eq!(service.get("/count").await.json::<serde_json::Value>().await.unwrap()["posts"], 4);
+    assert_eq!(service.get("/count/ids").await.text().await.unwrap(), "7\n8\n7\n");
+}
+
+#[tokio::test]
+async fn what_was_executed_survives_a_sudden_death() {
+    let file = std::env::temp_dir().join(format!("stateless-ids-{}", std::process::id()));
+    let service = Service::start(&format!("count_file = {file:?}"));
+    for id in ["1", "2", "1"] {
+        Client::new().post(service.url("/count")).body(id).send().await.unwrap();
+    }
+    // Killed.
+    drop(service);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "1\n2\n1\n");
+    std::fs::remove_file(file).unwrap();
+}
+
+#[tokio::test]
+async fn a_delay_holds_every_answer_back_until_it_is_taken_away() {
+    let service = Service::start("");
+    let took = async |path: &str| {
+        let begun = std::time::Instant::now();
+        assert_eq!(service.get(path).await.status(), 200, "{path}");
+        begun.elapsed()
+    };
+    let put = async |path: &str| Client::new().put(service.url(path)).send().await.unwrap().status();
+    assert_eq!(put("/delay?millis=1000").await, 200);
+    assert!(took("/random/number").await >= Duration::from_millis(1000));
+    assert!(took("/health/ready").await >= Duration::from_millis(1000));
+    assert_eq!(put("/delay?millis=0").await, 200);
+    assert_eq!(put("/delay?millis=10001").await, 400);
+    assert!(took("/random/number").await < Duration::from_millis(1000));
+}
+
+#[tokio::test]
 async fn heartbeats_go_on_while_the_machine_is_at_work() {
     let service = Service::start("heartbeat_interval_ms = 20");
     let mut beats = service.get("/heartbeat").await;
@@ -81,7 +124,9 @@ async fn heartbeats_go_on_while_the_machine_is_at_work() {
 #[tokio::test]
 async fn a_service_in_production_has_no_test_routes() {
     let service = Service::start("test_routes = false");
-    for path in ["/stress", "/burn", "/status/200", "/bytes/1", "/echo", "/count"] {
+    for path in
+        ["/stress", "/burn", "/status/200", "/bytes/1", "/echo", "/count", "/count/ids", "/delay?millis=1"]
+    {
         assert_eq!(service.get(path).await.status(), 404, "{path}");
     }
     assert_eq!(service.get("/random/number").await.status(), 200);

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use wire::proxy_config::PoolPolicy;
 
 use super::super::plain_stream::plain_stream;
-use super::super::state::upstream::{MAX_IDLE_AGE, Upstream};
+use super::super::state::upstream::{MAX_IDLE_AGE, Opened, Upstream};
 
 /// An upstream that acknowledges or takes nothing for so long is gone: the end of an answer that stalls
 /// because its machine lost power.
@@ -39,7 +39,7 @@ pub(crate) enum ConnectFailure {
     Refused,
     /// No answer in time.
     TimedOut,
-    /// Anything else, such as a lack of local ports.
+    /// Anything else, such as a lack of local ports, or the upstream has left and had its time.
     Other,
 }
 
@@ -49,32 +49,47 @@ pub(crate) struct Connection {
     tcp: TcpStream,
     upstream: Arc<Upstream>,
     pool_key: u64,
+    worker: usize,
+    _opened: Opened,
 }
 
 impl Connection {
-    /// Opens a connection to `upstream` within `limit`.
+    /// Opens a connection to `upstream` within `limit`, for requests of `worker`.
     ///
     /// # Errors
     ///
     /// When it is not established in time; nothing was sent then.
-    pub(crate) async fn open(upstream: &Arc<Upstream>, limit: Duration) -> Result<Self, ConnectFailure> {
+    pub(crate) async fn open(
+        upstream: &Arc<Upstream>,
+        limit: Duration,
+        worker: usize,
+    ) -> Result<Self, ConnectFailure> {
         let pool_key = upstream.pool_key();
         upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
+        let opened = upstream.opening();
         // Boxed: few requests open a connection, and none should carry the space for it.
         let connecting = Box::pin(TcpStream::connect(upstream.address));
         let tcp = tokio::time::timeout(limit, connecting)
             .await
             .map_err(|_elapsed| ConnectFailure::TimedOut)?
             .map_err(|error| classify(&error))?;
+        if !upstream.sockets.add(tcp.as_raw_fd()) {
+            return Err(ConnectFailure::Other);
+        }
         let _ = tcp.set_nodelay(true);
         watch_for_death(&SockRef::from(&tcp));
         let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_PEER));
-        Ok(Connection { tcp, upstream: upstream.clone(), pool_key })
+        Ok(Connection { tcp, upstream: upstream.clone(), pool_key, worker, _opened: opened })
     }
 
     /// The key of the pool it may go back to.
     pub(crate) fn pool_key(&self) -> u64 {
         self.pool_key
+    }
+
+    /// The worker whose runtime it belongs to.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
     }
 
     fn fd(&self) -> i32 {
@@ -116,7 +131,7 @@ pub(crate) fn pingora_peer(upstream: &Upstream, policy: &PoolPolicy) -> HttpPeer
     peer
 }
 
-fn classify(error: &io::Error) -> ConnectFailure {
+pub(crate) fn classify(error: &io::Error) -> ConnectFailure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset

@@ -1,41 +1,86 @@
 //! Sends a request to an upstream, and to the next one where that is safe.
 //!
 //! ```text
-//!                       ┌─ may be repeated: driven from here ──────────────────────────────┐
-//!   request ─▶ route ───┤   tries ─▶ attempt ─▶ (connect │ reuse) ─▶ head ─▶ respond        │
-//!                       │     ▲         │ no connection, broke off, silent, too slow        │
-//!                       │     └─────────┘ not a byte has reached the client yet             │
-//!                       └─ anything else (bodies, upgrades): Pingora's own path (`app`) ┘
+//!                       ┌─ may be repeated: driven from here ────────────────────────────────────┐
+//!   request ─▶ route ───┤   tries ─▶ race ─▶ exchange ─▶ (connect │ reuse) ─▶ answer ─▶ respond    │
+//!                       │     ▲        ▲ │      │ no connection, broke off                        │
+//!                       │     │        │ └──────┼── watch: distrusted, late, silent: another joins │
+//!                       │     │        └────────┘                                                │
+//!                       │     └── nobody left: hold                                              │
+//!                       └─ anything else (large bodies, upgrades, POST): Pingora's own path (`app`) ┘
 //! ```
 //!
-//! Both ways share `tries`: who is next, and when it is enough.
+//! Both ways share `tries` (who is next, and when it is enough), `queue` and `hold`.
 
-pub(crate) mod attempt;
 pub(crate) mod connect;
+pub(crate) mod exchange;
+pub(crate) mod hold;
+pub(crate) mod race;
 pub(crate) mod respond;
 pub(crate) mod tries;
+pub(crate) mod watch;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
+use http::header;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use self::attempt::{Attempt, Call};
+use self::exchange::Message;
+use self::hold::Held;
+use self::race::{Call, Ended};
 use self::respond::Ending;
 use self::tries::Tries;
 use super::client_stream::ClientStream;
 use super::error_page::Refusal;
 use super::headers;
+use super::queue;
+use super::route::Route;
+use super::state::State;
 use super::state::learned::Cell;
 
-/// Whether `request` may be sent more than once: its method is idempotent (RFC 9110, section 9.2.2), and
-/// with no body and no switch of protocols all of it is at hand.
-pub(crate) fn may_be_repeated(session: &mut Session) -> bool {
-    session.req_header().method.is_idempotent()
-        && session.is_body_empty()
-        && !is_upgrade(session.req_header())
+/// The largest request body that is kept to be sent again, as on Pingora's own path.
+const KEPT_BODY: u64 = 64 << 10;
+
+/// Says that whoever executes the request twice does no harm (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Whether `request` may be executed more than once: its method is idempotent (RFC 9110, section 9.2.2), its
+/// client gave it a key, or its route says so.
+pub(crate) fn is_repeatable(request: &RequestHeader, route: &Route) -> bool {
+    request.method.is_idempotent() || route.repeatable || request.headers.contains_key(IDEMPOTENCY_KEY)
+}
+
+/// The length of the body to keep, where `session`'s request can be driven from here: it is repeatable, all
+/// of it will be at hand, and no protocol is switched.
+pub(crate) fn kept_body(session: &mut Session, route: &Route, length: Option<u64>) -> Option<u64> {
+    let empty = session.is_body_empty();
+    let request = session.req_header();
+    let length = if empty { 0 } else { length.filter(|length| *length <= KEPT_BODY)? };
+    (is_repeatable(request, route)
+        && !is_upgrade(request)
+        && !request.headers.contains_key(header::EXPECT)
+        && request.method != http::Method::CONNECT)
+        .then_some(length)
+}
+
+/// Reads a body that is kept; none when it ended before its length.
+///
+/// # Errors
+///
+/// When the client cannot be read from.
+pub(crate) async fn read_body(session: &mut Session, length: u64) -> Result<Option<Bytes>> {
+    let mut body = BytesMut::new();
+    if length > 0 {
+        while let Some(part) = session.as_downstream_mut().read_request_body().await? {
+            body.extend_from_slice(&part);
+        }
+    }
+    Ok((body.len() as u64 == length).then(|| body.freeze()))
 }
 
 /// Whether `request` asks for the one switch of protocols we pass on.
@@ -54,21 +99,40 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
 pub(crate) async fn forward(
     session: &mut Session,
     client: &ClientStream,
+    state: &Arc<State>,
     tries: &mut Tries,
+    (worker, body): (usize, Bytes),
     learned: Cell<'_>,
-    worker: usize,
     until: Instant,
 ) -> Result<()> {
-    let request = request_for_upstream(session, client.peer())?;
-    let call = Call { request: &request, client, learned, worker, until };
+    if !body.is_empty() {
+        // It took its time to come.
+        tries.follow(state);
+    }
+    let message = Message { head: request_for_upstream(session, client.peer())?, body, worker };
+    let call = Call { state, message: &message, client, learned, until };
+    let mut held_since = None;
     loop {
-        let choice = match tries.next() {
-            Ok(choice) => choice,
-            Err(refusal) => return refusal.answer(session).await,
+        if !tries.are_new() {
+            tries.follow(state);
+        }
+        let next = match queue::next(tries, state, until).await {
+            Ok(next) => next,
+            Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
+                return refusal.answer(session).await;
+            }
+            Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
+                Held::Again => continue,
+                Held::InVain => return Refusal::NoUpstream.answer(session).await,
+                Held::ClientGone => {
+                    session.set_keepalive(None);
+                    return Ok(());
+                }
+            },
         };
-        match attempt::attempt(&call, session, tries, &choice).await {
-            Attempt::Answered(answer) => {
-                match respond::respond(session, client, *answer, worker).await? {
+        match race::run(&call, session, tries, next).await {
+            Ended::Answered(answer, in_flight) => {
+                match respond::respond(session, client, *answer, in_flight, tries).await? {
                     Ending::Complete => {}
                     Ending::ClientGone => session.set_keepalive(None),
                     Ending::BrokenOff => {
@@ -78,12 +142,12 @@ pub(crate) async fn forward(
                 }
                 return Ok(());
             }
-            Attempt::Failed(reason) => tries.failed(choice, reason),
-            Attempt::ClientGone => {
+            Ended::Failed => {}
+            Ended::ClientGone => {
                 session.set_keepalive(None);
                 return Ok(());
             }
-            Attempt::OutOfTime => return Refusal::TooSlow.answer(session).await,
+            Ended::OutOfTime => return Refusal::TooSlow.answer(session).await,
         }
     }
 }

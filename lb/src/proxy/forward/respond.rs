@@ -1,18 +1,22 @@
-//! Passes an upstream's answer on as it comes: no more is read than the client takes.
+//! Passes an upstream's answer on: what was held of it at once, the rest as it comes; of that no more is read
+//! than the client takes.
 
 use std::pin::pin;
 
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::super::client_stream::ClientStream;
 use super::super::headers;
-use super::attempt::Answer;
+use super::super::state::in_flight::InFlight;
 use super::connect::Connection;
+use super::exchange::Answer;
+use super::tries::Tries;
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +38,23 @@ pub(crate) async fn respond(
     session: &mut Session,
     client: &ClientStream,
     answer: Answer,
-    worker: usize,
+    mut in_flight: InFlight,
+    tries: &Tries,
 ) -> Result<Ending> {
-    let Answer { mut upstream, in_flight } = answer;
+    let Answer { mut upstream, held, .. } = answer;
     let Some(mut head) = upstream.resp_header().cloned() else { return Ok(Ending::BrokenOff) };
     headers::forward_response(&mut head)?;
+    tries.keep_client(&mut head, in_flight.upstream());
     if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
         session.set_keepalive(None);
     }
     if session.as_downstream_mut().write_response_header(Box::new(head)).await.is_err() {
         return Ok(Ending::ClientGone);
+    }
+    for chunk in held {
+        if session.as_downstream_mut().write_response_body(chunk, false).await.is_err() {
+            return Ok(Ending::ClientGone);
+        }
     }
     let mut done = upstream.is_body_done();
     while !done {
@@ -64,7 +75,10 @@ pub(crate) async fn respond(
                 }
             }
         };
-        let Ok(chunk) = chunk else { return Ok(Ending::BrokenOff) };
+        let Ok(chunk) = chunk else {
+            in_flight.broke_off();
+            return Ok(Ending::BrokenOff);
+        };
         done = upstream.is_body_done();
         if let Some(chunk) = chunk
             && session.as_downstream_mut().write_response_body(chunk, false).await.is_err()
@@ -73,14 +87,27 @@ pub(crate) async fn respond(
         }
     }
     // The connection is free before the client has the last byte: its next request may need it.
-    upstream.respect_keepalive();
-    if let Some(connection) = upstream.reuse().await.and_then(connection_of) {
-        in_flight.upstream().put_idle(worker, connection);
-    }
+    keep(upstream, &in_flight).await;
+    in_flight.done();
     drop(in_flight);
     match session.as_downstream_mut().finish_body().await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
+    }
+}
+
+/// Keeps the connection of an answer that nobody wants, if there is nothing left to read.
+pub(crate) async fn keep_connection(mut answer: Answer, in_flight: &mut InFlight) {
+    if answer.upstream.is_body_done() {
+        keep(answer.upstream, in_flight).await;
+        in_flight.done();
+    }
+}
+
+async fn keep(mut upstream: HttpSession, in_flight: &InFlight) {
+    upstream.respect_keepalive();
+    if let Some(connection) = upstream.reuse().await.and_then(connection_of) {
+        in_flight.upstream().put_idle(connection.worker(), connection);
     }
 }
 

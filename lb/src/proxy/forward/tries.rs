@@ -2,28 +2,45 @@
 //!
 //! A request is sent to at most `max_tries` upstreams. An upstream that could not be connected to was
 //! not sent anything, so it does not count, unless it was known to be down: otherwise a request would
-//! call on every dead machine there is.
+//! call on every dead machine there is. A set that is pushed meanwhile counts at once: the next try is made
+//! among its upstreams.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::balance::{self, same};
+use http::header;
+use pingora_http::ResponseHeader;
+
+use super::super::access_log::Trace;
+use super::super::balance::ask::Ask;
+use super::super::balance::{self, Nobody, same};
 use super::super::doubt;
 use super::super::error_page::Refusal;
 use super::super::metrics::Retry;
 use super::super::route::Route;
-use super::super::state::pool::{Member, Pool};
+use super::super::state::State;
+use super::super::state::in_flight::InFlight;
+use super::super::state::pool::{Member, Pool, Rank};
+use super::super::state::upstream::Upstream;
 
 /// The most upstreams one request tries to connect to, even where that is free.
 const MAX_CONNECTS: usize = 16;
+
+/// A request's tries are renewed so often where those before say nothing about the upstreams there are now.
+const MAX_RENEWALS: u32 = 3;
 
 /// The tries of one request.
 #[derive(Debug)]
 pub(crate) struct Tries {
     route: Arc<Route>,
+    ask: Ask,
+    trace: Option<Arc<Trace>>,
     tried: Vec<Member>,
     /// Counted tries, the present one included.
     counted: u32,
+    renewals: u32,
+    /// The last try failed because its upstream could not be reached or died: it may be back.
+    excused: bool,
     /// Broke off on a kept connection: it may be tried once more when nobody else is left.
     stale: Option<Member>,
     /// An upstream was sent the request and failed it.
@@ -39,16 +56,79 @@ pub(crate) struct Choice {
     /// Use no kept connection.
     pub(crate) fresh: bool,
     was_down: bool,
+    /// It had yet to show that it is well.
+    was_on_trial: bool,
 }
 
 impl Tries {
-    pub(crate) fn new(route: Arc<Route>) -> Self {
+    pub(crate) fn new(route: Arc<Route>, ask: Ask, trace: Option<Arc<Trace>>) -> Self {
         route.pool.budget.count_request();
-        Tries { route, tried: Vec::new(), counted: 0, stale: None, was_sent: false, last: None }
+        Tries {
+            route,
+            ask,
+            trace,
+            tried: Vec::new(),
+            counted: 0,
+            renewals: 0,
+            excused: false,
+            stale: None,
+            was_sent: false,
+            last: None,
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.route.pool
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Whether nothing has been tried yet.
+    pub(crate) fn are_new(&self) -> bool {
+        self.tried.is_empty()
+    }
+
+    /// Goes on with the route as it is now, where it still is.
+    pub(crate) fn follow(&mut self, state: &State) {
+        let snapshot = state.snapshot();
+        let mut routes = snapshot.routes.iter();
+        let Some(route) = routes.find(|route| route.name == self.route.name) else { return };
+        if Arc::ptr_eq(route, &self.route) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.route, route.clone());
+        // Its place among the cookies may be another one now.
+        self.ask.sticky = self.ask.sticky.and_then(|index| {
+            let machine = before.pool.sticky()?.machine(index)?;
+            self.route.pool.sticky()?.index_of(machine)
+        });
+        let is_new = |member: &Member| {
+            let known = |other: &Member| same(&other.upstream, &member.upstream);
+            !before.pool.members().iter().any(known) && !self.tried.iter().any(known)
+        };
+        if self.renewals < MAX_RENEWALS && self.counted > 0 && self.route.pool.eligible().iter().any(is_new) {
+            self.renewals += 1;
+            self.counted = 0;
+        }
+    }
+
+    /// Begins anew, as if nothing had been tried.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.tried, self.counted, self.stale, self.excused) = (Vec::new(), 0, None, false);
+    }
+
+    /// Begins anew if upstreams came back while others were tried in vain.
+    fn renew(&mut self) -> bool {
+        let is_up = |member: &Member| !member.upstream.is_down();
+        let renews =
+            self.excused && self.renewals < MAX_RENEWALS && self.route.pool.eligible().iter().any(is_up);
+        if renews {
+            self.renewals += 1;
+            self.begin_anew();
+        }
+        renews
     }
 
     /// Whom to try now.
@@ -56,30 +136,63 @@ impl Tries {
     /// # Errors
     ///
     /// What to answer when there is nobody or it is enough.
-    pub(crate) fn next(&mut self) -> Result<Choice, Refusal> {
-        let pool = &self.route.pool;
-        if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
-            return Err(self.refusal());
-        }
-        let pick = balance::pick(pool, &self.tried, Instant::now());
-        if let Some(member) = pick.and_then(|pick| pick.in_doubt) {
-            doubt::look_into(pool, &member.upstream);
-        }
-        let choice = match pick.map(|pick| pick.member) {
-            Some(member) => {
-                Choice { was_down: member.upstream.is_down(), member: member.clone(), fresh: false }
-            }
-            None => match self.stale.take() {
-                Some(member) => Choice { member, fresh: true, was_down: false },
-                None => return Err(self.refusal()),
-            },
+    pub(crate) fn next(&mut self) -> Result<(Choice, InFlight), Refusal> {
+        let (choice, mut in_flight) = match self.choose() {
+            Err(refusal) if refusal != Refusal::Busy && self.renew() => self.choose()?,
+            chosen => chosen?,
         };
+        if self.was_sent {
+            in_flight.replays();
+        }
+        in_flight.traced(self.trace.clone());
         if let Some(reason) = self.last.take() {
             self.route.stats.count_retry(reason);
         }
         self.counted += 1;
         self.tried.push(choice.member.clone());
-        Ok(choice)
+        Ok((choice, in_flight))
+    }
+
+    fn choose(&mut self) -> Result<(Choice, InFlight), Refusal> {
+        let pool = &self.route.pool;
+        if self.counted >= pool.policy.max_tries || self.tried.len() >= MAX_CONNECTS {
+            return Err(self.refusal());
+        }
+        loop {
+            let pick = balance::pick(pool, &self.ask, &self.tried, Instant::now());
+            if let Some(member) = pick.ok().and_then(|pick| pick.in_doubt) {
+                doubt::look_into(pool, &member.upstream);
+            }
+            let (choice, is_trial) = match (pick, &self.stale) {
+                (Ok(pick), _) => {
+                    let upstream = &pick.member.upstream;
+                    let choice = Choice {
+                        member: pick.member.clone(),
+                        fresh: false,
+                        was_down: upstream.is_down(),
+                        was_on_trial: !upstream.health.trial.is_over(),
+                    };
+                    (choice, pick.is_trial)
+                }
+                (Err(_), Some(member)) => {
+                    let member = member.clone();
+                    (Choice { member, fresh: true, was_down: false, was_on_trial: false }, false)
+                }
+                (Err(Nobody::HasRoom), None) => return Err(Refusal::Busy),
+                (Err(Nobody::Left), None) => return Err(self.refusal()),
+            };
+            // Another worker may have taken the last room since we looked.
+            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial) {
+                Some(in_flight) => {
+                    if choice.fresh {
+                        self.stale = None;
+                    }
+                    return Ok((choice, in_flight));
+                }
+                None if choice.fresh => return Err(Refusal::Busy),
+                None => {}
+            }
+        }
     }
 
     /// Whether another upstream could be tried that is not known to be down.
@@ -87,19 +200,29 @@ impl Tries {
         self.may_move_to(|_| true)
     }
 
-    /// Whether one of those is not in doubt either.
+    /// Whether there is one of those that its manager does not suspect.
+    pub(crate) fn may_move_to_ready(&self) -> bool {
+        self.is_left(|member| member.rank < Rank::Suspect)
+    }
+
+    /// Whether one of those that can be tried is not in doubt either.
     pub(crate) fn may_move_to_trusted(&self, now: Instant) -> bool {
         self.may_move_to(|member| !member.upstream.is_in_doubt(now))
     }
 
     fn may_move_to(&self, wanted: impl Fn(&Member) -> bool) -> bool {
+        self.counted < self.route.pool.policy.max_tries && self.is_left(wanted)
+    }
+
+    fn is_left(&self, wanted: impl Fn(&Member) -> bool) -> bool {
         let pool = &self.route.pool;
         let fits = |member: &Member| {
             !member.upstream.is_down()
+                && member.upstream.has_room()
                 && !self.tried.iter().any(|other| same(&other.upstream, &member.upstream))
                 && wanted(member)
         };
-        self.counted < pool.policy.max_tries && pool.eligible().iter().any(fits)
+        pool.eligible().iter().any(fits)
     }
 
     /// Whether the pool can afford a retry that is not free.
@@ -107,33 +230,86 @@ impl Tries {
         self.route.pool.budget.take(&self.route.pool.policy, Instant::now())
     }
 
+    /// Whether the pool can afford to ask a second upstream before the first one has failed.
+    pub(crate) fn afford_hedge(&self) -> bool {
+        self.route.pool.budget.take_hedge(&self.route.pool.policy, Instant::now())
+    }
+
+    /// The upstream for a further try while another goes on, if there is any.
+    pub(crate) fn join(&mut self, reason: Retry) -> Option<(Choice, InFlight)> {
+        self.was_sent = true;
+        self.last = Some(reason);
+        if reason == Retry::Ejected {
+            // What was sent to it is void.
+            self.counted = self.counted.saturating_sub(1);
+        }
+        let next = self.next().ok();
+        if next.is_none() {
+            self.last = None;
+        }
+        next
+    }
+
     /// Notes that the try of `choice` came to nothing.
     pub(crate) fn failed(&mut self, choice: Choice, reason: Retry) {
+        let upstream = &choice.member.upstream;
+        // That one which comes and goes is gone again is no news: it would be a storm.
+        let is_news = !choice.was_down && !choice.was_on_trial && !upstream.has_relapsed();
+        let died = is_news && upstream.is_down();
+        self.excused = match reason {
+            Retry::Connect | Retry::Stale => true,
+            Retry::Broken => died,
+            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => false,
+        };
         match reason {
             Retry::Connect => {
                 if !choice.was_down {
                     self.counted = self.counted.saturating_sub(1);
                 }
             }
-            Retry::Stale => self.stale = Some(choice.member),
+            Retry::Stale => {
+                self.was_sent = true;
+                self.stale = Some(choice.member);
+            }
             Retry::Broken => {
                 self.was_sent = true;
-                if !self.afford() {
+                // All that an upstream had in flight when it died breaks off together: these are no storm.
+                if !died && !self.afford() {
                     self.counted = u32::MAX;
                 }
             }
-            // Paid for when it was left.
-            Retry::Silent | Retry::TooSlow | Retry::Ejected => self.was_sent = true,
+            // Paid for when another joined.
+            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => self.was_sent = true,
         }
         self.last = Some(reason);
     }
 
+    /// Gives the client the cookie that leads to `upstream` again, unless it came with that one.
+    pub(crate) fn keep_client(&self, response: &mut ResponseHeader, upstream: &Upstream) {
+        let Some(cookies) = self.route.pool.sticky() else { return };
+        let machine = upstream.id.machine();
+        if self.ask.sticky.and_then(|index| cookies.machine(index)) == Some(machine) {
+            return;
+        }
+        if let Some(cookie) = cookies.set_cookie(machine) {
+            // A value that was made into one before cannot be refused.
+            let _ = response.append_header(header::SET_COOKIE, cookie.clone());
+        }
+    }
+
+    /// Whether nobody is left who could answer, so that waiting is better than refusing.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.route.pool.is_dead()
+    }
+
     fn refusal(&self) -> Refusal {
         let pool = &self.route.pool;
-        if pool.members().is_empty() || (!self.was_sent && pool.is_dead()) {
+        if pool.offered().is_empty() || (!self.was_sent && self.is_hopeless()) {
             Refusal::NoUpstream
-        } else {
+        } else if self.was_sent {
             Refusal::BadGateway
+        } else {
+            Refusal::Unreachable
         }
     }
 }

@@ -6,6 +6,8 @@ use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
+use super::{check_balance, check_checks};
+
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
 /// The most upstreams in a set, over all pools.
@@ -17,13 +19,16 @@ const MAX_HOSTS: usize = 1_000;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4_096;
 /// The longest name or id, in bytes.
-const MAX_NAME: usize = 200;
+pub(super) const MAX_NAME: usize = 200;
 /// The largest weight.
-const MAX_WEIGHT: u32 = 1_000_000;
+pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// The longest time a policy may name, in milliseconds: a day.
-const MAX_MILLIS: u64 = 86_400_000;
+pub(super) const MAX_MILLIS: u64 = 86_400_000;
 
-type Checked = Result<(), Problem>;
+/// The most requests that may wait for an upstream of one pool.
+const MAX_HELD: u32 = 1_000_000;
+
+pub(super) type Checked = Result<(), Problem>;
 
 /// Whether `set` can be used.
 ///
@@ -68,7 +73,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
     let mut names = HashSet::new();
-    for (index, Route { name, hosts, path, pool }) in routes.iter().enumerate() {
+    for (index, Route { name, hosts, path, pool, repeatable: _ }) in routes.iter().enumerate() {
         let field = |field: &str| format!("routes[{index}].{field}");
         is_name(name, &field("name"))?;
         ensure(names.insert(name), &field("name"), || format!("another route has the name {name}"))?;
@@ -97,11 +102,17 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         max_tries,
         retry_budget_ratio,
         retry_budget_per_second,
+        hedge_ratio,
+        hold_ms,
+        hold_requests,
         eject_after,
         eject_min_ms,
         eject_max_ms,
-        probe_path,
-        probe_timeout_ms,
+        check,
+        drain_ms,
+        balance: _,
+        outlier: _,
+        upstream_limits: _,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -111,12 +122,19 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         ("request_timeout_ms", request_timeout_ms),
         ("eject_min_ms", eject_min_ms),
         ("eject_max_ms", eject_max_ms),
-        ("probe_timeout_ms", probe_timeout_ms),
     ] {
         ensure((1..=MAX_MILLIS).contains(millis), &format!("{place}.{name}"), || {
             format!("expected 1 to {MAX_MILLIS} milliseconds")
         })?;
     }
+    for (name, millis) in [("hold_ms", hold_ms), ("drain_ms", drain_ms)] {
+        ensure(*millis <= MAX_MILLIS, &format!("{place}.{name}"), || {
+            format!("expected 0 to {MAX_MILLIS} milliseconds")
+        })?;
+    }
+    ensure(*hold_requests <= MAX_HELD, &format!("{place}.hold_requests"), || {
+        format!("expected 0 to {MAX_HELD}")
+    })?;
     for (name, lower, upper) in [
         ("first_byte_min_ms", first_byte_min_ms, first_byte_max_ms),
         ("eject_min_ms", eject_min_ms, eject_max_ms),
@@ -128,11 +146,13 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     }
     for (name, value, most) in [
         ("retry_budget_ratio", retry_budget_ratio, 10.0),
+        ("hedge_ratio", hedge_ratio, 1.0),
         ("retry_budget_per_second", retry_budget_per_second, 1_000_000.0),
     ] {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
     }
-    is_path(probe_path, &format!("{place}.probe_path"))
+    check_balance::policy(policy, place)?;
+    check_checks::check(check, &format!("{place}.check"))
 }
 
 /// One that could not be followed by a higher one would be the last that is ever taken.
@@ -146,7 +166,7 @@ fn is_name(name: &str, field: &str) -> Checked {
 }
 
 /// A path is written into requests as it is: nothing in it may end a line or a word.
-fn is_path(path: &str, field: &str) -> Checked {
+pub(super) fn is_path(path: &str, field: &str) -> Checked {
     let fits = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
     ensure(path.len() <= MAX_PATH, field, || format!("expected at most {MAX_PATH} bytes"))?;
     ensure(fits, field, || format!("expected a path that begins with a slash, found {path:?}"))
@@ -156,6 +176,6 @@ fn at_most(count: usize, most: usize, field: &str) -> Checked {
     ensure(count <= most, field, || format!("{count} are more than the {most} allowed"))
 }
 
-fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, field: &str, detail: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Problem::bad_parameter(field, detail())) }
 }

@@ -11,29 +11,49 @@
 
 pub(crate) mod budget;
 pub(crate) mod check;
+mod check_balance;
+mod check_checks;
 pub(crate) mod connections;
+pub(crate) mod counters;
+pub(crate) mod in_flight;
 pub(crate) mod learned;
+pub(crate) mod leaving;
 pub(crate) mod pool;
+mod ramp;
 pub(crate) mod snapshot;
+pub(crate) mod sockets;
 pub(crate) mod store;
+pub(crate) mod trial;
 pub(crate) mod upstream;
+pub(crate) mod window;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
+use tokio::sync::Notify;
 use wire::generation::{Offered, judge};
+use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
-use wire::upstreams::UpstreamSet;
-use wire::{Generation, Problem};
+use wire::upstreams::{UpstreamSet, UpstreamState};
+use wire::{Generation, HostName, Problem};
 
 use self::connections::Connections;
 use self::learned::Learned;
-use self::snapshot::Snapshot;
+use self::leaving::Leaving;
+use self::pool::Rank;
+use self::snapshot::{Here, Snapshot};
 use self::store::Store;
+use super::access_log::AccessLog;
+use super::forward::hold::Holding;
+use super::health;
 use super::lock;
 use super::metrics::RouteStats;
+
+/// Where the overrides are stored.
+const OVERRIDES_FILE: &str = "overrides.json";
 
 /// The state all workers and the admin interface share.
 #[derive(Debug)]
@@ -42,12 +62,21 @@ pub(crate) struct State {
     pub(crate) learned: Learned,
     /// What happened to requests that matched no route.
     pub(crate) unrouted: Arc<RouteStats>,
+    /// Where requests are written down, if they are.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
     pub(crate) connections: Connections,
+    /// The requests that wait for an upstream.
+    pub(crate) holding: Holding,
+    /// The upstreams that are in no set any more.
+    pub(crate) leaving: Leaving,
+    /// Wakes who looks after the upstreams, when the snapshot is another.
+    pub(crate) swapped: Notify,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
+    /// Held by who writes a document to the disk.
+    storing: Mutex<()>,
     store: Store,
-    workers: usize,
 }
 
 /// The documents as they were accepted.
@@ -55,6 +84,7 @@ pub(crate) struct State {
 struct Held {
     set: Option<Document<UpstreamSet>>,
     config: Option<Document<ProxyConfig>>,
+    here: Here,
 }
 
 #[derive(Debug)]
@@ -92,21 +122,45 @@ impl State {
     /// # Errors
     ///
     /// When `directory` cannot be made.
-    pub(crate) fn load(directory: &Path, workers: usize) -> std::io::Result<Self> {
+    pub(crate) fn load(directory: &Path, workers: usize, zone: Option<HostName>) -> std::io::Result<Self> {
         let store = Store::open(directory)?;
         let set = store.load(UpstreamSet::FILE, check::upstreams);
         let config = store.load(ProxyConfig::FILE, check::config);
+        let overrides = store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
+        let here = Here { workers, zone, overrides };
+        let held = Held { set: set.map(Document::stored), config: config.map(Document::stored), here };
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
+            access_log: None,
             connections: Connections::default(),
+            holding: Holding::default(),
+            leaving: Leaving::default(),
+            swapped: Notify::new(),
             snapshot: ArcSwap::default(),
-            held: Mutex::new(Held { set: set.map(Document::stored), config: config.map(Document::stored) }),
+            held: Mutex::new(held),
+            storing: Mutex::default(),
             store,
-            workers,
         };
         state.swap(&lock(&state.held));
         Ok(state)
+    }
+
+    /// Takes into use what was stored since we loaded it, by another program whose place we take: it had the port
+    /// for changes until now. Blocks on the disk.
+    pub(crate) fn read_again(&self) {
+        let mut held = lock(&self.held);
+        let set = newer(held.set.as_ref(), self.store.load(UpstreamSet::FILE, check::upstreams));
+        let config = newer(held.config.as_ref(), self.store.load(ProxyConfig::FILE, check::config));
+        let overrides = self.store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
+        if set.is_none() && config.is_none() && overrides == held.here.overrides {
+            return;
+        }
+        held.set = set.or(held.set.take());
+        held.config = config.or(held.config.take());
+        held.here.overrides = overrides;
+        self.swap(&held);
+        tracing::info!("what was stored meanwhile taken into use");
     }
 
     /// The state in use now.
@@ -133,6 +187,32 @@ impl State {
     pub(crate) fn put_config(&self, config: ProxyConfig) -> Result<(), Problem> {
         check::config(&config)?;
         self.put(config, |held| &mut held.config)
+    }
+
+    /// Changes what people told this balancer and stores it; it is then in use. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What `change` finds wrong, and a problem of 500 when it is in use but could not be stored.
+    pub(crate) fn change_overrides(
+        &self,
+        change: impl FnOnce(&mut Overrides) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut held = lock(&self.held);
+        let mut next = held.here.overrides.clone();
+        change(&mut next)?;
+        check_balance::overrides(&next)?;
+        held.here.overrides = next;
+        self.swap(&held);
+        self.store.save(OVERRIDES_FILE, &held.here.overrides).map_err(|error| {
+            tracing::error!(%error, "overrides in use but not stored");
+            Problem::new(500, "Not stored", format!("the overrides are in use but were not stored: {error}"))
+        })
+    }
+
+    /// What people told this balancer.
+    pub(crate) fn overrides(&self) -> Overrides {
+        lock(&self.held).here.overrides.clone()
     }
 
     fn put<T: Versioned>(
@@ -164,15 +244,34 @@ impl State {
                 tracing::info!(generation, "{} taken into use", T::NAME);
             }
         }
-        // Again at an equal generation, if the disk refused it the first time.
-        let Some(document) = slot(&mut held).as_mut().filter(|document| !document.stored) else {
-            return Ok(());
+        drop(held);
+        self.store_document(slot)
+    }
+
+    /// Stores a document that is in use, unless it is stored already: again at an equal generation, if the disk
+    /// refused it the first time. Those who come while another one is being written share the next writing, of the
+    /// newest there is then: the disk sets no limit to how many documents are taken into use.
+    fn store_document<T: Versioned>(
+        &self,
+        slot: impl Fn(&mut Held) -> &mut Option<Document<T>>,
+    ) -> Result<(), Problem> {
+        let _turn = lock(&self.storing);
+        let newest = {
+            let mut held = lock(&self.held);
+            let document = slot(&mut held).as_ref().filter(|document| !document.stored);
+            let Some(document) = document else { return Ok(()) };
+            document.content.clone()
         };
-        self.store.save(T::FILE, &*document.content).map_err(|error| {
+        let generation = newest.generation();
+        self.store.save(T::FILE, &*newest).map_err(|error| {
             tracing::error!(generation, %error, "{} in use but not stored", T::NAME);
             Problem::new(500, "Not stored", format!("the {} is in use but was not stored: {error}", T::NAME))
         })?;
-        document.stored = true;
+        if let Some(document) = slot(&mut lock(&self.held)).as_mut()
+            && Arc::ptr_eq(&document.content, &newest)
+        {
+            document.stored = true;
+        }
         Ok(())
     }
 
@@ -180,12 +279,39 @@ impl State {
         let before = self.snapshot.load_full();
         let set = held.set.as_ref().map(|document| document.content.clone()).unwrap_or_default();
         let config = held.config.as_ref().map(|document| document.content.clone());
-        let next = Arc::new(before.next(set, config, self.workers));
+        let next = Arc::new(before.next(set, config, &held.here));
+        let now = Instant::now();
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
             upstream.retire();
+            self.leaving.add(upstream, now);
         }
+        // Who leaves after it drained may finish what it has; who leaves without is dead.
+        for member in before.members().filter(|member| member.upstream.is_retired()) {
+            let drained = member.rank >= Rank::Draining && member.state != UpstreamState::Suspect;
+            health::told(&member.upstream, drained);
+        }
+        for member in next.members() {
+            health::told(&member.upstream, member.state != UpstreamState::Suspect);
+        }
+        // Who is in maintenance keeps no connections; one in use is not kept afterwards.
+        for pool in next.pools.values() {
+            for member in pool.ranked(Rank::Maintenance) {
+                member.upstream.forget_connections();
+            }
+            pool.lasting.queue.changed();
+        }
+        trial::changed();
+        self.holding.wake();
+        self.swapped.notify_one();
     }
+}
+
+/// What is `stored`, if it is newer than what is `held`.
+fn newer<T: Versioned>(held: Option<&Document<T>>, stored: Option<T>) -> Option<Document<T>> {
+    let stored = stored?;
+    let is_newer = held.is_none_or(|held| stored.generation() > held.content.generation());
+    is_newer.then(|| Document::stored(stored))
 }
 
 impl<T> Document<T> {
@@ -205,14 +331,23 @@ mod tests {
     #[test]
     fn a_lower_generation_is_refused_with_the_one_held() {
         let directory = tempfile::tempdir().expect("directory");
-        let state = State::load(directory.path(), 1).expect("state");
+        let state = State::load(directory.path(), 1, None).expect("state");
         state.put_upstreams(set(7)).expect("first");
         state.put_upstreams(set(7)).expect("equal");
         assert_eq!(state.put_upstreams(set(6)).expect_err("lower").held, Some(7));
         let other = UpstreamSet { pools: [("p".into(), Vec::new())].into(), ..set(7) };
         assert_eq!(state.put_upstreams(other).expect_err("equal, but another").held, Some(7));
         state.put_upstreams(set(8)).expect("higher");
-        let again = State::load(directory.path(), 1).expect("state");
-        assert_eq!(again.snapshot().set.generation, 8);
+        std::thread::scope(|scope| {
+            // Of those that come together, the newest is stored when the last of them is told so.
+            for generation in 9..=24 {
+                let state = &state;
+                scope.spawn(move || {
+                    let _ = state.put_upstreams(set(generation));
+                });
+            }
+        });
+        let again = State::load(directory.path(), 1, None).expect("state");
+        assert_eq!(again.snapshot().set.generation, 24);
     }
 }

@@ -2,13 +2,20 @@
 //! be used, and the policy for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use wire::PoolName;
+use wire::overrides::{Mode, Override};
 use wire::proxy_config::PoolPolicy;
 use wire::upstreams::UpstreamState;
+use wire::{HostName, PoolName};
 
+use super::super::balance::latency::Usual;
+use super::super::balance::spread::Spread;
+use super::super::balance::sticky::Cookies;
+use super::super::queue::Queue;
 use super::budget::Budget;
+use super::trial;
 use super::upstream::Upstream;
 
 /// One pool of one snapshot.
@@ -20,10 +27,33 @@ pub(crate) struct Pool {
     pub(crate) policy: Arc<PoolPolicy>,
     /// What lives longer than the snapshot.
     pub(crate) budget: Arc<Budget>,
+    /// Likewise.
+    pub(crate) lasting: Arc<Lasting>,
+    spread: Spread,
+    /// What is wrong in it, as of so many changes.
+    signals: AtomicU64,
     /// Its upstreams, best rank first.
     members: Vec<Member>,
     /// Where each rank ends in `members`.
     ends: [usize; RANKS],
+}
+
+/// What a pool remembers from one snapshot to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    /// What its requests usually take.
+    pub(crate) usual: Usual,
+    /// The requests that wait for room.
+    pub(crate) queue: Queue,
+}
+
+/// What is wrong in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signals {
+    /// So little is in use that even those are used that answer badly.
+    pub(crate) panic: bool,
+    /// An upstream is due a trial.
+    pub(crate) trial_wanted: bool,
 }
 
 /// An upstream as the present set describes it.
@@ -39,6 +69,12 @@ pub(crate) struct Member {
     pub(crate) state: UpstreamState,
     /// Whether it is meant for when no other can be used.
     pub(crate) backup: bool,
+    /// Whether it is in this balancer's zone, or that does not matter.
+    pub(crate) near: bool,
+    /// Its zone. Shared, because each try of a request keeps the member it went to.
+    pub(crate) zone: Arc<HostName>,
+    /// A person's word on it.
+    pub(crate) ordered: Option<Override>,
 }
 
 /// The manager's word on an upstream, from best to worst.
@@ -52,13 +88,19 @@ pub(crate) enum Rank {
     Suspect,
     /// Going away.
     Draining,
+    /// Not to be used at all.
+    Maintenance,
 }
 
-const RANKS: usize = 4;
+const RANKS: usize = 5;
 
 impl Rank {
     /// All ranks, best first.
-    pub(crate) const ALL: [Rank; RANKS] = [Rank::Primary, Rank::Backup, Rank::Suspect, Rank::Draining];
+    pub(crate) const ALL: [Rank; RANKS] =
+        [Rank::Primary, Rank::Backup, Rank::Suspect, Rank::Draining, Rank::Maintenance];
+
+    /// Those that new requests may go to, best first.
+    pub(crate) const USED: [Rank; 3] = [Rank::Primary, Rank::Backup, Rank::Suspect];
 
     fn of(state: UpstreamState, backup: bool) -> Self {
         match (state, backup) {
@@ -78,7 +120,26 @@ impl Member {
             rank: Rank::of(described.state, described.backup),
             state: described.state,
             backup: described.backup,
+            near: true,
+            zone: Arc::new(described.zone.clone()),
+            ordered: None,
         }
+    }
+
+    /// The same, seen from `zone` (none: wherever) and under a person's `order`.
+    pub(crate) fn seen_from(mut self, zone: Option<&HostName>, order: Option<&Override>) -> Self {
+        self.near = zone.is_none_or(|zone| *zone == *self.zone);
+        if let Some(order) = order {
+            self.weight = order.weight.unwrap_or(self.weight);
+            // A person can take a machine out, not bring one back.
+            self.rank = self.rank.max(match order.mode {
+                Some(Mode::Maintenance) => Rank::Maintenance,
+                Some(Mode::Drain) => Rank::Draining,
+                None => Rank::Primary,
+            });
+            self.ordered = Some(order.clone());
+        }
+        self
     }
 }
 
@@ -86,17 +147,27 @@ impl Pool {
     pub(crate) fn new(
         name: PoolName,
         policy: PoolPolicy,
-        budget: Option<Arc<Budget>>,
+        before: Option<&Pool>,
         mut members: Vec<Member>,
     ) -> Self {
-        members.sort_by_key(|member| member.rank);
+        members.sort_by_key(|member| (member.rank, !member.near));
         let ends = Rank::ALL.map(|rank| members.partition_point(|member| member.rank <= rank));
-        let budget = budget.unwrap_or_else(|| Arc::new(Budget::new(Instant::now())));
+        let budget =
+            before.map_or_else(|| Arc::new(Budget::new(Instant::now())), |before| before.budget.clone());
+        let lasting = before.map(|before| before.lasting.clone()).unwrap_or_default();
         let policy = Arc::new(policy);
         for member in &members {
             member.upstream.adopt(&policy);
         }
-        Pool { name, policy, budget, members, ends }
+        let mut start = 0;
+        let ranks = Rank::USED.map(|rank| {
+            let range = start..ends[rank as usize];
+            start = range.end;
+            range
+        });
+        let spread =
+            Spread::new(&policy.balance, &name, &members, ranks, before.map(|before| &before.spread));
+        Pool { name, policy, budget, lasting, spread, signals: AtomicU64::new(0), members, ends }
     }
 
     /// Every upstream.
@@ -111,6 +182,7 @@ impl Pool {
             Rank::Backup => self.ends[Rank::Primary as usize],
             Rank::Suspect => self.ends[Rank::Backup as usize],
             Rank::Draining => self.ends[Rank::Suspect as usize],
+            Rank::Maintenance => self.ends[Rank::Draining as usize],
         };
         &self.members[start..self.ends[rank as usize]]
     }
@@ -118,6 +190,61 @@ impl Pool {
     /// The upstreams that new requests may go to: all but the draining.
     pub(crate) fn eligible(&self) -> &[Member] {
         &self.members[..self.ends[Rank::Suspect as usize]]
+    }
+
+    /// Those that a request may be sent to when there is nothing better: all but those in maintenance.
+    pub(crate) fn offered(&self) -> &[Member] {
+        &self.members[..self.ends[Rank::Draining as usize]]
+    }
+
+    /// Those of the best rank of which any is in use, and of the ranks above: a trial, too, goes by the
+    /// manager's word.
+    pub(crate) fn meant(&self) -> &[Member] {
+        let in_use =
+            |member: &Member| !member.upstream.is_ejected() && member.upstream.health.trial.is_over();
+        let best = Rank::USED.into_iter().find(|&rank| self.ranked(rank).iter().any(in_use));
+        &self.members[..self.ends[best.unwrap_or(Rank::Suspect) as usize]]
+    }
+
+    /// How its requests are spread.
+    pub(crate) fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
+    /// The cookies it gives its clients, where it does.
+    pub(crate) fn sticky(&self) -> Option<&Cookies> {
+        self.spread.cookies()
+    }
+
+    /// What is wrong in it now. Counted anew only when something changed somewhere.
+    pub(crate) fn signals(&self) -> Signals {
+        let changes = trial::changes();
+        let known = self.signals.load(Ordering::Relaxed);
+        if known >> 2 == changes {
+            return Signals { panic: known & 1 != 0, trial_wanted: known & 2 != 0 };
+        }
+        let eligible = self.eligible();
+        let in_use = eligible.iter().filter(|member| !member.upstream.is_ejected()).count();
+        let signals = Signals {
+            panic: !self.is_enough(in_use),
+            trial_wanted: self.meant().iter().any(|member| member.upstream.health.trial.is_wanted()),
+        };
+        let packed = changes << 2 | u64::from(signals.trial_wanted) << 1 | u64::from(signals.panic);
+        self.signals.store(packed, Ordering::Relaxed);
+        signals
+    }
+
+    /// Whether enough is in use without `upstream`, if it is only its answers that are bad.
+    pub(crate) fn can_spare(&self, upstream: &Upstream) -> bool {
+        let others = self.eligible().iter().map(|member| &*member.upstream);
+        let in_use = others.filter(|other| !std::ptr::eq(*other, upstream) && !other.is_ejected()).count();
+        in_use > 0 && self.is_enough(in_use)
+    }
+
+    fn is_enough(&self, in_use: usize) -> bool {
+        #[allow(clippy::cast_precision_loss)] // counts of upstreams are small
+        let share = in_use as f64 / self.eligible().len().max(1) as f64;
+        share >= self.policy.outlier.panic_below
     }
 
     /// Whether `upstream` is the only one left that is not ejected.
@@ -130,6 +257,6 @@ impl Pool {
 
     /// Whether nobody is known to answer: every upstream is ejected or could not be connected to.
     pub(crate) fn is_dead(&self) -> bool {
-        self.members.iter().all(|member| member.upstream.is_down())
+        self.offered().iter().all(|member| member.upstream.is_down())
     }
 }

@@ -4,13 +4,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use wire::overrides::Overrides;
 use wire::proxy_config::{self, ProxyConfig};
 use wire::upstreams::UpstreamSet;
-use wire::{EndpointId, PoolName};
+use wire::{EndpointId, HostName, MachineId, PoolName};
 
 use super::super::route::Route;
 use super::pool::{Member, Pool};
 use super::upstream::Upstream;
+
+/// What makes the snapshots of one balancer differ from those of another with the same set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Here {
+    /// The threads that forward requests.
+    pub(crate) workers: usize,
+    /// Its zone, where upstreams of the same are preferred.
+    pub(crate) zone: Option<HostName>,
+    /// What people told it.
+    pub(crate) overrides: Overrides,
+}
 
 /// One accepted state.
 #[derive(Debug, Default)]
@@ -32,16 +44,17 @@ impl Snapshot {
         &self,
         set: Arc<UpstreamSet>,
         config: Option<Arc<ProxyConfig>>,
-        workers: usize,
+        here: &Here,
     ) -> Snapshot {
         let config = config.unwrap_or_else(|| Arc::new(default_config(&set)));
         let mut upstreams = HashMap::new();
         let mut pools = BTreeMap::new();
         for (name, described) in &set.pools {
             let members = described.iter().map(|described| {
-                let upstream = self.record_of(described, workers);
+                let upstream = self.record_of(described, here.workers);
                 upstreams.insert(described.id.clone(), upstream.clone());
-                Member::new(upstream, described)
+                let order = here.overrides.0.get(&MachineId::from(described.id.machine()));
+                Member::new(upstream, described).seen_from(here.zone.as_ref(), order)
             });
             let members = members.collect();
             pools.insert(name.clone(), self.pool(name, &config, members));
@@ -73,6 +86,11 @@ impl Snapshot {
         self.routes.iter().any(|route| !route.pool.members().is_empty())
     }
 
+    /// Every upstream as it is described.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.pools.values().flat_map(|pool| pool.members())
+    }
+
     /// The record of each upstream.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()
@@ -89,8 +107,8 @@ impl Snapshot {
 
     fn pool(&self, name: &PoolName, config: &ProxyConfig, members: Vec<Member>) -> Arc<Pool> {
         let policy = config.pools.get(name).cloned().unwrap_or_default();
-        let budget = self.pools.get(name).map(|pool| pool.budget.clone());
-        Arc::new(Pool::new(name.clone(), policy, budget, members))
+        let before = self.pools.get(name).map(|pool| &**pool);
+        Arc::new(Pool::new(name.clone(), policy, before, members))
     }
 }
 
@@ -107,6 +125,7 @@ fn default_config(set: &UpstreamSet) -> ProxyConfig {
         hosts: Vec::new(),
         path: "/".to_owned(),
         pool,
+        repeatable: false,
     };
     ProxyConfig { generation: 0, routes: only.map(route).into_iter().collect(), pools: BTreeMap::new() }
 }
@@ -134,8 +153,8 @@ mod tests {
 
     #[test]
     fn records_outlive_a_swap_and_the_rest_is_left_out() {
-        let first = Snapshot::default().next(set("p:1,2"), None, 1);
-        let second = first.next(set("p:2,3"), None, 1);
+        let first = Snapshot::default().next(set("p:1,2"), None, &Here::default());
+        let second = first.next(set("p:2,3"), None, &Here::default());
         let left: Vec<_> = first.left_out_of(&second).map(|upstream| upstream.id.to_string()).collect();
         assert_eq!(left, ["p-1"]);
         let id = EndpointId::from("p-2");
@@ -144,17 +163,17 @@ mod tests {
 
     #[test]
     fn a_record_that_stays_is_treated_by_the_newest_policy() {
-        let first = Snapshot::default().next(set("p:1"), None, 1);
-        let policy = proxy_config::PoolPolicy { probe_path: "/new".to_owned(), ..Default::default() };
+        let first = Snapshot::default().next(set("p:1"), None, &Here::default());
+        let policy = proxy_config::PoolPolicy { max_tries: 9, ..Default::default() };
         let config = ProxyConfig { pools: [(PoolName::from("p"), policy)].into(), ..ProxyConfig::default() };
-        let _second = first.next(set("p:1"), Some(Arc::new(config)), 1);
-        assert_eq!(first.upstreams[&EndpointId::from("p-1")].policy().probe_path, "/new");
+        let _second = first.next(set("p:1"), Some(Arc::new(config)), &Here::default());
+        assert_eq!(first.upstreams[&EndpointId::from("p-1")].policy().max_tries, 9);
     }
 
     #[test]
     fn without_a_configuration_the_only_pool_gets_everything() {
         for (pools, expected) in [("", 0), ("p:1", 1), ("p:1;q:2", 0)] {
-            let routes = Snapshot::default().next(set(pools), None, 1).routes;
+            let routes = Snapshot::default().next(set(pools), None, &Here::default()).routes;
             assert_eq!(routes.len(), expected, "{pools}");
         }
     }

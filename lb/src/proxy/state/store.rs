@@ -60,22 +60,10 @@ impl Store {
     ///
     /// When the disk refuses it; the old one is then still there.
     pub(crate) fn save<T: Serialize>(&self, file: &str, document: &T) -> io::Result<()> {
-        self.write(file, document, 0o666)
-    }
-
-    /// The same, for a document that only its owner may read.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::save`].
-    pub(crate) fn save_private<T: Serialize>(&self, file: &str, document: &T) -> io::Result<()> {
-        self.write(file, document, 0o600)
-    }
-
-    fn write<T: Serialize>(&self, file: &str, document: &T, mode: u32) -> io::Result<()> {
         let temporary = self.directory.join(format!("{file}.new"));
+        // A configuration may hold keys, and credentials do: only the owner reads any of it.
         let mut output =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         output.write_all(&serde_json::to_vec(document)?)?;
         output.sync_all()?;
         fs::rename(&temporary, self.directory.join(file))?;

@@ -4,15 +4,15 @@
 //! ```text
 //!             failures in a row reach the limit, or nothing listens there
 //!   in use ──────────────────────────────────────────────────────▶ ejected
-//!      ▲                  a probe is answered well                    │
-//!      └──────────────────────────────────────────────────────────────┘
-//!   left out of the next set, from either: retired (idle connections closed, probing ends)
+//!      ▲                  its check passes                            │
+//!      └───────── on trial, until a request is answered well ─────────┘
+//!   left out of the next set, from either: retired (idle connections closed, checks end; see `leaving`)
 //! ```
 //!
 //! An upstream in use is *in doubt* while it owes an answer for longer than is usual and has sent nothing to
 //! anyone meanwhile. What it owes stays owed when the client that asked has left.
 //!
-//! The transitions are made in [`super::super::health`]; here is only the record.
+//! The transitions are made in [`super::super::health`] and [`super::super::outlier`]; here is only the record.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -24,11 +24,18 @@ use arc_swap::ArcSwap;
 use wire::EndpointId;
 use wire::proxy_config::PoolPolicy;
 
+use super::super::balance::latency::Latency;
+use super::super::check::record::Record as Checks;
 use super::super::clock;
 use super::super::doubt::Questions;
 use super::super::forward::connect::Connection;
 use super::super::health::Penalty;
 use super::super::lock;
+use super::counters::Counters;
+use super::ramp::Ramp;
+use super::sockets::Sockets;
+use super::trial::{self, Trial};
+use super::window::Window;
 
 /// The most idle connections one worker keeps to one upstream.
 const MAX_IDLE: usize = 64;
@@ -54,9 +61,18 @@ pub(crate) struct Upstream {
     pub(crate) health: Health,
     /// What happened to it so far.
     pub(crate) counters: Counters,
+    /// How slow it is.
+    pub(crate) latency: Latency,
+    /// The sockets to it.
+    pub(crate) sockets: Sockets,
     /// That of its pool in the snapshot in use.
     policy: ArcSwap<PoolPolicy>,
     in_flight: AtomicU32,
+    /// The most requests it may have in flight, and connections open.
+    most: Most,
+    /// Connections open to it, those kept idle included.
+    open: AtomicU32,
+    ramp: Ramp,
     last_byte: AtomicU64,
     /// From when on it is in doubt, unless a byte comes before.
     doubt_at: AtomicU64,
@@ -72,29 +88,36 @@ pub(crate) struct Upstream {
 pub(crate) struct Health {
     /// Failures since the last success.
     pub(crate) failures: AtomicU32,
-    /// Out of use until a probe succeeds.
+    /// Out of use until its check passes.
     pub(crate) ejected: AtomicBool,
     /// The last attempt to connect failed.
     pub(crate) unreachable: AtomicBool,
     /// The penalty for its ejections.
     pub(crate) penalty: Mutex<Penalty>,
+    /// What its checks came to.
+    pub(crate) checks: Checks,
     /// What it is being asked.
     pub(crate) questions: Mutex<Questions>,
-    /// Wakes the tries that wait for a verdict when it is ejected.
-    pub(crate) ejection: tokio::sync::Notify,
+    /// It was ejected for what it answered.
+    pub(crate) for_answers: AtomicBool,
+    /// Failed answers since the last good one.
+    pub(crate) failed_answers: AtomicU32,
+    /// What became of the last requests.
+    pub(crate) window: Window,
+    /// What it has to pass after an ejection.
+    pub(crate) trial: Trial,
+    /// It was ejected for the last time soon after it had come back.
+    pub(crate) relapsed: AtomicBool,
+    /// Its manager suspects it, or took it out of the set without draining it.
+    pub(crate) condemned: AtomicBool,
+    /// Wakes the tries at it when it is ejected or condemned.
+    pub(crate) distrust: tokio::sync::Notify,
 }
 
-/// Totals since the record began.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Requests sent to it.
-    pub(crate) requests: AtomicU64,
-    /// Failures held against it.
-    pub(crate) failures: AtomicU64,
-    /// Times it was ejected.
-    pub(crate) ejections: AtomicU64,
-    /// Connections opened to it for requests.
-    pub(crate) connects: AtomicU64,
+#[derive(Debug)]
+struct Most {
+    requests: AtomicU32,
+    connections: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -110,8 +133,13 @@ impl Upstream {
             address,
             health: Health::default(),
             counters: Counters::default(),
+            latency: Latency::default(),
+            sockets: Sockets::default(),
             policy: ArcSwap::default(),
             in_flight: AtomicU32::new(0),
+            most: Most { requests: AtomicU32::new(u32::MAX), connections: AtomicU32::new(u32::MAX) },
+            open: AtomicU32::new(0),
+            ramp: Ramp::default(),
             last_byte: AtomicU64::new(0),
             doubt_at: AtomicU64::new(NO_DOUBT),
             asks: AtomicU32::new(0),
@@ -128,14 +156,71 @@ impl Upstream {
 
     /// From now on it is treated by `policy`.
     pub(crate) fn adopt(&self, policy: &Arc<PoolPolicy>) {
-        self.policy.store(policy.clone());
+        let is_new = self.most.requests.load(Ordering::Relaxed) == u32::MAX;
+        let before = self.policy.swap(policy.clone());
+        if before.check != policy.check {
+            self.health.checks.changed();
+        }
+        let limits = &policy.upstream_limits;
+        // Each request in flight has a connection.
+        let most = limits.max_requests.min(limits.max_connections);
+        self.most.requests.store(most, Ordering::Relaxed);
+        self.most.connections.store(limits.max_connections, Ordering::Relaxed);
+        if is_new {
+            self.begin_ramp(Instant::now());
+        }
     }
 
-    /// Counts a request as in flight until the guard is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
+    /// Counts a request as in flight, unless there are as many as there may be.
+    pub(crate) fn take_room(&self) -> bool {
+        let most = self.most.requests.load(Ordering::Relaxed);
+        let taken = |count: u32| (count < most).then_some(count + 1);
+        let before = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        if let Ok(before) = before
+            && before >= self.counters.most_in_flight.load(Ordering::Relaxed)
+        {
+            self.counters.most_in_flight.fetch_max(before + 1, Ordering::Relaxed);
+        }
+        before.is_ok()
+    }
+
+    /// Counts it no more.
+    pub(crate) fn give_room_back(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether another request may be sent to it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight() < self.most.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections open to it, idle ones included.
+    pub(crate) fn open_connections(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that is about to be opened for a request, until the guard is dropped. Idle ones
+    /// make room for it.
+    pub(crate) fn opening(self: &Arc<Self>) -> Opened {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let most = self.most.connections.load(Ordering::Relaxed);
+        for shelf in &self.idle {
+            while self.open_connections() > most {
+                let Some(idle) = lock(shelf).pop_front() else { break };
+                drop(idle);
+            }
+        }
+        Opened(self.clone())
+    }
+
+    /// From `now` on it comes to its full share bit by bit.
+    pub(crate) fn begin_ramp(&self, now: Instant) {
+        self.ramp.begin(now, self.policy.load().balance.slow_start_ms);
+    }
+
+    /// The part of its share that it has come to.
+    pub(crate) fn ramp(&self, now: Instant) -> f64 {
+        self.ramp.part(now)
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
@@ -181,6 +266,39 @@ impl Upstream {
         self.health.ejected.load(Ordering::Relaxed)
     }
 
+    /// Ejected because of what it answered: it answers.
+    pub(crate) fn is_ejected_for_answers(&self) -> bool {
+        self.is_ejected() && self.health.for_answers.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out of use: for what it answered, or because it does not. Returns whether it failed its trial;
+    /// none where it was out of use already.
+    pub(crate) fn take_out(&self, for_answers: bool) -> Option<bool> {
+        if self.health.ejected.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        self.health.for_answers.store(for_answers, Ordering::Relaxed);
+        let failed_trial = self.health.trial.end();
+        trial::changed();
+        Some(failed_trial)
+    }
+
+    /// Lets it back, for a trial first.
+    pub(crate) fn let_back(&self) {
+        self.health.failures.store(0, Ordering::Relaxed);
+        self.health.failed_answers.store(0, Ordering::Relaxed);
+        self.health.window.forget();
+        // First, so that nobody takes it for one that needs no trial.
+        self.health.trial.want(Instant::now());
+        self.health.ejected.store(false, Ordering::Relaxed);
+        trial::changed();
+    }
+
+    /// Whether it was ejected for the last time soon after it had come back.
+    pub(crate) fn has_relapsed(&self) -> bool {
+        self.health.relapsed.load(Ordering::Relaxed)
+    }
+
     /// Ejected, or the last connection to it failed.
     pub(crate) fn is_down(&self) -> bool {
         self.is_ejected() || self.health.unreachable.load(Ordering::Relaxed)
@@ -191,6 +309,11 @@ impl Upstream {
         self.pool_key.load(Ordering::Relaxed)
     }
 
+    /// Whether it has requests or connections.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || self.open_connections() > 0 || self.sockets.any()
+    }
+
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
@@ -198,6 +321,7 @@ impl Upstream {
     /// Takes it out of service for good: no set names it any more.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+        self.health.checks.changed();
         self.forget_connections();
     }
 
@@ -247,18 +371,12 @@ impl Upstream {
     }
 }
 
-/// One request in flight at an upstream.
+/// A connection to an upstream, counted until dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Upstream>);
+pub(crate) struct Opened(Arc<Upstream>);
 
-impl InFlight {
-    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
+impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

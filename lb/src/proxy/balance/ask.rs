@@ -1,0 +1,75 @@
+//! What the choice of an upstream depends on in a request. Made once for each, without allocating.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, header};
+use pingora_http::RequestHeader;
+use wire::balancing::{Algorithm, HashKey};
+
+use super::super::state::pool::Pool;
+use super::hash;
+use super::latency::Kind;
+
+/// One request, as balancing sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ask {
+    /// What the hashing algorithms go by.
+    pub(crate) key: Option<u64>,
+    /// Its place among the upstreams with a cookie, where the request brought a genuine one.
+    pub(crate) sticky: Option<usize>,
+    /// What is usual for it.
+    pub(crate) kind: Kind,
+    /// Whether it may be sent more than once.
+    pub(crate) repeatable: bool,
+}
+
+impl Ask {
+    /// What `request` from `client` asks of `pool`.
+    pub(crate) fn of(pool: &Pool, request: &RequestHeader, client: IpAddr, repeatable: bool) -> Self {
+        let balance = &pool.policy.balance;
+        let path = request.uri.path();
+        let key = match balance.algorithm {
+            Algorithm::PeakEwma | Algorithm::RoundRobin | Algorithm::LeastRequests => None,
+            Algorithm::RingHash | Algorithm::Maglev => match &balance.hash_key {
+                HashKey::Client => Some(match client {
+                    IpAddr::V4(client) => hash::hash(&client.octets()),
+                    IpAddr::V6(client) => hash::hash(&client.octets()),
+                }),
+                HashKey::Path => Some(hash::hash(path.as_bytes())),
+                HashKey::Header(name) => {
+                    request.headers.get(name.as_str()).map(|value| hash::hash(value.as_bytes()))
+                }
+                HashKey::Cookie(name) => cookie(&request.headers, name).map(hash::hash),
+            },
+        };
+        let sticky =
+            pool.sticky().and_then(|sticky| sticky.genuine(cookie(&request.headers, sticky.cookie())?));
+        Ask { key, sticky, kind: Kind::of(request.method.as_str(), path), repeatable }
+    }
+}
+
+/// The value of the first cookie of this name (RFC 6265, section 4.2).
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
+        .find_map(|pair| {
+            let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "xid=1; id = no;id2=3".parse().expect("value"));
+        headers.append(header::COOKIE, " id=\"the one\"; id=other".parse().expect("value"));
+        assert_eq!(cookie(&headers, "id"), Some(&b"the one"[..]));
+        assert_eq!(cookie(&headers, "missing"), None);
+    }
+}

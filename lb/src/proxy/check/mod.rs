@@ -1,0 +1,127 @@
+//! Questions to upstreams: is it well? Each is asked on a connection of its own, never a kept one.
+//!
+//! ```text
+//!   upstream ─▶ watch ──due──▶ ask ─▶ stream ─▶ http │ tcp │ grpc      a thread of its own, for all upstreams
+//!                 │ ▲           │
+//!                 │ └─schedule──┘ passed, or the fault
+//!                 ▼
+//!     `fall` faults in a row: ejected;  `rise` passes in a row while ejected: readmitted, for a trial first
+//! ```
+//!
+//! What came of it is in the `record`, which is a part of the upstream's. `doubt` asks too, but only whether
+//! anything is heard at all: slowness is not death, and an answer of 503 is a sign of life.
+
+mod grpc;
+mod http;
+pub(crate) mod metrics;
+pub(crate) mod record;
+mod schedule;
+mod stream;
+mod tcp;
+pub(crate) mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use wire::checks::{Ask, Check, HttpAsk};
+
+use self::stream::Stream;
+use super::state::upstream::Upstream;
+
+/// What checks call themselves.
+const USER_AGENT: &str = "lb-probe";
+
+/// So much of an answer is looked at, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// Why a check did not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing listens there, or there is no way there.
+    Refused,
+    /// No connection, or not all of the answer, in time.
+    Timeout,
+    /// It closed or reset the connection, or spoke another protocol.
+    Broken,
+    /// This HTTP status.
+    Status(u16),
+    /// The answer does not contain what it should.
+    Body,
+    /// This gRPC status.
+    GrpcStatus(u32),
+    /// Its `ServingStatus` is this.
+    NotServing(u64),
+    /// We could not ask, or stood still meanwhile: it says nothing about the upstream.
+    Void,
+}
+
+impl Fault {
+    /// Whether it answered, if badly.
+    pub(crate) fn is_answer(self) -> bool {
+        match self {
+            Fault::Status(_) | Fault::Body | Fault::GrpcStatus(_) | Fault::NotServing(_) => true,
+            Fault::Refused | Fault::Timeout | Fault::Broken | Fault::Void => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Refused => f.write_str("the connection was refused"),
+            Fault::Timeout => f.write_str("no answer in time"),
+            Fault::Broken => f.write_str("the connection was closed, or another protocol was spoken"),
+            Fault::Status(status) => write!(f, "status {status}"),
+            Fault::Body => f.write_str("the answer does not contain what is expected"),
+            Fault::GrpcStatus(status) => write!(f, "grpc-status {status}"),
+            Fault::NotServing(0) => f.write_str("serving status UNKNOWN"),
+            Fault::NotServing(2) => f.write_str("serving status NOT_SERVING"),
+            Fault::NotServing(3) => f.write_str("serving status SERVICE_UNKNOWN"),
+            Fault::NotServing(other) => write!(f, "serving status {other}"),
+            Fault::Void => f.write_str("it could not be asked"),
+        }
+    }
+}
+
+/// What a check came to.
+pub(crate) type Outcome = Result<(), Fault>;
+
+/// Checks `upstream` once.
+async fn ask(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
+    let limit = Duration::from_millis(check.timeout_ms);
+    let begun = Instant::now();
+    // Boxed: an upstream that waits for its next check should not hold the space for it.
+    let outcome = timeout(limit, Box::pin(exchange(upstream, check))).await;
+    match outcome {
+        Ok(outcome) => outcome,
+        // If it was us who stood still, the answer may be waiting to be read.
+        Err(_elapsed) if begun.elapsed() > limit * 2 => Err(Fault::Void),
+        Err(_elapsed) => Err(Fault::Timeout),
+    }
+}
+
+async fn exchange(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
+    let stream = Stream::open(upstream, check.port).await?;
+    match &check.ask {
+        Ask::Http(ask) => http::ask(stream, ask).await,
+        Ask::Tcp(ask) => tcp::ask(stream, ask).await,
+        Ask::Grpc(ask) => grpc::ask(stream, ask).await,
+    }
+}
+
+/// Whether `upstream` says anything within `limit` when it is sent a request, be it well or not. Where its check
+/// is no HTTP request to the port that requests go to, an ordinary one is sent: a listening socket or another
+/// process says nothing about this one.
+pub(crate) async fn speaks(upstream: &Arc<Upstream>, check: &Check, limit: Duration) -> bool {
+    let put = Instant::now();
+    let question = match (&check.ask, check.port) {
+        (Ask::Http(ask), None) => HttpAsk { expect_body: None, ..ask.clone() },
+        _ => HttpAsk::default(),
+    };
+    let asked = async { http::ask(Stream::open(upstream, None).await?, &question).await };
+    // Its bytes are noted as they come; what they say does not matter.
+    let _ = timeout(limit, Box::pin(asked)).await;
+    upstream.spoke_after(put)
+}

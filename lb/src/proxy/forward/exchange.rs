@@ -1,0 +1,233 @@
+//! One try of a request that may be repeated: from the connection to an answer that can be passed on.
+//!
+//! ```text
+//!   kept connection ────────────▶ ask ──▶ head ──▶ small body: all of it ──▶ answered
+//!         none ──▶ connect ───────┘ │       │             │ broke off, nothing has reached the client
+//!                     │ no          │ no    └─ interim ─▶ the same again
+//!                     ▼             ▼                     ▼
+//!                   failed: connect · stale (a kept connection) · broken
+//! ```
+//!
+//! A try owns all it needs, so that it can go on when its request has been answered by another: what it
+//! brings is then thrown away, but its upstream is not taken for one that has nothing to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::time::timeout_at;
+
+use super::super::health::{self, Failure};
+use super::super::metrics::Retry;
+use super::super::state::pool::Pool;
+use super::super::state::upstream::Upstream;
+use super::connect::Connection;
+
+/// A request that cannot be written in this time will not be: it fits into any socket's buffer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer's body up to so many bytes is complete before the client gets the first of them …
+pub(crate) const HELD_BODY: usize = 256 << 10;
+
+/// … unless it takes longer than this, …
+const HELD_FOR: Duration = Duration::from_secs(1);
+
+/// … or this where its length is not known: it may be a stream, whose parts are waited for.
+const HELD_FOR_UNKNOWN: Duration = Duration::from_millis(50);
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) head: RequestHeader,
+    pub(crate) body: Bytes,
+    pub(crate) worker: usize,
+}
+
+/// An answer of which nothing has been passed on.
+pub(crate) struct Answer {
+    pub(crate) upstream: HttpSession,
+    pub(crate) status: u16,
+    /// When its head came.
+    pub(crate) head_at: Instant,
+    /// What has been read of its body.
+    pub(crate) held: Vec<Bytes>,
+    /// How long the first byte took once the request was sent.
+    pub(crate) first_byte: Duration,
+}
+
+/// What came of a try.
+pub(crate) enum Outcome {
+    Answered(Box<Answer>),
+    /// An interim answer; what follows comes of [`Exchange::go_on`].
+    Interim(Box<Exchange>, Box<ResponseHeader>),
+    /// Nothing; another upstream may be tried.
+    Failed(Retry),
+}
+
+/// Whether any of the request can have reached the upstream; none: it goes over a kept connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent(Option<Arc<AtomicBool>>);
+
+impl Sent {
+    pub(crate) fn is(&self) -> bool {
+        self.0.as_ref().is_none_or(|sent| sent.load(Ordering::Relaxed))
+    }
+
+    /// Whether it goes over a kept connection.
+    pub(crate) fn reuses(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// A request that was sent and not answered yet.
+pub(crate) struct Exchange {
+    pool: Arc<Pool>,
+    upstream: Arc<Upstream>,
+    session: HttpSession,
+    reused: bool,
+    sent_at: Instant,
+}
+
+/// Begins a try at `upstream`, on a new connection if `fresh`.
+pub(crate) fn begin(
+    pool: Arc<Pool>,
+    upstream: Arc<Upstream>,
+    message: Message,
+    fresh: bool,
+) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
+    let kept = if fresh { None } else { upstream.take_idle(message.worker) };
+    let sent = Sent(kept.is_none().then(Arc::default));
+    let begun = sent.0.clone();
+    let exchange = async move {
+        let reused = kept.is_some();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let limit = Duration::from_millis(pool.policy.connect_timeout_ms);
+                match Connection::open(&upstream, limit, message.worker).await {
+                    Ok(connection) => {
+                        health::connected(&upstream);
+                        connection
+                    }
+                    Err(failure) => {
+                        health::failed(&pool, &upstream, Failure::Connect(failure));
+                        return Outcome::Failed(Retry::Connect);
+                    }
+                }
+            }
+        };
+        if let Some(begun) = begun {
+            begun.store(true, Ordering::Relaxed);
+        }
+        let mut session = HttpSession::new(Box::new(connection));
+        session.write_timeout = Some(WRITE_TIMEOUT);
+        let exchange = Exchange { pool, upstream, session, reused, sent_at: Instant::now() };
+        exchange.send(message).await
+    };
+    (sent, exchange)
+}
+
+impl Exchange {
+    async fn send(mut self, message: Message) -> Outcome {
+        let sent = async {
+            self.session.write_request_header(Box::new(message.head)).await?;
+            if !message.body.is_empty() {
+                self.session.write_body(&message.body).await?;
+                self.session.finish_body().await?;
+            }
+            pingora_error::Result::<()>::Ok(())
+        };
+        if sent.await.is_err() {
+            return self.broken();
+        }
+        self.sent_at = Instant::now();
+        self.go_on().await
+    }
+
+    /// Reads the next answer.
+    pub(crate) async fn go_on(mut self) -> Outcome {
+        let read = self.session.read_response().await;
+        let Some(head) = read.ok().and(self.session.resp_header()) else { return self.broken() };
+        let status = head.status;
+        // We sent no `Upgrade`, so there is nothing to switch to.
+        if status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return self.broken();
+        }
+        if status.is_informational() {
+            let head = Box::new(head.clone());
+            return Outcome::Interim(Box::new(self), head);
+        }
+        let head_at = Instant::now();
+        let first_byte = head_at.saturating_duration_since(self.sent_at);
+        let mut held = Vec::new();
+        if !self.session.is_body_done() && self.hold(&mut held).await.is_err() {
+            self.reused = false;
+            return self.broken();
+        }
+        health::answered(&self.upstream);
+        let answer = Answer { upstream: self.session, status: status.as_u16(), head_at, held, first_byte };
+        Outcome::Answered(Box::new(answer))
+    }
+
+    /// Reads a small body to its end, and of others what is there.
+    async fn hold(&mut self, held: &mut Vec<Bytes>) -> pingora_error::Result<()> {
+        let Some(limit) = self.session.resp_header().and_then(held_for) else { return Ok(()) };
+        let end = tokio::time::Instant::now() + limit;
+        let mut size = 0;
+        while !self.session.is_body_done() && size < HELD_BODY {
+            // Pingora's reading may be left and taken up again.
+            let Ok(chunk) = timeout_at(end, self.session.read_body_bytes()).await else { return Ok(()) };
+            let Some(chunk) = chunk? else { return Ok(()) };
+            size += chunk.len();
+            held.push(chunk);
+        }
+        Ok(())
+    }
+
+    fn broken(self) -> Outcome {
+        if self.reused {
+            return Outcome::Failed(Retry::Stale);
+        }
+        health::failed(&self.pool, &self.upstream, Failure::Broken);
+        Outcome::Failed(Retry::Broken)
+    }
+}
+
+/// How long the body after `head` may be waited for; none if it is large or is to be passed on as it comes.
+fn held_for(head: &ResponseHeader) -> Option<Duration> {
+    let text = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    if let Some(length) = text(header::CONTENT_LENGTH) {
+        return length.parse::<usize>().is_ok_and(|length| length <= HELD_BODY).then_some(HELD_FOR);
+    }
+    let is_stream = text(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.trim_start();
+        let begins = |with: &str| kind.get(..with.len()).is_some_and(|is| is.eq_ignore_ascii_case(with));
+        begins("text/event-stream") || begins("application/grpc")
+    });
+    (!is_stream).then_some(HELD_FOR_UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_bodies_are_held_and_streams_are_not() {
+        for (name, value, expected) in [
+            ("content-length", "262144", Some(HELD_FOR)),
+            ("content-length", "262145", None),
+            ("content-length", "99999999999999999999999", None),
+            ("content-type", "text/html", Some(HELD_FOR_UNKNOWN)),
+            ("content-type", "Text/Event-Stream; charset=utf-8", None),
+            ("content-type", "application/grpc+proto", None),
+        ] {
+            let mut head = ResponseHeader::build(200, None).expect("head");
+            head.append_header(name, value).expect("header");
+            assert_eq!(held_for(&head), expected, "{name}: {value}");
+        }
+    }
+}

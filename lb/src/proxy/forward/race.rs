@@ -1,0 +1,300 @@
+//! The tries of a request that are under way together. Most requests have one and end with it; another
+//! joins when there is a reason (`watch`), and the first answer counts.
+//!
+//! ```text
+//!   try ──answered──▶ passed on; the other tries end, or go on unheard where their upstream lives
+//!    │ failed: the others go on; if there are none, the next try
+//!    │ reason to ask another ──▶ another joins, once for each try
+//!    ▼
+//!   the client left · the request's time is up: all end
+//! ```
+//!
+//! Joining costs nothing where the upstream is distrusted: there are no more of those than requests were in
+//! flight. Hedges have a small budget of their own, the rest pays from the retry budget.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::super::client_stream::ClientStream;
+use super::super::health;
+use super::super::metrics::Retry;
+use super::super::outlier;
+use super::super::state::State;
+use super::super::state::in_flight::InFlight;
+use super::super::state::learned::Cell;
+use super::exchange::{self, Answer, Exchange, Message, Outcome};
+use super::respond;
+use super::tries::{Choice, Tries};
+use super::watch::{Signal, Watch};
+
+/// A try that nobody waits for any more goes on for so long, so that its upstream does not look idle.
+const UNHEARD: Duration = Duration::from_secs(3);
+
+/// What is the same for all tries of a request.
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) message: &'a Message,
+    pub(crate) client: &'a ClientStream,
+    pub(crate) learned: Cell<'a>,
+    /// When all tries together must have brought an answer.
+    pub(crate) until: Instant,
+}
+
+/// How the tries ended.
+pub(crate) enum Ended {
+    /// With an answer.
+    Answered(Box<Answer>, InFlight),
+    /// Without one; another upstream may be tried.
+    Failed,
+    /// The client went away.
+    ClientGone,
+    /// The request's time is up.
+    OutOfTime,
+}
+
+/// One try that is under way.
+struct Running<'a> {
+    choice: Choice,
+    in_flight: InFlight,
+    exchange: BoxFuture<'static, Outcome>,
+    watch: Watch<'a>,
+}
+
+/// A try in a race.
+struct Racer<'a> {
+    choice: Choice,
+    in_flight: InFlight,
+    /// Why another has joined.
+    left: Option<Retry>,
+    exchange: BoxFuture<'static, Outcome>,
+    /// None once another has joined because of this one.
+    watch: Option<BoxFuture<'a, (Watch<'a>, Signal)>>,
+}
+
+enum Event<'a> {
+    Outcome(usize, Outcome),
+    Signal(usize, Watch<'a>, Signal),
+    ClientGone,
+    OutOfTime,
+}
+
+/// Sends the request to `choice`, and to others where there is reason.
+pub(crate) async fn run(
+    call: &Call<'_>,
+    session: &mut Session,
+    tries: &mut Tries,
+    (choice, in_flight): (Choice, InFlight),
+) -> Ended {
+    let mut first = begin(call, tries, choice, in_flight);
+    let deadlines = first.watch.deadlines();
+    // Until then there is no reason to look at anything else.
+    let soon = Instant::now() + deadlines.hedge.min(deadlines.doubt);
+    let outcome = tokio::select! {
+        biased;
+        outcome = &mut first.exchange => Some(outcome),
+        () = call.client.gone() => return Ended::ClientGone,
+        () = sleep_until(soon.min(call.until)) => None,
+    };
+    match outcome {
+        Some(Outcome::Answered(answer)) => {
+            call.learned.learn(answer.first_byte);
+            first.in_flight.answered(answer.status, answer.head_at);
+            if has_failed_its_trial(tries, &first.in_flight, answer.status) {
+                tries.failed(first.choice, Retry::Ejected);
+                return Ended::Failed;
+            }
+            return Ended::Answered(answer, first.in_flight);
+        }
+        Some(Outcome::Failed(reason)) => {
+            first.in_flight.failed(reason);
+            tries.failed(first.choice, reason);
+            return Ended::Failed;
+        }
+        Some(Outcome::Interim(exchange, head)) => {
+            if pass_on(session, head).await.is_err() {
+                return Ended::ClientGone;
+            }
+            first.exchange = Box::pin(exchange.go_on());
+        }
+        None => {}
+    }
+    // Boxed: few requests come this far.
+    Box::pin(race(call, session, tries, first)).await
+}
+
+fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFlight) -> Running<'a> {
+    let pool = tries.pool().clone();
+    let upstream = choice.member.upstream.clone();
+    let deadlines = call.learned.deadlines(&pool.policy);
+    let begun = Instant::now();
+    upstream.asked(begun.into_std(), deadlines.doubt);
+    let (sent, exchange) =
+        exchange::begin(pool.clone(), upstream.clone(), call.message.clone(), choice.fresh);
+    in_flight.connecting(&sent);
+    let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun);
+    Running { choice, in_flight, exchange: Box::pin(exchange), watch }
+}
+
+async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, first: Running<'a>) -> Ended {
+    let mut racers = vec![Racer::from(first)];
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = next_event(&mut racers) => event,
+            () = call.client.gone() => Event::ClientGone,
+            () = sleep_until(call.until) => Event::OutOfTime,
+        };
+        match event {
+            Event::ClientGone => return Ended::ClientGone,
+            Event::OutOfTime => return Ended::OutOfTime,
+            Event::Outcome(index, Outcome::Answered(answer)) => {
+                let mut racer = racers.swap_remove(index);
+                call.learned.learn(answer.first_byte);
+                racer.in_flight.answered(answer.status, answer.head_at);
+                if has_failed_its_trial(tries, &racer.in_flight, answer.status) {
+                    tries.failed(racer.choice, Retry::Ejected);
+                    if racers.is_empty() {
+                        return Ended::Failed;
+                    }
+                    continue;
+                }
+                racers.into_iter().for_each(Racer::leave);
+                return Ended::Answered(answer, racer.in_flight);
+            }
+            Event::Outcome(index, Outcome::Interim(exchange, head)) => {
+                if pass_on(session, head).await.is_err() {
+                    return Ended::ClientGone;
+                }
+                racers[index].exchange = Box::pin(Exchange::go_on(*exchange));
+            }
+            Event::Outcome(index, Outcome::Failed(reason)) => {
+                let mut racer = racers.swap_remove(index);
+                racer.in_flight.failed(reason);
+                tries.failed(racer.choice, reason);
+                if racers.is_empty() {
+                    return Ended::Failed;
+                }
+            }
+            Event::Signal(index, watch, signal) => {
+                tries.follow(call.state);
+                let alone = racers.len() == 1;
+                if watch.is_connecting() {
+                    if alone
+                        && signal != Signal::Hedge
+                        && tries.may_move_to_trusted(std::time::Instant::now())
+                    {
+                        let mut racer = racers.swap_remove(index);
+                        racer.in_flight.failed(Retry::Connect);
+                        tries.failed(racer.choice, Retry::Connect);
+                        return Ended::Failed;
+                    }
+                } else if let Some(reason) = reason_to_join(tries, &racers[index].choice, signal, alone)
+                    && let Some((choice, in_flight)) = tries.join(reason)
+                {
+                    racers[index].left = Some(reason);
+                    let running = begin(call, tries, choice, in_flight);
+                    racers.push(Racer::from(running));
+                    continue;
+                }
+                racers[index].watch = Some(Box::pin(watch.next()));
+            }
+        }
+    }
+}
+
+/// Whether an answer with `status` put its upstream out of use again, so that the client need not see it.
+fn has_failed_its_trial(tries: &Tries, in_flight: &InFlight, status: u16) -> bool {
+    in_flight.was_trial()
+        && outlier::is_failure(status)
+        && in_flight.upstream().is_ejected()
+        && tries.may_move()
+}
+
+/// As what another upstream may be asked too, if it may.
+fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -> Option<Retry> {
+    let now = std::time::Instant::now();
+    let distrusted = health::is_distrusted(&choice.member.upstream);
+    let (reason, may) = match signal {
+        Signal::Distrusted => (Retry::Ejected, tries.may_move_to_ready()),
+        Signal::Hedge => (Retry::Hedge, alone && tries.may_move_to_trusted(now) && tries.afford_hedge()),
+        Signal::Doubt => (Retry::Silent, tries.may_move_to_trusted(now) && tries.afford()),
+        Signal::Silent => (Retry::Silent, tries.may_move() && (distrusted || tries.afford())),
+        Signal::TooSlow => (Retry::TooSlow, tries.may_move() && tries.afford()),
+    };
+    may.then_some(reason)
+}
+
+async fn pass_on(session: &mut Session, interim: Box<ResponseHeader>) -> pingora_error::Result<()> {
+    // RFC 9110, section 15.2: interim answers are passed on, but not to an HTTP/1.0 client.
+    if session.req_header().version == http::Version::HTTP_11 {
+        session.as_downstream_mut().write_response_header(interim).await?;
+    }
+    Ok(())
+}
+
+/// The next thing that happens to any of `racers`. A reason to ask another is taken out of its racer.
+async fn next_event<'a>(racers: &mut [Racer<'a>]) -> Event<'a> {
+    poll_fn(|context| {
+        for (index, racer) in racers.iter_mut().enumerate() {
+            if let Poll::Ready(outcome) = racer.exchange.as_mut().poll(context) {
+                return Poll::Ready(Event::Outcome(index, outcome));
+            }
+            if let Some(watch) = &mut racer.watch
+                && let Poll::Ready((watch, signal)) = watch.as_mut().poll(context)
+            {
+                racer.watch = None;
+                return Poll::Ready(Event::Signal(index, watch, signal));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl<'a> From<Running<'a>> for Racer<'a> {
+    fn from(Running { choice, in_flight, exchange, watch }: Running<'a>) -> Self {
+        Racer { choice, in_flight, left: None, exchange, watch: Some(Box::pin(watch.next())) }
+    }
+}
+
+impl Racer<'_> {
+    /// Lets the try go on unheard where its upstream lives and is only slow; else ends it.
+    fn leave(self) {
+        let Racer { choice, mut in_flight, left, exchange, .. } = self;
+        let upstream = choice.member.upstream;
+        if health::is_distrusted(&upstream) || upstream.is_in_doubt(std::time::Instant::now()) {
+            in_flight.left(left);
+            return;
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                outcome = unheard(exchange) => match outcome {
+                    Ok(answer) => {
+                        in_flight.late(answer.status, answer.head_at);
+                        respond::keep_connection(*answer, &mut in_flight).await;
+                    }
+                    Err(reason) => in_flight.failed(reason),
+                },
+                () = upstream.health.distrust.notified() => in_flight.left(left),
+                () = sleep(UNHEARD) => in_flight.left(left),
+            }
+        });
+    }
+}
+
+/// The end of a try for which nobody waits.
+async fn unheard(mut exchange: BoxFuture<'static, Outcome>) -> Result<Box<Answer>, Retry> {
+    loop {
+        match exchange.await {
+            Outcome::Answered(answer) => return Ok(answer),
+            Outcome::Failed(reason) => return Err(reason),
+            Outcome::Interim(next, _) => exchange = Box::pin(Exchange::go_on(*next)),
+        }
+    }
+}

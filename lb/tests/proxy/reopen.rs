@@ -1,0 +1,83 @@
+//! Log files are opened anew on SIGUSR1, which ends none of the processes.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::backend::Backend;
+use crate::balancer::{Balancer, eventually};
+use crate::client::get;
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+#[tokio::test]
+async fn the_access_log_is_there_again_before_anything_is_written() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (log, moved) = (directory.path().join("access.json"), directory.path().join("access.json.1"));
+    let mut balancer = Balancer::start_also_with(&format!("[access_log]\npath = {log:?}")).await;
+    let backend = Backend::healthy().await;
+    balancer.use_backends(&[&backend]).await;
+    get(balancer.clients(), "/one").await;
+    eventually("it is written", async || (lines(&log) == 1).then_some(())).await;
+    std::fs::rename(&log, &moved).expect("moved");
+    balancer.signal(Signal::SIGUSR1);
+    eventually("there is a new one", async || log.exists().then_some(())).await;
+    assert_eq!((lines(&log), lines(&moved)), (0, 1));
+    get(balancer.clients(), "/two").await;
+    eventually("it is written to", async || (lines(&log) == 1).then_some(())).await;
+    assert!(balancer.terminate().await.success());
+    assert_eq!(lines(&moved), 1);
+}
+
+#[tokio::test]
+async fn without_an_access_log_the_signal_does_nothing() {
+    let balancer = Balancer::start().await;
+    let backend = Backend::healthy().await;
+    balancer.use_backends(&[&backend]).await;
+    for _ in 0..3 {
+        balancer.signal(Signal::SIGUSR1);
+        assert_eq!(get(balancer.clients(), "/").await.status(), 200);
+    }
+}
+
+struct Supervised(Child);
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // In order: what it started ends with it.
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_supervisor_passes_it_on() {
+    let directory = tempfile::tempdir().expect("directory");
+    let log = directory.path().join("access.json");
+    let config = directory.path().join("lb.toml");
+    let settings = format!(
+        "machine = \"m\"\naddress = \"127.81.2.3\"\nlisten = \"127.81.2.3:8000\"\nworkers = 1\n\
+         state_dir = {:?}\n[access_log]\npath = {log:?}\n",
+        directory.path().join("state"),
+    );
+    std::fs::write(&config, settings).expect("settings");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
+    command.arg("run").arg("--config").arg(&config).stdin(Stdio::null());
+    let mut run = Supervised(command.spawn().expect("lb starts"));
+    eventually("the proxy serves", async || tokio::net::TcpStream::connect("127.81.2.3:8000").await.ok())
+        .await;
+    eventually("its admin interface too", async || {
+        reqwest::get("http://127.81.2.3:8080/health/live").await.ok()
+    })
+    .await;
+    std::fs::remove_file(&log).expect("it was there from the start");
+    kill(Pid::from_raw(run.0.id().cast_signed()), Signal::SIGUSR1).expect("signalled");
+    eventually("there is a new one", async || log.exists().then_some(())).await;
+    assert!(run.0.try_wait().expect("waited for").is_none(), "it goes on");
+}
