@@ -37,7 +37,7 @@ SWAPS_A_SECOND=1000
 SWAP_SECONDS=60
 # New sets are sent in batches, one after the other; a batch every so many ms.
 BATCH_MS=100
-# Who leaves has so long to finish what it has, as its manager would give it …
+# What an upstream that is left out was asked has so long to end …
 DRAIN=5
 # … and afterwards its connections have so long to be closed.
 CLOSE=1
@@ -135,6 +135,8 @@ make_batches() {
 swaps() {
     local number batch begun took ahead loads=() sent=$((SWAPS_A_SECOND * SWAP_SECONDS)) left=0
     make_batches
+    put "$STAGE" /config '{"generation": 1, "routes": [{"name": "all", "pool": "service"}],
+        "pools": {"service": {"drain_ms": '$((DRAIN * 1000))'}}}'
     gets beside --duration ${SWAP_SECONDS}s --timeout 5s & loads+=($!)
     load post "http://$PROXY/count" --post --rate 100 --duration ${SWAP_SECONDS}s --timeout 5s & loads+=($!)
     load stress "http://$PROXY/stress?seconds=1" --rate 10 --duration ${SWAP_SECONDS}s --timeout 5s & loads+=($!)
@@ -146,11 +148,8 @@ swaps() {
     done
     took=$(($(now_ms) - begun))
     wait "${loads[@]}"
-    put "$STAGE" /upstreams "$(upstream_set $((sent + 2)) "$(upstream 1)" \
-        "$(upstream 2 1 draining)" "$(upstream 3 1 draining)" "$(upstream 4 1 draining)")"
-    sleep $DRAIN
-    put "$STAGE" /upstreams "$(upstream_set $((sent + 3)) "$(upstream 1)")"
-    sleep $CLOSE
+    put "$STAGE" /upstreams "$(upstream_set $((sent + 2)) "$(upstream 1)")"
+    sleep $((DRAIN + CLOSE))
     for number in 2 3 4; do left=$((left + $(sockets_to "$number"))); done
     figure failed $(($(of beside failed) + $(of post failed) + $(of stress failed)))
     figure refused $((sent - $(grep -c '^200$' "$DIR/codes")))

@@ -1,5 +1,6 @@
 //! Claims 7 and 10: errors are not multiplied, and who answers with errors quickly gets no load for it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::backend::{Backend, Reply, ok};
@@ -35,14 +36,18 @@ fn an_outage_is_not_amplified() {
 #[test]
 fn broken_connections_are_retried_within_the_budget() {
     in_namespaces("errors::broken_connections_are_retried_within_the_budget", async {
-        let backends = [
-            Backend::start(|_| Reply::Reset).await,
-            Backend::start(|_| Reply::Reset).await,
-            Backend::start(|_| Reply::Reset).await,
-        ];
+        // Every tenth request is answered, so that none is ejected and every retry has to be paid for.
+        let breaking = || {
+            let asked = AtomicUsize::new(0);
+            Backend::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) % 10 {
+                9 => Reply::Bytes(ok("at last")),
+                _ => Reply::Reset,
+            })
+        };
+        let backends = [breaking().await, breaking().await, breaking().await];
         let balancer = Balancer::start().await;
-        // None is ejected, so that every retry has to be paid for.
-        balancer.use_policy(serde_json::json!({"eject_after": 100, "hold_ms": 0})).await;
+        let policy = serde_json::json!({"eject_after": 100, "hold_ms": 0, "outlier": {"failure_ratio": 0.0}});
+        balancer.use_policy(policy).await;
         balancer.use_backends(&[&backends[0], &backends[1], &backends[2]]).await;
         let shots = load(balancer.clients(), Ask::Get("/"), 500, Duration::from_secs(4)).end().await;
         let sent: usize = backends.iter().map(|backend| backend.seen().len()).sum();
