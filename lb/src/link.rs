@@ -48,6 +48,9 @@ pub(crate) enum ToVip {
         workers: usize,
         /// What the proxy says of itself.
         wish: Wish,
+        /// The thread that the event loop runs on. None: from a program that does not say so.
+        #[serde(default)]
+        thread: Option<i32>,
     },
     /// How are the virtual routers?
     Status,
@@ -166,7 +169,8 @@ pub async fn tick_forever(state_dir: PathBuf, worker: usize, workers: usize) {
         loop {
             let wish =
                 Wish { draining: DRAINING.load(Ordering::Relaxed), serving: SERVING.load(Ordering::Relaxed) };
-            let Ok(tick) = line(&ToVip::Tick { worker, workers, wish }) else { break };
+            let thread = Some(nix::unistd::gettid().as_raw());
+            let Ok(tick) = line(&ToVip::Tick { worker, workers, wish, thread }) else { break };
             if stream.write_all(&tick).await.is_err() {
                 break;
             }
@@ -200,7 +204,8 @@ mod tests {
     #[tokio::test]
     async fn messages_survive_the_way() {
         let order = ToVip::Order(VipOrder { vrid: Some(50), ..VipOrder::default() });
-        let tick = ToVip::Tick { worker: 1, workers: 2, wish: Wish { draining: true, serving: false } };
+        let wish = Wish { draining: true, serving: false };
+        let tick = ToVip::Tick { worker: 1, workers: 2, wish, thread: Some(7) };
         let mut bytes = line(&order).expect("serializable");
         bytes.extend(line(&tick).expect("serializable"));
         let mut stream = bytes.as_slice();

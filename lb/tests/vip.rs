@@ -89,6 +89,22 @@ fn a_dead_or_hung_proxy_moves_the_address_and_its_return_does_not() {
     });
 }
 
+/// On a machine with more to do than it has processors for, the address was moved to and fro.
+#[test]
+fn a_proxy_that_waits_for_a_processor_keeps_the_address() {
+    in_namespaces("a_proxy_that_waits_for_a_processor_keeps_the_address", |segment| {
+        let (a, b) = pair();
+        let busy = Instant::now();
+        if !a.starve_proxy(Duration::from_millis(600)) {
+            return println!("not tried: this takes the right to real-time priority");
+        }
+        assert!(busy.elapsed() >= Duration::from_millis(600));
+        sleep(Duration::from_millis(500));
+        assert!(a.holds() && !b.holds());
+        assert!(segment.heard(&b, busy).is_empty(), "nobody else claimed it meanwhile");
+    });
+}
+
 #[test]
 fn a_frozen_holder_says_nothing_before_it_let_go() {
     in_namespaces("a_frozen_holder_says_nothing_before_it_let_go", |segment| {

@@ -90,6 +90,8 @@ pub struct Config {
     pub chaos: bool,
     /// Whether everybody on the segment may see the status of an initialised cluster.
     pub open_reads: bool,
+    /// Whether the balancer prefers this host's machines to those of others while they are not much busier.
+    pub prefer_own_host: bool,
     /// The group whose members may use the manager's socket besides root.
     pub socket_group: Option<String>,
     /// The public addresses.
@@ -149,6 +151,7 @@ impl Config {
             programs,
             chaos,
             open_reads,
+            prefer_own_host,
             socket_group,
             vips,
             notify,
@@ -263,6 +266,7 @@ impl Config {
             programs: programs.unwrap_or_else(own_directory),
             chaos,
             open_reads,
+            prefer_own_host,
             socket_group,
             vips,
             notify,

@@ -11,7 +11,7 @@
 //! [`packet`] is the codec, [`router`] the state machine of one virtual router, [`effect`] what it asks
 //! its caller to do, [`fitness`] what makes a router worth less than its configured priority, [`identity`]
 //! the addresses that belong to a virtual router's number, [`presence`] whether there is a proxy to take
-//! part for, [`settings`] what people may set of it.
+//! part for, [`processor`] whether it only waits for its turn, [`settings`] what people may set of it.
 //!
 //! Time is a [`Duration`](std::time::Duration) since any origin the caller likes, as long as it never
 //! runs backwards.
@@ -21,6 +21,7 @@ pub mod fitness;
 pub mod identity;
 pub mod packet;
 pub mod presence;
+pub mod processor;
 pub mod router;
 pub mod settings;
 

@@ -28,7 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What arrives over the link.
 #[derive(Debug)]
 pub(super) enum Input {
-    Tick { stream: u64, worker: usize, workers: usize, wish: Wish },
+    Tick { stream: u64, worker: usize, workers: usize, wish: Wish, thread: Option<i32> },
     Closed { stream: u64 },
     Status { answer: oneshot::Sender<VipStatus> },
     Order { order: VipOrder, answer: oneshot::Sender<Result<VipStatus, String>> },
@@ -80,8 +80,8 @@ async fn converse(id: u64, stream: UnixStream, inputs: &mpsc::Sender<Input>) -> 
     let mut stream = BufReader::new(stream);
     while let Some(message) = read_line(&mut stream).await? {
         let reply = match message {
-            ToVip::Tick { worker, workers, wish } => {
-                inputs.send(Input::Tick { stream: id, worker, workers, wish }).await?;
+            ToVip::Tick { worker, workers, wish, thread } => {
+                inputs.send(Input::Tick { stream: id, worker, workers, wish, thread }).await?;
                 continue;
             }
             ToVip::Status => {

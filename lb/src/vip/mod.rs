@@ -4,7 +4,7 @@
 //! ```text
 //!              adverts               ticks, orders
 //!                 │                        │
-//!           [`adverts`]   timers     [`listener`] ── [`vrrp::presence`]: is the proxy there?
+//!           [`adverts`]   timers     [`listener`] ── [`vrrp::presence`]: is the proxy there? ([`threads`])
 //!                 └───────────┬────────────┘
 //!                        [`speaker`]  one [`member`] with its vrrp::Router for each [[vip]] ──▶ [`notify`]
 //!                             │ effects, one after the other
@@ -32,6 +32,7 @@ mod network;
 mod notify;
 mod realtime;
 mod speaker;
+mod threads;
 mod virtual_interface;
 
 pub(crate) use network::Network;

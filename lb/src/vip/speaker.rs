@@ -21,6 +21,7 @@ use super::member::Member;
 use super::network::Network;
 use super::notify::Notifier;
 use super::realtime;
+use super::threads::Threads;
 use crate::link::Wish;
 use crate::settings::Settings;
 
@@ -53,6 +54,7 @@ struct Speaker {
     members: Vec<Member>,
     presence: Presence<Wish>,
     proxy: Proxy<Wish>,
+    threads: Threads,
     complaints: Complaints,
     notifier: Notifier,
 }
@@ -79,6 +81,7 @@ impl Speaker {
             network,
             presence: Presence::default(),
             proxy: Proxy::Gone,
+            threads: Threads::new(),
             complaints: Complaints::default(),
             notifier: Notifier::start(&settings.notify)?,
         })
@@ -221,10 +224,14 @@ impl Speaker {
     async fn hear(&mut self, input: Input) -> anyhow::Result<()> {
         let now = self.now();
         match input {
-            Input::Tick { stream, worker, workers, wish } => {
+            Input::Tick { stream, worker, workers, wish, thread } => {
+                self.threads.ticked(stream, thread);
                 self.presence.tick(now, stream, worker, workers, wish);
             }
-            Input::Closed { stream } => self.presence.closed(stream),
+            Input::Closed { stream } => {
+                self.threads.closed(stream);
+                self.presence.closed(stream);
+            }
             // Who asked may have gone meanwhile.
             Input::Status { answer } => drop(answer.send(self.status())),
             Input::Order { order, answer } => {
@@ -245,7 +252,7 @@ impl Speaker {
     fn look_at_proxy(&mut self) {
         let now = self.now();
         let holds = self.members.iter().any(|member| member.router.state() == State::Master);
-        let proxy = self.presence.look(now, holds);
+        let proxy = self.presence.look(now, holds, |stream| self.threads.usage(stream));
         if proxy == self.proxy {
             return;
         }

@@ -14,8 +14,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -191,6 +191,25 @@ impl Machine {
         self.proxy.as_ref().expect("a proxy").stall_ms.store(millis, Ordering::Relaxed);
     }
 
+    /// The proxy gets no processor for so long: it may use one only, which a program keeps that goes before all
+    /// ordinary ones. Returns whether that is allowed here.
+    pub(crate) fn starve_proxy(&self, time: Duration) -> bool {
+        let thread = self.proxy.as_ref().expect("a proxy").thread.load(Ordering::Relaxed);
+        let status = fs::read_to_string("/proc/self/status").expect("proc");
+        let allowed =
+            status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a list");
+        let one = allowed.trim().split(['-', ',']).next().expect("a processor");
+        run(&format!("taskset --cpu-list --pid {one} {thread}"));
+        // Who ends it goes before it. Killed by `timeout`, as intended, is 137; 1 is chrt's refusal.
+        let seconds = time.as_secs_f64();
+        let spins =
+            format!("chrt --fifo 2 timeout -s KILL {seconds} taskset --cpu-list {one} chrt --fifo 1 yes");
+        let mut words = spins.split(' ');
+        let mut command = Command::new(words.next().expect("words"));
+        let ended = command.args(words).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("chrt");
+        ended.code() != Some(1)
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.process.id()).expect("a pid"))
     }
@@ -298,6 +317,7 @@ pub(crate) fn lb_in(name: &str, command: &str, files: &Path) -> Command {
 /// What the speaker knows of a proxy: the ticks of its worker.
 struct Proxy {
     stall_ms: Arc<AtomicU64>,
+    thread: Arc<AtomicI32>,
     _lives: oneshot::Sender<()>,
 }
 
@@ -305,8 +325,10 @@ impl Proxy {
     fn start(files: &Path) -> Self {
         let stall_ms = Arc::new(AtomicU64::new(0));
         let (lives, dies) = oneshot::channel();
-        let (files, stall) = (files.to_owned(), stall_ms.clone());
+        let thread = Arc::new(AtomicI32::new(0));
+        let (files, stall, own) = (files.to_owned(), stall_ms.clone(), thread.clone());
         thread::spawn(move || {
+            own.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
             block_on(async {
                 let worker = async {
                     loop {
@@ -321,7 +343,7 @@ impl Proxy {
                 }
             });
         });
-        Proxy { stall_ms, _lives: lives }
+        Proxy { stall_ms, thread, _lives: lives }
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct File {
     #[serde(default = "default_open_reads")]
     pub(super) open_reads: bool,
     #[serde(default)]
+    pub(super) prefer_own_host: bool,
+    #[serde(default)]
     pub(super) socket_group: Option<String>,
     #[serde(default, rename = "vip")]
     pub(super) vips: Vec<Spanned<VipFile>>,

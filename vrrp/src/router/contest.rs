@@ -19,6 +19,11 @@ const DEAF_AFTER: Duration = Duration::from_secs(5);
 /// keepalived that drops our adverts puts its own off with each of them, for more than four at times.
 const GAP_INTERVALS: u32 = 10;
 
+/// A holder that was contradicted leaves so much of its interval more between its adverts. A keepalived that
+/// drops them puts its own off with each of them all the same, by an interval of its own: at our pace it would
+/// be as silent as one that gave way, and hold the address beside us for ever.
+const PAUSE: (u32, u32) = (1, 2);
+
 /// The first yielding lasts so long, and each that follows soon after twice as long as the one before …
 const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -40,6 +45,14 @@ impl Contest {
             .map_or(now, |contest| contest.since);
         *contest = Some(Contest { since, last: now });
         now > since + DEAF_AFTER
+    }
+
+    /// The time to the next advert of a holder with this `interval`: long enough for the other to be heard, while
+    /// it may still claim the address.
+    pub(super) fn pace(contest: Option<&Contest>, now: Duration, interval: Duration) -> Duration {
+        let goes_on = contest.is_some_and(|contest| now <= contest.last + interval * GAP_INTERVALS);
+        let (some, parts) = PAUSE;
+        interval + if goes_on { interval * some / parts } else { Duration::ZERO }
     }
 }
 

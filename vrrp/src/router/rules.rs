@@ -178,7 +178,7 @@ impl Router {
     pub(super) fn advertise(&mut self, now: Duration) {
         let (priority, interval) = (self.priority(), self.config.interval);
         if let Phase::Master(term) = &mut self.phase {
-            term.advert_at = now + interval;
+            term.advert_at = now + Contest::pace(term.contest.as_ref(), now, interval);
             self.effects.push_back(Effect::SendAdvert { priority, interval });
         }
     }

@@ -16,6 +16,9 @@ const LISTEN_BOTH: &str = "[::]:80";
 pub(super) struct LbSettings<'a> {
     machine: &'a str,
     address: Ipv4Addr,
+    /// Upstreams have their host's name as their zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<&'static str>,
     managers: [Ipv4Addr; 1],
@@ -52,6 +55,7 @@ pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot) -> LbSettings<'a> {
     LbSettings {
         machine: slot.id.as_str(),
         address: slot.address,
+        zone: config.prefer_own_host.then_some(config.name.as_str()),
         listen: config.vips.iter().any(|vip| vip.address.is_ipv6()).then_some(LISTEN_BOTH),
         managers: [config.address],
         vip: config.vips.iter().map(vip_of).collect(),
@@ -145,5 +149,22 @@ virtual_mac = true
 command = "/bin/true"
 "#;
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_own_host_is_preferred_where_that_is_asked_for() {
+        let zone = |more: &str| {
+            let text = format!("{more}{CONFIG}");
+            let config = Config::check(&Source::from_text("a.toml", &text)).expect("valid");
+            let slot =
+                Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
+            toml::to_string(&of(&config, &slot))
+                .expect("TOML")
+                .lines()
+                .find(|line| line.starts_with("zone"))
+                .map(str::to_owned)
+        };
+        assert_eq!(zone(""), None);
+        assert_eq!(zone("prefer_own_host = true\n"), Some("zone = \"a\"".to_owned()));
     }
 }

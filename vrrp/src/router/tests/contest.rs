@@ -73,6 +73,37 @@ fn claims_with_pauses_between_them_are_no_contest() {
     assert_eq!(line.state(), State::Master);
 }
 
+/// A keepalived that drops our adverts puts off its own by an interval with each of them, so that it was never
+/// heard again after its first: both held the address.
+#[test]
+fn one_that_any_advert_keeps_silent_is_heard_as_long_as_it_claims_the_address() {
+    let mut line = Line::master();
+    line.hears(HIGH, 230);
+    let (begin, mut dropped) = (millis(line.now), millis(line.now));
+    for at in begin..begin + 8000 {
+        if !times(&line.until(at), "advert 240").is_empty() {
+            dropped = at;
+        } else if at >= dropped + 102 {
+            // A little later than its timer says: it reads what waits first.
+            dropped = at;
+            line.hears(HIGH, 230);
+        }
+    }
+    assert_eq!((line.state(), line.router.since().0), (State::Backup, Reason::Unheard(HIGH)));
+}
+
+#[test]
+fn who_was_contradicted_is_back_at_its_pace_a_second_later() {
+    let mut line = Line::master();
+    line.until(2000);
+    let all = line.hears(HIGH, 239).until(4000);
+    let adverts = times(&all, "advert 240");
+    let gaps: Vec<_> = adverts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| [100, 150].contains(gap)), "{gaps:?}");
+    assert_eq!((gaps[0], gaps.last()), (150, Some(&100)));
+    assert!(gaps.is_sorted_by(|before, after| before >= after), "{gaps:?}");
+}
+
 #[test]
 fn an_order_to_take_over_ends_the_yielding() {
     let mut line = Line::master();
