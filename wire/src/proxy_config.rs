@@ -87,7 +87,7 @@ pub struct PoolPolicy {
     pub hedge_ratio: f64,
     /// While no upstream can be reached, a request waits so long for one to come before it is refused …
     pub hold_ms: u64,
-    /// … if not so many wait already.
+    /// … if not so many wait already. Each costs about 30 KiB of memory, and its body, of up to 64 KiB.
     pub hold_requests: u32,
     /// Whether requests that may not be repeated are sent over kept connections too. Without it each has a new one:
     /// a kept connection to a machine that has vanished looks like any other, and what is sent over it is lost, while
@@ -124,7 +124,7 @@ impl Default for PoolPolicy {
             retry_budget_per_second: 10.0,
             hedge_ratio: 0.05,
             hold_ms: 5_000,
-            hold_requests: 5_000,
+            hold_requests: 3_000,
             reuse_unrepeatable: false,
             eject_after: 3,
             eject_min_ms: 1_000,

@@ -154,16 +154,13 @@ fn kind_of(answer: &Message) -> String {
     problem["type"].as_str().expect("a type").to_owned()
 }
 
-fn is_told_at_once(asked: &'static str) -> impl Future<Output = ()> {
-    async move {
-        let out =
-            async |balancer: &Balancer, machines: &[Machine]| use_machines(balancer, &machines[1..]).await;
-        let (answer, took) = told(asked, out).await;
-        println!("told {took:?} after the news");
-        assert_eq!((answer.status(), kind_of(&answer).as_str()), (502, "/problems/upstream-gone"));
-        // Without the news it would be half a minute.
-        assert!(took < Duration::from_secs(2), "{took:?}");
-    }
+async fn is_told_at_once(asked: &'static str) {
+    let out = async |balancer: &Balancer, machines: &[Machine]| use_machines(balancer, &machines[1..]).await;
+    let (answer, took) = told(asked, out).await;
+    println!("told {took:?} after the news");
+    assert_eq!((answer.status(), kind_of(&answer).as_str()), (502, "/problems/upstream-gone"));
+    // Without the news it would be half a minute.
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
@@ -182,20 +179,18 @@ fn a_post_that_streams_to_a_machine_that_is_dead_is_refused_at_once() {
     );
 }
 
-fn is_told_soon(asked: &'static str) -> impl Future<Output = ()> {
-    async move {
-        let ejected = async |balancer: &Balancer, machines: &[Machine]| {
-            eventually("it is ejected", async || {
-                assert_eq!(get(balancer.clients(), "/random/number").await.status(), 200);
-                (machines[0].record(balancer).await?["ejected"] == true).then_some(())
-            })
-            .await;
-        };
-        let (answer, took) = told(asked, ejected).await;
-        println!("told {took:?} after the ejection");
-        assert_eq!((answer.status(), kind_of(&answer).as_str()), (504, "/problems/upstream-silent"));
-        assert!(took < Duration::from_secs(5), "{took:?}");
-    }
+async fn is_told_soon(asked: &'static str) {
+    let ejected = async |balancer: &Balancer, machines: &[Machine]| {
+        eventually("it is ejected", async || {
+            assert_eq!(get(balancer.clients(), "/random/number").await.status(), 200);
+            (machines[0].record(balancer).await?["ejected"] == true).then_some(())
+        })
+        .await;
+    };
+    let (answer, took) = told(asked, ejected).await;
+    println!("told {took:?} after the ejection");
+    assert_eq!((answer.status(), kind_of(&answer).as_str()), (504, "/problems/upstream-silent"));
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! ```text
 //!   try ──answered──▶ passed on; the other tries end, or go on unheard where their upstream lives
 //!    │ failed: the others go on; if there are none, the next try
-//!    │ reason to ask another ──▶ another joins, once for each try
+//!    │ reason to ask another ──▶ another joins, once for each try, if the request may be repeated
+//!    │ it may not, and was sent ──▶ it ends with the try, or is given up (`lost`)
 //!    ▼
 //!   the client left · the request's time is up: all end
 //! ```
