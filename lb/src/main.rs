@@ -38,7 +38,12 @@ struct Common {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: whoever rotates logs does not know how far we are.
+    let held = lb::reopen::hold();
     kit::telemetry::init();
+    if let Err(error) = held {
+        return complain(&format!("SIGUSR1 cannot be held back: {error}"), 1);
+    }
     let cli = Cli::parse();
     let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
     let mut settings = match Settings::load(&common.config) {

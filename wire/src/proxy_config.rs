@@ -87,8 +87,12 @@ pub struct PoolPolicy {
     pub hedge_ratio: f64,
     /// While no upstream can be reached, a request waits so long for one to come before it is refused …
     pub hold_ms: u64,
-    /// … if not so many wait already.
+    /// … if not so many wait already. Each costs about 30 KiB of memory, and its body, of up to 64 KiB.
     pub hold_requests: u32,
+    /// Whether requests that may not be repeated are sent over kept connections too. Without it each has a new one:
+    /// a kept connection to a machine that has vanished looks like any other, and what is sent over it is lost, while
+    /// a connection that cannot be made may be made elsewhere. With it each saves a round trip and a handshake.
+    pub reuse_unrepeatable: bool,
     /// An upstream is ejected after so many failures in a row.
     pub eject_after: u32,
     /// The first ejection lasts so long; each one in a row doubles it …
@@ -120,7 +124,8 @@ impl Default for PoolPolicy {
             retry_budget_per_second: 10.0,
             hedge_ratio: 0.05,
             hold_ms: 5_000,
-            hold_requests: 1_000,
+            hold_requests: 3_000,
+            reuse_unrepeatable: false,
             eject_after: 3,
             eject_min_ms: 1_000,
             eject_max_ms: 30_000,

@@ -1,8 +1,8 @@
 //! Pingora's hooks: where a request enters, which way it is forwarded, and what is said when it fails.
 //!
 //! ```text
-//!   request_filter ── may be repeated ──▶ forward::forward, answered
-//!        │ anything else
+//!   request_filter ── all of it is at hand ──▶ forward::forward, answered
+//!        │ the rest: large bodies, streams, upgrades
 //!        ▼
 //!   upstream_peer ◀──── retry ─────┬──────────────────────────┐
 //!        ▼                         │ nothing was sent         │ idempotent, whole, nothing answered yet
@@ -33,6 +33,7 @@ use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
 use super::forward::connect::{ConnectFailure, pingora_peer};
 use super::forward::hold::{Held, hold};
+use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
 use super::forward::tries::Tries;
 use super::forward::{self, is_repeatable};
@@ -97,8 +98,13 @@ impl ProxyHttp for App {
             return Ok(true);
         }
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
-        let kept = forward::kept_body(session, &route, length);
-        let ask = Ask::of(&route.pool, session.req_header(), client.peer(), kept.is_some());
+        let kept = forward::kept_body(session, length);
+        let request = session.req_header();
+        let ask = Ask {
+            repeatable: kept.is_some() && is_repeatable(request, &route),
+            at_hand: kept.is_some(),
+            ..Ask::of(&route.pool, request, client.peer())
+        };
         let mut tries = Tries::new(route.clone(), ask, trace);
         let Some(length) = kept else {
             client.answer_by(Some(until));
@@ -138,9 +144,9 @@ impl ProxyHttp for App {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let Some(tries) = &mut context.tries else { return Err(Error::new_in(ErrorType::InternalError)) };
-        context.present = None;
+        (context.present, context.lookout) = (None, None);
         // A repeated body is counted anew.
         context.body_bytes = 0;
         if !tries.are_new() {
@@ -165,7 +171,9 @@ impl ProxyHttp for App {
             return Err(Error::new_in(ErrorType::HTTPStatus(refusal.status())));
         };
         let upstream = &choice.member.upstream;
-        let peer = pingora_peer(upstream, &tries.pool().policy);
+        let policy = &tries.pool().policy;
+        let may_reuse = is_repeatable(session.req_header(), tries.route()) || policy.reuse_unrepeatable;
+        let peer = pingora_peer(upstream, policy, choice.fresh || !may_reuse);
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
         Ok(Box::new(peer))
@@ -209,6 +217,8 @@ impl ProxyHttp for App {
                 choice.member.upstream.sockets.add(fd);
                 health::connected(&choice.member.upstream);
             }
+            let pool = context.tries.as_ref().map(Tries::pool);
+            context.lookout = pool.and_then(|pool| Lookout::begin(pool, &choice.member.upstream, fd));
         }
         Ok(())
     }
@@ -245,11 +255,14 @@ impl ProxyHttp for App {
         else {
             return error;
         };
-        let reason = if reused {
-            Retry::Stale
-        } else {
-            health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
-            Retry::Broken
+        let lost = context.lookout.take().and_then(|lookout| lookout.found());
+        let reason = match (lost, reused) {
+            (Some(lost), _) => lost.reason(),
+            (None, true) => Retry::Stale,
+            (None, false) => {
+                health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
+                Retry::Broken
+            }
         };
         in_flight.failed(reason);
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
@@ -259,6 +272,8 @@ impl ProxyHttp for App {
         {
             tries.failed(choice, reason);
             error.set_retry(true);
+        } else if let Some(lost) = lost {
+            context.refusal.get_or_insert(lost.refusal());
         }
         error
     }
@@ -273,6 +288,7 @@ impl ProxyHttp for App {
             choice.member.upstream.touch();
             if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS
             {
+                context.lookout = None;
                 health::answered(&choice.member.upstream);
                 in_flight.answered(response.status.as_u16(), std::time::Instant::now());
             }

@@ -13,6 +13,7 @@ use super::client_stream::ClientStream;
 use super::error_page::Refusal;
 use super::forward::hold::Since;
 use super::forward::is_upgrade;
+use super::forward::lost::Lookout;
 use super::forward::tries::{Choice, Tries};
 use super::metrics::RouteStats;
 use super::state::in_flight::InFlight;
@@ -25,6 +26,8 @@ pub(crate) struct Context {
     /// The tries on Pingora's own path.
     pub(crate) tries: Option<Tries>,
     pub(crate) present: Option<(Choice, InFlight)>,
+    /// Ends it when it will not be answered.
+    pub(crate) lookout: Option<Lookout>,
     pub(crate) body_bytes: u64,
     /// When it was first held for want of an upstream.
     pub(crate) held_since: Since,

@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     HeadTooLarge,
     /// 502: an upstream was sent the request and broke off; it may have been executed.
     BadGateway,
+    /// 502: the upstream that was sent the request left the set without having drained; it may have been executed.
+    UpstreamGone,
     /// 502: upstreams could not be connected to, while others may still live. Nothing was sent.
     Unreachable,
     /// 503: there is no upstream, or none that can be reached.
@@ -33,6 +35,8 @@ pub(crate) enum Refusal {
     Busy,
     /// 504: no upstream answered in time.
     TooSlow,
+    /// 504: the upstream that was sent the request is out of use and says nothing; it may have been executed.
+    UpstreamSilent,
 }
 
 impl Refusal {
@@ -42,9 +46,9 @@ impl Refusal {
             Refusal::HeadTooSlow => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::HeadTooLarge => 431,
-            Refusal::BadGateway | Refusal::Unreachable => 502,
+            Refusal::BadGateway | Refusal::UpstreamGone | Refusal::Unreachable => 502,
             Refusal::NoUpstream | Refusal::Busy => 503,
-            Refusal::TooSlow => 504,
+            Refusal::TooSlow | Refusal::UpstreamSilent => 504,
         }
     }
 
@@ -59,12 +63,19 @@ impl Refusal {
             Refusal::BadGateway => {
                 ("Bad gateway", "an upstream broke off before it answered; it may have executed the request")
             }
+            Refusal::UpstreamGone => {
+                ("Bad gateway", "the upstream is gone that was sent the request; it may have executed it")
+            }
             Refusal::Unreachable => {
                 ("Bad gateway", "no upstream could be connected to; the request was not executed")
             }
             Refusal::NoUpstream => ("No upstream", "no upstream can take this request now"),
             Refusal::Busy => ("Overloaded", "every upstream has as many requests as it may"),
             Refusal::TooSlow => ("Gateway timeout", "no upstream answered in time"),
+            Refusal::UpstreamSilent => (
+                "Gateway timeout",
+                "the upstream that was sent the request says nothing any more; it may have executed it",
+            ),
         };
         let kind = self.kind().to_owned();
         Problem { kind, ..Problem::new(self.status(), title, detail) }
@@ -74,10 +85,12 @@ impl Refusal {
     fn kind(self) -> &'static str {
         match self {
             Refusal::BadGateway => "/problems/broken-off",
+            Refusal::UpstreamGone => "/problems/upstream-gone",
             Refusal::Unreachable => "/problems/unreachable",
             Refusal::NoUpstream => "/problems/no-upstream",
             Refusal::Busy => "/problems/overloaded",
             Refusal::TooSlow => "/problems/too-slow",
+            Refusal::UpstreamSilent => "/problems/upstream-silent",
             Refusal::NoRoute | Refusal::HeadTooSlow | Refusal::BodyTooLarge | Refusal::HeadTooLarge => {
                 "about:blank"
             }

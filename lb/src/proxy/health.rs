@@ -15,6 +15,7 @@
 //! What a manager says ranks before all that: who is suspect or gone from its set without having drained is
 //! *distrusted* like the ejected, so that requests in flight there are sent elsewhere too.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -89,10 +90,29 @@ pub(crate) fn is_distrusted(upstream: &Upstream) -> bool {
     upstream.is_ejected() || upstream.health.condemned.load(Ordering::Relaxed)
 }
 
+/// Whether `upstream` left its set without having drained: its manager knows that it is dead.
+pub(crate) fn is_gone(upstream: &Upstream) -> bool {
+    upstream.is_retired() && upstream.health.condemned.load(Ordering::Relaxed)
+}
+
+/// Resolves when `holds` for `upstream`, which is [`is_distrusted`] or [`is_gone`].
+pub(crate) async fn until(upstream: &Upstream, holds: impl Fn(&Upstream) -> bool) {
+    loop {
+        let mut told = pin!(upstream.health.distrust.notified());
+        // Before we look: from here on no word is missed.
+        told.as_mut().enable();
+        if holds(upstream) {
+            return;
+        }
+        told.await;
+    }
+}
+
 /// Notes its manager's word: whether `upstream` is suspect or gone, or fine.
 pub(crate) fn told(upstream: &Upstream, is_well: bool) {
     let before = upstream.health.condemned.swap(!is_well, Ordering::Relaxed);
-    if !is_well && !before {
+    // Gone is news, also after suspect.
+    if !is_well && (!before || upstream.is_retired()) {
         upstream.health.distrust.notify_waiters();
     }
 }

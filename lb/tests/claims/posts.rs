@@ -1,14 +1,14 @@
 //! Claim 5: a POST is executed at most once, and its client learns what became of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::balancer::eventually;
-use crate::client::{Reader, post};
+use crate::balancer::{Balancer, eventually};
+use crate::client::{Message, Reader, get, post};
 use crate::load::{Ask, load, load_with_limit};
-use crate::stage::{Machine, balance, in_namespaces};
+use crate::stage::{Machine, balance, in_namespaces, use_machines};
 
 async fn executions(machines: &[Machine]) -> BTreeMap<String, u32> {
     let mut executed = BTreeMap::new();
@@ -93,5 +93,118 @@ fn a_post_whose_backend_dies_is_refused_with_the_reason_unless_it_may_be_repeate
                 }
             }
         },
+    );
+}
+
+/// A POST whose body is at hand, and one that is passed on as it comes.
+const BOTH_WAYS: [&str; 2] = [
+    "POST /count HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n7",
+    "POST /count HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n\r\n",
+];
+
+#[test]
+fn no_post_is_lost_with_a_kept_connection_to_a_machine_that_vanished() {
+    in_namespaces("posts::no_post_is_lost_with_a_kept_connection_to_a_machine_that_vanished", async {
+        let machines = Machine::start_all(3).await;
+        let balancer = balance(&machines).await;
+        let clients = balancer.clients();
+        // Of every kind that is kept.
+        let many = async |asked: &'static str| {
+            let asks =
+                (0..60).map(|_| tokio::spawn(async move { Reader::connect(clients).await.ask(asked).await }));
+            for answer in asks.collect::<Vec<_>>() {
+                assert_eq!(answer.await.expect("no panic").status(), 200);
+            }
+        };
+        for asked in ["GET /random/number HTTP/1.1\r\nHost: t\r\n\r\n", BOTH_WAYS[0], BOTH_WAYS[1]] {
+            many(asked).await;
+        }
+        assert!(machines[1].sockets() > 0, "a connection is kept");
+        machines[1].drop_packets(100);
+        for asked in BOTH_WAYS {
+            many(asked).await;
+        }
+        assert!(machines[0].executed().await.len() + machines[2].executed().await.len() >= 120);
+    });
+}
+
+/// A POST hangs on a machine that stands still and was the only one; now there is another, and `news` comes.
+/// What its client is told, and how long after the news.
+async fn told(asked: &'static str, news: impl AsyncFnOnce(&Balancer, &[Machine])) -> (Message, Duration) {
+    let machines = Machine::start_all(2).await;
+    let balancer = balance(&machines[..1]).await;
+    let clients = balancer.clients();
+    machines[0].stop();
+    let hanging = tokio::spawn(async move { Reader::connect(clients).await.ask(asked).await });
+    eventually("it has arrived", async || (machines[0].unread() == 1).then_some(())).await;
+    use_machines(&balancer, &machines).await;
+    news(&balancer, &machines).await;
+    let told = Instant::now();
+    let answer = hanging.await.expect("no panic");
+    let took = told.elapsed();
+    assert!(machines[1].executed().await.is_empty(), "it is sent once");
+    machines[0].go_on();
+    machines[0].serves_again().await;
+    assert!(machines[0].executed().await.len() <= 1);
+    (answer, took)
+}
+
+fn kind_of(answer: &Message) -> String {
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    problem["type"].as_str().expect("a type").to_owned()
+}
+
+async fn is_told_at_once(asked: &'static str) {
+    let out = async |balancer: &Balancer, machines: &[Machine]| use_machines(balancer, &machines[1..]).await;
+    let (answer, took) = told(asked, out).await;
+    println!("told {took:?} after the news");
+    assert_eq!((answer.status(), kind_of(&answer).as_str()), (502, "/problems/upstream-gone"));
+    // Without the news it would be half a minute.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn a_post_at_a_machine_that_is_dead_is_refused_at_once() {
+    in_namespaces(
+        "posts::a_post_at_a_machine_that_is_dead_is_refused_at_once",
+        is_told_at_once(BOTH_WAYS[0]),
+    );
+}
+
+#[test]
+fn a_post_that_streams_to_a_machine_that_is_dead_is_refused_at_once() {
+    in_namespaces(
+        "posts::a_post_that_streams_to_a_machine_that_is_dead_is_refused_at_once",
+        is_told_at_once(BOTH_WAYS[1]),
+    );
+}
+
+async fn is_told_soon(asked: &'static str) {
+    let ejected = async |balancer: &Balancer, machines: &[Machine]| {
+        eventually("it is ejected", async || {
+            assert_eq!(get(balancer.clients(), "/random/number").await.status(), 200);
+            (machines[0].record(balancer).await?["ejected"] == true).then_some(())
+        })
+        .await;
+    };
+    let (answer, took) = told(asked, ejected).await;
+    println!("told {took:?} after the ejection");
+    assert_eq!((answer.status(), kind_of(&answer).as_str()), (504, "/problems/upstream-silent"));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_post_at_a_machine_that_was_ejected_for_its_silence_is_refused_soon() {
+    in_namespaces(
+        "posts::a_post_at_a_machine_that_was_ejected_for_its_silence_is_refused_soon",
+        is_told_soon(BOTH_WAYS[0]),
+    );
+}
+
+#[test]
+fn a_post_that_streams_to_a_machine_that_was_ejected_for_its_silence_is_refused_soon() {
+    in_namespaces(
+        "posts::a_post_that_streams_to_a_machine_that_was_ejected_for_its_silence_is_refused_soon",
+        is_told_soon(BOTH_WAYS[1]),
     );
 }

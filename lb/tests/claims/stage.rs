@@ -178,6 +178,11 @@ impl Machine {
         self.serves().await;
     }
 
+    /// Waits until it answers, as after it stood still.
+    pub(crate) async fn serves_again(&self) {
+        get(self.socket(), "/health/ready").await;
+    }
+
     /// Starts its process again: the same machine.
     pub(crate) async fn restart(&mut self) {
         self.process = spawn(self.number);

@@ -44,6 +44,44 @@ async fn without_an_access_log_the_signal_does_nothing() {
     }
 }
 
+/// The signals that wait in the first thread of a process, as its kernel shows them.
+fn held_back(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
+    u64::from_str_radix(line.trim(), 16).expect("a mask")
+}
+
+#[tokio::test]
+async fn it_may_come_while_the_proxy_starts() {
+    const SIGUSR1: u64 = 1 << (Signal::SIGUSR1 as i32 - 1);
+    let directory = tempfile::tempdir().expect("directory");
+    let log = directory.path().join("access.json");
+    let config = directory.path().join("lb.toml");
+    let settings = format!(
+        "machine = \"m\"\naddress = \"127.81.2.4\"\nlisten = \"127.81.2.4:8000\"\nworkers = 1\n\
+         state_dir = {:?}\n[access_log]\npath = {log:?}\n",
+        directory.path().join("state"),
+    );
+    std::fs::write(&config, settings).expect("settings");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
+    command.arg("proxy").arg("--config").arg(&config).stdin(Stdio::null());
+    let mut proxy = Supervised(command.spawn().expect("lb starts"));
+    let process = proxy.0.id();
+    let end = std::time::Instant::now() + crate::balancer::SOON;
+    // Without a pause: it is soon ready for it.
+    while held_back(process) & SIGUSR1 == 0 {
+        assert!(std::time::Instant::now() < end, "held back from the beginning");
+    }
+    for _ in 0..20 {
+        kill(Pid::from_raw(process.cast_signed()), Signal::SIGUSR1).expect("signalled");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    eventually("the proxy serves", async || tokio::net::TcpStream::connect("127.81.2.4:8000").await.ok())
+        .await;
+    assert!(proxy.0.try_wait().expect("waited for").is_none(), "it goes on");
+    eventually("the log is there", async || log.exists().then_some(())).await;
+}
+
 struct Supervised(Child);
 
 impl Drop for Supervised {

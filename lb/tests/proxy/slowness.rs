@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::backend::{Backend, Reply, ok};
 use crate::balancer::{Balancer, eventually};
-use crate::client::{get, post};
+use crate::client::{Reader, get, post};
 
 /// Answers `/stress` after two seconds and all else at once.
 async fn stressable() -> Backend {
@@ -163,4 +163,38 @@ async fn a_post_to_a_frozen_upstream_is_sent_once_and_too_slow() {
     assert_eq!(frozen.seen().len() + other.seen().len(), 1);
     let metrics = balancer.get("/metrics").await.text().await.expect("text");
     assert!(metrics.contains("lb_requests_total{class=\"5xx\",pool=\"p\",route=\"all\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_post_that_takes_long_is_answered_by_an_upstream_that_is_out_of_use_for_other_answers() {
+    let balancer = Balancer::start().await;
+    let failing = Backend::start(|request| match request.path() {
+        "/long" => Reply::Parts(vec![(Duration::from_secs(4), ok("at last"))]),
+        _ => Reply::Bytes(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    })
+    .await;
+    let well = Backend::healthy().await;
+    // In turns, or it would not be asked often enough after its first failure.
+    let policy =
+        json!({"first_byte_cold_ms": 300, "eject_min_ms": 20_000, "balance": {"algorithm": "round_robin"}});
+    balancer.use_policy(policy).await;
+    balancer.use_backends(&[&failing]).await;
+    let clients = balancer.clients();
+    let streamed = "POST /long HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    let long = [
+        tokio::spawn(async move { post(clients, "/long", "x").await.status() }),
+        tokio::spawn(async move { Reader::connect(clients).await.ask(streamed).await.status() }),
+    ];
+    eventually("both have arrived", async || (failing.seen().len() == 2).then_some(())).await;
+    balancer.use_backends(&[&failing, &well]).await;
+    eventually("it is ejected", async || {
+        get(clients, "/").await;
+        (balancer.record(&failing).await["ejected"] == true).then_some(())
+    })
+    .await;
+    assert!(long.iter().all(|request| !request.is_finished()));
+    for request in long {
+        assert_eq!(request.await.expect("no panic"), 200);
+    }
+    assert_eq!(balancer.record(&failing).await["ejected"], true);
 }

@@ -19,13 +19,15 @@ pub(crate) struct Ask {
     pub(crate) sticky: Option<usize>,
     /// What is usual for it.
     pub(crate) kind: Kind,
-    /// Whether it may be sent more than once.
+    /// Whether it may be sent more than once, and can be.
     pub(crate) repeatable: bool,
+    /// Whether all of it was there before it was sent, so that the time it takes is the upstream's.
+    pub(crate) at_hand: bool,
 }
 
 impl Ask {
     /// What `request` from `client` asks of `pool`.
-    pub(crate) fn of(pool: &Pool, request: &RequestHeader, client: IpAddr, repeatable: bool) -> Self {
+    pub(crate) fn of(pool: &Pool, request: &RequestHeader, client: IpAddr) -> Self {
         let balance = &pool.policy.balance;
         let path = request.uri.path();
         let key = match balance.algorithm {
@@ -44,7 +46,7 @@ impl Ask {
         };
         let sticky =
             pool.sticky().and_then(|sticky| sticky.genuine(cookie(&request.headers, sticky.cookie())?));
-        Ask { key, sticky, kind: Kind::of(request.method.as_str(), path), repeatable }
+        Ask { key, sticky, kind: Kind::of(request.method.as_str(), path), repeatable: false, at_hand: false }
     }
 }
 

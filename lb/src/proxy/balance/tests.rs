@@ -203,15 +203,15 @@ fn a_client_that_uploads_slowly_makes_no_upstream_slow() {
     let pool = pool(ready(&["a", "b"]));
     let upstream = &pool.members()[0].upstream;
     pool.lasting.usual.compare(Ask::default().kind, Duration::from_millis(1), false);
-    let after_a_while = |repeatable, status| {
-        let ask = Ask { repeatable, ..Ask::default() };
+    let after_a_while = |at_hand, status| {
+        let ask = Ask { at_hand, ..Ask::default() };
         let mut in_flight = InFlight::begin(&pool, upstream, ask, false).expect("room");
         std::thread::sleep(Duration::from_millis(50));
         in_flight.answered(status, Instant::now());
         upstream.latency.times_usual(Instant::now())
     };
     assert!(after_a_while(false, 200) < 1.5, "not measured");
-    assert!(after_a_while(true, 200) > 5.0, "without a body it is the upstream that took so long");
+    assert!(after_a_while(true, 200) > 5.0, "what was at hand took the upstream so long");
     assert!(after_a_while(false, 503) > 20.0, "a failure is one in any case");
 }
 
@@ -271,7 +271,7 @@ fn a_request_without_a_key_goes_to_anyone() {
     };
     let pool = pool_by(policy, ready(&["a", "b"]));
     let mut request = pingora_http::RequestHeader::build("GET", b"/x?y=1", None).expect("request");
-    let ask = |request: &_| Ask::of(&pool, request, [127, 0, 0, 1].into(), true);
+    let ask = |request: &_| Ask::of(&pool, request, [127, 0, 0, 1].into());
     assert!(ask(&request).key.is_none());
     assert!((0..100).any(|_| first(&pool, &ask(&request)) == "a"));
     request.insert_header("x-user", "someone").expect("header");
@@ -293,7 +293,7 @@ fn a_cookie_leads_back_while_its_upstream_can_be_used() {
     let header = cookies.set_cookie("b").expect("a cookie").to_str().expect("text");
     let mut request = pingora_http::RequestHeader::build("GET", b"/", None).expect("request");
     request.insert_header("cookie", header.split(';').next().expect("a pair")).expect("header");
-    let ask = Ask::of(&pool, &request, [127, 0, 0, 1].into(), true);
+    let ask = Ask::of(&pool, &request, [127, 0, 0, 1].into());
     assert!((0..200).all(|_| first(&pool, &ask) == "b.1"));
     pool.members()[1].upstream.health.ejected.store(true, Ordering::Relaxed);
     assert!((0..200).all(|_| first(&pool, &ask) != "b.1"));

@@ -1,4 +1,4 @@
-//! One try of a request that may be repeated: from the connection to an answer that can be passed on.
+//! One try of a request: from the connection to an answer that can be passed on.
 //!
 //! ```text
 //!   kept connection ────────────▶ ask ──▶ head ──▶ small body: all of it ──▶ answered

@@ -1,20 +1,25 @@
 //! Sends a request to an upstream, and to the next one where that is safe.
 //!
 //! ```text
-//!                       ┌─ may be repeated: driven from here ────────────────────────────────────┐
+//!                       ┌─ all of it is at hand: driven from here ───────────────────────────────┐
 //!   request ─▶ route ───┤   tries ─▶ race ─▶ exchange ─▶ (connect │ reuse) ─▶ answer ─▶ respond    │
 //!                       │     ▲        ▲ │      │ no connection, broke off                        │
-//!                       │     │        │ └──────┼── watch: distrusted, late, silent: another joins │
+//!                       │     │        │ ├──────┼── watch: distrusted, late, silent: another joins │
 //!                       │     │        └────────┘                                                │
+//!                       │     │          └──────── lost: may not be repeated, will not be answered │
 //!                       │     └── nobody left: hold                                              │
-//!                       └─ anything else (large bodies, upgrades, POST): Pingora's own path (`app`) ┘
+//!                       └─ the rest (large bodies, streams, upgrades): Pingora's own path (`app`) ─┘
 //! ```
 //!
-//! Both ways share `tries` (who is next, and when it is enough), `queue` and `hold`.
+//! What may not be repeated is sent once and only once, over a connection of its own (`PoolPolicy::reuse_unrepeatable`):
+//! as long as there is none, another upstream may be tried; afterwards there are the answer, and `lost`.
+//!
+//! Both ways share `tries` (who is next, and when it is enough), `queue`, `hold` and `lost`.
 
 pub(crate) mod connect;
 pub(crate) mod exchange;
 pub(crate) mod hold;
+pub(crate) mod lost;
 pub(crate) mod race;
 pub(crate) mod respond;
 pub(crate) mod tries;
@@ -55,14 +60,13 @@ pub(crate) fn is_repeatable(request: &RequestHeader, route: &Route) -> bool {
     request.method.is_idempotent() || route.repeatable || request.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
-/// The length of the body to keep, where `session`'s request can be driven from here: it is repeatable, all
-/// of it will be at hand, and no protocol is switched.
-pub(crate) fn kept_body(session: &mut Session, route: &Route, length: Option<u64>) -> Option<u64> {
+/// The length of the body to keep, where `session`'s request can be driven from here: all of it will be at hand, and
+/// no protocol is switched.
+pub(crate) fn kept_body(session: &mut Session, length: Option<u64>) -> Option<u64> {
     let empty = session.is_body_empty();
     let request = session.req_header();
     let length = if empty { 0 } else { length.filter(|length| *length <= KEPT_BODY)? };
-    (is_repeatable(request, route)
-        && !is_upgrade(request)
+    (!is_upgrade(request)
         && !request.headers.contains_key(header::EXPECT)
         && request.method != http::Method::CONNECT)
         .then_some(length)
@@ -91,7 +95,7 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
         .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Answers a request that may be repeated.
+/// Answers a request that is at hand.
 ///
 /// # Errors
 ///
@@ -148,6 +152,7 @@ pub(crate) async fn forward(
                 return Ok(());
             }
             Ended::OutOfTime => return Refusal::TooSlow.answer(session).await,
+            Ended::Lost(refusal) => return refusal.answer(session).await,
         }
     }
 }

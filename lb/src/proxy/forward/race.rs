@@ -4,7 +4,8 @@
 //! ```text
 //!   try ──answered──▶ passed on; the other tries end, or go on unheard where their upstream lives
 //!    │ failed: the others go on; if there are none, the next try
-//!    │ reason to ask another ──▶ another joins, once for each try
+//!    │ reason to ask another ──▶ another joins, once for each try, if the request may be repeated
+//!    │ it may not, and was sent ──▶ it ends with the try, or is given up (`lost`)
 //!    ▼
 //!   the client left · the request's time is up: all end
 //! ```
@@ -13,6 +14,7 @@
 //! flight. Hedges have a small budget of their own, the rest pays from the retry budget.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,13 +24,15 @@ use pingora_proxy::Session;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::client_stream::ClientStream;
+use super::super::error_page::Refusal;
 use super::super::health;
 use super::super::metrics::Retry;
 use super::super::outlier;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::Cell;
-use super::exchange::{self, Answer, Exchange, Message, Outcome};
+use super::exchange::{self, Answer, Exchange, Message, Outcome, Sent};
+use super::lost::{Lost, lost};
 use super::respond;
 use super::tries::{Choice, Tries};
 use super::watch::{Signal, Watch};
@@ -56,6 +60,8 @@ pub(crate) enum Ended {
     ClientGone,
     /// The request's time is up.
     OutOfTime,
+    /// It was sent, is not answered and may not be sent again.
+    Lost(Refusal),
 }
 
 /// One try that is under way.
@@ -72,6 +78,7 @@ struct Racer<'a> {
     in_flight: InFlight,
     /// Why another has joined.
     left: Option<Retry>,
+    sent: Sent,
     exchange: BoxFuture<'static, Outcome>,
     /// None once another has joined because of this one.
     watch: Option<BoxFuture<'a, (Watch<'a>, Signal)>>,
@@ -82,6 +89,7 @@ enum Event<'a> {
     Signal(usize, Watch<'a>, Signal),
     ClientGone,
     OutOfTime,
+    Lost(Lost),
 }
 
 /// Sends the request to `choice`, and to others where there is reason.
@@ -112,9 +120,7 @@ pub(crate) async fn run(
             return Ended::Answered(answer, first.in_flight);
         }
         Some(Outcome::Failed(reason)) => {
-            first.in_flight.failed(reason);
-            tries.failed(first.choice, reason);
-            return Ended::Failed;
+            return failed(tries, first.choice, first.in_flight, reason);
         }
         Some(Outcome::Interim(exchange, head)) => {
             if pass_on(session, head).await.is_err() {
@@ -134,25 +140,42 @@ fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFl
     let deadlines = call.learned.deadlines(&pool.policy);
     let begun = Instant::now();
     upstream.asked(begun.into_std(), deadlines.doubt);
-    let (sent, exchange) =
-        exchange::begin(pool.clone(), upstream.clone(), call.message.clone(), choice.fresh);
+    let fresh = choice.fresh || !tries.may_reuse();
+    let (sent, exchange) = exchange::begin(pool.clone(), upstream.clone(), call.message.clone(), fresh);
     in_flight.connecting(&sent);
     let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun);
     Running { choice, in_flight, exchange: Box::pin(exchange), watch }
 }
 
 async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, first: Running<'a>) -> Ended {
+    let repeatable = tries.is_repeatable();
+    let (pool, upstream) = (tries.pool().clone(), first.choice.member.upstream.clone());
+    let first_byte = first.watch.deadlines().first_byte;
+    // What may be repeated is sent elsewhere instead.
+    let mut lost = pin!(async {
+        if repeatable { std::future::pending().await } else { lost(&pool, &upstream, first_byte).await }
+    });
     let mut racers = vec![Racer::from(first)];
     loop {
         let event = tokio::select! {
             biased;
             event = next_event(&mut racers) => event,
             () = call.client.gone() => Event::ClientGone,
+            why = &mut lost => Event::Lost(why),
             () = sleep_until(call.until) => Event::OutOfTime,
         };
         match event {
             Event::ClientGone => return Ended::ClientGone,
             Event::OutOfTime => return Ended::OutOfTime,
+            Event::Lost(why) => {
+                // It has no more than one try under way.
+                let Some(racer) = racers.pop() else { return Ended::Failed };
+                let reason = if racer.sent.is() { why.reason() } else { Retry::Connect };
+                return match failed(tries, racer.choice, racer.in_flight, reason) {
+                    Ended::Lost(_) => Ended::Lost(why.refusal()),
+                    ended => ended,
+                };
+            }
             Event::Outcome(index, Outcome::Answered(answer)) => {
                 let mut racer = racers.swap_remove(index);
                 call.learned.learn(answer.first_byte);
@@ -174,25 +197,23 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
                 racers[index].exchange = Box::pin(Exchange::go_on(*exchange));
             }
             Event::Outcome(index, Outcome::Failed(reason)) => {
-                let mut racer = racers.swap_remove(index);
-                racer.in_flight.failed(reason);
-                tries.failed(racer.choice, reason);
+                let racer = racers.swap_remove(index);
+                let ended = failed(tries, racer.choice, racer.in_flight, reason);
                 if racers.is_empty() {
-                    return Ended::Failed;
+                    return ended;
                 }
             }
-            Event::Signal(index, watch, signal) => {
+            Event::Signal(index, mut watch, signal) => {
                 tries.follow(call.state);
+                watch.follow(tries.pool());
                 let alone = racers.len() == 1;
                 if watch.is_connecting() {
                     if alone
                         && signal != Signal::Hedge
                         && tries.may_move_to_trusted(std::time::Instant::now())
                     {
-                        let mut racer = racers.swap_remove(index);
-                        racer.in_flight.failed(Retry::Connect);
-                        tries.failed(racer.choice, Retry::Connect);
-                        return Ended::Failed;
+                        let racer = racers.swap_remove(index);
+                        return failed(tries, racer.choice, racer.in_flight, Retry::Connect);
                     }
                 } else if let Some(reason) = reason_to_join(tries, &racers[index].choice, signal, alone)
                     && let Some((choice, in_flight)) = tries.join(reason)
@@ -208,9 +229,20 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
     }
 }
 
+/// Notes that a try came to nothing, and says what follows if it was the last one under way.
+fn failed(tries: &mut Tries, choice: Choice, mut in_flight: InFlight, reason: Retry) -> Ended {
+    in_flight.failed(reason);
+    if reason != Retry::Connect && !tries.is_repeatable() {
+        return Ended::Lost(Refusal::BadGateway);
+    }
+    tries.failed(choice, reason);
+    Ended::Failed
+}
+
 /// Whether an answer with `status` put its upstream out of use again, so that the client need not see it.
 fn has_failed_its_trial(tries: &Tries, in_flight: &InFlight, status: u16) -> bool {
     in_flight.was_trial()
+        && tries.is_repeatable()
         && outlier::is_failure(status)
         && in_flight.upstream().is_ejected()
         && tries.may_move()
@@ -218,6 +250,9 @@ fn has_failed_its_trial(tries: &Tries, in_flight: &InFlight, status: u16) -> boo
 
 /// As what another upstream may be asked too, if it may.
 fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -> Option<Retry> {
+    if !tries.is_repeatable() {
+        return None;
+    }
     let now = std::time::Instant::now();
     let distrusted = health::is_distrusted(&choice.member.upstream);
     let (reason, may) = match signal {
@@ -259,7 +294,8 @@ async fn next_event<'a>(racers: &mut [Racer<'a>]) -> Event<'a> {
 
 impl<'a> From<Running<'a>> for Racer<'a> {
     fn from(Running { choice, in_flight, exchange, watch }: Running<'a>) -> Self {
-        Racer { choice, in_flight, left: None, exchange, watch: Some(Box::pin(watch.next())) }
+        let sent = watch.sent().clone();
+        Racer { choice, in_flight, left: None, sent, exchange, watch: Some(Box::pin(watch.next())) }
     }
 }
 

@@ -85,6 +85,16 @@ impl Tries {
         &self.route
     }
 
+    /// Whether the request may be sent again after it was sent.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.ask.repeatable
+    }
+
+    /// Whether a kept connection is good enough. What is lost with it is lost where it may not be sent again.
+    pub(crate) fn may_reuse(&self) -> bool {
+        self.is_repeatable() || self.route.pool.policy.reuse_unrepeatable
+    }
+
     /// Whether nothing has been tried yet.
     pub(crate) fn are_new(&self) -> bool {
         self.tried.is_empty()

@@ -11,7 +11,6 @@
 //!   patience over     even if it lives                                                too slow
 //! ```
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +89,13 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Goes on by `pool`, which is its upstream's now: who is the last one that can be used depends on it.
+    pub(crate) fn follow(&mut self, pool: &Arc<Pool>) {
+        if !Arc::ptr_eq(&self.pool, pool) {
+            self.pool = pool.clone();
+        }
+    }
+
     /// Resolves with the next reason, and with the watch that goes on.
     pub(crate) async fn next(mut self) -> (Self, Signal) {
         let since = self.begun.into_std();
@@ -117,17 +123,17 @@ impl<'a> Watch<'a> {
         !self.sent.is()
     }
 
+    pub(crate) fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
     pub(crate) fn deadlines(&self) -> Deadlines {
         self.deadlines
     }
 
     async fn distrusted(&self) {
         sleep_until(self.distrust_at).await;
-        let mut told = pin!(self.upstream.health.distrust.notified());
-        told.as_mut().enable();
-        if !health::is_distrusted(&self.upstream) {
-            told.await;
-        }
+        health::until(&self.upstream, health::is_distrusted).await;
     }
 
     async fn late(&self) {

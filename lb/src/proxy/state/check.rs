@@ -105,6 +105,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         hedge_ratio,
         hold_ms,
         hold_requests,
+        reuse_unrepeatable: _,
         eject_after,
         eject_min_ms,
         eject_max_ms,

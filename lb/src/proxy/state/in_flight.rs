@@ -243,10 +243,10 @@ impl InFlight {
         }
     }
 
-    /// Takes in how long it took. What has a body takes as long as its client sends: that says nothing about the
-    /// upstream, unless it failed.
+    /// Takes in how long it took. What is passed on as it comes takes as long as its client sends: that says nothing
+    /// about the upstream, unless it failed.
     fn observe(&self, took: Duration, failed: bool, now: Instant) {
-        let took = match (self.ask.repeatable, failed) {
+        let took = match (self.ask.at_hand, failed) {
             (true, _) => took,
             (false, true) => Duration::ZERO,
             (false, false) => return,

@@ -53,6 +53,12 @@ impl Sockets {
         true
     }
 
+    /// The one that is `fd` now, if it is one of these.
+    pub(crate) fn one(&self, fd: RawFd) -> Option<One> {
+        let cookie = *lock(&self.0).cookies.get(&fd)?;
+        Some(One { fd, cookie })
+    }
+
     /// Whether any is open.
     pub(crate) fn any(&self) -> bool {
         let mut known = lock(&self.0);
@@ -66,6 +72,22 @@ impl Sockets {
         known.cut = true;
         let sockets = known.cookies.drain().filter_map(|(fd, cookie)| same(fd, cookie));
         sockets.filter(|socket| shut_down(socket).is_ok()).count()
+    }
+}
+
+/// One of them, whatever becomes of its descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct One {
+    fd: RawFd,
+    cookie: u64,
+}
+
+impl One {
+    /// Shuts it down if it is open.
+    pub(crate) fn cut(self) {
+        if let Some(socket) = same(self.fd, self.cookie) {
+            let _ = shut_down(&socket);
+        }
     }
 }
 
@@ -137,6 +159,7 @@ mod tests {
         let number = one.as_raw_fd();
         sockets.add(number);
         lock(&sockets.0).cookies.insert(number, 0);
+        sockets.one(number).expect("it is known").cut();
         assert_eq!(sockets.cut(), 0);
         far.set_nonblocking(true).expect("set");
         assert_eq!(far.read(&mut [0]).expect_err("no end").kind(), io::ErrorKind::WouldBlock);

@@ -47,6 +47,11 @@ pub(crate) const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 /// Counts the keys of all connection pools of the process; none is given out twice.
 static NEXT_POOL_KEY: AtomicU64 = AtomicU64::new(1);
 
+/// A key under which nothing is kept yet.
+pub(crate) fn new_pool_key() -> u64 {
+    NEXT_POOL_KEY.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Stands for no time at which doubt begins.
 const NO_DOUBT: u64 = u64::MAX;
 
@@ -143,7 +148,7 @@ impl Upstream {
             last_byte: AtomicU64::new(0),
             doubt_at: AtomicU64::new(NO_DOUBT),
             asks: AtomicU32::new(0),
-            pool_key: AtomicU64::new(NEXT_POOL_KEY.fetch_add(1, Ordering::Relaxed)),
+            pool_key: AtomicU64::new(new_pool_key()),
             retired: AtomicBool::new(false),
             idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
         }
@@ -327,7 +332,7 @@ impl Upstream {
 
     /// Closes every idle connection to it; those in use will not be kept either.
     pub(crate) fn forget_connections(&self) {
-        self.pool_key.store(NEXT_POOL_KEY.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        self.pool_key.store(new_pool_key(), Ordering::Relaxed);
         for shelf in &self.idle {
             lock(shelf).clear();
         }
@@ -352,8 +357,11 @@ impl Upstream {
         if connection.pool_key() != self.pool_key() || self.is_retired() {
             return;
         }
-        if shelf.len() >= MAX_IDLE {
-            shelf.pop_front();
+        if shelf.len() >= MAX_IDLE
+            && let Some(oldest) = shelf.pop_front()
+        {
+            // There is one for each POST that nobody else has use for.
+            oldest.connection.discard();
         }
         shelf.push_back(Idle { connection, since: Instant::now() });
     }
