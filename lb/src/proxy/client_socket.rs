@@ -43,6 +43,8 @@ pub(super) struct Socket {
     stalled: Option<Pin<Box<Sleep>>>,
     pub(super) answer_by: Option<Instant>,
     pub(super) aborted: bool,
+    /// Some of the answer to the present request, other than an interim one, was written.
+    pub(super) answered: bool,
 }
 
 /// How much of what comes belongs to the present request.
@@ -67,7 +69,14 @@ impl Socket {
             stalled: None,
             answer_by: None,
             aborted: false,
+            answered: false,
         }
+    }
+
+    /// Notes that `bytes` are written. Interim answers (RFC 9110, section 15.2) are written by themselves.
+    pub(super) fn note_written(&mut self, bytes: &[u8]) {
+        self.answered |=
+            !bytes.is_empty() && (!bytes.starts_with(b"HTTP/1.1 1") || bytes.starts_with(b"HTTP/1.1 101"));
     }
 
     pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -23,6 +23,7 @@ use super::hand_over::OnVip;
 use super::lock;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
+use super::unconfirmed::unconfirmed;
 
 /// Writes are gathered up to so many bytes, so that a head and a small body leave in one packet.
 const GATHER: usize = 16 << 10;
@@ -55,6 +56,45 @@ impl ClientStream {
     /// Whether the next answer is the last one on this connection.
     pub(crate) fn is_closing(&self) -> bool {
         self.socket().on_vip.as_ref().is_some_and(|on_vip| on_vip.is_closing())
+    }
+
+    /// Whether its address moves without it, and nothing of the answer to its request was written.
+    pub(crate) fn is_cut_unanswered(&self) -> bool {
+        let socket = self.socket();
+        !socket.answered && socket.on_vip.as_ref().is_some_and(|on_vip| on_vip.is_cut())
+    }
+
+    /// Whether anything of the answer to the present request was written.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.socket().answered
+    }
+
+    /// Whether the request whose head was just read may be sent twice by its method.
+    pub(crate) fn asks_idempotently(&self) -> bool {
+        let socket = self.socket();
+        let line = socket.input.trim_ascii_start();
+        let method = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+        http::Method::from_bytes(method).is_ok_and(|method| method.is_idempotent())
+    }
+
+    /// Whether it ends with a reset.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.socket().aborted
+    }
+
+    /// Whether something was written that the kernel does not have yet.
+    pub(crate) fn has_gathered(&self) -> bool {
+        !self.socket().output.is_empty()
+    }
+
+    /// How many bytes the kernel has sent, or will, that the client has not confirmed; none on a connection that
+    /// has ended.
+    pub(crate) fn unconfirmed(&self) -> u64 {
+        let socket = self.socket();
+        match socket.tcp.peer_addr() {
+            Ok(_) => unconfirmed(&socket.tcp).unwrap_or(0),
+            Err(_) => 0,
+        }
     }
 
     /// Whether bytes of the next request are there.
@@ -124,6 +164,7 @@ impl ClientStream {
     pub(crate) fn settle(&self) {
         let mut socket = self.socket();
         socket.answer_by = None;
+        socket.answered = false;
         socket.output = Vec::new();
         socket.sent = 0;
         socket.phase = Phase::Undecided;
@@ -243,6 +284,7 @@ impl AsyncWrite for ClientStream {
         if socket.aborted {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        socket.note_written(bytes);
         if socket.output.len() + bytes.len() <= GATHER {
             socket.output.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));

@@ -6,7 +6,7 @@
 //!     parked ──bytes──▶ head arriving ──complete──▶ request (Pingora)
 //!        │ idle too long      │ too slow: 408           │ no answer in time: 504
 //!        │ or closed, or its  │ too large: 431          │ or the connection is not kept
-//!        │ address moves      │                         │
+//!        │ address moves      │ its address moves: 503  │ its address moves: 503, or a reset in midst
 //!        ▼                    ▼                         ▼
 //!      closed             lingering: the answer may still be on its way ──▶ closed
 //! ```
@@ -24,16 +24,14 @@ use tokio::time::timeout;
 
 use super::app::App;
 use super::client_stream::{ClientStream, HeadRead};
+use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
 use super::state::connections::Open;
 use crate::settings::Limits;
 
-/// How long a connection that we end may take to be ended by the client too.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// How much of what a client still sends meanwhile is read away, in bytes.
-const LINGER_BYTES: usize = 4 << 20;
+/// How long a client may take to take a short answer of ours.
+const REFUSE: Duration = Duration::from_secs(2);
 
 /// What all connections of a worker share.
 pub(crate) struct Server {
@@ -52,7 +50,7 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         let begins = tokio::select! {
             biased;
             begins = timeout(idle, client.next_begins()) => begins == Ok(true),
-            on_vip = end(on_vip.as_deref(), server.worker) => {
+            on_vip = to_end(on_vip.as_deref(), server.worker) => {
                 if !client.has_sent() {
                     return close_idle(&client, on_vip).await;
                 }
@@ -68,45 +66,24 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         drop(busy);
         match after {
             After::Keep => client.settle(),
-            After::Linger => {
-                if let Some(on_vip) = &on_vip {
-                    on_vip.leave();
-                }
-                let _ = timeout(LINGER, client.linger(LINGER_BYTES, || {})).await;
-                return;
-            }
+            After::Linger(when) => return end(&client, on_vip.as_deref(), server.worker, when).await,
             After::Close => return,
         }
     }
 }
 
 /// Resolves when the connection is to be closed because its address moves.
-async fn end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+async fn to_end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
     let Some(on_vip) = on_vip else { return std::future::pending().await };
     on_vip.end(worker).await;
     on_vip
 }
 
-/// Resolves when the connection is to be reset because its address moves without it.
-async fn cut(on_vip: Option<&OnVip>, worker: usize) {
-    match on_vip {
-        Some(on_vip) => on_vip.cut(worker).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Closes a connection without a request. One may come at the same moment, and its client has to send it
-/// again (RFC 9112, section 9.5): that is counted.
-async fn close_idle(client: &ClientStream, on_vip: &OnVip) {
-    on_vip.count_idle_closed();
-    on_vip.leave();
-    let mut cut = false;
-    let received = || {
-        if !std::mem::replace(&mut cut, true) {
-            on_vip.count_cut();
-        }
-    };
-    let _ = timeout(LINGER, client.linger(LINGER_BYTES, received)).await;
+/// Resolves when the request is to be ended because its address moves without it.
+async fn cut(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+    let Some(on_vip) = on_vip else { return std::future::pending().await };
+    on_vip.cut(worker).await;
+    on_vip
 }
 
 /// What follows a request.
@@ -114,7 +91,7 @@ enum After {
     /// The next request.
     Keep,
     /// The end, once the client has the answer.
-    Linger,
+    Linger(When),
     /// The end.
     Close,
 }
@@ -122,33 +99,47 @@ enum After {
 /// Reads one request and has it answered.
 async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server) -> After {
     let limit = Duration::from_millis(server.limits.header_timeout_ms);
-    match timeout(limit, client.read_head(server.limits.header_bytes)).await {
+    let head = tokio::select! {
+        biased;
+        head = timeout(limit, client.read_head(server.limits.header_bytes)) => head,
+        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, Refusal::Moving).await,
+    };
+    match head {
         Ok(HeadRead::Complete) => {}
         Ok(HeadRead::Closed) => return After::Close,
         Ok(HeadRead::TooLarge) => return refuse(client, Refusal::HeadTooLarge).await,
         Err(_elapsed) => return refuse(client, Refusal::HeadTooSlow).await,
     }
+    let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
     session.set_keepalive(Some(0));
     let answered = tokio::select! {
         biased;
         kept = server.proxy.process_new_http(session, &server.stop) => Some(kept.is_some()),
         () = overdue(client) => None,
-        () = cut(on_vip, server.worker) => {
-            client.reset();
-            return After::Close;
-        }
+        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, moving).await,
     };
     match answered {
         Some(true) => After::Keep,
-        Some(false) => After::Linger,
+        Some(false) => After::Linger(When::Cut),
         None => refuse(client, Refusal::TooSlow).await,
     }
 }
 
 async fn refuse(client: &ClientStream, refusal: Refusal) -> After {
-    let _ = timeout(LINGER, client.send(&refusal.raw())).await;
-    After::Linger
+    let _ = timeout(REFUSE, client.send(&refusal.raw())).await;
+    After::Linger(When::Confirmed)
+}
+
+/// Tells a client, while the address is still here, that its request is cut: in words where nothing of an answer was
+/// sent. Else the client must not take what it has for the whole.
+async fn tell_cut(client: &ClientStream, on_vip: &OnVip, refusal: Refusal) -> After {
+    on_vip.count_cut();
+    if client.has_answered() {
+        client.reset();
+        return After::Close;
+    }
+    refuse(client, refusal).await
 }
 
 /// Resolves when the answer should have begun and has not. Pingora's own path has no such deadline

@@ -64,7 +64,9 @@ impl Drop for Account {
     fn drop(&mut self) {
         let now = Instant::now();
         let overdue = self.client.deadline().is_some_and(|deadline| deadline <= now);
-        let status = self.answered.or(overdue.then(|| Refusal::TooSlow.status()));
+        let cut = self.client.is_cut_unanswered();
+        let refused = overdue.then_some(Refusal::TooSlow).or(cut.then_some(Refusal::Moving));
+        let status = self.answered.or(refused.map(Refusal::status));
         self.stats.count(status, now.duration_since(self.arrived));
         if let Some(trace) = &self.trace {
             trace.ended(status, self.bytes);

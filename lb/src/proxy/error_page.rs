@@ -12,6 +12,9 @@ use super::context::client_of;
 /// After so many seconds a client may ask again where there was no upstream.
 const RETRY_AFTER_SECONDS: &str = "1";
 
+/// The same as a line of a head.
+const RETRY_AFTER: &str = "Retry-After: 1\r\n";
+
 /// Why a request is not answered by an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -33,6 +36,10 @@ pub(crate) enum Refusal {
     NoUpstream,
     /// 503: every upstream has its fill of requests.
     Busy,
+    /// 503: the address moves to another balancer; the request may be sent again, there.
+    Moving,
+    /// 503: the same, but it may have been executed, and its method does not allow that twice.
+    MovingMidway,
     /// 504: no upstream answered in time.
     TooSlow,
     /// 504: the upstream that was sent the request is out of use and says nothing; it may have been executed.
@@ -47,7 +54,7 @@ impl Refusal {
             Refusal::BodyTooLarge => 413,
             Refusal::HeadTooLarge => 431,
             Refusal::BadGateway | Refusal::UpstreamGone | Refusal::Unreachable => 502,
-            Refusal::NoUpstream | Refusal::Busy => 503,
+            Refusal::NoUpstream | Refusal::Busy | Refusal::Moving | Refusal::MovingMidway => 503,
             Refusal::TooSlow | Refusal::UpstreamSilent => 504,
         }
     }
@@ -71,6 +78,11 @@ impl Refusal {
             }
             Refusal::NoUpstream => ("No upstream", "no upstream can take this request now"),
             Refusal::Busy => ("Overloaded", "every upstream has as many requests as it may"),
+            Refusal::Moving => ("Moving", "another balancer takes this address now: send the request again"),
+            Refusal::MovingMidway => (
+                "Moving",
+                "another balancer takes this address now; the request was not answered and may have been executed",
+            ),
             Refusal::TooSlow => ("Gateway timeout", "no upstream answered in time"),
             Refusal::UpstreamSilent => (
                 "Gateway timeout",
@@ -84,8 +96,9 @@ impl Refusal {
     /// Tells programs apart what has the same status: whether the request may have been executed.
     fn kind(self) -> &'static str {
         match self {
-            Refusal::BadGateway => "/problems/broken-off",
+            Refusal::BadGateway | Refusal::MovingMidway => "/problems/broken-off",
             Refusal::UpstreamGone => "/problems/upstream-gone",
+            Refusal::Moving => "/problems/moving",
             Refusal::Unreachable => "/problems/unreachable",
             Refusal::NoUpstream => "/problems/no-upstream",
             Refusal::Busy => "/problems/overloaded",
@@ -103,7 +116,7 @@ impl Refusal {
     }
 
     fn is_worth_repeating(self) -> bool {
-        matches!(self, Refusal::NoUpstream | Refusal::Busy)
+        matches!(self, Refusal::NoUpstream | Refusal::Busy | Refusal::Moving)
     }
 
     /// Whether the rest of the request is still on its way, so that the connection cannot be used again.
@@ -137,11 +150,12 @@ impl Refusal {
         let body = self.body();
         let problem = self.problem();
         let mut answer = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}Connection: close\r\n\r\n",
             problem.status,
             problem.title,
             Problem::MEDIA_TYPE,
             body.len(),
+            if self.is_worth_repeating() { RETRY_AFTER } else { "" },
         )
         .into_bytes();
         answer.extend_from_slice(&body);

@@ -18,6 +18,7 @@ pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod doubt;
+mod ending;
 pub(crate) mod error_page;
 pub(crate) mod forward;
 pub(crate) mod hand_over;
@@ -31,6 +32,7 @@ pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
+mod unconfirmed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;

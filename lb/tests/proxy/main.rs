@@ -16,6 +16,7 @@ mod client;
 mod failover;
 mod forwarding;
 mod hand_over;
+mod hand_over_cut;
 mod hostile;
 mod network;
 mod observed;

@@ -34,6 +34,12 @@ pub(crate) fn in_network(name: &str, story: impl Future<Output = ()>) {
     assert!(status.success(), "in its network: {status} (no namespaces? run as root or allow user ones)");
 }
 
+/// From now on the address is not there any more.
+pub(crate) fn take_away(address: IpAddr) {
+    let length = if address.is_ipv4() { 32 } else { 128 };
+    run(&format!("ip address del {address}/{length} dev lo"));
+}
+
 /// Runs a command that must succeed; its words have no spaces in them.
 fn run(command: &str) {
     let mut words = command.split(' ');

@@ -11,12 +11,15 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::balancer::VRID;
+use crate::network::take_away;
 
 /// What becomes of an address that is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Others {
     /// Somebody takes it.
     Take,
+    /// Somebody takes it, and it is no longer here: nothing can be sent from it.
+    TakeAway,
     /// Nobody does.
     Leave,
     /// From then on the speaker says nothing any more.
@@ -34,12 +37,15 @@ struct State {
     holds: bool,
     others: Others,
     ordered: Vec<String>,
+    /// How long it has been so.
+    for_ms: u64,
 }
 
 impl Speaker {
     /// Speaks for the balancer whose state directory this is.
     pub(crate) fn start(state_dir: &Path, address: IpAddr, others: Others) -> Self {
-        let state = Arc::new(Mutex::new(State { address, holds: true, others, ordered: Vec::new() }));
+        let state =
+            Arc::new(Mutex::new(State { address, holds: true, others, ordered: Vec::new(), for_ms: 60_000 }));
         let listener = UnixListener::bind(state_dir.join(lb::link::SOCKET)).expect("socket");
         let shared = state.clone();
         let task = tokio::spawn(async move {
@@ -53,6 +59,11 @@ impl Speaker {
     /// From now on its balancer holds the address, or does not.
     pub(crate) fn hold(&self, holds: bool) {
         self.state.lock().expect("lock").holds = holds;
+    }
+
+    /// The address has come only now.
+    pub(crate) fn just_took(&self) {
+        self.state.lock().expect("lock").for_ms = 0;
     }
 
     /// What it was ordered to do.
@@ -85,7 +96,10 @@ fn hear(message: &Value, state: &mut State) -> Option<Value> {
     }
     if let Some(action) = message["order"]["action"].as_str() {
         state.ordered.push(action.to_owned());
-        state.holds = action == "take_over" || state.others != Others::Take;
+        state.holds = action == "take_over" || !matches!(state.others, Others::Take | Others::TakeAway);
+        if !state.holds && state.others == Others::TakeAway {
+            take_away(state.address);
+        }
     }
     if state.others == Others::Silence && !state.ordered.is_empty() {
         return None;
@@ -93,6 +107,6 @@ fn hear(message: &Value, state: &mut State) -> Option<Value> {
     let (role, holder) = if state.holds { ("master", "127.0.0.1") } else { ("backup", "127.0.0.9") };
     Some(json!({"done": {"routers": [{
         "address": state.address, "vrid": VRID, "state": role, "priority": 240, "holder": holder,
-        "reason": "as the test wants", "for_ms": 0,
+        "reason": "as the test wants", "for_ms": state.for_ms,
     }]}}))
 }

@@ -2,7 +2,8 @@
 //! those that wait to be accepted, and those whose client does not have all of its answer yet.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Its tables, one for each family: a socket that listens on `[::]` is in the second.
@@ -17,6 +18,9 @@ const FIN_WAIT_1: &str = "04";
 const CLOSE_WAIT: &str = "08";
 const LAST_ACK: &str = "09";
 const CLOSING: &str = "0B";
+
+/// As much is read of them at once, in bytes.
+const PART: usize = 64 << 10;
 
 /// How many connections are in which condition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +41,9 @@ pub(super) struct Left {
 pub(super) fn left(addresses: &BTreeSet<IpAddr>, port: u16) -> io::Result<Left> {
     let mut left = Left::default();
     for table in TABLES {
-        match std::fs::read_to_string(table) {
-            Ok(text) => count(&text, addresses, port, &mut left),
+        match File::open(table) {
+            // Line by line: of a busy balancer it has megabytes, and a hand-over reads it many times.
+            Ok(table) => count(BufReader::with_capacity(PART, table), addresses, port, &mut left)?,
             // Without IPv6 there is no such table.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -47,8 +52,19 @@ pub(super) fn left(addresses: &BTreeSet<IpAddr>, port: u16) -> io::Result<Left> 
     Ok(left)
 }
 
-fn count(table: &str, addresses: &BTreeSet<IpAddr>, port: u16, left: &mut Left) {
-    for line in table.lines().skip(1) {
+fn count(
+    mut table: impl BufRead,
+    addresses: &BTreeSet<IpAddr>,
+    port: u16,
+    left: &mut Left,
+) -> io::Result<()> {
+    let mut line = String::new();
+    table.read_line(&mut line)?;
+    loop {
+        line.clear();
+        if table.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
         let mut words = line.split_ascii_whitespace().skip(1);
         let (Some(local), Some(state)) = (words.next(), words.nth(1)) else { continue };
         let counted = match state {

@@ -23,7 +23,9 @@ mod running;
 mod vips;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use wire::Problem;
 use wire::hand_over::{HandOver, HandOverOrder, HandOverState};
 use wire::vip::{RouterState, VipStatus};
@@ -35,6 +37,10 @@ pub(crate) use self::vips::{OnVip, Vips};
 use super::lock;
 use crate::link::VipLink;
 use crate::settings::Settings;
+
+/// An address that has just come is kept for so long: neighbours that have not heard of it are helped by the balancer
+/// that had it, and what they sent there in vain is sent again.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Hands over, one hand-over at a time.
 #[derive(Debug)]
@@ -99,13 +105,21 @@ impl HandOvers {
                 ..HandOver::default()
             };
         }
-        let running = Running::new(self.clone(), chosen);
+        let settled = settled(&status, chosen.iter().map(|at| &self.vips.all()[*at]));
+        let running = Running::new(self.clone(), chosen, settled);
         tokio::spawn(async move {
             let _turn = turn;
             running.run(&order).await;
         });
         Ok(self.view())
     }
+}
+
+/// When the addresses will have been here for long enough.
+fn settled<'a>(status: &VipStatus, vips: impl Iterator<Item = &'a Vip>) -> Instant {
+    let held = vips.filter_map(|vip| status.routers.iter().find(|router| router.address == vip.address));
+    let least = held.map(|router| Duration::from_millis(router.for_ms)).min().unwrap_or(SETTLE);
+    Instant::now() + SETTLE.saturating_sub(least)
 }
 
 /// Whether the address is held here.

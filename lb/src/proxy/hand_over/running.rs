@@ -21,14 +21,18 @@ const LOOK_CLOSING: Duration = Duration::from_millis(5);
 /// On a connection that has just come, the first request may still be on its way.
 const LEAST_IDLE: Duration = Duration::from_millis(100);
 
+/// Connections that came since are waited for too, until none is older than this when new ones are held back: what
+/// has not finished then may be slow, and has its time.
+const YOUNG: Duration = Duration::from_millis(250);
+
 /// How often it is looked in the last moments.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// And after them.
 const LOOK_AFTERWARDS: Duration = Duration::from_millis(10);
 
-/// What is left is reset within this.
-const CUT: Duration = Duration::from_millis(50);
+/// What is left is told so and gone within this, also where the processors are busy.
+const CUT: Duration = Duration::from_millis(200);
 
 /// Neighbours that still believe that we have the address are helped for so long after it has moved.
 const AFTERWARDS: Duration = Duration::from_millis(500);
@@ -46,6 +50,8 @@ pub(super) struct Running {
     /// Which of the virtual addresses.
     chosen: Vec<usize>,
     step_began: Instant,
+    /// It does not go on to hold new connections back before.
+    settled: Instant,
 }
 
 impl Drop for Running {
@@ -61,8 +67,8 @@ impl Drop for Running {
 
 impl Running {
     /// Begins with those of the virtual addresses: from now on each answer is the last one on its connection.
-    pub(super) fn new(of: Arc<HandOvers>, chosen: Vec<usize>) -> Self {
-        let running = Running { of, chosen, step_began: Instant::now() };
+    pub(super) fn new(of: Arc<HandOvers>, chosen: Vec<usize>, settled: Instant) -> Self {
+        let running = Running { of, chosen, step_began: Instant::now(), settled };
         running.vips().for_each(Vip::begin);
         tracing::info!(addresses = ?running.addresses(), "hand-over: closing");
         running
@@ -101,8 +107,7 @@ impl Running {
             .hold_back(&addresses)
             .map_err(|error| format!("new connections cannot be held back: {error}"))?;
         let left = self.finish(order, &addresses, held.as_mut()).await;
-        lock(&self.of.view).cut = left.open + self.vips().map(Vip::cut).sum::<u64>();
-        self.cut().await;
+        self.cut(&left).await;
 
         self.step(HandOverState::Releasing);
         let limit = Duration::from_millis(order.take_ms) + SPEAKER_MARGIN;
@@ -127,20 +132,30 @@ impl Running {
         Ok(held)
     }
 
-    /// Until no connection is left from before. Those without a request have less time than the others.
+    /// Until no connection is left from before, and none that has come since and is slow. Those without a request
+    /// have less time than the others.
     async fn close(&self, order: &HandOverOrder) {
         let began = Instant::now();
         let [idle, finish] = [order.idle_ms, order.finish_ms].map(Duration::from_millis);
         let (idle, finish) = (began + idle.max(LEAST_IDLE), began + finish);
-        let mut told_idle = false;
+        let end = finish.max(idle);
+        let (mut round_began, mut idle, mut told_idle) = (began, idle, false);
         loop {
             let now = Instant::now();
+            if now >= end {
+                return;
+            }
             if now >= idle && !told_idle {
                 self.set(Stage::EndEarlier);
                 told_idle = true;
             }
-            if self.vips().all(|vip| vip.earlier() == 0) || now >= finish.max(idle) {
-                return;
+            if now >= self.settled && self.vips().all(|vip| vip.earlier() == 0) {
+                if now - round_began < YOUNG {
+                    return;
+                }
+                // Whoever is there now is one of those from before.
+                self.vips().for_each(Vip::next_round);
+                (round_began, idle, told_idle) = (now, now + LEAST_IDLE, false);
             }
             sleep(LOOK_CLOSING).await;
         }
@@ -162,8 +177,8 @@ impl Running {
             }
             let is_over = began.elapsed() >= limit;
             // Those that were opened ahead and never used get the chance to be used first, those that are
-            // not yet open the chance to be opened.
-            if !told_all && began.elapsed() >= limit / 2 {
+            // not yet open the chance to be opened. Closing takes a moment too.
+            if !told_all && began.elapsed() >= limit * 4 / 5 {
                 self.set(Stage::EndAll);
                 told_all = true;
             }
@@ -186,16 +201,20 @@ impl Running {
         }
     }
 
-    /// Resets what is left, while the address is still here: its clients would wait in vain else.
-    async fn cut(&self) {
-        if self.vips().all(|vip| vip.open() == 0) {
-            return;
+    /// Ends what is left, while the address is still here: its clients would wait in vain else. What is accepted
+    /// from now on is ended likewise.
+    async fn cut(&self, left: &Left) {
+        let open = || self.vips().map(Vip::open).sum::<u64>();
+        if open() + left.open + left.half_open > 0 {
+            self.set(Stage::Cut);
+            let end = Instant::now() + CUT;
+            while open() > 0 && Instant::now() < end {
+                sleep(LOOK).await;
+            }
         }
-        self.set(Stage::Cut);
-        let end = Instant::now() + CUT;
-        while self.vips().any(|vip| vip.open() > 0) && Instant::now() < end {
-            sleep(LOOK).await;
-        }
+        // Those that are still there may have been told in vain, or not at all.
+        let cut = self.vips().map(Vip::cut).sum::<u64>();
+        lock(&self.of.view).cut = cut.max(open());
     }
 
     /// Offers the addresses until another balancer holds them; says who.

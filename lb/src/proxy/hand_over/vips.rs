@@ -1,15 +1,15 @@
 //! Which client connections came to which virtual address, and what they are told while it is handed over.
 //!
 //! ```text
-//!   Open ──▶ Closing ──▶ EndEarlier ──▶ EndAll ──▶ Cut: what is left is reset
+//!   Open ──▶ Closing ──▶ EndEarlier ──▶ EndAll ──▶ Cut: what is left is ended
 //!    ▲  each answer is the    of those open before,   all without a request
 //!    │  last on its connection  those without a request   are closed
 //!    │                          are closed                    │
 //!    └────────────────────────────────────────────────────────┘ done or undone
 //! ```
 //!
-//! A connection that is told that its answer is the last one counts as gone when we have ended our side of
-//! it; whether the client has all of the answer, the kernel knows (see `kernel`).
+//! A connection that is told that its answer is the last one counts as gone when the client has all of it (see
+//! `../ending.rs`); of those that nobody holds any more, the kernel knows (see `kernel`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) enum Stage {
     EndEarlier,
     /// All that have no request are closed.
     EndAll,
-    /// All are reset: their clients had better know at once.
+    /// All are ended: their clients had better know at once, while we can tell them.
     Cut,
 }
 
@@ -123,6 +123,13 @@ impl Vip {
         self.set(Stage::Closing);
     }
 
+    /// All that are open now are from before; to be called when none of those is left that were.
+    pub(crate) fn next_round(&self) {
+        // In this order, so that none that has just come is closed for having no request.
+        self.set(Stage::Closing);
+        self.round.fetch_add(1, Ordering::SeqCst);
+    }
+
     pub(crate) fn set(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::SeqCst);
     }
@@ -147,7 +154,7 @@ impl Vip {
         self.idle_closed.load(Ordering::SeqCst)
     }
 
-    /// Of those, the ones whose next request was on its way already.
+    /// Requests that were cut, and those that were on their way to a connection as it was closed.
     pub(crate) fn cut(&self) -> u64 {
         self.cut.load(Ordering::SeqCst)
     }
@@ -163,6 +170,11 @@ impl OnVip {
         self.vip().is_at(Stage::Closing)
     }
 
+    /// Whether what is on it is cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.vip().is_at(Stage::Cut)
+    }
+
     fn is_to_end(&self) -> bool {
         let earlier = self.round != self.vip().round.load(Ordering::SeqCst);
         self.vip().is_at(if earlier { Stage::EndEarlier } else { Stage::EndAll })
@@ -173,9 +185,9 @@ impl OnVip {
         self.until(worker, Self::is_to_end).await;
     }
 
-    /// Resolves when this connection is to be reset, whatever is on it.
+    /// Resolves when what is on this connection is to be ended, whatever it is.
     pub(crate) async fn cut(&self, worker: usize) {
-        self.until(worker, |on_vip| on_vip.vip().is_at(Stage::Cut)).await;
+        self.until(worker, Self::is_cut).await;
     }
 
     async fn until(&self, worker: usize, is_so: impl Fn(&Self) -> bool) {
@@ -190,7 +202,7 @@ impl OnVip {
         }
     }
 
-    /// We have sent the last on it, or are about to: it counts no more.
+    /// The client has the last that was sent on it, or it is without a request: it counts no more.
     pub(crate) fn leave(&self) {
         if !self.left.swap(true, Ordering::SeqCst) {
             self.vip().slot(self.round).fetch_sub(1, Ordering::SeqCst);
@@ -202,7 +214,7 @@ impl OnVip {
         self.vip().idle_closed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It was closed, and then a request came.
+    /// Its request was cut, or came as it was closed.
     pub(crate) fn count_cut(&self) {
         self.vip().cut.fetch_add(1, Ordering::SeqCst);
     }
