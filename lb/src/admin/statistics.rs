@@ -9,17 +9,55 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use wire::checks::Ask;
+
 use super::Shared;
+use crate::proxy::check::record::{PASSED, RESULTS};
+use crate::proxy::check::{Fault, Outcome};
 use crate::proxy::metrics::CLASSES;
-use crate::proxy::state::in_flight::Outcome;
+use crate::proxy::state::in_flight;
 use crate::proxy::state::pool::{Member, Pool, Rank};
 use crate::proxy::state::snapshot::Snapshot;
 
 /// The columns.
-const COLUMNS: [&str; 30] = [
-    "pxname", "svname", "qcur", "qmax", "scur", "smax", "slim", "stot", "econ", "eresp", "wretr", "wredis",
-    "status", "weight", "act", "bck", "chkdown", "qlimit", "throttle", "lbtot", "type", "addr", "algo",
-    "connect", "reuse", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "cli_abrt",
+const COLUMNS: [&str; 37] = [
+    "pxname",
+    "svname",
+    "qcur",
+    "qmax",
+    "scur",
+    "smax",
+    "slim",
+    "stot",
+    "econ",
+    "eresp",
+    "wretr",
+    "wredis",
+    "status",
+    "weight",
+    "act",
+    "bck",
+    "chkdown",
+    "qlimit",
+    "throttle",
+    "lbtot",
+    "type",
+    "addr",
+    "algo",
+    "connect",
+    "reuse",
+    "hrsp_2xx",
+    "hrsp_3xx",
+    "hrsp_4xx",
+    "hrsp_5xx",
+    "cli_abrt",
+    "chkfail",
+    "check_status",
+    "check_code",
+    "check_duration",
+    "last_chk",
+    "check_rise",
+    "check_fall",
 ];
 
 /// HAProxy's numbers for what a line is about.
@@ -34,10 +72,13 @@ pub(super) async fn statistics(State(admin): Shared) -> Response {
 }
 
 /// One line, column by column.
-#[derive(Default)]
 struct Line([String; COLUMNS.len()]);
 
 impl Line {
+    fn new() -> Self {
+        Line(std::array::from_fn(|_| String::new()))
+    }
+
     fn set(&mut self, column: &str, value: impl std::fmt::Display) {
         if let Some(index) = COLUMNS.iter().position(|name| *name == column) {
             let value = value.to_string();
@@ -66,7 +107,7 @@ fn server(pool: &Pool, member: &Member, now: Instant) -> Line {
     let upstream = &member.upstream;
     let counters = &upstream.counters;
     let limits = &pool.policy.upstream_limits;
-    let mut line = Line::default();
+    let mut line = Line::new();
     line.set("pxname", &pool.name);
     line.set("svname", &upstream.id);
     line.set("scur", upstream.in_flight());
@@ -90,7 +131,47 @@ fn server(pool: &Pool, member: &Member, now: Instant) -> Line {
         line.set("throttle", format!("{:.0}", ramp * 100.0));
     }
     outcomes(&mut line, std::iter::once(member));
+    checks(&mut line, pool, member);
     line
+}
+
+/// The columns about checks, once there was one.
+fn checks(line: &mut Line, pool: &Pool, member: &Member) {
+    let record = &member.upstream.health.checks;
+    let Some(last) = record.last() else { return };
+    let check = &pool.policy.check;
+    line.set(
+        "chkfail",
+        (0..RESULTS.len()).filter(|&result| result != PASSED).map(|r| record.count(r)).sum::<u64>(),
+    );
+    line.set("check_status", check_status(last.outcome, &check.ask));
+    line.set("check_duration", last.took.as_millis());
+    line.set("check_rise", check.rise);
+    line.set("check_fall", check.fall);
+    if let Err(fault) = last.outcome {
+        line.set("last_chk", fault);
+    }
+    if let Err(Fault::Status(code)) = last.outcome {
+        line.set("check_code", code);
+    }
+}
+
+/// HAProxy's word for what a check came to, where L4 is the connection and L7 what is said over it.
+fn check_status(outcome: Outcome, ask: &Ask) -> &'static str {
+    let says_something = match ask {
+        Ask::Http(_) | Ask::Grpc(_) => true,
+        Ask::Tcp(ask) => ask.expect.is_some(),
+    };
+    match outcome {
+        Ok(()) if says_something => "L7OK",
+        Ok(()) => "L4OK",
+        Err(Fault::Refused) => "L4CON",
+        Err(Fault::Timeout) if says_something => "L7TOUT",
+        Err(Fault::Timeout) => "L4TOUT",
+        Err(Fault::Broken | Fault::Body) => "L7RSP",
+        Err(Fault::Status(_) | Fault::GrpcStatus(_) | Fault::NotServing(_)) => "L7STS",
+        Err(Fault::Void) => "SOCKERR",
+    }
 }
 
 fn backend(snapshot: &Snapshot, pool: &Pool) -> Line {
@@ -103,7 +184,7 @@ fn backend(snapshot: &Snapshot, pool: &Pool) -> Line {
         };
         members.iter().filter(is).count()
     };
-    let mut line = Line::default();
+    let mut line = Line::new();
     line.set("pxname", &pool.name);
     line.set("svname", "BACKEND");
     line.set("qcur", queue.waiting());
@@ -134,7 +215,7 @@ fn outcomes<'a>(line: &mut Line, members: impl Iterator<Item = &'a Member> + Clo
         line.set(&format!("hrsp_{class}"), sum(&|member| member.upstream.counters.answers(index)));
     }
     let ended = |wanted: &dyn Fn(&str) -> bool| {
-        let outcomes = Outcome::all().filter(|outcome| wanted(outcome.name()));
+        let outcomes = in_flight::Outcome::all().filter(|outcome| wanted(outcome.name()));
         outcomes.map(|outcome| sum(&|member| member.upstream.counters.outcomes(outcome))).sum::<u64>()
     };
     line.set("econ", ended(&|name| name == "connect"));
@@ -160,8 +241,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn checks_have_the_words_of_haproxy() {
+        let (http, tcp) =
+            (Ask::Http(wire::checks::HttpAsk::default()), Ask::Tcp(wire::checks::TcpAsk::default()));
+        for (outcome, over_http, over_tcp) in [
+            (Ok(()), "L7OK", "L4OK"),
+            (Err(Fault::Refused), "L4CON", "L4CON"),
+            (Err(Fault::Timeout), "L7TOUT", "L4TOUT"),
+            (Err(Fault::Status(503)), "L7STS", "L7STS"),
+        ] {
+            assert_eq!((check_status(outcome, &http), check_status(outcome, &tcp)), (over_http, over_tcp));
+        }
+    }
+
+    #[test]
     fn a_field_that_would_break_the_line_is_quoted() {
-        let mut line = Line::default();
+        let mut line = Line::new();
         line.set("pxname", "a \"b\", c");
         line.set("no such column", 1);
         assert!(line.0.join(",").starts_with("\"a \"\"b\"\", c\",,"));
