@@ -36,11 +36,13 @@ fn an_outage_is_not_amplified() {
 #[test]
 fn broken_connections_are_retried_within_the_budget() {
     in_namespaces("errors::broken_connections_are_retried_within_the_budget", async {
-        // Every tenth request is answered, so that none is ejected and every retry has to be paid for.
+        // Every tenth request is answered, so that none is ejected, and on no kept connection, on which the next one
+        // would be free: every retry has to be paid for.
+        let last = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let breaking = || {
             let asked = AtomicUsize::new(0);
             Backend::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) % 10 {
-                9 => Reply::Bytes(ok("at last")),
+                9 => Reply::Bytes(last.to_vec()),
                 _ => Reply::Reset,
             })
         };

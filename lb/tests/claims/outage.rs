@@ -50,6 +50,22 @@ fn backends_that_come_back_by_themselves_are_found_and_posts_wait_too() {
     });
 }
 
+/// It is never ejected, for nobody could take its place.
+#[test]
+fn the_only_backend_is_found_when_it_comes_back() {
+    in_namespaces("outage::the_only_backend_is_found_when_it_comes_back", async {
+        let mut machines = Machine::start_all(1).await;
+        let balancer = balance(&machines).await;
+        machines[0].kill();
+        let clients = balancer.clients();
+        let waiting = tokio::spawn(async move { get(clients, "/random/number").await.status() });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        machines[0].restart().await;
+        assert_eq!(waiting.await.expect("no panic"), 200);
+    });
+}
+
 #[test]
 fn a_full_queue_and_a_long_wait_end_with_503_and_retry_after() {
     in_namespaces("outage::a_full_queue_and_a_long_wait_end_with_503_and_retry_after", async {

@@ -81,7 +81,8 @@ impl Record {
         }
     }
 
-    /// Has it asked at once if it is out of use, whatever it has to wait for: nobody else is left.
+    /// Has it asked at once, whatever it has to wait for: nobody is left. One that was the last in use was not
+    /// ejected when it went.
     pub(crate) fn want(&self) {
         if !self.wanted.swap(true, Ordering::Relaxed) {
             self.news.notify_one();

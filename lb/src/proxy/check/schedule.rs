@@ -7,11 +7,11 @@
 //!   out       ejected         ─▶ after edge_interval_ms, or when its time is served
 //!             failed          ─▶ again after half as long again, at most unhealthy_interval_ms or the penalty
 //!             passed          ─▶ again after edge_interval_ms; the `rise`th in a row: readmit
-//!             wanted          ─▶ at once: nobody else is left
 //!   either    another check   ─▶ at once, counted anew
+//!             wanted          ─▶ at once: nobody is left
 //! ```
 //!
-//! In use without `active`: never. Waits vary at random by `jitter`.
+//! In use without `active`: only when wanted. Waits vary at random by `jitter`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -108,11 +108,9 @@ impl Schedule {
         }
     }
 
-    /// Takes in that it is wanted back, for nobody else is left.
+    /// Takes in that requests wait for it, for nobody is left.
     pub(super) fn wanted(&mut self, now: Instant) {
-        if self.is_out {
-            self.due = Some(now);
-        }
+        self.due = Some(now);
     }
 
     /// Takes in that a check begins.

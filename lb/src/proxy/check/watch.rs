@@ -90,6 +90,9 @@ async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
         schedule.began(begun);
         let change = Change::between(watched.checks().note(outcome, begun, now), outcome);
         tell(upstream, change);
+        if outcome.is_ok() || outcome.is_err_and(Fault::is_answer) {
+            health::connected(upstream);
+        }
         // What it said before it was ejected does not bring it back.
         if !watched.checks().is_ejection_new() {
             let passed = (outcome != Err(Fault::Void)).then_some(outcome.is_ok());
