@@ -160,7 +160,12 @@ impl Balancer {
 
     /// `PUT path` on the port for changes: status and body.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
-        let answer = self.http.put(self.change(path)).json(body).send().await.expect("answer");
+        let too_large = body.to_string().len() > kit::api::MAX_BODY;
+        let answer = match self.http.put(self.change(path)).json(body).send().await {
+            // The refusal may come while it is still being sent, and the connection ends under it.
+            Err(_) if too_large => return (413, json!({"detail": "the connection ended"})),
+            answer => answer.expect("answer"),
+        };
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }
