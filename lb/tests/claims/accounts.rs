@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::balancer::{Balancer, eventually};
 use crate::client::get;
-use crate::load::{Ask, load};
+use crate::load::{Ask, Shot, load};
 use crate::stage::{Machine, in_namespaces, use_machines};
 
 /// The sum of all series of a metric in `figures` whose labels have `label` in them.
@@ -37,7 +37,6 @@ async fn trouble(balancer: &Balancer, machines: &mut [Machine]) -> usize {
     machines[0].stop();
     tokio::time::sleep(Duration::from_millis(600)).await;
     machines[1].kill();
-    // So long that someone finds nobody there.
     tokio::time::sleep(Duration::from_millis(400)).await;
     machines[1].restart().await;
     machines[0].go_on();
@@ -48,7 +47,21 @@ async fn trouble(balancer: &Balancer, machines: &mut [Machine]) -> usize {
     tokio::time::sleep(Duration::from_millis(300)).await;
     use_machines(balancer, machines).await;
     let loads = [gets.ends_well().await, slow.ends_well().await, posts.end().await];
-    loads.iter().map(Vec::len).sum()
+    let in_vain = knock_where_nobody_is(balancer, machines).await;
+    loads.iter().chain([&in_vain]).map(Vec::len).sum()
+}
+
+/// One request that has to begin with the backend that has just died: the others are suspected, and a POST
+/// goes over a new connection.
+async fn knock_where_nobody_is(balancer: &Balancer, machines: &mut [Machine]) -> Vec<Shot> {
+    machines[1].is_ejected(balancer, false).await;
+    let only_one = [machines[0].suspect(), machines[1].upstream(), machines[2].suspect()];
+    balancer.use_upstreams(&only_one).await;
+    machines[1].kill();
+    let shots = load(balancer.clients(), Ask::Post("/count"), 10, Duration::from_millis(100)).end().await;
+    machines[1].restart().await;
+    use_machines(balancer, machines).await;
+    shots
 }
 
 #[test]
