@@ -58,27 +58,11 @@ pub(super) struct VipFile {
     #[serde(default)]
     preempt_delay_ms: Option<Spanned<u64>>,
     #[serde(default)]
-    checksum: Option<Spanned<Checksum>>,
+    checksum: Option<Spanned<ChecksumForm>>,
     #[serde(default)]
     unicast_peers: Vec<Spanned<IpAddr>>,
     #[serde(default)]
     virtual_mac: bool,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Checksum {
-    PseudoHeader,
-    Message,
-}
-
-impl From<Checksum> for ChecksumForm {
-    fn from(written: Checksum) -> Self {
-        match written {
-            Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
-            Checksum::Message => ChecksumForm::MessageOnly,
-        }
-    }
 }
 
 /// One `[[notify]]` as it is written.
@@ -154,8 +138,8 @@ impl VipFile {
         let preempt = settings::preempt(preempt, preempt_delay_ms.map(Spanned::into_inner));
         let preempt = source.checked(delay_span, preempt)?;
         let form_span = checksum.as_ref().map(Spanned::span).unwrap_or_default();
-        let form = checksum.map(|form| form.into_inner().into());
-        let checksum = source.checked(form_span, settings::checksum(*address.as_ref(), form))?;
+        let form = settings::checksum(*address.as_ref(), checksum.map(Spanned::into_inner));
+        let checksum = source.checked(form_span, form)?;
         if let Some(beyond) = unicast_peers.get(MAX_UNICAST_PEERS) {
             return wrong(beyond.span(), &format!("expected at most {MAX_UNICAST_PEERS} unicast_peers"));
         }

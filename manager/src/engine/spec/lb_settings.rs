@@ -38,7 +38,7 @@ struct LbVip<'a> {
     preempt_delay_ms: Option<u64>,
     /// IPv6 has only one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    checksum: Option<&'static str>,
+    checksum: Option<ChecksumForm>,
     unicast_peers: &'a [IpAddr],
     virtual_mac: bool,
 }
@@ -79,10 +79,7 @@ fn vip_of(vip: &Vip) -> LbVip<'_> {
         advert_interval_ms: millis(*advert_interval),
         preempt: preempt.is_some(),
         preempt_delay_ms: preempt.map(millis),
-        checksum: address.is_ipv4().then_some(match checksum {
-            ChecksumForm::PseudoHeader => "pseudo-header",
-            ChecksumForm::MessageOnly => "message",
-        }),
+        checksum: address.is_ipv4().then_some(*checksum),
         unicast_peers,
         virtual_mac: *virtual_mac,
     }
