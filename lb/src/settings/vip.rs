@@ -1,18 +1,13 @@
-//! The `[[vip]]` and `[[notify]]` parts of the settings.
+//! The `[[vip]]` part of the settings.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
 use vrrp::ChecksumForm;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
-
-/// The most `[[notify]]`.
-const MAX_NOTIFIES: usize = 16;
 
 /// One virtual router.
 #[derive(Clone, Debug)]
@@ -33,15 +28,6 @@ pub struct Vip {
     pub unicast_peers: Vec<IpAddr>,
     /// Whether the address has the virtual router's own MAC address, whoever holds it.
     pub virtual_mac: bool,
-}
-
-/// Whom to tell of every change of a virtual router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notify {
-    /// A program to run with the arguments VRID ADDRESS STATE HOLDER.
-    Command(PathBuf),
-    /// An address to POST a JSON object to.
-    Url(String),
 }
 
 /// One `[[vip]]` as it is written.
@@ -65,16 +51,6 @@ pub(super) struct VipFile {
     virtual_mac: bool,
 }
 
-/// One `[[notify]]` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NotifyFile {
-    #[serde(default)]
-    command: Option<Spanned<PathBuf>>,
-    #[serde(default)]
-    url: Option<Spanned<String>>,
-}
-
 /// All of them, checked against each other and against `own`, the machine's address.
 pub(super) fn check(
     source: &Source,
@@ -93,19 +69,6 @@ pub(super) fn check(
         source.checked(span, settings::distinct(&all))?;
     }
     Ok(vips)
-}
-
-/// All `[[notify]]`, checked.
-pub(super) fn check_notifies(
-    source: &Source,
-    files: Vec<Spanned<NotifyFile>>,
-) -> Result<Vec<Notify>, ConfigError> {
-    if let Some(beyond) = files.get(MAX_NOTIFIES) {
-        return Err(
-            source.error_at(Some(beyond.span()), &format!("expected at most {MAX_NOTIFIES} [[notify]]"))
-        );
-    }
-    files.into_iter().map(|file| NotifyFile::check(file, source)).collect()
 }
 
 impl VipFile {
@@ -167,30 +130,6 @@ impl VipFile {
             unicast_peers: unicast_peers.into_iter().map(Spanned::into_inner).collect(),
             virtual_mac,
         })
-    }
-}
-
-impl NotifyFile {
-    fn check(file: Spanned<Self>, source: &Source) -> Result<Notify, ConfigError> {
-        let span = file.span();
-        match file.into_inner() {
-            NotifyFile { command: Some(command), url: None } => {
-                if !command.as_ref().is_absolute() {
-                    let message = "expected the absolute path of a program, without arguments";
-                    return Err(source.error_at(Some(command.span()), message));
-                }
-                Ok(Notify::Command(command.into_inner()))
-            }
-            NotifyFile { command: None, url: Some(url) } => {
-                let parsed: Option<Uri> = url.as_ref().parse().ok();
-                if !parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some()) {
-                    let message = "expected a URL such as http://192.168.10.1:9000/vip (https is not spoken)";
-                    return Err(source.error_at(Some(url.span()), message));
-                }
-                Ok(Notify::Url(url.into_inner()))
-            }
-            _ => Err(source.error_at(Some(span), "expected either `command` or `url`")),
-        }
     }
 }
 

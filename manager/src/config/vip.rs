@@ -1,5 +1,5 @@
-//! The `[[vip]]` and `[[notify]]` parts of the configuration. They go to the balancer as they are, but for
-//! the priority, which here is a role.
+//! The `[[vip]]` part of the configuration. It goes to the balancer as it is, but for the priority, which here is
+//! a role.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -11,9 +11,6 @@ use vrrp::ChecksumForm;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
 
 use crate::address_pool::mac_of;
-
-/// The most `[[notify]]`.
-const MAX_NOTIFIES: usize = 16;
 
 /// One public address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +31,6 @@ pub struct Vip {
     pub unicast_peers: Vec<IpAddr>,
     /// Whether the address has the virtual router's own MAC address.
     pub virtual_mac: bool,
-}
-
-/// Whom the balancer tells of every change of a public address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notify {
-    /// A program in the balancer's machine.
-    Command(String),
-    /// An address to POST a JSON object to.
-    Url(String),
 }
 
 #[derive(Deserialize)]
@@ -82,15 +70,6 @@ impl Role {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NotifyFile {
-    #[serde(default)]
-    command: Option<Spanned<String>>,
-    #[serde(default)]
-    url: Option<Spanned<String>>,
-}
-
 /// All of them, checked against each other and against `host`, this host's address.
 pub(super) fn check(
     source: &Source,
@@ -106,18 +85,6 @@ pub(super) fn check(
         source.checked(span, settings::distinct(&all))?;
     }
     Ok(vips)
-}
-
-/// All `[[notify]]`, checked.
-pub(super) fn check_notifies(
-    source: &Source,
-    files: Vec<Spanned<NotifyFile>>,
-) -> Result<Vec<Notify>, ConfigError> {
-    if let Some(beyond) = files.get(MAX_NOTIFIES) {
-        let message = format!("expected at most {MAX_NOTIFIES} [[notify]]");
-        return Err(source.error_at(Some(beyond.span()), &message));
-    }
-    files.into_iter().map(|file| NotifyFile::check(file, source)).collect()
 }
 
 impl VipFile {
@@ -184,29 +151,6 @@ impl VipFile {
             unicast_peers: peers,
             virtual_mac,
         })
-    }
-}
-
-impl NotifyFile {
-    fn check(file: Spanned<Self>, source: &Source) -> Result<Notify, ConfigError> {
-        let span = file.span();
-        match file.into_inner() {
-            NotifyFile { command: Some(command), url: None } if command.as_ref().starts_with('/') => {
-                Ok(Notify::Command(command.into_inner()))
-            }
-            NotifyFile { command: Some(command), url: None } => {
-                let message = "expected the absolute path of a program in the balancer's machine";
-                Err(source.error_at(Some(command.span()), message))
-            }
-            NotifyFile { command: None, url: Some(url) } if url.as_ref().starts_with("http://") => {
-                Ok(Notify::Url(url.into_inner()))
-            }
-            NotifyFile { command: None, url: Some(url) } => {
-                let message = "expected a URL such as http://192.168.10.1:9000/vip (https is not spoken)";
-                Err(source.error_at(Some(url.span()), message))
-            }
-            _ => Err(source.error_at(Some(span), "expected either `command` or `url`")),
-        }
     }
 }
 
