@@ -111,13 +111,7 @@ pub(crate) async fn run(
     };
     match outcome {
         Some(Outcome::Answered(answer)) => {
-            call.learned.learn(answer.first_byte);
-            first.in_flight.answered(answer.status, answer.head_at);
-            if has_failed_its_trial(tries, &first.in_flight, answer.status) {
-                tries.failed(first.choice, Retry::Ejected);
-                return Ended::Failed;
-            }
-            return Ended::Answered(answer, first.in_flight);
+            return answered(call, tries, first.choice, first.in_flight, answer);
         }
         Some(Outcome::Failed(reason)) => {
             return failed(tries, first.choice, first.in_flight, reason);
@@ -177,18 +171,13 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
                 };
             }
             Event::Outcome(index, Outcome::Answered(answer)) => {
-                let mut racer = racers.swap_remove(index);
-                call.learned.learn(answer.first_byte);
-                racer.in_flight.answered(answer.status, answer.head_at);
-                if has_failed_its_trial(tries, &racer.in_flight, answer.status) {
-                    tries.failed(racer.choice, Retry::Ejected);
-                    if racers.is_empty() {
-                        return Ended::Failed;
-                    }
+                let racer = racers.swap_remove(index);
+                let ended = answered(call, tries, racer.choice, racer.in_flight, answer);
+                if matches!(ended, Ended::Failed) && !racers.is_empty() {
                     continue;
                 }
                 racers.into_iter().for_each(Racer::leave);
-                return Ended::Answered(answer, racer.in_flight);
+                return ended;
             }
             Event::Outcome(index, Outcome::Interim(exchange, head)) => {
                 if pass_on(session, head).await.is_err() {
@@ -227,6 +216,23 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
             }
         }
     }
+}
+
+/// Notes that a try was answered, and says what follows: the client sees it, or it came to nothing all the same.
+fn answered(
+    call: &Call<'_>,
+    tries: &mut Tries,
+    choice: Choice,
+    mut in_flight: InFlight,
+    answer: Box<Answer>,
+) -> Ended {
+    call.learned.learn(answer.first_byte);
+    in_flight.answered(answer.status, answer.head_at);
+    if has_failed_its_trial(tries, &in_flight, answer.status) {
+        tries.failed(choice, Retry::Ejected);
+        return Ended::Failed;
+    }
+    Ended::Answered(answer, in_flight)
 }
 
 /// Notes that a try came to nothing, and says what follows if it was the last one under way.
