@@ -11,17 +11,16 @@
 //! ```
 //!
 //! Joining costs nothing where the upstream is distrusted: there are no more of those than requests were in
-//! flight. Hedges have a small budget of their own, the rest pays from the retry budget.
+//! flight. Hedges have a small budget of their own, the rest pays from the retry budget. `racer` says what
+//! becomes of a try when another was faster.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::super::client_stream::ClientStream;
 use super::super::error_page::Refusal;
@@ -31,14 +30,11 @@ use super::super::outlier;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::Cell;
-use super::exchange::{self, Answer, Exchange, Message, Outcome, Sent};
+use super::exchange::{self, Answer, Exchange, Message, Outcome};
 use super::lost::{Lost, lost};
-use super::respond;
+use super::racer::{Racer, Running};
 use super::tries::{Choice, Tries};
 use super::watch::{Signal, Watch};
-
-/// A try that nobody waits for any more goes on for so long, so that its upstream does not look idle.
-const UNHEARD: Duration = Duration::from_secs(3);
 
 /// What is the same for all tries of a request.
 pub(crate) struct Call<'a> {
@@ -62,26 +58,6 @@ pub(crate) enum Ended {
     OutOfTime,
     /// It was sent, is not answered and may not be sent again.
     Lost(Refusal),
-}
-
-/// One try that is under way.
-struct Running<'a> {
-    choice: Choice,
-    in_flight: InFlight,
-    exchange: BoxFuture<'static, Outcome>,
-    watch: Watch<'a>,
-}
-
-/// A try in a race.
-struct Racer<'a> {
-    choice: Choice,
-    in_flight: InFlight,
-    /// Why another has joined.
-    left: Option<Retry>,
-    sent: Sent,
-    exchange: BoxFuture<'static, Outcome>,
-    /// None once another has joined because of this one.
-    watch: Option<BoxFuture<'a, (Watch<'a>, Signal)>>,
 }
 
 enum Event<'a> {
@@ -296,47 +272,4 @@ async fn next_event<'a>(racers: &mut [Racer<'a>]) -> Event<'a> {
         Poll::Pending
     })
     .await
-}
-
-impl<'a> From<Running<'a>> for Racer<'a> {
-    fn from(Running { choice, in_flight, exchange, watch }: Running<'a>) -> Self {
-        let sent = watch.sent().clone();
-        Racer { choice, in_flight, left: None, sent, exchange, watch: Some(Box::pin(watch.next())) }
-    }
-}
-
-impl Racer<'_> {
-    /// Lets the try go on unheard where its upstream lives and is only slow; else ends it.
-    fn leave(self) {
-        let Racer { choice, mut in_flight, left, exchange, .. } = self;
-        let upstream = choice.member.upstream;
-        if health::is_distrusted(&upstream) || upstream.is_in_doubt(std::time::Instant::now()) {
-            in_flight.left(left);
-            return;
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                outcome = unheard(exchange) => match outcome {
-                    Ok(answer) => {
-                        in_flight.late(answer.status, answer.head_at);
-                        respond::keep_connection(*answer, &mut in_flight).await;
-                    }
-                    Err(reason) => in_flight.failed(reason),
-                },
-                () = upstream.health.distrust.notified() => in_flight.left(left),
-                () = sleep(UNHEARD) => in_flight.left(left),
-            }
-        });
-    }
-}
-
-/// The end of a try for which nobody waits.
-async fn unheard(mut exchange: BoxFuture<'static, Outcome>) -> Result<Box<Answer>, Retry> {
-    loop {
-        match exchange.await {
-            Outcome::Answered(answer) => return Ok(answer),
-            Outcome::Failed(reason) => return Err(reason),
-            Outcome::Interim(next, _) => exchange = Box::pin(Exchange::go_on(*next)),
-        }
-    }
 }
