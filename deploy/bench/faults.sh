@@ -36,10 +36,7 @@ REPEATS=3
 
 # --- what is asked for, and what it needs ---------------------------------------------------------------
 
-read -r -a cases <<<"${CASES:-${ALL[*]}}"
-for case in "${cases[@]}"; do
-    [[ " ${ALL[*]} " == *" $case "* ]] || STATUS=2 die "there is no case '$case'; there are: ${ALL[*]}"
-done
+choose_cases "${ALL[@]}"
 if [ "${1:-}" != inside ]; then
     need /usr/sbin/haproxy:haproxy /usr/sbin/nginx:nginx-light
     enter_stage "$SELF"

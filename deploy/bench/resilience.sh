@@ -44,10 +44,7 @@ CLOSE=1
 # A measurement that does not count (the client could not keep its pace) is repeated so often.
 REPEATS=3
 
-read -r -a cases <<<"${CASES:-${ALL[*]}}"
-for case in "${cases[@]}"; do
-    [[ " ${ALL[*]} " == *" $case "* ]] || STATUS=2 die "there is no case '$case'; there are: ${ALL[*]}"
-done
+choose_cases "${ALL[@]}"
 [ "${1:-}" = inside ] || enter_stage "$SELF"
 
 # --- cases -----------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@
 # Each measurement has a directory DIR, and processes whose ids are in RUNNING: [0] is the proxy, [1] to [4]
 # are the backends.
 
+# shellcheck source=deploy/bench/common.sh
+. "$ROOT/deploy/bench/common.sh"
+
 BACKENDS=(10.88.0.11 10.88.0.12 10.88.0.13 10.88.0.14)
 STAGE=10.88.0.1
 PROXY=$STAGE:8000
@@ -66,15 +69,8 @@ make_network() {
     for number in 1 2 3 4; do add_host "b$number" "${BACKENDS[number - 1]}"; done
 }
 
-# await WHAT COMMAND… waits until it succeeds.
-await() {
-    local what=$1 end=$((SECONDS + PATIENCE))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt "$end" ] || STATUS=3 die "$what: not there after $PATIENCE s; the logs are in $DIR"
-        sleep 0.02
-    done
-}
+# The logs of a measurement stay where they are.
+keep_logs() { echo "$DIR"; }
 
 # Milliseconds of the Unix epoch.
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }

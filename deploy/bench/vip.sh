@@ -8,6 +8,8 @@
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=deploy/bench/common.sh
+. "$ROOT/deploy/bench/common.sh"
 
 VIP=192.168.10.120
 LAB_SH=$ROOT/deploy/lab.sh
@@ -79,16 +81,6 @@ make_keepalived() {
 }
 
 in_lab() { "$LAB_SH" exec "$LAB" "$@" 9>&-; }
-
-# await WHAT COMMAND… waits until it succeeds.
-await() {
-    local what=$1 end=$((SECONDS + PATIENCE))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt "$end" ] || STATUS=3 die "$what: not there after $PATIENCE s; the logs are in $(keep_logs)"
-        sleep 0.05
-    done
-}
 
 # What is needed to find out why, out of the lab that is about to be removed.
 keep_logs() {
@@ -236,10 +228,7 @@ table() {
 
 # --- all of it ---------------------------------------------------------------------------------------
 
-read -r -a cases <<<"${CASES:-${ALL[*]}}"
-for case in "${cases[@]}"; do
-    [[ " ${ALL[*]} " == *" $case "* ]] || STATUS=2 die "there is no case '$case'; there are: ${ALL[*]}"
-done
+choose_cases "${ALL[@]}"
 need_lab
 need keepalived:keepalived /usr/sbin/nginx:nginx-light
 for program in lb manager stateless loadtest; do

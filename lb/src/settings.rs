@@ -7,14 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use kit::config::{ConfigError, Source};
+pub use kit::notify::Notify;
+use kit::notify::{NotifyFile, check_notifies};
 use serde::Deserialize;
 use toml::Spanned;
 use wire::{HostName, MachineId};
 
 mod vip;
 
-pub use vip::{Notify, Vip};
-use vip::{NotifyFile, VipFile};
+pub use vip::Vip;
+use vip::VipFile;
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
@@ -180,7 +182,7 @@ impl Settings {
             return Err(source.error_at(Some(count.span()), "expected 1 to 256 workers"));
         }
         let vips = vip::check(source, address, vips)?;
-        let notify = vip::check_notifies(source, notify)?;
+        let notify = check_notifies(source, notify)?;
         Ok(Settings {
             machine,
             address,
@@ -290,9 +292,7 @@ mod tests {
                 "[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 240\nunicast_peers = [\"192.168.10.10\"]",
                 "lb.toml:7:18: a balancer is not its own peer",
             ),
-            ("[[notify]]", "lb.toml:3:1: expected either"),
-            ("[[notify]]\nurl = \"https://10.0.0.1/\"", "lb.toml:4:7: expected a URL"),
-            ("[[notify]]\ncommand = \"notify\"", "lb.toml:4:11: expected the absolute path"),
+            ("[[notify]]\nurl = \"http://\"", "lb.toml:4:7: expected a URL"),
             ("workers = 0", "lb.toml:3:11: expected 1 to 256"),
             ("admin_port = 8443", "lb.toml:3:14: admin_port and"),
             ("[access_log]\npath = \"log\"", "lb.toml:4:8: expected a path"),

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use kit::config::{ConfigError, Source};
+pub use kit::notify::Notify;
+use kit::notify::check_notifies;
 use serde::Deserialize;
 use toml::Spanned;
 use wire::HostName;
@@ -27,7 +29,7 @@ use hardware::DEFAULT_LB_MEMORY_MIB;
 pub use hardware::Hardware;
 pub use heartbeat::Heartbeat;
 pub use service::Service;
-pub use vip::{Notify, Vip, link_local_of};
+pub use vip::{Vip, link_local_of};
 
 /// The name that stands for the host's balancer where services are named.
 pub const LB: &str = "lb";
@@ -220,7 +222,7 @@ impl Config {
             return wrong(pool_span, message);
         }
         let vips = vip::check(source, *address.as_ref(), vips)?;
-        let notify = vip::check_notifies(source, notify)?;
+        let notify = check_notifies(source, notify)?;
         let mut checked_services: Vec<Service> = Vec::new();
         for service in services {
             let service = service.into_inner().check(source, &images, &checked_services)?;

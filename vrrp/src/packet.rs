@@ -13,6 +13,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The IP protocol number of VRRP.
@@ -78,13 +79,17 @@ pub struct Advert {
 }
 
 /// What the checksum of an IPv4 advert covers. That of an IPv6 advert always covers the pseudo-header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// In configurations it is `pseudo-header` or `message`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ChecksumForm {
     /// The message and a pseudo-header of the IP addresses: what keepalived sends and expects unless
     /// told otherwise.
     #[default]
     PseudoHeader,
     /// The message alone, as RFC 9568, section 5.2.8 says for IPv4.
+    #[serde(rename = "message")]
     MessageOnly,
 }
 

@@ -92,6 +92,10 @@ pub fn distinct(all: &[(IpAddr, u8)]) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize as _;
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{Error, StrDeserializer};
+
     use super::*;
 
     const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 10, 120));
@@ -113,6 +117,17 @@ mod tests {
         assert_eq!(checksum(V4, Some(ChecksumForm::MessageOnly)), Ok(ChecksumForm::MessageOnly));
         assert_eq!(checksum(V6, None), Ok(ChecksumForm::default()));
         assert!(checksum(V6, Some(ChecksumForm::default())).is_err());
+    }
+
+    #[test]
+    fn the_forms_of_the_checksum_have_the_names_that_are_in_peoples_files() {
+        let read = |name: &'static str| {
+            let written: StrDeserializer<'_, Error> = name.into_deserializer();
+            ChecksumForm::deserialize(written).ok()
+        };
+        assert_eq!(read("pseudo-header"), Some(ChecksumForm::PseudoHeader));
+        assert_eq!(read("message"), Some(ChecksumForm::MessageOnly));
+        assert_eq!(read("message-only"), None);
     }
 
     #[test]

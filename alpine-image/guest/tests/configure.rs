@@ -14,6 +14,11 @@ use wire::proxy_config::ProxyConfig;
 use wire::seed::{self, Seed};
 use wire::upstreams::UpstreamSet;
 
+#[path = "../../../wire/tests/support/namespaces.rs"]
+mod namespaces;
+
+use namespaces::{in_namespaces_by, run, said_by};
+
 /// Only visible to the test.
 const ROOT: &str = "/run/guest";
 
@@ -70,13 +75,6 @@ fn complaint() -> String {
     String::from_utf8(output.stderr).expect("text").trim_end().to_owned()
 }
 
-fn run(command: &str) -> String {
-    let mut words = command.split(' ');
-    let output = Command::new(words.next().expect("a program")).args(words).output().expect("started");
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
-}
-
 fn in_run(name: &str) -> PathBuf {
     Path::new(ROOT).join("run/holdfast").join(name)
 }
@@ -100,12 +98,15 @@ fn a_machine_becomes_what_its_seed_says() {
             configured(),
             "holdfast-guest: a-stateless-1 has 10.77.0.11/24, gateway 10.77.0.1, and runs stateless\n"
         );
-        assert_eq!(run("hostname").trim_end(), "a-stateless-1");
-        let addresses = run("ip -4 -o address show");
+        assert_eq!(said_by("hostname").trim_end(), "a-stateless-1");
+        let addresses = said_by("ip -4 -o address show");
         assert!(addresses.contains(" lo    inet 127.0.0.1/8 "), "{addresses}");
         assert!(addresses.contains(" eth0    inet 10.77.0.11/24 brd 10.77.0.255 "), "{addresses}");
-        assert!(run("ip link show eth0").contains(",UP"));
-        assert_eq!(run("ip route show default").trim_end(), "default via 10.77.0.1 dev eth0 proto static");
+        assert!(said_by("ip link show eth0").contains(",UP"));
+        assert_eq!(
+            said_by("ip route show default").trim_end(),
+            "default via 10.77.0.1 dev eth0 proto static"
+        );
         assert_eq!(private("settings.toml"), "machine = \"a-stateless-1\"\n");
         assert_eq!(
             private("command"),
@@ -154,9 +155,9 @@ fn a_gateway_outside_the_prefix_is_reached_all_the_same() {
         let alone = Seed { prefix: 32, gateway: [192, 168, 9, 1].into(), ..seed() };
         attach_seed("vda", seed::FILE, &json(&alone));
         configured();
-        let addresses = run("ip -4 -o address show dev eth0");
+        let addresses = said_by("ip -4 -o address show dev eth0");
         assert!(addresses.contains(" inet 10.77.0.11/32 "), "{addresses}");
-        let route = run("ip route get 1.1.1.1");
+        let route = said_by("ip route get 1.1.1.1");
         assert!(route.starts_with("1.1.1.1 via 192.168.9.1 dev eth0 src 10.77.0.11 "), "{route}");
     });
 }
@@ -226,23 +227,10 @@ fn a_machine_without_a_card_is_told_so() {
 
 /// Runs `story` as the first process of new namespaces with an `eth0`. `name` is the test's own.
 fn in_a_guest(name: &str, story: impl FnOnce()) {
-    const INSIDE: &str = "GUEST_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
-        run("mount -t tmpfs tmpfs /run");
+    // Its host name, too, is its own.
+    in_namespaces_by(name, &["unshare", "--uts", "--"], || {
         run("ip link add eth0 type veth peer name far");
         run("ip link set far up");
-        return story();
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--uts", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare of util-linux");
-    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+        story();
+    });
 }

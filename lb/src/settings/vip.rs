@@ -1,18 +1,13 @@
-//! The `[[vip]]` and `[[notify]]` parts of the settings.
+//! The `[[vip]]` part of the settings.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
 use kit::config::{ConfigError, Source};
 use serde::Deserialize;
 use toml::Spanned;
 use vrrp::ChecksumForm;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
-
-/// The most `[[notify]]`.
-const MAX_NOTIFIES: usize = 16;
 
 /// One virtual router.
 #[derive(Clone, Debug)]
@@ -35,15 +30,6 @@ pub struct Vip {
     pub virtual_mac: bool,
 }
 
-/// Whom to tell of every change of a virtual router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notify {
-    /// A program to run with the arguments VRID ADDRESS STATE HOLDER.
-    Command(PathBuf),
-    /// An address to POST a JSON object to.
-    Url(String),
-}
-
 /// One `[[vip]]` as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,37 +44,11 @@ pub(super) struct VipFile {
     #[serde(default)]
     preempt_delay_ms: Option<Spanned<u64>>,
     #[serde(default)]
-    checksum: Option<Spanned<Checksum>>,
+    checksum: Option<Spanned<ChecksumForm>>,
     #[serde(default)]
     unicast_peers: Vec<Spanned<IpAddr>>,
     #[serde(default)]
     virtual_mac: bool,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Checksum {
-    PseudoHeader,
-    Message,
-}
-
-impl From<Checksum> for ChecksumForm {
-    fn from(written: Checksum) -> Self {
-        match written {
-            Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
-            Checksum::Message => ChecksumForm::MessageOnly,
-        }
-    }
-}
-
-/// One `[[notify]]` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NotifyFile {
-    #[serde(default)]
-    command: Option<Spanned<PathBuf>>,
-    #[serde(default)]
-    url: Option<Spanned<String>>,
 }
 
 /// All of them, checked against each other and against `own`, the machine's address.
@@ -109,19 +69,6 @@ pub(super) fn check(
         source.checked(span, settings::distinct(&all))?;
     }
     Ok(vips)
-}
-
-/// All `[[notify]]`, checked.
-pub(super) fn check_notifies(
-    source: &Source,
-    files: Vec<Spanned<NotifyFile>>,
-) -> Result<Vec<Notify>, ConfigError> {
-    if let Some(beyond) = files.get(MAX_NOTIFIES) {
-        return Err(
-            source.error_at(Some(beyond.span()), &format!("expected at most {MAX_NOTIFIES} [[notify]]"))
-        );
-    }
-    files.into_iter().map(|file| NotifyFile::check(file, source)).collect()
 }
 
 impl VipFile {
@@ -154,8 +101,8 @@ impl VipFile {
         let preempt = settings::preempt(preempt, preempt_delay_ms.map(Spanned::into_inner));
         let preempt = source.checked(delay_span, preempt)?;
         let form_span = checksum.as_ref().map(Spanned::span).unwrap_or_default();
-        let form = checksum.map(|form| form.into_inner().into());
-        let checksum = source.checked(form_span, settings::checksum(*address.as_ref(), form))?;
+        let form = settings::checksum(*address.as_ref(), checksum.map(Spanned::into_inner));
+        let checksum = source.checked(form_span, form)?;
         if let Some(beyond) = unicast_peers.get(MAX_UNICAST_PEERS) {
             return wrong(beyond.span(), &format!("expected at most {MAX_UNICAST_PEERS} unicast_peers"));
         }
@@ -183,30 +130,6 @@ impl VipFile {
             unicast_peers: unicast_peers.into_iter().map(Spanned::into_inner).collect(),
             virtual_mac,
         })
-    }
-}
-
-impl NotifyFile {
-    fn check(file: Spanned<Self>, source: &Source) -> Result<Notify, ConfigError> {
-        let span = file.span();
-        match file.into_inner() {
-            NotifyFile { command: Some(command), url: None } => {
-                if !command.as_ref().is_absolute() {
-                    let message = "expected the absolute path of a program, without arguments";
-                    return Err(source.error_at(Some(command.span()), message));
-                }
-                Ok(Notify::Command(command.into_inner()))
-            }
-            NotifyFile { command: None, url: Some(url) } => {
-                let parsed: Option<Uri> = url.as_ref().parse().ok();
-                if !parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some()) {
-                    let message = "expected a URL such as http://192.168.10.1:9000/vip (https is not spoken)";
-                    return Err(source.error_at(Some(url.span()), message));
-                }
-                Ok(Notify::Url(url.into_inner()))
-            }
-            _ => Err(source.error_at(Some(span), "expected either `command` or `url`")),
-        }
     }
 }
 

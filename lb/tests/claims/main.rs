@@ -24,6 +24,8 @@ mod errors;
 mod grey;
 mod in_flight;
 mod load;
+#[path = "../../../wire/tests/support/namespaces.rs"]
+mod namespaces;
 mod outage;
 mod posts;
 mod stage;

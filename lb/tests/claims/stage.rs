@@ -21,35 +21,20 @@ use serde_json::{Value, json};
 
 use crate::balancer::{Balancer, eventually};
 use crate::client::get;
+use crate::namespaces::{self, run};
 
 const PORT: u16 = 8080;
 
-/// Runs `story` as the first process of new namespaces, in which it may do everything. `name` is the
-/// test's own name, by which it is started again there.
+/// Runs `story` in namespaces of its own; `name` is the test's own.
 pub(crate) fn in_namespaces(name: &str, story: impl Future<Output = ()>) {
-    const INSIDE: &str = "CLAIMS_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
-        run("mount -t tmpfs tmpfs /run");
-        run("mkdir /run/netns");
+    namespaces::in_namespaces(name, || {
         run("ip link set lo up");
         run("ip link add br0 type bridge");
         run("ip address add 10.88.0.1/24 dev br0");
         run("ip link set br0 up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        return runtime.block_on(story);
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare of util-linux");
-    assert!(status.success(), "in its namespaces: {status} (no namespaces? run as root or allow user ones)");
+        runtime.block_on(story);
+    });
 }
 
 /// One backend.
@@ -268,11 +253,4 @@ fn spawn(number: u8) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("nsenter of util-linux")
-}
-
-/// Runs a command that must succeed; its words have no spaces in them.
-fn run(command: &str) {
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().expect("a word")).args(words).status().expect("to start");
-    assert!(status.success(), "{command}");
 }

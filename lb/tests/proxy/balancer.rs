@@ -160,8 +160,10 @@ impl Balancer {
 
     /// `PUT path` on the port for changes: status and body.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
-        let too_large = body.to_string().len() > kit::api::MAX_BODY;
-        let answer = match self.http.put(self.change(path)).json(body).send().await {
+        let text = body.to_string();
+        let too_large = text.len() > kit::api::MAX_BODY;
+        let request = self.http.put(self.change(path)).header("content-type", "application/json");
+        let answer = match request.body(text).send().await {
             // The refusal may come while it is still being sent, and the connection ends under it.
             Err(_) if too_large => return (413, json!({"detail": "the connection ended"})),
             answer => answer.expect("answer"),

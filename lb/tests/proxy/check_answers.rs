@@ -108,6 +108,30 @@ async fn by_tcp_the_connection_may_be_all() {
     assert_eq!(get(balancer.clients(), "/").await.status(), 200, "one is kept, whatever its checks say");
 }
 
+/// It is never ejected, and no new request comes to try it: only its checks say that it may be back.
+#[tokio::test]
+async fn the_only_upstream_is_found_when_it_comes_back_though_its_checks_go_elsewhere() {
+    let balancer = Balancer::start().await;
+    let [only, checked] = [Backend::healthy().await, Backend::healthy().await];
+    balancer
+        .use_policy(json!({
+            "hold_ms": 15_000, "check": {"ask": {"tcp": {}}, "port": checked.address.port()},
+        }))
+        .await;
+    balancer.use_backends(&[&only]).await;
+    only.stop().await;
+    let clients = balancer.clients();
+    let waiting = tokio::spawn(async move { get(clients, "/").await.status() });
+    eventually("it was tried", async || {
+        (balancer.record(&only).await["failures"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    let _again = Backend::start_at(only.address, |_| Reply::Bytes(ok("again"))).await;
+    assert_eq!(waiting.await.expect("no panic"), 200);
+    assert_eq!(balancer.record(&only).await["ejections"], 0);
+}
+
 /// A gRPC server that knows the service `orders` and answers with `status` about it.
 async fn grpc_server(status: Arc<AtomicU8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");

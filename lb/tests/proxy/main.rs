@@ -18,6 +18,8 @@ mod forwarding;
 mod hand_over;
 mod hand_over_cut;
 mod hostile;
+#[path = "../../../wire/tests/support/namespaces.rs"]
+mod namespaces;
 mod network;
 mod observed;
 mod overrides;

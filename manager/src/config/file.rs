@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use kit::notify::NotifyFile;
 use serde::Deserialize;
 use toml::Spanned;
 use wire::HostName;
@@ -11,7 +12,7 @@ use super::Hypervisor;
 use super::hardware::HardwareFile;
 use super::heartbeat::Heartbeat;
 use super::service::ServiceFile;
-use super::vip::{NotifyFile, VipFile};
+use super::vip::VipFile;
 use crate::address_pool::AddressRange;
 
 /// What is written.

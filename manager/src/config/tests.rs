@@ -77,7 +77,7 @@ fn what_cannot_work_is_refused_where_it_stands() {
             "a.toml:10:18: expected the other balancer's",
         ),
         ("vrid = 50", "vrid = 50\nchecksum = \"both\"", "a.toml:10:12: unknown variant `both`"),
-        ("[[vip]]", "[[notify]]\nurl = \"ftp://x\"\n[[vip]]", "a.toml:8:7: expected a URL"),
+        ("[[vip]]", "[[notify]]\nurl = \"http://\"\n[[vip]]", "a.toml:8:7: expected a URL"),
         ("name = \"a\"", "name = \"a\"\ntls_port = 8080", "a.toml:2:12: tls_port and api_port must differ"),
         (
             "name = \"a\"",

@@ -1,5 +1,5 @@
-//! The `[[vip]]` and `[[notify]]` parts of the configuration. They go to the balancer as they are, but for
-//! the priority, which here is a role.
+//! The `[[vip]]` part of the configuration. It goes to the balancer as it is, but for the priority, which here is
+//! a role.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -11,9 +11,6 @@ use vrrp::ChecksumForm;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
 
 use crate::address_pool::mac_of;
-
-/// The most `[[notify]]`.
-const MAX_NOTIFIES: usize = 16;
 
 /// One public address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +33,6 @@ pub struct Vip {
     pub virtual_mac: bool,
 }
 
-/// Whom the balancer tells of every change of a public address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notify {
-    /// A program in the balancer's machine.
-    Command(String),
-    /// An address to POST a JSON object to.
-    Url(String),
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VipFile {
@@ -58,7 +46,7 @@ pub(super) struct VipFile {
     #[serde(default)]
     preempt_delay_ms: Option<Spanned<u64>>,
     #[serde(default)]
-    checksum: Option<Spanned<Checksum>>,
+    checksum: Option<Spanned<ChecksumForm>>,
     #[serde(default)]
     unicast_peers: Vec<Spanned<IpAddr>>,
     #[serde(default)]
@@ -82,31 +70,6 @@ impl Role {
     }
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Checksum {
-    PseudoHeader,
-    Message,
-}
-
-impl From<Checksum> for ChecksumForm {
-    fn from(written: Checksum) -> Self {
-        match written {
-            Checksum::PseudoHeader => ChecksumForm::PseudoHeader,
-            Checksum::Message => ChecksumForm::MessageOnly,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NotifyFile {
-    #[serde(default)]
-    command: Option<Spanned<String>>,
-    #[serde(default)]
-    url: Option<Spanned<String>>,
-}
-
 /// All of them, checked against each other and against `host`, this host's address.
 pub(super) fn check(
     source: &Source,
@@ -122,18 +85,6 @@ pub(super) fn check(
         source.checked(span, settings::distinct(&all))?;
     }
     Ok(vips)
-}
-
-/// All `[[notify]]`, checked.
-pub(super) fn check_notifies(
-    source: &Source,
-    files: Vec<Spanned<NotifyFile>>,
-) -> Result<Vec<Notify>, ConfigError> {
-    if let Some(beyond) = files.get(MAX_NOTIFIES) {
-        let message = format!("expected at most {MAX_NOTIFIES} [[notify]]");
-        return Err(source.error_at(Some(beyond.span()), &message));
-    }
-    files.into_iter().map(|file| NotifyFile::check(file, source)).collect()
 }
 
 impl VipFile {
@@ -172,8 +123,8 @@ impl VipFile {
         let preempt = settings::preempt(preempt, preempt_delay_ms.map(Spanned::into_inner));
         let preempt = source.checked(delay_span, preempt)?;
         let form_span = checksum.as_ref().map(Spanned::span).unwrap_or_default();
-        let form = checksum.map(|form| form.into_inner().into());
-        let checksum = source.checked(form_span, settings::checksum(*address.as_ref(), form))?;
+        let form = settings::checksum(*address.as_ref(), checksum.map(Spanned::into_inner));
+        let checksum = source.checked(form_span, form)?;
         if let Some(beyond) = unicast_peers.get(MAX_UNICAST_PEERS) {
             return wrong(beyond.span(), &format!("expected at most {MAX_UNICAST_PEERS} unicast_peers"));
         }
@@ -200,29 +151,6 @@ impl VipFile {
             unicast_peers: peers,
             virtual_mac,
         })
-    }
-}
-
-impl NotifyFile {
-    fn check(file: Spanned<Self>, source: &Source) -> Result<Notify, ConfigError> {
-        let span = file.span();
-        match file.into_inner() {
-            NotifyFile { command: Some(command), url: None } if command.as_ref().starts_with('/') => {
-                Ok(Notify::Command(command.into_inner()))
-            }
-            NotifyFile { command: Some(command), url: None } => {
-                let message = "expected the absolute path of a program in the balancer's machine";
-                Err(source.error_at(Some(command.span()), message))
-            }
-            NotifyFile { command: None, url: Some(url) } if url.as_ref().starts_with("http://") => {
-                Ok(Notify::Url(url.into_inner()))
-            }
-            NotifyFile { command: None, url: Some(url) } => {
-                let message = "expected a URL such as http://192.168.10.1:9000/vip (https is not spoken)";
-                Err(source.error_at(Some(url.span()), message))
-            }
-            _ => Err(source.error_at(Some(span), "expected either `command` or `url`")),
-        }
     }
 }
 

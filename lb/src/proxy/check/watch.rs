@@ -90,7 +90,10 @@ async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
         schedule.began(begun);
         let change = Change::between(watched.checks().note(outcome, begun, now), outcome);
         tell(upstream, change);
-        if outcome.is_ok() || outcome.is_err_and(Fault::is_answer) {
+        let elsewhere = schedule.policy().check.port.is_some_and(|port| port != upstream.address.port());
+        if elsewhere && (outcome.is_ok() || outcome.is_err_and(Fault::is_answer)) {
+            // A check where requests go has noted it when it connected (`stream`). This one says only that
+            // something is there again, but without it requests that are held would wait for a new one to find out.
             health::connected(upstream);
         }
         // What it said before it was ejected does not bring it back.

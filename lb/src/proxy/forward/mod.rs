@@ -21,6 +21,7 @@ pub(crate) mod exchange;
 pub(crate) mod hold;
 pub(crate) mod lost;
 pub(crate) mod race;
+mod racer;
 pub(crate) mod respond;
 pub(crate) mod tries;
 pub(crate) mod watch;

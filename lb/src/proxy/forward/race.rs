@@ -11,17 +11,16 @@
 //! ```
 //!
 //! Joining costs nothing where the upstream is distrusted: there are no more of those than requests were in
-//! flight. Hedges have a small budget of their own, the rest pays from the retry budget.
+//! flight. Hedges have a small budget of their own, the rest pays from the retry budget. `racer` says what
+//! becomes of a try when another was faster.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::super::client_stream::ClientStream;
 use super::super::error_page::Refusal;
@@ -31,14 +30,11 @@ use super::super::outlier;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::Cell;
-use super::exchange::{self, Answer, Exchange, Message, Outcome, Sent};
+use super::exchange::{self, Answer, Exchange, Message, Outcome};
 use super::lost::{Lost, lost};
-use super::respond;
+use super::racer::{Racer, Running};
 use super::tries::{Choice, Tries};
 use super::watch::{Signal, Watch};
-
-/// A try that nobody waits for any more goes on for so long, so that its upstream does not look idle.
-const UNHEARD: Duration = Duration::from_secs(3);
 
 /// What is the same for all tries of a request.
 pub(crate) struct Call<'a> {
@@ -62,26 +58,6 @@ pub(crate) enum Ended {
     OutOfTime,
     /// It was sent, is not answered and may not be sent again.
     Lost(Refusal),
-}
-
-/// One try that is under way.
-struct Running<'a> {
-    choice: Choice,
-    in_flight: InFlight,
-    exchange: BoxFuture<'static, Outcome>,
-    watch: Watch<'a>,
-}
-
-/// A try in a race.
-struct Racer<'a> {
-    choice: Choice,
-    in_flight: InFlight,
-    /// Why another has joined.
-    left: Option<Retry>,
-    sent: Sent,
-    exchange: BoxFuture<'static, Outcome>,
-    /// None once another has joined because of this one.
-    watch: Option<BoxFuture<'a, (Watch<'a>, Signal)>>,
 }
 
 enum Event<'a> {
@@ -111,13 +87,7 @@ pub(crate) async fn run(
     };
     match outcome {
         Some(Outcome::Answered(answer)) => {
-            call.learned.learn(answer.first_byte);
-            first.in_flight.answered(answer.status, answer.head_at);
-            if has_failed_its_trial(tries, &first.in_flight, answer.status) {
-                tries.failed(first.choice, Retry::Ejected);
-                return Ended::Failed;
-            }
-            return Ended::Answered(answer, first.in_flight);
+            return answered(call, tries, first.choice, first.in_flight, answer);
         }
         Some(Outcome::Failed(reason)) => {
             return failed(tries, first.choice, first.in_flight, reason);
@@ -177,18 +147,13 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
                 };
             }
             Event::Outcome(index, Outcome::Answered(answer)) => {
-                let mut racer = racers.swap_remove(index);
-                call.learned.learn(answer.first_byte);
-                racer.in_flight.answered(answer.status, answer.head_at);
-                if has_failed_its_trial(tries, &racer.in_flight, answer.status) {
-                    tries.failed(racer.choice, Retry::Ejected);
-                    if racers.is_empty() {
-                        return Ended::Failed;
-                    }
+                let racer = racers.swap_remove(index);
+                let ended = answered(call, tries, racer.choice, racer.in_flight, answer);
+                if matches!(ended, Ended::Failed) && !racers.is_empty() {
                     continue;
                 }
                 racers.into_iter().for_each(Racer::leave);
-                return Ended::Answered(answer, racer.in_flight);
+                return ended;
             }
             Event::Outcome(index, Outcome::Interim(exchange, head)) => {
                 if pass_on(session, head).await.is_err() {
@@ -227,6 +192,23 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
             }
         }
     }
+}
+
+/// Notes that a try was answered, and says what follows: the client sees it, or it came to nothing all the same.
+fn answered(
+    call: &Call<'_>,
+    tries: &mut Tries,
+    choice: Choice,
+    mut in_flight: InFlight,
+    answer: Box<Answer>,
+) -> Ended {
+    call.learned.learn(answer.first_byte);
+    in_flight.answered(answer.status, answer.head_at);
+    if has_failed_its_trial(tries, &in_flight, answer.status) {
+        tries.failed(choice, Retry::Ejected);
+        return Ended::Failed;
+    }
+    Ended::Answered(answer, in_flight)
 }
 
 /// Notes that a try came to nothing, and says what follows if it was the last one under way.
@@ -290,47 +272,4 @@ async fn next_event<'a>(racers: &mut [Racer<'a>]) -> Event<'a> {
         Poll::Pending
     })
     .await
-}
-
-impl<'a> From<Running<'a>> for Racer<'a> {
-    fn from(Running { choice, in_flight, exchange, watch }: Running<'a>) -> Self {
-        let sent = watch.sent().clone();
-        Racer { choice, in_flight, left: None, sent, exchange, watch: Some(Box::pin(watch.next())) }
-    }
-}
-
-impl Racer<'_> {
-    /// Lets the try go on unheard where its upstream lives and is only slow; else ends it.
-    fn leave(self) {
-        let Racer { choice, mut in_flight, left, exchange, .. } = self;
-        let upstream = choice.member.upstream;
-        if health::is_distrusted(&upstream) || upstream.is_in_doubt(std::time::Instant::now()) {
-            in_flight.left(left);
-            return;
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                outcome = unheard(exchange) => match outcome {
-                    Ok(answer) => {
-                        in_flight.late(answer.status, answer.head_at);
-                        respond::keep_connection(*answer, &mut in_flight).await;
-                    }
-                    Err(reason) => in_flight.failed(reason),
-                },
-                () = upstream.health.distrust.notified() => in_flight.left(left),
-                () = sleep(UNHEARD) => in_flight.left(left),
-            }
-        });
-    }
-}
-
-/// The end of a try for which nobody waits.
-async fn unheard(mut exchange: BoxFuture<'static, Outcome>) -> Result<Box<Answer>, Retry> {
-    loop {
-        match exchange.await {
-            Outcome::Answered(answer) => return Ok(answer),
-            Outcome::Failed(reason) => return Err(reason),
-            Outcome::Interim(next, _) => exchange = Box::pin(Exchange::go_on(*next)),
-        }
-    }
 }

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use kit::notify::Notify;
 use serde::Serialize;
 use vrrp::ChecksumForm;
 
 use super::super::desired::Slot;
 use super::super::millis;
-use crate::config::{Config, Notify, Vip};
+use crate::config::{Config, Vip};
 
 /// Where a balancer takes clients' requests when one of its addresses is IPv6: there for IPv4 too.
 const LISTEN_BOTH: &str = "[::]:80";
@@ -23,8 +24,8 @@ pub(super) struct LbSettings<'a> {
     listen: Option<&'static str>,
     managers: [Ipv4Addr; 1],
     vip: Vec<LbVip<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    notify: Vec<LbNotify<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notify: &'a [Notify],
 }
 
 #[derive(Serialize)]
@@ -38,16 +39,9 @@ struct LbVip<'a> {
     preempt_delay_ms: Option<u64>,
     /// IPv6 has only one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    checksum: Option<&'static str>,
+    checksum: Option<ChecksumForm>,
     unicast_peers: &'a [IpAddr],
     virtual_mac: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum LbNotify<'a> {
-    Command(&'a str),
-    Url(&'a str),
 }
 
 /// Those of the balancer in `slot`.
@@ -59,14 +53,7 @@ pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot) -> LbSettings<'a> {
         listen: config.vips.iter().any(|vip| vip.address.is_ipv6()).then_some(LISTEN_BOTH),
         managers: [config.address],
         vip: config.vips.iter().map(vip_of).collect(),
-        notify: config
-            .notify
-            .iter()
-            .map(|notify| match notify {
-                Notify::Command(command) => LbNotify::Command(command),
-                Notify::Url(url) => LbNotify::Url(url),
-            })
-            .collect(),
+        notify: &config.notify,
     }
 }
 
@@ -79,10 +66,7 @@ fn vip_of(vip: &Vip) -> LbVip<'_> {
         advert_interval_ms: millis(*advert_interval),
         preempt: preempt.is_some(),
         preempt_delay_ms: preempt.map(millis),
-        checksum: address.is_ipv4().then_some(match checksum {
-            ChecksumForm::PseudoHeader => "pseudo-header",
-            ChecksumForm::MessageOnly => "message",
-        }),
+        checksum: address.is_ipv4().then_some(*checksum),
         unicast_peers,
         virtual_mac: *virtual_mac,
     }
