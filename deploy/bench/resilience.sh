@@ -7,7 +7,7 @@
 #   all-gone   all backends are destroyed; new ones are pushed after 2 s
 #   one-slow   every answer of one backend takes 500 ms longer, from one moment to the next
 #   swaps      1,000 new sets a second for a minute, in which backends drain, leave and come back; beside them
-#              100 POSTs and 10 requests of 1 s each a second
+#              100 POSTs and 10 requests of 1 s each a second, and the same before without new sets
 #
 # Each measurement has backends and a balancer of its own, in network namespaces.
 set -euo pipefail
@@ -28,6 +28,7 @@ METRICS=(
     'one-slow failed count 0'
     'one-slow p99_to_base ratio 1.3'
     'swaps failed count 0'
+    'swaps p99_to_base ratio 2'
     'swaps refused count 0'
     'swaps ms_per_1000 ms 1020'
     'swaps sockets_left count 0'
@@ -134,9 +135,10 @@ swaps() {
     make_batches
     put "$STAGE" /config '{"generation": 1, "routes": [{"name": "all", "pool": "service"}],
         "pools": {"service": {"drain_ms": '$((DRAIN * 1000))'}}}'
-    gets beside --duration ${SWAP_SECONDS}s --timeout 5s & loads+=($!)
-    load post "http://$PROXY/count" --post --rate 100 --duration ${SWAP_SECONDS}s --timeout 5s & loads+=($!)
-    load stress "http://$PROXY/stress?seconds=1" --rate 10 --duration ${SWAP_SECONDS}s --timeout 5s & loads+=($!)
+    all_kinds base 15
+    wait "${loads[@]}"
+    loads=()
+    all_kinds beside $SWAP_SECONDS
     begun=$(now_ms) number=0
     for batch in "$DIR"/batches/*; do
         curl -s --config "$batch" >>"$DIR/codes" || true
@@ -148,12 +150,20 @@ swaps() {
     put "$STAGE" /upstreams "$(upstream_set $((sent + 2)) "$(upstream 1)")"
     sleep $((DRAIN + CLOSE))
     for number in 2 3 4; do left=$((left + $(sockets_to "$number"))); done
-    figure failed $(($(of beside failed) + $(of post failed) + $(of stress failed)))
+    figure failed $(($(of beside failed) + $(of beside-post failed) + $(of beside-stress failed)))
+    figure p99_to_base "$(awk -v a="$(latency beside p99)" -v b="$(latency base p99)" 'BEGIN { printf "%.2f", a / b }')"
     figure refused $((sent - $(grep -c '^200$' "$DIR/codes")))
     figure ms_per_1000 $((took * 1000 / sent))
     figure sockets_left "$left"
-    printf '  %s: p99 of GETs %s ms\n' swaps "$(latency beside p99)" >&2
-    must_count beside post stress
+    printf '  %s: p99 of GETs %s ms, and %s ms beside them\n' swaps "$(latency base p99)" "$(latency beside p99)" >&2
+    must_count base beside beside-post beside-stress
+}
+
+# all_kinds NAME SECONDS begins the loads of `swaps`, in its `loads`.
+all_kinds() {
+    gets "$1" --duration "${2}s" --timeout 5s & loads+=($!)
+    load "$1-post" "http://$PROXY/count" --post --rate 100 --duration "${2}s" --timeout 5s & loads+=($!)
+    load "$1-stress" "http://$PROXY/stress?seconds=1" --rate 10 --duration "${2}s" --timeout 5s & loads+=($!)
 }
 
 # --- measuring -------------------------------------------------------------------------------------------
