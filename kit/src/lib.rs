@@ -8,7 +8,7 @@ pub mod api;
 pub mod config;
 mod places;
 pub mod readiness;
-mod seldom;
+pub mod seldom;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(feature = "tls")]
