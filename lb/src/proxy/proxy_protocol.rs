@@ -75,7 +75,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(Told, usize)>, NoHeader> {
     match ProxyHeader::parse(bytes, ParseConfig::default()) {
         Ok((_, length)) if length > most => Err(NoHeader),
         Ok((header, length)) => Ok(Some((told(&header), length))),
-        Err(Error::BufferTooShort) if bytes.len() < most && declared(bytes) <= most => Ok(None),
+        // Of one that is shorter than its addresses the library would wait for more than there is.
+        Err(Error::BufferTooShort) if bytes.len() < declared(bytes).unwrap_or(most).min(most) => Ok(None),
         Err(_) => Err(NoHeader),
     }
 }
@@ -88,14 +89,11 @@ fn told(header: &ProxyHeader<'_>) -> Told {
     }
 }
 
-/// How long a header of version 2 says that it is, as soon as it says so.
-fn declared(bytes: &[u8]) -> usize {
-    match bytes.get(V2.len() + 2..V2.len() + 4) {
-        Some(&[high, low]) if bytes.starts_with(V2) => {
-            V2.len() + 4 + usize::from(u16::from_be_bytes([high, low]))
-        }
-        _ => 0,
-    }
+/// How long a header of version 2 says that it is, as soon as it says so; one that is too long is not waited for.
+fn declared(bytes: &[u8]) -> Option<usize> {
+    let Some(&[high, low]) = bytes.strip_prefix(V2)?.get(2..4) else { return None };
+    let length = V2.len() + 4 + usize::from(u16::from_be_bytes([high, low]));
+    Some(if length <= MAX_V2 { length } else { 0 })
 }
 
 #[cfg(test)]
