@@ -65,6 +65,22 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(count))
     }
 
+    /// Several records at once: of the last words of a handshake that fails, only what goes now goes at all.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let count = ready!(Pin::new(&mut wire.tcp).poll_write_vectored(context, parts))?;
+        wire.taken += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().tcp).poll_flush(context)
     }

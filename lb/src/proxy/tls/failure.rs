@@ -104,6 +104,8 @@ impl Failure {
                 PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
                 | PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::SupportedVersionsExtensionRequired
+                // Older versions have no such extension.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired
                 | PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled,
             ) => Failure::Version,
