@@ -10,7 +10,7 @@ pub mod config;
 pub mod notify;
 mod places;
 pub mod readiness;
-mod seldom;
+pub mod seldom;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(feature = "tls")]

@@ -13,8 +13,14 @@ use serde::Deserialize;
 use toml::Spanned;
 use wire::{HostName, MachineId};
 
+mod certificates;
+mod listener;
 mod vip;
 
+use certificates::ConfigFile;
+pub use certificates::FileConfig;
+use listener::ListenerFile;
+pub use listener::{ClientCertificates, Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion};
 pub use vip::Vip;
 use vip::VipFile;
 
@@ -30,7 +36,9 @@ pub struct Settings {
     /// The zone it is in (the host it runs on): upstreams of the same zone are preferred. None: all are alike.
     pub zone: Option<HostName>,
     /// Where clients' requests are taken.
-    pub listen: SocketAddr,
+    pub listeners: Vec<Listener>,
+    /// What clients are shown over TLS, as this file has it.
+    pub config: FileConfig,
     /// Where the admin interface answers questions.
     pub admin: SocketAddr,
     /// Where the admin interface takes changes.
@@ -75,6 +83,9 @@ pub struct Limits {
     pub body_bytes: u64,
     /// A request's head must be complete after so many milliseconds.
     pub header_timeout_ms: u64,
+    /// What comes ahead of requests, a header of the PROXY protocol and the handshake of TLS, must be done after so
+    /// many milliseconds, both together.
+    pub handshake_timeout_ms: u64,
     /// A connection without a request is closed after so many milliseconds.
     pub idle_timeout_ms: u64,
     /// At an orderly stop, requests in progress have so many milliseconds.
@@ -88,6 +99,7 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             body_bytes: 1 << 30,
             header_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
             idle_timeout_ms: 60_000,
             stop_timeout_ms: 5_000,
         }
@@ -104,8 +116,12 @@ struct File {
     interface: String,
     #[serde(default)]
     zone: Option<HostName>,
-    #[serde(default = "default_listen")]
-    listen: SocketAddr,
+    #[serde(default)]
+    listen: Option<SocketAddr>,
+    #[serde(default, rename = "listener")]
+    listeners: Vec<Spanned<ListenerFile>>,
+    #[serde(default)]
+    config: ConfigFile,
     #[serde(default)]
     admin_port: Option<Spanned<u16>>,
     #[serde(default)]
@@ -162,6 +178,8 @@ impl Settings {
             interface,
             zone,
             listen,
+            listeners,
+            config,
             admin_port,
             admin_changes_port,
             managers,
@@ -188,7 +206,8 @@ impl Settings {
             address,
             interface,
             zone,
-            listen,
+            listeners: listener::check(source, listen, default_listen(), listeners)?,
+            config: config.check(source)?,
             admin: SocketAddr::new(address, admin_port_value),
             admin_changes: SocketAddr::new(address, changes_port_value),
             managers,
@@ -253,7 +272,7 @@ mod tests {
         let settings = check(MINIMAL).expect("valid");
         assert_eq!(settings.admin.to_string(), "192.168.10.10:8080");
         assert_eq!(settings.admin_changes.to_string(), "192.168.10.10:8443");
-        assert_eq!(settings.listen.to_string(), "0.0.0.0:80");
+        assert_eq!(settings.listeners[0].address.to_string(), "0.0.0.0:80");
     }
 
     #[test]
@@ -298,11 +317,66 @@ mod tests {
             ("[access_log]\npath = \"log\"", "lb.toml:4:8: expected a path"),
             ("[access_log]\npath = \"/log\"\nkeep = 0", "lb.toml:5:8: expected 1 to 1000"),
             ("[limits]\nbody_byte = 1", "lb.toml:4:1: unknown field `body_byte`"),
+            (
+                "listen = \"0.0.0.0:80\"\n[[listener]]\naddress = \"0.0.0.0:80\"",
+                "lb.toml:5:11: another listener",
+            ),
+            (
+                "[[listener]]\naddress = \"0.0.0.0:80\"\ntrusted = [\"10.0.0.0/8\"]",
+                "lb.toml:5:12: trusted says",
+            ),
+            (
+                "[[listener]]\naddress = \"0.0.0.0:80\"\n[listener.tls]\nalpn = [\"h3\"]",
+                "lb.toml:6:9: unknown variant `h3`",
+            ),
+            (
+                "[[listener]]\naddress = \"0.0.0.0:80\"\n[listener.tls]\nalpn = []",
+                "lb.toml:6:8: expected a protocol",
+            ),
+            (
+                "[[listener]]\naddress = \"0.0.0.0:80\"\n[listener.tls]\nclient_certificates = \"required\"",
+                "lb.toml:6:23: client_ca_file is missing",
+            ),
+            (
+                "[[listener]]\naddress = \"0.0.0.0:80\"\n[listener.tls]\nclient_ca_file = \"/ca\"",
+                "lb.toml:6:18: client_ca_file says nothing",
+            ),
+            ("[[config.certificates]]\nkey = \"\"", "lb.toml:3:1: expected either `chain`"),
+            (
+                "[[config.certificates]]\nchain = \"\"\nchain_file = \"/c\"",
+                "lb.toml:5:14: expected either `chain` or `chain_file`, found both",
+            ),
+            (
+                "[[config.certificates]]\nchain_file = \"/dev/null\"\nkey = \"\"",
+                "lb.toml:4:14: /dev/null: expected certificates as PEM",
+            ),
+            (
+                "[config]\nticket_keys = [\"short\"]",
+                "lb.toml: config.ticket_keys[0]: expected 32 to 256 bytes",
+            ),
         ];
         for (text, expected) in cases {
             let error = check(&format!("{MINIMAL}{text}\n")).expect_err(text);
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn listeners_are_those_of_the_file_and_the_default_only_where_there_are_none() {
+        let two = "[[listener]]\naddress = \"[::]:443\"\n[listener.tls]\n[[listener]]\naddress = \"10.0.0.1:81\"\n\
+                   proxy_protocol = true\ntrusted = [\"10.0.0.0/8\"]\n";
+        let addresses = |settings: &Settings| {
+            settings.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>()
+        };
+        let settings = check(&format!("{MINIMAL}{two}")).expect("valid");
+        assert_eq!(addresses(&settings), ["[::]:443", "10.0.0.1:81"]);
+        let [tls, proxied] = &settings.listeners[..] else { panic!("two") };
+        let tls = tls.tls.as_ref().expect("TLS");
+        assert_eq!((tls.min_version, &tls.alpn[..]), (TlsVersion::Tls12, &[Protocol::Http1][..]));
+        assert_eq!(tls.client_certificates, ClientCertificates::Off);
+        assert_eq!(proxied.proxy_protocol.as_ref().expect("PROXY").trusted.len(), 1);
+        let settings = check(&format!("{MINIMAL}listen = \"0.0.0.0:80\"\n{two}")).expect("valid");
+        assert_eq!(addresses(&settings), ["0.0.0.0:80", "[::]:443", "10.0.0.1:81"]);
     }
 
     #[test]

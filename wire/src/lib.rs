@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod balancing;
+pub mod certificates;
 pub mod checks;
 pub mod cluster;
 pub mod generation;

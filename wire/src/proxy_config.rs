@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
+use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
 use crate::{Generation, PoolName};
 
@@ -20,6 +21,14 @@ pub struct ProxyConfig {
     /// How the pools are treated; a pool that is not named here is treated by the defaults.
     #[serde(default)]
     pub pools: BTreeMap<PoolName, PoolPolicy>,
+    /// What clients are shown over TLS. They outrank those of the balancer's own file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Certificate>,
+    /// What session tickets are encrypted with, the same on all balancers, so that each resumes the sessions of the
+    /// others: new tickets with the first, and those of all are taken. Each is a text of 32 bytes or more. Without
+    /// any, a balancer makes its own, which are lost when it ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ticket_keys: Vec<Secret>,
 }
 
 impl ProxyConfig {
@@ -37,6 +46,8 @@ impl ProxyConfig {
                 ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
             }
         }
+        shown.certificates = self.certificates.iter().map(Certificate::without_secrets).collect();
+        shown.ticket_keys.iter_mut().for_each(|key| *key = Secret(Secret::HIDDEN.to_owned()));
         shown
     }
 }

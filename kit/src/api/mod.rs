@@ -13,6 +13,5 @@ pub use docs::with_docs;
 pub use extract::{Json, Path, Query};
 pub use heartbeat::heartbeat_stream;
 pub use metrics::{metrics_response, process_registry};
-pub use problem::ApiError;
-pub(crate) use problem::last_answer;
+pub use problem::{ApiError, last_answer};
 pub use serve::{MAX_BODY, serve, with_fallbacks};

@@ -24,7 +24,7 @@ impl IntoResponse for ApiError {
 }
 
 /// `problem` as the whole and last answer of a connection, for where no server is at work yet.
-pub(crate) fn last_answer(problem: &Problem) -> String {
+pub fn last_answer(problem: &Problem) -> String {
     let body = serde_json::to_string(problem).unwrap_or_default();
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     format!(

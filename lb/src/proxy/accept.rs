@@ -1,4 +1,4 @@
-//! One worker: a thread with its own runtime and its own listener on the shared port, so that a
+//! One worker: a thread with its own runtime and its own listeners on the shared ports, so that a
 //! connection, its requests and its upstream connections stay on one core.
 
 use std::io;
@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+use super::arrival::{Arrived, Place, arrive};
 use super::client_stream::ClientStream;
 use super::connection::{self, Server};
 use super::forward::connect::watch_for_death;
@@ -62,15 +64,20 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Accepts connections until asked to stop, then lets requests in progress finish within
 /// `limits.stop_timeout_ms`. Connections that still have no request then are closed when the runtime is dropped.
-pub(crate) async fn run(listener: TcpListener, state: Arc<State>, server: Server) {
+pub(crate) async fn run(listeners: Vec<(TcpListener, Arc<Place>)>, state: Arc<State>, server: Server) {
     let server = Arc::new(server);
+    join_all(listeners.into_iter().map(|(listener, place)| accept(listener, place, &state, &server))).await;
+    drain(&state, &server).await;
+}
+
+async fn accept(listener: TcpListener, place: Arc<Place>, state: &Arc<State>, server: &Arc<Server>) {
     let mut stop = server.stop.clone();
     loop {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             accepted = listener.accept() => match accepted {
-                Ok((tcp, peer)) => admit(tcp, peer, &state, &server),
+                Ok((tcp, peer)) => admit(tcp, peer, &place, state, server),
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -80,18 +87,28 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, server: Server
     }
     // Those that came before the stop are served; closing the listener would reset them.
     while let Some(Ok((tcp, peer))) = listener.accept().now_or_never() {
-        admit(tcp, peer, &state, &server);
+        admit(tcp, peer, &place, state, server);
     }
-    drop(listener);
-    drain(&state, &server).await;
 }
 
-fn admit(tcp: TcpStream, peer: SocketAddr, state: &Arc<State>, server: &Arc<Server>) {
-    if let Some(open) = Open::admit(state, server.limits.connections) {
-        let on_vip = server.vips.admit(|| tcp.local_addr().ok().map(|local| local.ip())).map(Arc::new);
-        let client = ClientStream::new(tcp, peer.ip().to_canonical(), on_vip);
-        tokio::spawn(connection::serve(client, open, server.clone()));
+fn admit(tcp: TcpStream, peer: SocketAddr, place: &Arc<Place>, state: &Arc<State>, server: &Arc<Server>) {
+    let Some(open) = Open::admit(state, server.limits.connections) else { return };
+    let on_vip = server.vips.admit(|| tcp.local_addr().ok().map(|local| local.ip())).map(Arc::new);
+    let peer = peer.ip().to_canonical();
+    let server = server.clone();
+    if place.is_plain() {
+        let client = ClientStream::new(Arrived::plain(tcp, peer), on_vip);
+        tokio::spawn(connection::serve(client, open, server));
+        return;
     }
+    let place = place.clone();
+    tokio::spawn(async move {
+        // Boxed: what a handshake needs must not count for the connection afterwards.
+        let arriving = Box::pin(arrive(tcp, peer, on_vip.as_deref(), &place, &server));
+        if let Some(arrived) = arriving.await {
+            connection::serve(ClientStream::new(arrived, on_vip), open, server).await;
+        }
+    });
 }
 
 async fn drain(state: &State, server: &Server) {

@@ -231,7 +231,7 @@ impl ProxyHttp for App {
     ) -> Result<()> {
         match &context.client {
             // Pingora has dropped the hop-by-hop fields before.
-            Some(client) => headers::describe_client(request, client.peer()),
+            Some(client) => headers::describe_client(request, &client.origin()),
             None => Ok(()),
         }
     }

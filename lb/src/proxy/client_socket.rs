@@ -8,17 +8,21 @@
 
 use std::future::Future as _;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use socket2::SockRef;
+use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::arrival::Arrived;
 use super::hand_over::OnVip;
+use super::tls::client_certificate::ClientCertificate;
+use super::transport::Transport;
 
 /// A client that takes none of what it is sent for so long is given up.
 pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,8 +33,12 @@ const HEAD_READ: usize = 2 << 10;
 /// The socket, what was read from it ahead, and what is gathered for it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) tcp: TcpStream,
+    pub(super) transport: Transport,
     pub(super) peer: IpAddr,
+    /// The client's own connection is encrypted: this one, or the one to the proxy before us.
+    pub(super) is_secure: bool,
+    /// What the client has shown, where it has shown any.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     /// The virtual address it came to, if it is one.
     pub(super) on_vip: Option<Arc<OnVip>>,
     /// Read from the client and not yet given out.
@@ -39,8 +47,8 @@ pub(super) struct Socket {
     /// Written by Pingora and not yet sent.
     pub(super) output: Vec<u8>,
     pub(super) sent: usize,
-    /// Runs while the client takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while the client takes nothing: since so much was taken.
+    stalled: Option<(u64, Pin<Box<Sleep>>)>,
     pub(super) answer_by: Option<Instant>,
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
@@ -57,12 +65,19 @@ pub(super) enum Phase {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, peer: IpAddr, on_vip: Option<Arc<OnVip>>) -> Self {
+    pub(super) fn new(arrived: Arrived, on_vip: Option<Arc<OnVip>>) -> Self {
+        let Arrived { mut transport, peer, is_secure, certificate } = arrived;
+        let input = match &mut transport {
+            Transport::Plain(wire) => std::mem::take(&mut wire.ahead),
+            Transport::Tls(_) => Vec::new(),
+        };
         Socket {
-            tcp,
+            transport,
             peer,
+            is_secure,
+            certificate,
             on_vip,
-            input: Vec::new(),
+            input,
             phase: Phase::Undecided,
             output: Vec::new(),
             sent: 0,
@@ -83,7 +98,7 @@ impl Socket {
         let filled = self.input.len();
         self.input.resize(filled + HEAD_READ, 0);
         let mut buffer = ReadBuf::new(&mut self.input[filled..]);
-        let result = Pin::new(&mut self.tcp).poll_read(context, &mut buffer);
+        let result = self.transport.poll_read(context, &mut buffer);
         let count = buffer.filled().len();
         self.input.truncate(filled + count);
         result.map_ok(|()| count)
@@ -93,11 +108,31 @@ impl Socket {
         if !self.input.is_empty() {
             return Poll::Pending;
         }
-        let mut byte = [0u8; 1];
-        match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
+        let found = if self.transport.is_tls() {
+            // The end is said in TLS, too: what is there has to be read to know what it is.
+            self.poll_fill(context)
+        } else {
+            let mut byte = [0u8; 1];
+            self.transport.tcp().poll_peek(context, &mut ReadBuf::new(&mut byte))
+        };
+        match ready!(found) {
             Ok(1..) => Poll::Pending,
             Ok(0) | Err(_) => Poll::Ready(()),
         }
+    }
+
+    /// Whether bytes of the next request are there.
+    pub(super) fn has_sent(&mut self) -> bool {
+        if self.input.is_empty() && self.transport.is_tls() {
+            // Whoever waits for more asks again before it waits.
+            let _ = self.poll_fill(&mut Context::from_waker(Waker::noop()));
+            if self.input.is_empty() {
+                self.input = Vec::new();
+            }
+            return !self.input.is_empty();
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        !self.input.is_empty() || matches!(SockRef::from(self.transport.tcp()).peek(&mut byte), Ok(1..))
     }
 
     /// Reads at most `limit` bytes, first of those read before.
@@ -116,32 +151,43 @@ impl Socket {
         }
         let before = buffer.filled().len();
         if limit == buffer.remaining() {
-            ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
+            ready!(self.transport.poll_read(context, buffer))?;
             return Poll::Ready(Ok(buffer.filled().len() - before));
         }
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(limit));
-        ready!(Pin::new(&mut self.tcp).poll_read(context, &mut part))?;
+        ready!(self.transport.poll_read(context, &mut part))?;
         let count = part.filled().len();
         buffer.advance(count);
         Poll::Ready(Ok(count))
     }
 
+    /// Sends what is gathered. Resolves when the kernel has it, or when the client takes nothing for too long.
     pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.output.len() {
-            let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write(context, &self.output[self.sent..])
-            else {
-                // Here, because Pingora limits only the writing, not the flushing at an answer's end.
-                let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(CLIENT_WRITE_TIMEOUT)));
-                ready!(stalled.as_mut().poll(context));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            };
+        let sent = self.poll_send(context);
+        if sent.is_ready() {
             self.stalled = None;
-            let count = written?;
+            return sent;
+        }
+        // Here, because Pingora limits only the writing, not the flushing at an answer's end.
+        let taken = self.transport.taken();
+        if self.stalled.as_ref().is_none_or(|(since, _)| *since != taken) {
+            self.stalled = Some((taken, Box::pin(sleep(CLIENT_WRITE_TIMEOUT))));
+        }
+        if let Some((_, timer)) = &mut self.stalled {
+            ready!(timer.as_mut().poll(context));
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() {
+            let count = ready!(self.transport.poll_write(context, &self.output[self.sent..]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += count;
         }
+        ready!(self.transport.poll_flush(context))?;
         self.output.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))

@@ -6,20 +6,20 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::arrival::Arrived;
 use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
+use super::headers::Origin;
 use super::lock;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
@@ -27,6 +27,9 @@ use super::unconfirmed::unconfirmed;
 
 /// Writes are gathered up to so many bytes, so that a head and a small body leave in one packet.
 const GATHER: usize = 16 << 10;
+
+/// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
+pub(super) const HANDSHAKE_RECORD: u8 = 22;
 
 /// A handle to a client's socket.
 #[derive(Clone, Debug)]
@@ -44,8 +47,8 @@ pub(crate) enum HeadRead {
 }
 
 impl ClientStream {
-    pub(crate) fn new(tcp: TcpStream, peer: IpAddr, on_vip: Option<Arc<OnVip>>) -> Self {
-        ClientStream(Arc::new(Mutex::new(Socket::new(tcp, peer, on_vip))))
+    pub(crate) fn new(arrived: Arrived, on_vip: Option<Arc<OnVip>>) -> Self {
+        ClientStream(Arc::new(Mutex::new(Socket::new(arrived, on_vip))))
     }
 
     /// The virtual address it came to, if it is one.
@@ -84,29 +87,46 @@ impl ClientStream {
 
     /// Whether something was written that the kernel does not have yet.
     pub(crate) fn has_gathered(&self) -> bool {
-        !self.socket().output.is_empty()
+        let socket = self.socket();
+        !socket.output.is_empty() || socket.transport.has_unsent()
     }
 
     /// How many bytes the kernel has sent, or will, that the client has not confirmed; none on a connection that
     /// has ended.
     pub(crate) fn unconfirmed(&self) -> u64 {
         let socket = self.socket();
-        match socket.tcp.peer_addr() {
-            Ok(_) => unconfirmed(&socket.tcp).unwrap_or(0),
+        match socket.transport.tcp().peer_addr() {
+            Ok(_) => unconfirmed(socket.transport.tcp()).unwrap_or(0),
             Err(_) => 0,
         }
     }
 
     /// Whether bytes of the next request are there.
     pub(crate) fn has_sent(&self) -> bool {
-        let socket = self.socket();
-        let mut byte = [MaybeUninit::uninit()];
-        !socket.input.is_empty() || matches!(socket2::SockRef::from(&socket.tcp).peek(&mut byte), Ok(1..))
+        self.socket().has_sent()
     }
 
     /// The client's address.
     pub(crate) fn peer(&self) -> IpAddr {
         self.socket().peer
+    }
+
+    /// Whether the client's own connection is encrypted.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.socket().is_secure
+    }
+
+    /// What upstreams are told of the client.
+    pub(crate) fn origin(&self) -> Origin {
+        let socket = self.socket();
+        Origin { client: socket.peer, is_secure: socket.is_secure, certificate: socket.certificate.clone() }
+    }
+
+    /// Whether the client begins as one does that speaks TLS, on a connection where it is not spoken. No request of
+    /// HTTP/1.1 begins so.
+    pub(crate) fn begins_with_tls(&self) -> bool {
+        let socket = self.socket();
+        !socket.transport.is_tls() && socket.input.first() == Some(&HANDSHAKE_RECORD)
     }
 
     /// Waits, without buffers, for the first bytes of the next request; `false` when the client closed the
@@ -117,7 +137,7 @@ impl ClientStream {
         }
         let first = poll_fn(|context| {
             let mut socket = self.socket();
-            ready!(socket.tcp.poll_read_ready(context))?;
+            ready!(socket.transport.poll_readable(context))?;
             let first = socket.poll_fill(context);
             if first.is_pending() {
                 // Ready was a hint only.
@@ -201,7 +221,7 @@ impl ClientStream {
     pub(crate) fn reset(&self) {
         let mut socket = self.socket();
         socket.aborted = true;
-        let _ = socket2::SockRef::from(&socket.tcp).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(socket.transport.tcp()).set_linger(Some(Duration::ZERO));
     }
 
     /// Sets until when the answer must have begun; none when it has.
@@ -237,11 +257,20 @@ impl ClientStream {
     }
 
     async fn shutdown_write(&self) -> io::Result<()> {
-        poll_fn(|context| Pin::new(&mut self.socket().tcp).poll_shutdown(context)).await
+        poll_fn(|context| self.socket().transport.poll_shutdown(context)).await
+    }
+
+    /// Says, if it can be said at once, that a connection without a request ends: over TLS a client would else take
+    /// it for cut off.
+    pub(crate) fn part(&self) {
+        let mut socket = self.socket();
+        if socket.transport.is_tls() && !socket.aborted {
+            let _ = socket.transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
     }
 
     fn fd(&self) -> i32 {
-        self.socket().tcp.as_raw_fd()
+        self.socket().transport.tcp().as_raw_fd()
     }
 
     fn socket(&self) -> MutexGuard<'_, Socket> {
@@ -290,7 +319,7 @@ impl AsyncWrite for ClientStream {
             return Poll::Ready(Ok(bytes.len()));
         }
         ready!(socket.poll_drain(context))?;
-        Pin::new(&mut socket.tcp).poll_write(context, bytes)
+        socket.transport.poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

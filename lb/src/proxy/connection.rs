@@ -20,18 +20,24 @@ use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::app::App;
+use super::arrival::NO_TLS_HERE;
 use super::client_stream::{ClientStream, HeadRead};
 use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
 use super::state::connections::Open;
+use super::tls::Tls;
+use super::tls::failure::Failure;
 use crate::settings::Limits;
 
 /// How long a client may take to take a short answer of ours.
 const REFUSE: Duration = Duration::from_secs(2);
+
+/// After a handshake, the first request may take so long to come before the connection counts as one without.
+const FIRST_REQUEST: Duration = Duration::from_millis(100);
 
 /// What all connections of a worker share.
 pub(crate) struct Server {
@@ -39,6 +45,7 @@ pub(crate) struct Server {
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
     pub(crate) vips: Arc<Vips>,
+    pub(crate) tls: Arc<Tls>,
     pub(crate) worker: usize,
 }
 
@@ -46,11 +53,17 @@ pub(crate) struct Server {
 pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>) {
     let idle = Duration::from_millis(server.limits.idle_timeout_ms);
     let on_vip = client.on_vip();
+    let young = Instant::now() + if client.is_secure() { FIRST_REQUEST } else { Duration::ZERO };
+    let to_end = async || {
+        let on_vip = to_end(on_vip.as_deref(), server.worker).await;
+        sleep_until(young).await;
+        on_vip
+    };
     loop {
         let begins = tokio::select! {
             biased;
             begins = timeout(idle, client.next_begins()) => begins == Ok(true),
-            on_vip = to_end(on_vip.as_deref(), server.worker) => {
+            on_vip = to_end() => {
                 if !client.has_sent() {
                     return close_idle(&client, on_vip).await;
                 }
@@ -58,7 +71,13 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
             }
         };
         if !begins {
+            client.part();
             return;
+        }
+        if client.begins_with_tls() {
+            server.tls.stats.failed(Failure::TlsOnPlainPort, client.peer(), None);
+            let _ = timeout(REFUSE, client.send(&NO_TLS_HERE)).await;
+            return end(&client, on_vip.as_deref(), server.worker, When::Confirmed).await;
         }
         let busy = open.begin_request();
         // Boxed: what a request needs must not count for idle connections.
@@ -73,14 +92,14 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
 }
 
 /// Resolves when the connection is to be closed because its address moves.
-async fn to_end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+pub(super) async fn to_end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
     let Some(on_vip) = on_vip else { return std::future::pending().await };
     on_vip.end(worker).await;
     on_vip
 }
 
 /// Resolves when the request is to be ended because its address moves without it.
-async fn cut(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+pub(super) async fn cut(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
     let Some(on_vip) = on_vip else { return std::future::pending().await };
     on_vip.cut(worker).await;
     on_vip

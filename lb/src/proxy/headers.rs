@@ -2,11 +2,14 @@
 //! section 7.6.1) go, those that tell of the client and of us come.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Version};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::tls::client_certificate::{ClientCertificate, forged};
 
 /// How we name ourselves in `Via`.
 const VIA: &str = "1.1 lb";
@@ -29,12 +32,23 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 const PROTECTED: [HeaderName; 4] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::VIA];
 
+/// What upstreams are told of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// Its address.
+    pub(crate) client: IpAddr,
+    /// Its own connection is encrypted.
+    pub(crate) is_secure: bool,
+    /// The certificate it has shown.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
+}
+
 /// Makes a client's request one of ours to an upstream.
 ///
 /// # Errors
 ///
 /// Where a value cannot be a header field, which a parsed request's parts always can.
-pub(crate) fn forward_request(request: &mut RequestHeader, client: IpAddr) -> Result<()> {
+pub(crate) fn forward_request(request: &mut RequestHeader, client: &Origin) -> Result<()> {
     for name in hop_by_hop(&request.headers) {
         request.remove_header(&name);
     }
@@ -48,14 +62,22 @@ pub(crate) fn forward_request(request: &mut RequestHeader, client: IpAddr) -> Re
 /// # Errors
 ///
 /// As [`forward_request`].
-pub(crate) fn describe_client(request: &mut RequestHeader, client: IpAddr) -> Result<()> {
+pub(crate) fn describe_client(request: &mut RequestHeader, origin: &Origin) -> Result<()> {
     // Pingora's URI has the path alone; only the target as it was sent has the rest.
     if !request.raw_path().starts_with(b"/") && request.uri.path().starts_with('/') {
         request.set_uri(request.uri.clone());
     }
-    let chain = appended(&request.headers, "x-forwarded-for", &client.to_string());
+    let chain = appended(&request.headers, "x-forwarded-for", &origin.client.to_string());
     request.insert_header("X-Forwarded-For", chain)?;
-    request.insert_header("X-Forwarded-Proto", "http")?;
+    request.insert_header("X-Forwarded-Proto", if origin.is_secure { "https" } else { "http" })?;
+    for name in forged(&request.headers) {
+        request.remove_header(&name);
+    }
+    if let Some(certificate) = &origin.certificate {
+        for (name, value) in certificate.fields() {
+            request.insert_header(name, value)?;
+        }
+    }
     match request.headers.get(header::HOST).cloned() {
         Some(host) => request.insert_header("X-Forwarded-Host", host)?,
         // What the client says here, we do not know.
@@ -111,11 +133,29 @@ fn appended(headers: &HeaderMap, name: &str, last: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
+    fn origin() -> Origin {
+        Origin { client: [192, 0, 2, 7].into(), is_secure: false, certificate: None }
+    }
+
+    #[test]
+    fn nobody_is_believed_who_says_what_certificate_he_has_or_that_he_came_over_tls() {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
+        for (name, value) in
+            [("Client-Cert", ":AA==:"), ("X_Client_Cert_Subject", "CN=me"), ("X-Forwarded-Proto", "https")]
+        {
+            request.append_header(name, value).expect("header");
+        }
+        forward_request(&mut request, &origin()).expect("forwarded");
+        assert_eq!(request.headers["x-forwarded-proto"], "http");
+        assert!(!request.headers.contains_key("client-cert"));
+        assert!(!request.headers.contains_key("x_client_cert_subject"));
+    }
+
     #[test]
     fn a_request_without_host_is_for_no_host_whatever_it_says() {
         let mut request = RequestHeader::build("GET", b"/", None).expect("request");
         request.append_header("X-Forwarded-Host", "bank.example").expect("header");
-        forward_request(&mut request, [192, 0, 2, 7].into()).expect("forwarded");
+        forward_request(&mut request, &origin()).expect("forwarded");
         assert!(!request.headers.contains_key("x-forwarded-host"));
     }
 
@@ -133,7 +173,7 @@ mod tests {
         ] {
             request.append_header(name, value).expect("header");
         }
-        forward_request(&mut request, [192, 0, 2, 7].into()).expect("forwarded");
+        forward_request(&mut request, &origin()).expect("forwarded");
         let names: std::collections::BTreeSet<_> = request.headers.keys().map(HeaderName::as_str).collect();
         let expected = ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"];
         assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);

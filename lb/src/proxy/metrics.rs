@@ -14,7 +14,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 
 use super::state::State;
 use super::state::snapshot::Snapshot;
-use super::{check, metrics_balance};
+use super::{check, metrics_balance, tls};
 
 /// Upper bounds of the duration histogram, in seconds.
 const BUCKETS: [f64; 14] =
@@ -128,6 +128,7 @@ impl StateCollector {
         families.extend(upstreams(&snapshot)?);
         families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
         families.extend(check::metrics::families(&snapshot)?);
+        families.extend(tls::stats::families(&self.state.tls)?);
         for (name, help, value) in [
             (
                 "lb_upstreams_generation",

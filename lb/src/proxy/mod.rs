@@ -1,6 +1,7 @@
 //! The proxy: takes clients' requests and forwards them to upstreams.
 //!
-//! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
+//! A request's way through the files: `accept` (one worker per core) → `arrival` (PROXY protocol, `tls`) →
+//! `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
@@ -10,6 +11,7 @@
 pub(crate) mod accept;
 pub(crate) mod access_log;
 pub(crate) mod app;
+pub(crate) mod arrival;
 pub(crate) mod balance;
 pub(crate) mod check;
 mod client_socket;
@@ -28,10 +30,13 @@ pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;
 pub(crate) mod plain_stream;
+mod proxy_protocol;
 pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
+pub(crate) mod tls;
+pub(crate) mod transport;
 mod unconfirmed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access_log::AccessLog;
 use self::app::App;
+use self::arrival::Place;
 use self::connection::Server;
 use self::hand_over::HandOvers;
 use self::state::State;
@@ -82,6 +88,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         state.access_log =
             Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
     }
+    let certificates = state.tls.take_file(&settings.config.certificates, &settings.config.ticket_keys);
+    certificates.map_err(|problem| anyhow::anyhow!("config of the settings' file: {}", problem.detail))?;
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);
@@ -89,20 +97,18 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let worker_ended = CancellationToken::new();
     accept::leave_nobody_behind();
     // All of them, before any serves: either the whole balancer starts or none of it.
-    let listeners = (0..settings.workers)
-        .map(|_| accept::listen(settings.listen))
-        .collect::<std::io::Result<Vec<_>>>()
-        .with_context(|| format!("{} cannot be listened on", settings.listen))?;
+    let listeners = listen(&settings, &state)?;
     let hand_overs = Arc::new(HandOvers::new(&settings));
-    listeners.iter().try_for_each(|listener| hand_overs.listeners.add(listener))?;
+    let sockets = listeners.iter().flatten().map(|(listener, _)| listener);
+    sockets.into_iter().try_for_each(|listener| hand_overs.listeners.add(listener))?;
     let mut workers = Vec::new();
-    for (worker, listener) in listeners.into_iter().enumerate() {
+    for (worker, listeners) in listeners.into_iter().enumerate() {
         let (state, settings, stopping) = (state.clone(), settings.clone(), stopping.clone());
         let vips = hand_overs.vips.clone();
         let ended = worker_ended.clone();
         let thread = thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
             let _ended = ended.drop_guard();
-            run_worker(worker, listener, state, vips, &settings, stopping)
+            run_worker(worker, listeners, state, vips, &settings, stopping)
         })?;
         workers.push(thread);
     }
@@ -115,7 +121,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let snapshot = state.snapshot();
     link::set_serving(snapshot.can_serve());
     tracing::info!(
-        listen = %settings.listen, workers = settings.workers,
+        listen = ?settings.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>(), workers = settings.workers,
         upstreams_generation = snapshot.set.generation, config_generation = snapshot.config.generation,
         "serving"
     );
@@ -130,6 +136,30 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The listeners of one worker.
+type Listeners = Vec<(std::net::TcpListener, Arc<Place>)>;
+
+/// Opens all listeners, for each worker.
+fn listen(settings: &Settings, state: &State) -> anyhow::Result<Vec<Listeners>> {
+    let places = settings.listeners.iter().map(|listener| {
+        let place =
+            Place::new(listener, &state.tls).with_context(|| format!("TLS of {}", listener.address))?;
+        Ok((listener.address, Arc::new(place)))
+    });
+    let places = places.collect::<anyhow::Result<Vec<_>>>()?;
+    let of_worker = |_| {
+        places
+            .iter()
+            .map(|(address, place)| {
+                let listener = accept::listen(*address);
+                let listener = listener.with_context(|| format!("{address} cannot be listened on"))?;
+                Ok((listener, place.clone()))
+            })
+            .collect()
+    };
+    (0..settings.workers).map(of_worker).collect()
 }
 
 /// What is not on a request's way: the admin interface, sweeping, and the signal to stop.
@@ -197,7 +227,7 @@ fn run_checks(state: Arc<State>) -> std::io::Result<()> {
 
 fn run_worker(
     worker: usize,
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     state: Arc<State>,
     vips: Arc<hand_over::Vips>,
     settings: &Settings,
@@ -216,9 +246,13 @@ fn run_worker(
         if !settings.vips.is_empty() {
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
         }
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let server = Server { proxy, limits: settings.limits.clone(), stop, vips, worker };
-        accept::run(listener, state, server).await;
+        let listeners = listeners
+            .into_iter()
+            .map(|(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place)))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let tls = state.tls.clone();
+        let server = Server { proxy, limits: settings.limits.clone(), stop, vips, tls, worker };
+        accept::run(listeners, state, server).await;
         anyhow::Ok(())
     })
 }

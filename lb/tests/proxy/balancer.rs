@@ -49,6 +49,20 @@ impl Balancer {
         Self::start_at(address, SocketAddr::new(address, 8000), settings).await
     }
 
+    /// Starts one with the settings that `settings` says for its address.
+    #[allow(dead_code)] // of the test programs that share this file, some have use for it
+    pub(crate) async fn start_with_settings(settings: impl FnOnce(IpAddr) -> String) -> Self {
+        let address = own_address();
+        Self::start_at(address, SocketAddr::new(address, 8000), &settings(address)).await
+    }
+
+    /// Starts one with a virtual address, and with the settings that `settings` says for its own one.
+    #[allow(dead_code)]
+    pub(crate) async fn start_with_vip_and(vip: IpAddr, settings: &str) -> Self {
+        let router = format!("[[vip]]\naddress = \"{vip}\"\nvrid = {VRID}\npriority = 240\n");
+        Self::start_at(own_address(), SocketAddr::new(vip, 8000), &format!("{router}{settings}")).await
+    }
+
     /// Starts one whose clients connect to a virtual address, in a network of the test's own.
     pub(crate) async fn start_with_vip(vip: IpAddr) -> Self {
         let address = own_address();

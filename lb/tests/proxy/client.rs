@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A request or an answer as it was received.
@@ -36,18 +36,20 @@ impl Message {
 }
 
 /// Reads messages from a connection.
-pub(crate) struct Reader {
-    pub(crate) tcp: TcpStream,
+pub(crate) struct Reader<S = TcpStream> {
+    pub(crate) tcp: S,
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    pub(crate) fn new(tcp: TcpStream) -> Self {
-        Reader { tcp, buffer: Vec::new() }
-    }
-
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.expect("connected"))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    pub(crate) fn new(tcp: S) -> Self {
+        Reader { tcp, buffer: Vec::new() }
     }
 
     /// Sends `text` as it is.

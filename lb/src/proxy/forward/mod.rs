@@ -26,7 +26,6 @@ pub(crate) mod respond;
 pub(crate) mod tries;
 pub(crate) mod watch;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -114,7 +113,7 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Message { head: request_for_upstream(session, client.peer())?, body, worker };
+    let message = Message { head: request_for_upstream(session, &client.origin())?, body, worker };
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
@@ -158,7 +157,7 @@ pub(crate) async fn forward(
     }
 }
 
-fn request_for_upstream(session: &Session, client: IpAddr) -> Result<RequestHeader> {
+fn request_for_upstream(session: &Session, client: &headers::Origin) -> Result<RequestHeader> {
     let mut request = session.req_header().clone();
     headers::forward_request(&mut request, client)?;
     Ok(request)

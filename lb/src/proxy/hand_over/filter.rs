@@ -69,9 +69,9 @@ pub(super) fn drop_new(addresses: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
     program(steps, NOTHING, ALL)
 }
 
-/// For a packet socket of IPv4: takes only what asks for a new connection to `port` of one of `addresses`, and
-/// came from outside. The packet at hand begins with its IP header.
-pub(super) fn take_new_v4(addresses: &BTreeSet<IpAddr>, port: u16) -> Vec<SockFilter> {
+/// For a packet socket of IPv4: takes only what asks for a new connection to one of `ports` of one of
+/// `addresses`, and came from outside. The packet at hand begins with its IP header.
+pub(super) fn take_new_v4(addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>) -> Vec<SockFilter> {
     let mut steps: Vec<Step> = from_outside().into();
     steps.extend(is_version(4, 0, To::Else));
     steps.extend([
@@ -82,7 +82,9 @@ pub(super) fn take_new_v4(addresses: &BTreeSet<IpAddr>, port: u16) -> Vec<SockFi
         (IF_ANY_BIT, 0x1fff, To::Else, To::Next),
         (LOAD_HEADER_LENGTH, 0, To::Next, To::Next),
         (LOAD_HALF_AT_X, 2, To::Next, To::Next),
-        (IF_EQUAL, u32::from(port), To::Next, To::Else),
+    ]);
+    steps.extend(is_one_of(ports));
+    steps.extend([
         (LOAD_BYTE_AT_X, 13, To::Next, To::Next),
         (AND, SYN_OR_ACK, To::Next, To::Next),
         (IF_EQUAL, SYN, To::Next, To::Else),
@@ -92,14 +94,16 @@ pub(super) fn take_new_v4(addresses: &BTreeSet<IpAddr>, port: u16) -> Vec<SockFi
 }
 
 /// The same for IPv6. One with extension headers, which nobody sends to a web server, is not told.
-pub(super) fn take_new_v6(addresses: &BTreeSet<IpAddr>, port: u16) -> Vec<SockFilter> {
+pub(super) fn take_new_v6(addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>) -> Vec<SockFilter> {
     let mut steps: Vec<Step> = from_outside().into();
     steps.extend(is_version(6, 0, To::Else));
     steps.extend([
         (LOAD_BYTE, 6, To::Next, To::Next),
         (IF_EQUAL, TCP, To::Next, To::Else),
         (LOAD_HALF, HEADER_V6 + 2, To::Next, To::Next),
-        (IF_EQUAL, u32::from(port), To::Next, To::Else),
+    ]);
+    steps.extend(is_one_of(ports));
+    steps.extend([
         (LOAD_BYTE, HEADER_V6 + 13, To::Next, To::Next),
         (AND, SYN_OR_ACK, To::Next, To::Next),
         (IF_EQUAL, SYN, To::Next, To::Else),
@@ -119,6 +123,16 @@ fn is_version(version: u32, header: u32, otherwise: To) -> [Step; 3] {
         (AND, 0xf0, To::Next, To::Next),
         (IF_EQUAL, version << 4, To::Next, otherwise),
     ]
+}
+
+/// Goes on with the next step when what is loaded is one of these.
+fn is_one_of(ports: &BTreeSet<u16>) -> Vec<Step> {
+    let last = ports.len().saturating_sub(1);
+    let compare = |(at, &port): (usize, &u16)| {
+        let otherwise = if at == last { To::Else } else { To::Next };
+        (IF_EQUAL, u32::from(port), To::Skip(last - at), otherwise)
+    };
+    ports.iter().enumerate().map(compare).collect()
 }
 
 fn to_one_of_v4(addresses: &BTreeSet<IpAddr>, header: u32) -> Vec<Step> {

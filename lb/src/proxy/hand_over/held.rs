@@ -40,18 +40,18 @@ struct Way {
 }
 
 impl Held {
-    /// Gathers from now on what comes for `port` of one of `addresses`.
+    /// Gathers from now on what comes for one of `ports` of one of `addresses`.
     ///
     /// # Errors
     ///
     /// Without the right to (CAP_NET_RAW).
-    pub(super) fn gather(addresses: &BTreeSet<IpAddr>, port: u16) -> io::Result<Self> {
+    pub(super) fn gather(addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>) -> io::Result<Self> {
         let mut ways = Vec::new();
         if addresses.iter().any(IpAddr::is_ipv4) {
-            ways.push(Way::open(false, take_new_v4(addresses, port))?);
+            ways.push(Way::open(false, take_new_v4(addresses, ports))?);
         }
         if addresses.iter().any(IpAddr::is_ipv6) {
-            ways.push(Way::open(true, take_new_v6(addresses, port))?);
+            ways.push(Way::open(true, take_new_v6(addresses, ports))?);
         }
         Ok(Held { ways, waiting: VecDeque::new() })
     }

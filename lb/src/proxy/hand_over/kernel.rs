@@ -33,17 +33,17 @@ pub(super) struct Left {
     pub(super) unconfirmed: u64,
 }
 
-/// The connections to `port` of one of `addresses`.
+/// The connections to one of `ports` of one of `addresses`.
 ///
 /// # Errors
 ///
 /// When the kernel's tables cannot be read.
-pub(super) fn left(addresses: &BTreeSet<IpAddr>, port: u16) -> io::Result<Left> {
+pub(super) fn left(addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>) -> io::Result<Left> {
     let mut left = Left::default();
     for table in TABLES {
         match File::open(table) {
             // Line by line: of a busy balancer it has megabytes, and a hand-over reads it many times.
-            Ok(table) => count(BufReader::with_capacity(PART, table), addresses, port, &mut left)?,
+            Ok(table) => count(BufReader::with_capacity(PART, table), addresses, ports, &mut left)?,
             // Without IPv6 there is no such table.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -55,7 +55,7 @@ pub(super) fn left(addresses: &BTreeSet<IpAddr>, port: u16) -> io::Result<Left> 
 fn count(
     mut table: impl BufRead,
     addresses: &BTreeSet<IpAddr>,
-    port: u16,
+    ports: &BTreeSet<u16>,
     left: &mut Left,
 ) -> io::Result<()> {
     let mut line = String::new();
@@ -73,7 +73,7 @@ fn count(
             FIN_WAIT_1 | LAST_ACK | CLOSING => &mut left.unconfirmed,
             _ => continue,
         };
-        if socket(local).is_some_and(|(address, at)| at == port && addresses.contains(&address)) {
+        if socket(local).is_some_and(|(address, at)| ports.contains(&at) && addresses.contains(&address)) {
             *counted += 1;
         }
     }
@@ -108,7 +108,8 @@ mod tests {
         let listener = TcpListener::bind((address, 0)).expect("bound");
         let port = listener.local_addr().expect("address").port();
         let here = BTreeSet::from([address]);
-        let now = || left(&here, port).expect("the tables");
+        let ports = BTreeSet::from([port, 1]);
+        let now = || left(&here, &ports).expect("the tables");
         assert_eq!(now(), Left::default());
         let client = TcpStream::connect((address, port)).expect("connected");
         assert_eq!(now(), Left { open: 1, ..Left::default() }, "before it is accepted");
@@ -119,7 +120,7 @@ mod tests {
         while now() != Left::default() {
             assert!(std::time::Instant::now() < end, "the client's kernel confirms it");
         }
-        assert_eq!(left(&BTreeSet::from([IpAddr::from([127, 83, 1, 8])]), port).expect("read").open, 0);
+        assert_eq!(left(&BTreeSet::from([IpAddr::from([127, 83, 1, 8])]), &ports).expect("read").open, 0);
         drop(client);
     }
 

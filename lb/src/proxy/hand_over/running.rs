@@ -94,9 +94,9 @@ impl Running {
 
         self.step(HandOverState::Holding);
         let addresses = self.addresses();
-        let port = self.of.vips.port();
+        let ports = self.of.vips.ports().clone();
         // First, so that none is dropped that is not kept.
-        let mut held = Held::gather(&addresses, port)
+        let mut held = Held::gather(&addresses, &ports)
             .inspect_err(|error| {
                 tracing::warn!(%error, "clients whose connections are held back will ask again after a second");
             })
@@ -183,8 +183,8 @@ impl Running {
                 told_all = true;
             }
             if is_over || self.vips().all(|vip| vip.open() == 0) {
-                let (addresses, port) = (addresses.clone(), self.of.vips.port());
-                let left = tokio::task::spawn_blocking(move || kernel::left(&addresses, port)).await;
+                let (addresses, ports) = (addresses.clone(), self.of.vips.ports().clone());
+                let left = tokio::task::spawn_blocking(move || kernel::left(&addresses, &ports)).await;
                 let left = match left.map_err(std::io::Error::other) {
                     Ok(Ok(left)) => left,
                     Ok(Err(error)) | Err(error) => {

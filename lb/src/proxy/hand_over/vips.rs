@@ -11,6 +11,7 @@
 //! A connection that is told that its answer is the last one counts as gone when the client has all of it (see
 //! `../ending.rs`); of those that nobody holds any more, the kernel knows (see `kernel`).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -41,7 +42,7 @@ pub(crate) struct Vips {
     /// Wakes the connections of each worker that wait for a request.
     wake: Vec<Notify>,
     /// Where clients connect to.
-    port: u16,
+    ports: BTreeSet<u16>,
 }
 
 /// One of them.
@@ -79,11 +80,12 @@ impl Vips {
             cut: AtomicU64::new(0),
         });
         let wake = (0..settings.workers).map(|_| Notify::new()).collect();
-        Vips { vips: vips.collect(), wake, port: settings.listen.port() }
+        let ports = settings.listeners.iter().map(|listener| listener.address.port()).collect();
+        Vips { vips: vips.collect(), wake, ports }
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    pub(crate) fn ports(&self) -> &BTreeSet<u16> {
+        &self.ports
     }
 
     pub(crate) fn all(&self) -> &[Vip] {

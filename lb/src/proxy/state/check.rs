@@ -6,6 +6,7 @@ use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
+use super::super::tls;
 use super::{check_balance, check_checks};
 
 /// The most pools in a set.
@@ -68,7 +69,7 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
 ///
 /// As [`upstreams`].
 pub(crate) fn config(config: &ProxyConfig) -> Checked {
-    let ProxyConfig { generation, routes, pools } = config;
+    let ProxyConfig { generation, routes, pools, certificates: _, ticket_keys: _ } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
@@ -89,7 +90,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         is_name(name.as_str(), "pools")?;
         self::policy(policy, &format!("pools.{name}"))?;
     }
-    Ok(())
+    tls::check(config)
 }
 
 fn policy(policy: &PoolPolicy, place: &str) -> Checked {

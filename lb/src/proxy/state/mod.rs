@@ -51,6 +51,7 @@ use super::forward::hold::Holding;
 use super::health;
 use super::lock;
 use super::metrics::RouteStats;
+use super::tls::Tls;
 
 /// Where the overrides are stored.
 const OVERRIDES_FILE: &str = "overrides.json";
@@ -62,6 +63,8 @@ pub(crate) struct State {
     pub(crate) learned: Learned,
     /// What happened to requests that matched no route.
     pub(crate) unrouted: Arc<RouteStats>,
+    /// What TLS listeners show.
+    pub(crate) tls: Arc<Tls>,
     /// Where requests are written down, if they are.
     pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
@@ -132,6 +135,7 @@ impl State {
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
+            tls: Arc::default(),
             access_log: None,
             connections: Connections::default(),
             holding: Holding::default(),
@@ -281,6 +285,10 @@ impl State {
         let config = held.config.as_ref().map(|document| document.content.clone());
         let next = Arc::new(before.next(set, config, &held.here));
         let now = Instant::now();
+        if let Err(problem) = self.tls.follow(&before.config, &next.config) {
+            // They were looked at before.
+            tracing::error!(problem = problem.detail, "the certificates of the configuration are not in use");
+        }
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
             upstream.retire();

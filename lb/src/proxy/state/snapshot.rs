@@ -127,7 +127,7 @@ fn default_config(set: &UpstreamSet) -> ProxyConfig {
         pool,
         repeatable: false,
     };
-    ProxyConfig { generation: 0, routes: only.map(route).into_iter().collect(), pools: BTreeMap::new() }
+    ProxyConfig { generation: 0, routes: only.map(route).into_iter().collect(), ..ProxyConfig::default() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,193 @@
+//! TLS on the clients' side: rustls with the cryptography of *ring*.
+//!
+//! ```text
+//!   lb.toml, PUT /config ──▶ certificate (looked at) ──▶ resolver (by name)  ┐
+//!                       └──▶ tickets (keys)                                  ├─▶ server (one per listener)
+//!   [listener.tls] ──────────────────────────────────────────────────────────┘
+//!   a connection: arrival (handshake) ─▶ transport ─▶ requests, with client_certificate
+//! ```
+//!
+//! Certificates and keys for tickets are swapped while connections go on: what a handshake has begun with stays.
+
+pub(crate) mod certificate;
+pub(crate) mod client_certificate;
+pub(crate) mod failure;
+mod ocsp;
+pub(crate) mod resolver;
+mod server;
+pub(crate) mod stats;
+pub(crate) mod tickets;
+
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use wire::Problem;
+use wire::balancing::Secret;
+use wire::certificates::Certificate;
+use wire::proxy_config::ProxyConfig;
+
+use self::certificate::Usable;
+use self::resolver::Certificates;
+use self::stats::Stats;
+use self::tickets::Tickets;
+use super::lock;
+use crate::settings::ListenerTls;
+
+/// The most certificates of a configuration.
+const MAX_CERTIFICATES: usize = 1_000;
+
+/// The most keys for tickets: one to come, one in use and some from before.
+const MAX_TICKET_KEYS: usize = 16;
+
+/// The lengths a key for tickets may have, in bytes, as for those of cookies.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
+
+/// What all listeners with TLS share.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    provider: Arc<CryptoProvider>,
+    certificates: Arc<ArcSwap<Certificates>>,
+    tickets: Arc<Tickets>,
+    pub(crate) stats: Stats,
+    sources: Mutex<Sources>,
+}
+
+/// Where certificates and keys come from; what is pushed outranks the file.
+#[derive(Debug, Default)]
+struct Sources {
+    file: Source,
+    pushed: Source,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    certificates: Vec<Arc<Usable>>,
+    ticket_keys: Vec<Secret>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            provider: kit::tls::provider(),
+            certificates: Arc::default(),
+            tickets: Arc::new(Tickets::new(SystemTime::now())),
+            stats: Stats::default(),
+            sources: Mutex::default(),
+        }
+    }
+}
+
+impl Tls {
+    /// Takes into use what the balancer's own file says, in place of what it said before.
+    ///
+    /// # Errors
+    ///
+    /// A problem of 400 that names the first field that cannot be used; then nothing changes.
+    pub(crate) fn take_file(&self, certificates: &[Certificate], keys: &[Secret]) -> Result<(), Problem> {
+        let source = self.source(certificates, keys)?;
+        self.change(|sources| sources.file = source);
+        Ok(())
+    }
+
+    /// Takes into use what of `next` is another than in `before`, which was pushed last.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::take_file`].
+    pub(crate) fn follow(&self, before: &ProxyConfig, next: &ProxyConfig) -> Result<(), Problem> {
+        if before.certificates == next.certificates && before.ticket_keys == next.ticket_keys {
+            return Ok(());
+        }
+        let source = self.source(&next.certificates, &next.ticket_keys)?;
+        self.change(|sources| sources.pushed = source);
+        Ok(())
+    }
+
+    fn source(&self, certificates: &[Certificate], keys: &[Secret]) -> Result<Source, Problem> {
+        let certificates = read(certificates, &self.provider)?;
+        let now = SystemTime::now();
+        for certificate in &certificates {
+            for warning in certificate.warnings(now) {
+                tracing::warn!(names = ?certificate.names, "a certificate: {warning}");
+            }
+        }
+        Ok(Source {
+            certificates: certificates.into_iter().map(Arc::new).collect(),
+            ticket_keys: keys.to_vec(),
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sources)) {
+        let mut sources = lock(&self.sources);
+        change(&mut sources);
+        let Sources { file, pushed } = &*sources;
+        let all = pushed.certificates.iter().chain(&file.certificates).cloned();
+        let next = Certificates::new(all);
+        if next.count() > 0 || self.certificates.load().count() > 0 {
+            tracing::info!(certificates = next.count(), "certificates taken into use");
+        }
+        self.certificates.store(Arc::new(next));
+        let keys = if pushed.ticket_keys.is_empty() { &file.ticket_keys } else { &pushed.ticket_keys };
+        self.tickets.take(keys, SystemTime::now());
+    }
+
+    /// The TLS of a listener with these settings.
+    ///
+    /// # Errors
+    ///
+    /// When its list of CAs cannot be used.
+    pub(crate) fn listener(&self, settings: &ListenerTls) -> anyhow::Result<Arc<ServerConfig>> {
+        server::config(settings, self)
+    }
+}
+
+/// Whether the certificates and keys of `config` can be used.
+///
+/// # Errors
+///
+/// A problem of 400 that names the first field that cannot.
+pub(crate) fn check(config: &ProxyConfig) -> Result<(), Problem> {
+    let ProxyConfig { certificates, ticket_keys, .. } = config;
+    let too_many = |field: &str, count: usize, most: usize| {
+        let detail = format!("{count} are more than the {most} allowed");
+        (count > most).then(|| Problem::bad_parameter(field, detail)).map_or(Ok(()), Err)
+    };
+    too_many("certificates", certificates.len(), MAX_CERTIFICATES)?;
+    too_many("ticket_keys", ticket_keys.len(), MAX_TICKET_KEYS)?;
+    for (index, key) in ticket_keys.iter().enumerate() {
+        if let Err(expected) = check_ticket_key(key) {
+            return Err(Problem::bad_parameter(&format!("ticket_keys[{index}]"), expected));
+        }
+    }
+    read(certificates, &kit::tls::provider()).map(drop)
+}
+
+/// Whether `key` can be one for tickets.
+///
+/// # Errors
+///
+/// Says what is expected instead, without the key in it.
+pub(crate) fn check_ticket_key(key: &Secret) -> Result<(), String> {
+    let length = key.0.len();
+    if KEY_BYTES.contains(&length) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected {} to {} bytes, found {length}: `openssl rand -hex 32` makes one",
+        KEY_BYTES.start(),
+        KEY_BYTES.end()
+    ))
+}
+
+fn read(certificates: &[Certificate], provider: &CryptoProvider) -> Result<Vec<Usable>, Problem> {
+    let read = certificates.iter().enumerate().map(|(index, certificate)| {
+        Usable::read(certificate, provider).map_err(|unusable| {
+            let field = format!("certificates[{index}].{}", unusable.part.name());
+            Problem::bad_parameter(&field, unusable.message)
+        })
+    });
+    read.collect()
+}

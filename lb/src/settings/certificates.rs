@@ -1,0 +1,165 @@
+//! `[[config.certificates]]` in the settings' file: as a configuration that is pushed has them, and their parts may
+//! also be in files of their own.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kit::config::{ConfigError, Source};
+use serde::Deserialize;
+use toml::Spanned;
+use wire::balancing::Secret;
+use wire::certificates::Certificate;
+
+use crate::proxy::tls::certificate::{Part, Usable};
+use crate::proxy::tls::check_ticket_key;
+
+/// A larger file is none of these, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The part of `[config]` that TLS needs, as it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    #[serde(default)]
+    certificates: Vec<Spanned<CertificateFile>>,
+    #[serde(default)]
+    ticket_keys: Vec<Secret>,
+}
+
+/// The same, checked.
+#[derive(Clone, Debug, Default)]
+pub struct FileConfig {
+    /// What clients are shown; those that are pushed outrank them.
+    pub certificates: Vec<Certificate>,
+    /// What session tickets are encrypted with, where none are pushed.
+    pub ticket_keys: Vec<Secret>,
+}
+
+/// One certificate; each part is a text, or in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateFile {
+    #[serde(default)]
+    chain: Option<Spanned<String>>,
+    #[serde(default)]
+    chain_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    key: Option<Spanned<Secret>>,
+    #[serde(default)]
+    key_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    ocsp: Option<Spanned<String>>,
+    #[serde(default)]
+    ocsp_file: Option<Spanned<PathBuf>>,
+}
+
+/// A part's content, and the place where it or its file is written.
+struct Written<T> {
+    content: T,
+    place: std::ops::Range<usize>,
+    file: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    pub(super) fn check(self, source: &Source) -> Result<FileConfig, ConfigError> {
+        let ConfigFile { certificates, ticket_keys } = self;
+        for (index, key) in ticket_keys.iter().enumerate() {
+            // Without its place: the line would show the key.
+            check_ticket_key(key).map_err(|expected| {
+                source.error_at(None, &format!("config.ticket_keys[{index}]: {expected}"))
+            })?;
+        }
+        let certificates = certificates.into_iter().map(|file| CertificateFile::check(file, source));
+        Ok(FileConfig { certificates: certificates.collect::<Result<_, _>>()?, ticket_keys })
+    }
+}
+
+impl CertificateFile {
+    fn check(file: Spanned<Self>, source: &Source) -> Result<Certificate, ConfigError> {
+        let whole = file.span();
+        let CertificateFile { chain, chain_file, key, key_file, ocsp, ocsp_file } = file.into_inner();
+        let missing = |name: &str| {
+            source.error_at(Some(whole.clone()), &format!("expected either `{name}` or `{name}_file`"))
+        };
+        let chain = written(source, "chain", chain, chain_file, as_text)?.ok_or_else(|| missing("chain"))?;
+        let key = key.map(|key| Spanned::new(key.span(), key.into_inner().0));
+        let key = written(source, "key", key, key_file, as_text)?.ok_or_else(|| missing("key"))?;
+        let ocsp = written(source, "ocsp", ocsp, ocsp_file, |bytes| Ok(as_base64(&bytes)))?;
+        let places = [
+            (Part::Chain, chain.place.clone(), chain.file.clone()),
+            (Part::Key, key.place.clone(), key.file.clone()),
+            (
+                Part::Ocsp,
+                ocsp.as_ref().map_or(whole, |ocsp| ocsp.place.clone()),
+                ocsp.as_ref().and_then(|ocsp| ocsp.file.clone()),
+            ),
+        ];
+        let certificate = Certificate {
+            chain: chain.content,
+            key: Secret(key.content),
+            ocsp: ocsp.map(|ocsp| ocsp.content),
+        };
+        match Usable::read(&certificate, &kit::tls::provider()) {
+            Ok(_) => Ok(certificate),
+            Err(unusable) => {
+                let place = places.into_iter().find(|(part, ..)| *part == unusable.part);
+                let (_, span, file) = place.map_or((unusable.part, 0..0, None), |place| place);
+                Err(match file {
+                    Some(file) => source.error_at(Some(span), &format!("{}: {unusable}", file.display())),
+                    // Without its place: the line would show the key.
+                    None if unusable.part == Part::Key => {
+                        source.error_at(None, &format!("config.certificates: key: {unusable}"))
+                    }
+                    None => source.error_at(Some(span), &unusable.message),
+                })
+            }
+        }
+    }
+}
+
+/// What is in `text` or in the file.
+fn written(
+    source: &Source,
+    name: &str,
+    text: Option<Spanned<String>>,
+    file: Option<Spanned<PathBuf>>,
+    read: impl FnOnce(Vec<u8>) -> Result<String, &'static str>,
+) -> Result<Option<Written<String>>, ConfigError> {
+    match (text, file) {
+        (None, None) => Ok(None),
+        (Some(text), None) => {
+            Ok(Some(Written { place: text.span(), content: text.into_inner(), file: None }))
+        }
+        (None, Some(file)) => {
+            let place = file.span();
+            let path = file.into_inner();
+            let wrong = |what: &dyn std::fmt::Display| {
+                source.error_at(Some(place.clone()), &format!("{}: {what}", path.display()))
+            };
+            let length = std::fs::metadata(&path).map_err(|error| wrong(&error))?.len();
+            if length > MAX_FILE {
+                return Err(wrong(&format!("expected at most {MAX_FILE} bytes, found {length}")));
+            }
+            let bytes = std::fs::read(&path).map_err(|error| wrong(&error))?;
+            let content = read(bytes).map_err(|error| wrong(&error))?;
+            Ok(Some(Written { content, place, file: Some(path) }))
+        }
+        (Some(_), Some(file)) => {
+            let message = format!("expected either `{name}` or `{name}_file`, found both");
+            Err(source.error_at(Some(file.span()), &message))
+        }
+    }
+}
+
+fn as_text(bytes: Vec<u8>) -> Result<String, &'static str> {
+    String::from_utf8(bytes).map_err(|_| "expected PEM, found bytes that are no text")
+}
+
+/// `openssl ocsp -respout` writes bytes; others write them as base64.
+fn as_base64(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.starts_with('0') => text.to_owned(),
+        _ => STANDARD.encode(bytes),
+    }
+}

@@ -1,0 +1,224 @@
+//! The `[[listener]]` parts of the settings: where clients' requests are taken, and what comes ahead of them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use kit::config::{ConfigError, Source};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The most listeners. Each is opened once by every worker.
+const MAX_LISTENERS: usize = 64;
+
+/// The most networks that may send headers of the PROXY protocol to a listener.
+const MAX_TRUSTED: usize = 1_000;
+
+/// The most CAs of clients' certificates.
+const MAX_CLIENT_CAS: usize = 1_000;
+
+/// Where clients' requests are taken.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Whether each connection begins with a header of the PROXY protocol, which says who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// TLS; none: plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// Who may say who a client is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// The networks of the proxies; none: everybody.
+    pub trusted: Vec<IpNet>,
+}
+
+/// The TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// What is spoken over it, the best first (ALPN, RFC 7301).
+    pub alpn: Vec<Protocol>,
+    /// What clients have to show.
+    pub client_certificates: ClientCertificates,
+    /// Whether clients that ask for a name that no certificate is for, or for none, are refused; else they are shown
+    /// the first certificate.
+    pub refuse_unknown_names: bool,
+}
+
+/// A version of TLS. Older ones are not spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// What can be spoken over TLS. A protocol that is added here is offered to clients that a listener's `alpn` has it
+/// for; `proxy/arrival.rs` is where a connection goes its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http1,
+}
+
+impl Protocol {
+    /// As it is called in a handshake.
+    pub const fn id(self) -> &'static [u8] {
+        match self {
+            Protocol::Http1 => b"http/1.1",
+        }
+    }
+}
+
+/// What clients have to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Nothing; they are not asked.
+    Off,
+    /// A certificate of one of these CAs, or none.
+    Optional(Vec<CertificateDer<'static>>),
+    /// A certificate of one of these CAs.
+    Required(Vec<CertificateDer<'static>>),
+}
+
+/// One `[[listener]]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenerFile {
+    address: Spanned<SocketAddr>,
+    #[serde(default)]
+    proxy_protocol: bool,
+    #[serde(default)]
+    trusted: Vec<Spanned<IpNet>>,
+    #[serde(default)]
+    tls: Option<TlsFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFile {
+    #[serde(default)]
+    min_version: TlsVersion,
+    #[serde(default)]
+    alpn: Option<Spanned<Vec<Protocol>>>,
+    #[serde(default)]
+    client_certificates: Option<Spanned<Asked>>,
+    #[serde(default)]
+    client_ca_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    refuse_unknown_names: bool,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Asked {
+    Off,
+    Optional,
+    Required,
+}
+
+/// All of them: the plain one of `listen`, and those that say more. With neither there is the one of the default.
+pub(super) fn check(
+    source: &Source,
+    listen: Option<SocketAddr>,
+    default: SocketAddr,
+    files: Vec<Spanned<ListenerFile>>,
+) -> Result<Vec<Listener>, ConfigError> {
+    let listen = listen.or(files.is_empty().then_some(default));
+    let plain = |address| Listener { address, proxy_protocol: None, tls: None };
+    let mut listeners: Vec<Listener> = listen.into_iter().map(plain).collect();
+    for file in files {
+        let span = file.get_ref().address.span();
+        let listener = file.into_inner().check(source)?;
+        if listeners.iter().any(|other| other.address == listener.address) {
+            return Err(source.error_at(Some(span), "another listener has this address"));
+        }
+        if listeners.len() == MAX_LISTENERS {
+            return Err(source.error_at(Some(span), &format!("expected at most {MAX_LISTENERS} listeners")));
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+impl ListenerFile {
+    fn check(self, source: &Source) -> Result<Listener, ConfigError> {
+        let ListenerFile { address, proxy_protocol, trusted, tls } = self;
+        if let Some(first) = trusted.first().filter(|_| !proxy_protocol) {
+            let message = "trusted says nothing without `proxy_protocol = true`";
+            return Err(source.error_at(Some(first.span()), message));
+        }
+        if let Some(beyond) = trusted.get(MAX_TRUSTED) {
+            return Err(
+                source.error_at(Some(beyond.span()), &format!("expected at most {MAX_TRUSTED} networks"))
+            );
+        }
+        let trusted = trusted.into_iter().map(Spanned::into_inner).collect();
+        Ok(Listener {
+            address: address.into_inner(),
+            proxy_protocol: proxy_protocol.then_some(ProxyProtocol { trusted }),
+            tls: tls.map(|tls| tls.check(source)).transpose()?,
+        })
+    }
+}
+
+impl TlsFile {
+    fn check(self, source: &Source) -> Result<ListenerTls, ConfigError> {
+        let TlsFile { min_version, alpn, client_certificates, client_ca_file, refuse_unknown_names } = self;
+        if let Some(alpn) = alpn.as_ref().filter(|alpn| alpn.get_ref().is_empty()) {
+            return Err(source.error_at(Some(alpn.span()), "expected a protocol, such as \"http/1.1\""));
+        }
+        let asked = client_certificates.as_ref().map_or(Asked::Off, |asked| *asked.get_ref());
+        let client_certificates = match (asked, client_ca_file) {
+            (Asked::Off, None) => ClientCertificates::Off,
+            (Asked::Off, Some(file)) => {
+                let message =
+                    "client_ca_file says nothing without client_certificates = \"optional\" or \"required\"";
+                return Err(source.error_at(Some(file.span()), message));
+            }
+            (Asked::Optional | Asked::Required, None) => {
+                let span = client_certificates.map(|asked| asked.span());
+                return Err(source.error_at(span, "client_ca_file is missing: whose certificates are good?"));
+            }
+            (Asked::Optional, Some(file)) => ClientCertificates::Optional(cas(source, &file)?),
+            (Asked::Required, Some(file)) => ClientCertificates::Required(cas(source, &file)?),
+        };
+        let alpn = alpn.map_or_else(|| vec![Protocol::Http1], Spanned::into_inner);
+        Ok(ListenerTls { min_version, alpn, client_certificates, refuse_unknown_names })
+    }
+}
+
+/// The CAs in `file`, each looked at.
+fn cas(source: &Source, file: &Spanned<PathBuf>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let path = file.get_ref();
+    let wrong = |what: &dyn std::fmt::Display| {
+        source.error_at(Some(file.span()), &format!("{}: {what}", path.display()))
+    };
+    let text = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let cas: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|_| wrong(&"expected certificates as PEM"))?;
+    if !(1..=MAX_CLIENT_CAS).contains(&cas.len()) {
+        return Err(wrong(&format!(
+            "expected 1 to {MAX_CLIENT_CAS} certificates as PEM, found {}",
+            cas.len()
+        )));
+    }
+    let mut roots = RootCertStore::empty();
+    for ca in &cas {
+        roots.add(ca.clone()).map_err(|error| wrong(&format!("a certificate cannot be used: {error}")))?;
+    }
+    Ok(cas)
+}
