@@ -27,7 +27,6 @@ use tokio::time::Instant;
 
 use super::access_log::Trace;
 use super::balance::ask::Ask;
-use super::client_socket::CLIENT_WRITE_TIMEOUT;
 use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
@@ -45,9 +44,6 @@ use super::route;
 use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
 use crate::settings::Limits;
-
-/// A client that sends none of its body for so long is given up.
-const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The rest of a body that nobody waits for any more is read away for so long.
 const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,8 +70,8 @@ impl ProxyHttp for App {
         let arrived = Instant::now();
         let client = client_of(session)?;
         let length = expect_body(session, &client);
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
-        session.set_read_timeout(Some(CLIENT_READ_TIMEOUT));
+        // How long a client may take, its stream knows.
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
 
@@ -343,7 +339,8 @@ impl ProxyHttp for App {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let refusal = match (context.refusal, error.esource(), error.etype()) {
+        let fault = context.client.as_ref().and_then(ClientStream::fault).map(Refusal::Faulty);
+        let refusal = match (context.refusal.or(fault), error.esource(), error.etype()) {
             (Some(refusal), _, _) => Some(refusal),
             (None, ErrorSource::Downstream, _) => None,
             (None, _, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Refusal::TooSlow),

@@ -3,6 +3,7 @@
 //! ```text
 //!   Head ──all of the head read──▶ Undecided ──the head says what follows──▶ Body (so many bytes)
 //!    ▲                                                                      │  or Open (until it ends)
+//!    │                                                                      │  or Chunked (until its last chunk)
 //!    └──────────────────────────── request done ─────────────────────────────┘
 //! ```
 
@@ -18,10 +19,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::client_stream::HeadRead;
 use super::hand_over::OnVip;
+use super::patience::{Pace, Patience};
+use super::strict::chunked::Chunked;
+use super::strict::{self, Fault, HeadLimits};
+use super::unconfirmed::unconfirmed;
+use crate::settings::Limits;
 
-/// A client that takes none of what it is sent for so long is given up.
+/// The end of a connection waits for so long for a client that confirms nothing.
 pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a client that has ended its side is still there.
+const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
 
 /// How much is read at once while a head arrives.
 const HEAD_READ: usize = 2 << 10;
@@ -39,8 +49,19 @@ pub(super) struct Socket {
     /// Written by Pingora and not yet sent.
     pub(super) output: Vec<u8>,
     pub(super) sent: usize,
-    /// Runs while the client takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// All that was written, in bytes.
+    written: u64,
+    pub(super) patience: Patience,
+    body_pace: Pace,
+    /// Of the present body, in bytes.
+    body_bytes: u64,
+    send_pace: Pace,
+    chunked: Option<Box<Chunked>>,
+    pub(super) fault: Option<Fault>,
+    /// Someone has begun to serve the present request.
+    pub(super) taken: bool,
+    /// Runs while a client has ended its side and may be there still.
+    half_closed: Option<Pin<Box<Sleep>>>,
     pub(super) answer_by: Option<Instant>,
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
@@ -53,6 +74,7 @@ pub(super) enum Phase {
     Head(usize),
     Undecided,
     Body(u64),
+    Chunked,
     Open,
 }
 
@@ -66,7 +88,15 @@ impl Socket {
             phase: Phase::Undecided,
             output: Vec::new(),
             sent: 0,
-            stalled: None,
+            written: 0,
+            patience: Patience::new(&Limits::default()),
+            body_pace: Pace::default(),
+            body_bytes: 0,
+            send_pace: Pace::default(),
+            chunked: None,
+            fault: None,
+            taken: false,
+            half_closed: None,
             answer_by: None,
             aborted: false,
             answered: false,
@@ -96,8 +126,126 @@ impl Socket {
         let mut byte = [0u8; 1];
         match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
             Ok(1..) => Poll::Pending,
+            Ok(0) if self.patience.answers_half_closed => self.poll_reset(context),
             Ok(0) | Err(_) => Poll::Ready(()),
         }
+    }
+
+    /// Resolves when a client that has ended its side turns out to be gone: what it is sent, if only to ask whether
+    /// it lives, is answered with a reset. Nothing wakes us then, as the end of input was reported before.
+    fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.tcp.peer_addr().is_err() {
+                return Poll::Ready(());
+            }
+            let look = self.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_LOOK)));
+            ready!(look.as_mut().poll(context));
+            self.half_closed = None;
+        }
+    }
+
+    /// Checks the head of `length` bytes that the input begins with.
+    pub(super) fn take_head(&mut self, length: usize, most: usize, limits: &HeadLimits) -> HeadRead {
+        if length > most {
+            return HeadRead::TooLarge;
+        }
+        let tidied = match strict::check(&self.input[..length], limits) {
+            Ok(checked) => checked.is_untidy().then(|| strict::tidy(&checked)),
+            Err(fault) => return HeadRead::Faulty(fault),
+        };
+        let length = tidied.as_ref().map_or(length, |tidied| {
+            self.input.splice(..length, tidied.iter().copied());
+            tidied.len()
+        });
+        self.phase = Phase::Head(length);
+        HeadRead::Complete
+    }
+
+    /// What follows the head.
+    pub(super) fn expect(&mut self, phase: Phase) {
+        self.taken = true;
+        self.chunked = (phase == Phase::Chunked).then(|| Box::new(Chunked::new()));
+        self.phase = phase;
+    }
+
+    /// What is known of one request alone is forgotten.
+    pub(super) fn forget_request(&mut self) {
+        (self.chunked, self.fault, self.taken, self.body_bytes) = (None, None, false, 0);
+        (self.body_pace, self.send_pace) = (Pace::default(), Pace::default());
+    }
+
+    /// Reads some of a body of which `left` bytes are to come.
+    pub(super) fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<u64>> {
+        let limit = usize::try_from(left).unwrap_or(usize::MAX);
+        let taken = self.poll_take(context, buffer, limit);
+        ready!(self.poll_came(context, &taken))?;
+        taken.map_ok(|count| count as u64)
+    }
+
+    /// Reads some of a chunked body, and nothing after it.
+    pub(super) fn poll_chunked(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let taken = self.poll_take(context, buffer, usize::MAX);
+        ready!(self.poll_came(context, &taken))?;
+        let bytes = &buffer.filled()[before..];
+        let Some(chunked) = &mut self.chunked else { return Poll::Ready(Ok(())) };
+        match chunked.follow(bytes) {
+            Ok(count) => {
+                // What follows is the next request.
+                self.input.splice(..0, bytes[count..].iter().copied());
+                if chunked.is_done() {
+                    self.phase = Phase::Body(0);
+                }
+                buffer.set_filled(before + count);
+                Poll::Ready(Ok(()))
+            }
+            Err(fault) => {
+                buffer.set_filled(before);
+                self.fault = Some(fault);
+                Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+            }
+        }
+    }
+
+    /// Whether a body comes at all and fast enough, by what was `taken` of it.
+    fn poll_came(
+        &mut self,
+        context: &mut Context<'_>,
+        taken: &Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        match taken {
+            Poll::Ready(Ok(0)) => {
+                self.fault = Some(Fault::bad("the connection ended before the request's body"));
+                Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+            }
+            Poll::Ready(taken) => {
+                self.body_bytes += *taken.as_ref().unwrap_or(&0) as u64;
+                self.body_pace.moves();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                let moved = self.body_bytes;
+                ready!(self.body_pace.poll_wait(context, &self.patience.body, || moved));
+                self.fault = Some(Fault::new(408, "the request's body came too slowly"));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// Sends some of `bytes`. A client that takes them too slowly is given up with a reset: what the kernel still
+    /// holds for it would stay there.
+    pub(super) fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        poll_sent(self, context, sent)
     }
 
     /// Reads at most `limit` bytes, first of those read before.
@@ -128,15 +276,8 @@ impl Socket {
 
     pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.output.len() {
-            let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write(context, &self.output[self.sent..])
-            else {
-                // Here, because Pingora limits only the writing, not the flushing at an answer's end.
-                let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(CLIENT_WRITE_TIMEOUT)));
-                ready!(stalled.as_mut().poll(context));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            };
-            self.stalled = None;
-            let count = written?;
+            let sent = Pin::new(&mut self.tcp).poll_write(context, &self.output[self.sent..]);
+            let count = ready!(poll_sent(self, context, sent))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -146,4 +287,24 @@ impl Socket {
         self.sent = 0;
         Poll::Ready(Ok(()))
     }
+}
+
+/// What came of an attempt to send.
+fn poll_sent(
+    socket: &mut Socket,
+    context: &mut Context<'_>,
+    sent: Poll<io::Result<usize>>,
+) -> Poll<io::Result<usize>> {
+    let Socket { tcp, written, send_pace, patience, .. } = socket;
+    if let Poll::Ready(sent) = sent {
+        *written += *sent.as_ref().unwrap_or(&0) as u64;
+        send_pace.moves();
+        return Poll::Ready(sent);
+    }
+    // What the kernel took is not what the client took.
+    let moved = || written.saturating_sub(unconfirmed(tcp).unwrap_or(0));
+    ready!(send_pace.poll_wait(context, &patience.send, moved));
+    socket.aborted = true;
+    let _ = socket2::SockRef::from(&socket.tcp).set_linger(Some(Duration::ZERO));
+    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
 }

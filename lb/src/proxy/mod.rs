@@ -1,7 +1,8 @@
 //! The proxy: takes clients' requests and forwards them to upstreams.
 //!
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
-//! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
+//! requests) → `strict` (what can be read in two ways is refused) →
+//! `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
@@ -27,11 +28,13 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;
+pub(crate) mod patience;
 pub(crate) mod plain_stream;
 pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
+mod strict;
 mod unconfirmed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -217,7 +220,8 @@ fn run_worker(
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
         }
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let server = Server { proxy, limits: settings.limits.clone(), stop, vips, worker };
+        let limits = settings.limits.clone();
+        let server = Server { proxy, state: state.clone(), limits, stop, vips, worker };
         accept::run(listener, state, server).await;
         anyhow::Ok(())
     })
