@@ -90,9 +90,10 @@ pub struct Limits {
     pub send_timeout_ms: u64,
     /// … it has to take so many bytes per second, and one at least; else its connection is reset.
     pub send_min_bytes_per_s: u64,
-    /// Whether a client that has ended its side of the connection is still answered (RFC 9112, section 9.6). If not,
-    /// its requests are given up, as those of a client that is gone.
-    pub answer_half_closed: bool,
+    /// A client that has ended its side of the connection may wait for its answer all the same (RFC 9112, section
+    /// 9.6), or be gone: only what it is sent tells. If for so many milliseconds it is sent nothing, its request is
+    /// given up; with 0 it is at once.
+    pub half_closed_ms: u64,
     /// A connection without a request is closed after so many milliseconds.
     pub idle_timeout_ms: u64,
     /// At an orderly stop, requests in progress have so many milliseconds.
@@ -114,7 +115,7 @@ impl Default for Limits {
             body_min_bytes_per_s: 512,
             send_timeout_ms: 60_000,
             send_min_bytes_per_s: 512,
-            answer_half_closed: true,
+            half_closed_ms: 30_000,
             idle_timeout_ms: 60_000,
             stop_timeout_ms: 5_000,
         }

@@ -34,6 +34,7 @@ use super::forward::connect::{ConnectFailure, pingora_peer};
 use super::forward::hold::{Held, hold};
 use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
+use super::forward::sound::MAX_INTERIM;
 use super::forward::tries::Tries;
 use super::forward::{self, is_repeatable};
 use super::headers;
@@ -142,7 +143,7 @@ impl ProxyHttp for App {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let Some(tries) = &mut context.tries else { return Err(Error::new_in(ErrorType::InternalError)) };
-        (context.present, context.lookout) = (None, None);
+        (context.present, context.lookout, context.interim) = (None, None, 0);
         // A repeated body is counted anew.
         context.body_bytes = 0;
         if !tries.are_new() {
@@ -280,6 +281,10 @@ impl ProxyHttp for App {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        context.interim += u32::from(response.status.is_informational());
+        if context.interim > MAX_INTERIM {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
         if let Some((choice, in_flight)) = &mut context.present {
             choice.member.upstream.touch();
             if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS

@@ -60,12 +60,21 @@ pub(super) struct Socket {
     pub(super) fault: Option<Fault>,
     /// Someone has begun to serve the present request.
     pub(super) taken: bool,
-    /// Runs while a client has ended its side and may be there still.
-    half_closed: Option<Pin<Box<Sleep>>>,
+    half_closed: Option<Box<HalfClosed>>,
     pub(super) answer_by: Option<Instant>,
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
     pub(super) answered: bool,
+}
+
+/// A client has ended its side and may be there still.
+#[derive(Debug)]
+struct HalfClosed {
+    /// All that was written when it was looked last.
+    written: u64,
+    /// When some was, or when it ended its side.
+    since: Instant,
+    look: Pin<Box<Sleep>>,
 }
 
 /// How much of what comes belongs to the present request.
@@ -126,21 +135,28 @@ impl Socket {
         let mut byte = [0u8; 1];
         match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
             Ok(1..) => Poll::Pending,
-            Ok(0) if self.patience.answers_half_closed => self.poll_reset(context),
-            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(0) => self.poll_half_closed(context),
+            Err(_) => Poll::Ready(()),
         }
     }
 
-    /// Resolves when a client that has ended its side turns out to be gone: what it is sent, if only to ask whether
-    /// it lives, is answered with a reset. Nothing wakes us then, as the end of input was reported before.
-    fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Resolves when a client that has ended its side is gone or taken to be. One that is gone answers what it is
+    /// sent with a reset; nothing wakes us then, as the end of input was reported before.
+    fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let written = self.written;
+        let HalfClosed { written: before, since, look } = self.half_closed.get_or_insert_with(|| {
+            Box::new(HalfClosed { written, since: Instant::now(), look: Box::pin(sleep(Duration::ZERO)) })
+        });
         loop {
-            if self.tcp.peer_addr().is_err() {
+            if *before != written {
+                (*before, *since) = (written, Instant::now());
+            }
+            let left = self.patience.half_closed.saturating_sub(since.elapsed());
+            if left.is_zero() || self.tcp.peer_addr().is_err() {
                 return Poll::Ready(());
             }
-            let look = self.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_LOOK)));
             ready!(look.as_mut().poll(context));
-            self.half_closed = None;
+            look.as_mut().reset(Instant::now() + left.min(HALF_CLOSED_LOOK));
         }
     }
 

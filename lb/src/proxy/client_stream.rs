@@ -213,7 +213,7 @@ impl ClientStream {
     }
 
     /// Resolves when the client has closed the connection. A client that has sent its next request ahead is there,
-    /// and so is one that has only ended its own side (`Limits::answer_half_closed`).
+    /// and so may be one that has only ended its own side (`Limits::half_closed_ms`).
     pub(crate) async fn gone(&self) {
         poll_fn(|context| self.socket().poll_gone(context)).await;
     }

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     /// Ends it when it will not be answered.
     pub(crate) lookout: Option<Lookout>,
     pub(crate) body_bytes: u64,
+    /// Interim answers to it.
+    pub(crate) interim: u32,
     /// When it was first held for want of an upstream.
     pub(crate) held_since: Since,
     /// What to answer when it fails.

@@ -22,8 +22,8 @@ pub(crate) struct Patience {
     pub(super) body: Allowed,
     /// For taking an answer.
     pub(super) send: Allowed,
-    /// Whether a client that has ended its side is still answered.
-    pub(super) answers_half_closed: bool,
+    /// For a client that has ended its side, from the last that it was sent.
+    pub(super) half_closed: Duration,
 }
 
 /// What one direction is allowed.
@@ -48,7 +48,7 @@ impl Patience {
         Patience {
             body: allowed(total, limits.body_grace_ms, limits.body_min_bytes_per_s),
             send: allowed(Duration::MAX, limits.send_timeout_ms, limits.send_min_bytes_per_s),
-            answers_half_closed: limits.answer_half_closed,
+            half_closed: Duration::from_millis(limits.half_closed_ms),
         }
     }
 }

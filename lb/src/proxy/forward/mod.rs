@@ -22,6 +22,7 @@ pub(crate) mod hold;
 pub(crate) mod lost;
 pub(crate) mod race;
 pub(crate) mod respond;
+pub(crate) mod sound;
 pub(crate) mod tries;
 pub(crate) mod watch;
 
