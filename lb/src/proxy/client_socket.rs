@@ -144,9 +144,10 @@ impl Socket {
     /// sent with a reset; nothing wakes us then, as the end of input was reported before.
     fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let written = self.written;
-        let HalfClosed { written: before, since, look } = self.half_closed.get_or_insert_with(|| {
+        let half_closed = self.half_closed.get_or_insert_with(|| {
             Box::new(HalfClosed { written, since: Instant::now(), look: Box::pin(sleep(Duration::ZERO)) })
         });
+        let HalfClosed { written: before, since, look } = &mut **half_closed;
         loop {
             if *before != written {
                 (*before, *since) = (written, Instant::now());

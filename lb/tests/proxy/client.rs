@@ -166,6 +166,16 @@ impl Reader {
         matches!(tokio::time::timeout(wait, self.fill()).await, Ok(None))
     }
 
+    /// Whether there is something to read within `wait`.
+    pub(crate) async fn readable_within(&mut self, wait: Duration) -> bool {
+        !self.buffer.is_empty() || tokio::time::timeout(wait, self.tcp.readable()).await.is_ok()
+    }
+
+    /// Sends no more, and says so.
+    pub(crate) fn end_own_side(&self) {
+        socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write).expect("ended");
+    }
+
     async fn fill(&mut self) -> Option<()> {
         match self.tcp.read_buf(&mut self.buffer).await {
             Ok(1..) => Some(()),

@@ -22,6 +22,7 @@ mod network;
 mod observed;
 mod overrides;
 mod reopen;
+mod slow_clients;
 mod slowness;
 mod speaker;
 mod streams;
