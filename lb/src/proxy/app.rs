@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Version;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -75,6 +76,10 @@ impl ProxyHttp for App {
         session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
+        if session.req_header().version == Version::HTTP_10 {
+            // It knows no interim answers (RFC 9110, section 15.2).
+            session.as_downstream_mut().set_ignore_info_resp(true);
+        }
 
         let log = self.state.access_log.clone();
         let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
