@@ -7,7 +7,6 @@
 //!    └──────────────────────────── request done ─────────────────────────────┘
 //! ```
 
-use std::future::Future as _;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,9 +16,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::client_stream::HeadRead;
+use super::half_closed::HalfClosed;
 use super::hand_over::OnVip;
 use super::patience::{Pace, Patience};
 use super::strict::chunked::Chunked;
@@ -29,9 +29,6 @@ use crate::settings::Limits;
 
 /// The end of a connection waits for so long for a client that confirms nothing.
 pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How often it is looked whether a client that has ended its side is still there.
-const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
 
 /// How much is read at once while a head arrives.
 const HEAD_READ: usize = 2 << 10;
@@ -52,11 +49,11 @@ pub(super) struct Socket {
     /// All that was written, in bytes.
     written: u64,
     pub(super) patience: Patience,
-    body_pace: Pace,
+    pub(super) body_pace: Pace,
     /// Of the present body, in bytes.
-    body_bytes: u64,
+    pub(super) body_bytes: u64,
     send_pace: Pace,
-    chunked: Option<Box<Chunked>>,
+    pub(super) chunked: Option<Box<Chunked>>,
     pub(super) fault: Option<Fault>,
     /// Someone has begun to serve the present request.
     pub(super) taken: bool,
@@ -65,16 +62,6 @@ pub(super) struct Socket {
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
     pub(super) answered: bool,
-}
-
-/// A client has ended its side and may be there still.
-#[derive(Debug)]
-struct HalfClosed {
-    /// All that was written when it was looked last.
-    written: u64,
-    /// When some was, or when it ended its side.
-    since: Instant,
-    look: Pin<Box<Sleep>>,
 }
 
 /// How much of what comes belongs to the present request.
@@ -135,29 +122,12 @@ impl Socket {
         let mut byte = [0u8; 1];
         match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
             Ok(1..) => Poll::Pending,
-            Ok(0) => self.poll_half_closed(context),
+            Ok(0) => {
+                let Socket { tcp, written, patience, half_closed, .. } = self;
+                let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::begin(*written)));
+                half_closed.poll_gone(context, tcp, *written, patience.half_closed)
+            }
             Err(_) => Poll::Ready(()),
-        }
-    }
-
-    /// Resolves when a client that has ended its side is gone or taken to be. One that is gone answers what it is
-    /// sent with a reset; nothing wakes us then, as the end of input was reported before.
-    fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let written = self.written;
-        let half_closed = self.half_closed.get_or_insert_with(|| {
-            Box::new(HalfClosed { written, since: Instant::now(), look: Box::pin(sleep(Duration::ZERO)) })
-        });
-        let HalfClosed { written: before, since, look } = &mut **half_closed;
-        loop {
-            if *before != written {
-                (*before, *since) = (written, Instant::now());
-            }
-            let left = self.patience.half_closed.saturating_sub(since.elapsed());
-            if left.is_zero() || self.tcp.peer_addr().is_err() {
-                return Poll::Ready(());
-            }
-            ready!(look.as_mut().poll(context));
-            look.as_mut().reset(Instant::now() + left.min(HALF_CLOSED_LOOK));
         }
     }
 
@@ -189,73 +159,6 @@ impl Socket {
     pub(super) fn forget_request(&mut self) {
         (self.chunked, self.fault, self.taken, self.body_bytes) = (None, None, false, 0);
         (self.body_pace, self.send_pace) = (Pace::default(), Pace::default());
-    }
-
-    /// Reads some of a body of which `left` bytes are to come.
-    pub(super) fn poll_body(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-        left: u64,
-    ) -> Poll<io::Result<u64>> {
-        let limit = usize::try_from(left).unwrap_or(usize::MAX);
-        let taken = self.poll_take(context, buffer, limit);
-        ready!(self.poll_came(context, &taken))?;
-        taken.map_ok(|count| count as u64)
-    }
-
-    /// Reads some of a chunked body, and nothing after it.
-    pub(super) fn poll_chunked(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let taken = self.poll_take(context, buffer, usize::MAX);
-        ready!(self.poll_came(context, &taken))?;
-        let bytes = &buffer.filled()[before..];
-        let Some(chunked) = &mut self.chunked else { return Poll::Ready(Ok(())) };
-        match chunked.follow(bytes) {
-            Ok(count) => {
-                // What follows is the next request.
-                self.input.splice(..0, bytes[count..].iter().copied());
-                if chunked.is_done() {
-                    self.phase = Phase::Body(0);
-                }
-                buffer.set_filled(before + count);
-                Poll::Ready(Ok(()))
-            }
-            Err(fault) => {
-                buffer.set_filled(before);
-                self.fault = Some(fault);
-                Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
-            }
-        }
-    }
-
-    /// Whether a body comes at all and fast enough, by what was `taken` of it.
-    fn poll_came(
-        &mut self,
-        context: &mut Context<'_>,
-        taken: &Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<()>> {
-        match taken {
-            Poll::Ready(Ok(0)) => {
-                self.fault = Some(Fault::bad("the connection ended before the request's body"));
-                Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
-            }
-            Poll::Ready(taken) => {
-                self.body_bytes += *taken.as_ref().unwrap_or(&0) as u64;
-                self.body_pace.moves();
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => {
-                let moved = self.body_bytes;
-                ready!(self.body_pace.poll_wait(context, &self.patience.body, || moved));
-                self.fault = Some(Fault::new(408, "the request's body came too slowly"));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-        }
     }
 
     /// Sends some of `bytes`. A client that takes them too slowly is given up with a reset: what the kernel still

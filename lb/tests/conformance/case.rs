@@ -39,6 +39,8 @@ pub(crate) struct Case {
     pub(crate) pause: Duration,
     /// Why lb does as neither of the other two.
     pub(crate) why: &'static str,
+    /// Who of them does not always do the same.
+    pub(crate) varies: &'static str,
 }
 
 /// A request that is answered with 200 and keeps the connection; as it stands it reaches the backend as a GET.
@@ -57,6 +59,7 @@ pub(crate) fn case(name: &'static str, source: &'static str, sends: impl Into<Ve
         afresh: false,
         pause: Duration::ZERO,
         why: "",
+        varies: "",
     }
 }
 
@@ -110,6 +113,11 @@ impl Case {
     pub(crate) fn afresh(mut self) -> Self {
         self.afresh = true;
         self.pause = Duration::from_millis(50);
+        self
+    }
+
+    pub(crate) fn varies_in(mut self, peer: &'static str) -> Self {
+        self.varies = peer;
         self
     }
 

@@ -69,7 +69,7 @@ fn ends() -> Vec<Case> {
         short.last("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello").statuses(&[&[502]]).why(WHOLE),
         bare.last("HTTP/1.1 200 OK\r\n\r\nhello").afresh(),
         answered(
-            "a folded field",
+            "a folded field in an answer",
             "RFC 9112 §5.2",
             "HTTP/1.1 200 OK\r\nX: y\r\n z\r\nContent-Length: 5\r\n\r\nhello",
         ),
@@ -152,6 +152,7 @@ fn interim() -> Vec<Case> {
         .statuses(&[&[100, 200], &[200]]),
         answered("a thousand interim answers", "RFC 9110 §15.2", &format!("{}{hello}", hint.repeat(1000)))
             .statuses(&[&[&[103; 100][..], &[502]].concat()])
+            .varies_in("nginx")
             .why("A flood of them ends after 100: each costs the client as much as an answer."),
         old.bytes(format!("{hint}{hello}")).why(OLD),
         old_post.bytes(format!("{hint}{hello}")).why(OLD).reaches(&["POST /x (70000 bytes)"]),

@@ -149,11 +149,16 @@ fn body(head: &str, left: &[u8]) -> (Vec<u8>, bool, usize) {
             let Some(size) = size.filter(|size| rest.len() >= end + 4 + size) else {
                 return (body, false, left.len());
             };
+            if size == 0 {
+                // Trailers come before the empty line.
+                let last = rest[end..].windows(4).position(|window| window == b"\r\n\r\n");
+                return match last {
+                    Some(last) => (body, true, taken + end + last + 4),
+                    None => (body, false, left.len()),
+                };
+            }
             body.extend_from_slice(&rest[end + 2..end + 2 + size]);
             taken += end + 4 + size;
-            if size == 0 {
-                return (body, true, taken);
-            }
         }
     }
     let length =

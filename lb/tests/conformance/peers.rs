@@ -31,7 +31,7 @@ impl Peer {
                server {{
                  listen {address};
                  location / {{
-                   proxy_pass http://backend; proxy_http_version 1.1; proxy_read_timeout 3s;
+                   proxy_pass http://backend; proxy_http_version 1.1; proxy_read_timeout 1s;
                    proxy_set_header Host $host; proxy_set_header Connection \"\";
                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                  }}
@@ -49,7 +49,7 @@ impl Peer {
         let (directory, address) = (tempfile::tempdir().expect("directory"), own_address(2));
         let config = format!(
             "global\n nbthread 1\n maxconn 1000\ndefaults\n mode http\n option forwardfor\n retries 1\n\
-             option http-keep-alive\n timeout connect 1s\n timeout client 2s\n timeout server 3s\n\
+             option http-keep-alive\n timeout connect 1s\n timeout client 1s\n timeout server 1500ms\n\
              timeout http-request 1s\n timeout http-keep-alive 10s\n\
              frontend clients\n bind {address}\n default_backend servers\n\
              backend servers\n server s {backend}\n"

@@ -11,7 +11,7 @@ use crate::case::Case;
 use crate::outcome::{Answer, Outcome, answers};
 use crate::recorder::{AFTER, Recorder};
 
-/// Who sends nothing for so long has said all there is.
+/// Who sends nothing for so long has said all there is: the longest of their deadlines is a second.
 const QUIET: Duration = Duration::from_millis(2_500);
 
 /// What came before the last answer arrived is there soon after.
