@@ -37,7 +37,7 @@ use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
 use super::forward::sound::MAX_INTERIM;
 use super::forward::tries::Tries;
-use super::forward::{self, is_repeatable};
+use super::forward::{self, is_repeatable, is_upgrade};
 use super::headers;
 use super::health::{self, Failure};
 use super::metrics::Retry;
@@ -46,6 +46,9 @@ use super::route;
 use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
 use crate::settings::Limits;
+
+/// A client that sends nothing for so long into a tunnel is given up.
+const TUNNEL_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The rest of a body that nobody waits for any more is read away for so long.
 const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,8 +75,9 @@ impl ProxyHttp for App {
         let arrived = Instant::now();
         let client = client_of(session)?;
         let length = expect_body(session, &client);
-        // How long a client may take, its stream knows.
-        session.set_read_timeout(None);
+        // How slowly a body may come, the client's stream knows; a tunnel has none.
+        let tunnel = is_upgrade(session.req_header()).then_some(TUNNEL_READ_TIMEOUT);
+        session.set_read_timeout(tunnel);
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
         if session.req_header().version == Version::HTTP_10 {

@@ -137,7 +137,7 @@ impl ClientStream {
 
     /// Reads until a request's head is complete or larger than `most` bytes, and checks it.
     pub(crate) async fn read_head(&self, most: usize, limits: &HeadLimits) -> HeadRead {
-        let mut searched = 0;
+        let (mut searched, mut has_line) = (0, false);
         loop {
             {
                 let mut socket = self.socket();
@@ -145,8 +145,11 @@ impl ClientStream {
                     return socket.take_head(length, most, limits);
                 }
                 searched = socket.input.len();
-                if let Err(fault) = strict::early(&socket.input, limits.target) {
-                    return HeadRead::Faulty(fault);
+                if !has_line {
+                    match strict::early(&socket.input, limits.target) {
+                        Ok(complete) => has_line = complete,
+                        Err(fault) => return HeadRead::Faulty(fault),
+                    }
                 }
                 if searched > most {
                     return HeadRead::TooLarge;

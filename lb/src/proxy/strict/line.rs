@@ -51,21 +51,25 @@ pub(super) fn split(input: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     }
 }
 
-/// What can be said of a head that is not complete: that it will be none. Else a client that speaks another
-/// protocol would be waited for.
-pub(crate) fn early(begun: &[u8], target: usize) -> Result<(), Fault> {
+/// Looks at a head that is not complete: it may be none whatever follows, and a client that speaks another protocol
+/// would be waited for. Says whether the first line is complete, so that there is nothing more to find out early.
+///
+/// # Errors
+///
+/// When it will be none.
+pub(crate) fn early(begun: &[u8], target: usize) -> Result<bool, Fault> {
     let ahead = begun.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(begun.len());
     if ahead > AHEAD {
         return Err(EMPTY_LINES);
     }
     let begun = &begun[ahead..];
     match memchr(b'\n', begun) {
-        Some(_) => check(split(begun)?.0, target).map(drop),
+        Some(_) => check(split(begun)?.0, target).map(|_| true),
         None if begun.first().is_some_and(|&byte| !is_token(byte)) => {
             Err(Fault::bad("what was sent does not begin with a method: is this HTTP?"))
         }
         None if begun.len() > METHOD + target + " HTTP/1.1\r".len() => Err(too_long()),
-        None => Ok(()),
+        None => Ok(false),
     }
 }
 

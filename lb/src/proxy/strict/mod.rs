@@ -97,11 +97,22 @@ pub(crate) fn check<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<Checked<'
 }
 
 /// Whether `byte` can be in a token (RFC 9110, section 5.6.2).
-const fn is_token(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+fn is_token(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
 }
+
+/// Every byte of every field's name is looked up.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = matches!(byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z');
+        byte += 1_u8;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;
