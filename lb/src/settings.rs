@@ -81,11 +81,32 @@ pub struct Limits {
     pub header_bytes: usize,
     /// The largest request body, in bytes; above it the answer is 413.
     pub body_bytes: u64,
+    /// The longest request target, in bytes; above it the answer is 414.
+    pub target_bytes: usize,
+    /// The longest header field, in bytes; above it the answer is 431.
+    pub field_bytes: usize,
+    /// The most header fields, 200 at most; above it the answer is 431.
+    pub header_fields: usize,
     /// A request's head must be complete after so many milliseconds.
     pub header_timeout_ms: u64,
     /// What comes ahead of requests, a header of the PROXY protocol and the handshake of TLS, must be done after so
     /// many milliseconds, both together.
     pub handshake_timeout_ms: u64,
+    /// A request's body may be waited for in all for so many milliseconds; after that the answer is 408. The time
+    /// in which an upstream does not take it does not count.
+    pub body_timeout_ms: u64,
+    /// For each so many milliseconds that a body is waited for …
+    pub body_grace_ms: u64,
+    /// … so many bytes per second of it have to come, and one at least; else the answer is 408.
+    pub body_min_bytes_per_s: u64,
+    /// For each so many milliseconds that a client is waited for to take an answer …
+    pub send_timeout_ms: u64,
+    /// … it has to take so many bytes per second, and one at least; else its connection is reset.
+    pub send_min_bytes_per_s: u64,
+    /// A client that has ended its side of the connection may wait for its answer all the same (RFC 9112, section
+    /// 9.6), or be gone: only what it is sent tells. If for so many milliseconds it is sent nothing, its request is
+    /// given up; with 0 it is at once.
+    pub half_closed_ms: u64,
     /// A connection without a request is closed after so many milliseconds.
     pub idle_timeout_ms: u64,
     /// At an orderly stop, requests in progress have so many milliseconds.
@@ -98,8 +119,17 @@ impl Default for Limits {
             connections: 50_000,
             header_bytes: 64 << 10,
             body_bytes: 1 << 30,
+            target_bytes: 16 << 10,
+            field_bytes: 32 << 10,
+            header_fields: 128,
             header_timeout_ms: 10_000,
             handshake_timeout_ms: 10_000,
+            body_timeout_ms: 3_600_000,
+            body_grace_ms: 10_000,
+            body_min_bytes_per_s: 512,
+            send_timeout_ms: 60_000,
+            send_min_bytes_per_s: 512,
+            half_closed_ms: 30_000,
             idle_timeout_ms: 60_000,
             stop_timeout_ms: 5_000,
         }
@@ -137,7 +167,7 @@ struct File {
     #[serde(default)]
     notify: Vec<Spanned<NotifyFile>>,
     #[serde(default)]
-    limits: Limits,
+    limits: Option<Spanned<Limits>>,
     #[serde(default)]
     access_log: Option<AccessLogFile>,
 }
@@ -157,6 +187,9 @@ const DEFAULT_LOG_BYTES: u64 = 100 << 20;
 
 /// Smaller files would be put aside all the time.
 const MIN_LOG_BYTES: u64 = 64 << 10;
+
+/// What Pingora's parser has room for, and what we add.
+const MAX_HEADER_FIELDS: usize = 200;
 
 /// So many of them are kept unless told otherwise.
 const DEFAULT_LOG_KEEP: u32 = 5;
@@ -198,6 +231,11 @@ impl Settings {
         }
         if let Some(count) = workers.as_ref().filter(|count| !(1..=256).contains(count.as_ref())) {
             return Err(source.error_at(Some(count.span()), "expected 1 to 256 workers"));
+        }
+        let limits_span = limits.as_ref().map(Spanned::span);
+        let limits = limits.map(Spanned::into_inner).unwrap_or_default();
+        if limits.header_fields > MAX_HEADER_FIELDS {
+            return Err(source.error_at(limits_span, "expected header_fields of 200 at most"));
         }
         let vips = vip::check(source, address, vips)?;
         let notify = check_notifies(source, notify)?;
@@ -316,6 +354,7 @@ mod tests {
             ("admin_port = 8443", "lb.toml:3:14: admin_port and"),
             ("[access_log]\npath = \"log\"", "lb.toml:4:8: expected a path"),
             ("[access_log]\npath = \"/log\"\nkeep = 0", "lb.toml:5:8: expected 1 to 1000"),
+            ("[limits]\nheader_fields = 201", "lb.toml:3:1: expected header_fields"),
             ("[limits]\nbody_byte = 1", "lb.toml:4:1: unknown field `body_byte`"),
             (
                 "listen = \"0.0.0.0:80\"\n[[listener]]\naddress = \"0.0.0.0:80\"",

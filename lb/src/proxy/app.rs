@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Version;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -27,7 +28,6 @@ use tokio::time::Instant;
 
 use super::access_log::Trace;
 use super::balance::ask::Ask;
-use super::client_socket::CLIENT_WRITE_TIMEOUT;
 use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
@@ -35,8 +35,9 @@ use super::forward::connect::{ConnectFailure, pingora_peer};
 use super::forward::hold::{Held, hold};
 use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
+use super::forward::sound::MAX_INTERIM;
 use super::forward::tries::Tries;
-use super::forward::{self, is_repeatable};
+use super::forward::{self, is_repeatable, is_upgrade};
 use super::headers;
 use super::health::{self, Failure};
 use super::metrics::Retry;
@@ -46,8 +47,8 @@ use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
 use crate::settings::Limits;
 
-/// A client that sends none of its body for so long is given up.
-const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that sends nothing for so long into a tunnel is given up.
+const TUNNEL_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The rest of a body that nobody waits for any more is read away for so long.
 const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,10 +75,15 @@ impl ProxyHttp for App {
         let arrived = Instant::now();
         let client = client_of(session)?;
         let length = expect_body(session, &client);
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
-        session.set_read_timeout(Some(CLIENT_READ_TIMEOUT));
+        // How slowly a body may come, the client's stream knows; a tunnel has none.
+        let tunnel = is_upgrade(session.req_header()).then_some(TUNNEL_READ_TIMEOUT);
+        session.set_read_timeout(tunnel);
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
+        if session.req_header().version == Version::HTTP_10 {
+            // It knows no interim answers (RFC 9110, section 15.2).
+            session.as_downstream_mut().set_ignore_info_resp(true);
+        }
 
         let log = self.state.access_log.clone();
         let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
@@ -146,7 +152,7 @@ impl ProxyHttp for App {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let Some(tries) = &mut context.tries else { return Err(Error::new_in(ErrorType::InternalError)) };
-        (context.present, context.lookout) = (None, None);
+        (context.present, context.lookout, context.interim) = (None, None, 0);
         // A repeated body is counted anew.
         context.body_bytes = 0;
         if !tries.are_new() {
@@ -284,6 +290,10 @@ impl ProxyHttp for App {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        context.interim += u32::from(response.status.is_informational());
+        if context.interim > MAX_INTERIM {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
         if let Some((choice, in_flight)) = &mut context.present {
             choice.member.upstream.touch();
             if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS
@@ -343,7 +353,8 @@ impl ProxyHttp for App {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let refusal = match (context.refusal, error.esource(), error.etype()) {
+        let fault = context.client.as_ref().and_then(ClientStream::fault).map(Refusal::Faulty);
+        let refusal = match (context.refusal.or(fault), error.esource(), error.etype()) {
             (Some(refusal), _, _) => Some(refusal),
             (None, ErrorSource::Downstream, _) => None,
             (None, _, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Refusal::TooSlow),

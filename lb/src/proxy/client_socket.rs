@@ -3,28 +3,34 @@
 //! ```text
 //!   Head ──all of the head read──▶ Undecided ──the head says what follows──▶ Body (so many bytes)
 //!    ▲                                                                      │  or Open (until it ends)
+//!    │                                                                      │  or Chunked (until its last chunk)
 //!    └──────────────────────────── request done ─────────────────────────────┘
 //! ```
 
-use std::future::Future as _;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::ReadBuf;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::arrival::Arrived;
+use super::client_stream::HeadRead;
+use super::half_closed::HalfClosed;
 use super::hand_over::OnVip;
+use super::patience::{Pace, Patience};
+use super::strict::chunked::Chunked;
+use super::strict::{self, Fault, HeadLimits};
 use super::tls::client_certificate::ClientCertificate;
 use super::transport::Transport;
+use super::unconfirmed::unconfirmed;
+use crate::settings::Limits;
 
-/// A client that takes none of what it is sent for so long is given up.
+/// The end of a connection waits for so long for a client that confirms nothing.
 pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How much is read at once while a head arrives.
@@ -47,8 +53,16 @@ pub(super) struct Socket {
     /// Written by Pingora and not yet sent.
     pub(super) output: Vec<u8>,
     pub(super) sent: usize,
-    /// Runs while the client takes nothing: since so much was taken.
-    stalled: Option<(u64, Pin<Box<Sleep>>)>,
+    pub(super) patience: Patience,
+    pub(super) body_pace: Pace,
+    /// Of the present body, in bytes.
+    pub(super) body_bytes: u64,
+    send_pace: Pace,
+    pub(super) chunked: Option<Box<Chunked>>,
+    pub(super) fault: Option<Fault>,
+    /// Someone has begun to serve the present request.
+    pub(super) taken: bool,
+    half_closed: Option<Box<HalfClosed>>,
     pub(super) answer_by: Option<Instant>,
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
@@ -61,6 +75,7 @@ pub(super) enum Phase {
     Head(usize),
     Undecided,
     Body(u64),
+    Chunked,
     Open,
 }
 
@@ -81,7 +96,14 @@ impl Socket {
             phase: Phase::Undecided,
             output: Vec::new(),
             sent: 0,
-            stalled: None,
+            patience: Patience::new(&Limits::default()),
+            body_pace: Pace::default(),
+            body_bytes: 0,
+            send_pace: Pace::default(),
+            chunked: None,
+            fault: None,
+            taken: false,
+            half_closed: None,
             answer_by: None,
             aborted: false,
             answered: false,
@@ -117,7 +139,13 @@ impl Socket {
         };
         match ready!(found) {
             Ok(1..) => Poll::Pending,
-            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(0) => {
+                let Socket { transport, patience, half_closed, .. } = self;
+                let taken = transport.taken();
+                let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::begin(taken)));
+                half_closed.poll_gone(context, transport.tcp(), taken, patience.half_closed)
+            }
+            Err(_) => Poll::Ready(()),
         }
     }
 
@@ -133,6 +161,43 @@ impl Socket {
         }
         let mut byte = [MaybeUninit::uninit()];
         !self.input.is_empty() || matches!(SockRef::from(self.transport.tcp()).peek(&mut byte), Ok(1..))
+    }
+
+    /// Checks the head of `length` bytes that the input begins with.
+    pub(super) fn take_head(&mut self, length: usize, most: usize, limits: &HeadLimits) -> HeadRead {
+        if length > most {
+            return HeadRead::TooLarge;
+        }
+        let tidied = match strict::check(&self.input[..length], limits) {
+            Ok(checked) => checked.is_untidy().then(|| strict::tidy(&checked)),
+            Err(fault) => return HeadRead::Faulty(fault),
+        };
+        let length = tidied.as_ref().map_or(length, |tidied| {
+            self.input.splice(..length, tidied.iter().copied());
+            tidied.len()
+        });
+        self.phase = Phase::Head(length);
+        HeadRead::Complete
+    }
+
+    /// What follows the head.
+    pub(super) fn expect(&mut self, phase: Phase) {
+        self.taken = true;
+        self.chunked = (phase == Phase::Chunked).then(|| Box::new(Chunked::new()));
+        self.phase = phase;
+    }
+
+    /// What is known of one request alone is forgotten.
+    pub(super) fn forget_request(&mut self) {
+        (self.chunked, self.fault, self.taken, self.body_bytes) = (None, None, false, 0);
+        (self.body_pace, self.send_pace) = (Pace::default(), Pace::default());
+    }
+
+    /// Sends some of `bytes`. A client that takes them too slowly is given up with a reset: what the kernel still
+    /// holds for it would stay there.
+    pub(super) fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = self.transport.poll_write(context, bytes);
+        self.poll_sent(context, sent)
     }
 
     /// Reads at most `limit` bytes, first of those read before.
@@ -163,33 +228,34 @@ impl Socket {
 
     /// Sends what is gathered. Resolves when the kernel has it, or when the client takes nothing for too long.
     pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = self.poll_send(context);
-        if sent.is_ready() {
-            self.stalled = None;
-            return sent;
-        }
-        // Here, because Pingora limits only the writing, not the flushing at an answer's end.
-        let taken = self.transport.taken();
-        if self.stalled.as_ref().is_none_or(|(since, _)| *since != taken) {
-            self.stalled = Some((taken, Box::pin(sleep(CLIENT_WRITE_TIMEOUT))));
-        }
-        if let Some((_, timer)) = &mut self.stalled {
-            ready!(timer.as_mut().poll(context));
-        }
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.output.len() {
-            let count = ready!(self.transport.poll_write(context, &self.output[self.sent..]))?;
+            let sent = self.transport.poll_write(context, &self.output[self.sent..]);
+            let count = ready!(self.poll_sent(context, sent))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += count;
         }
-        ready!(self.transport.poll_flush(context))?;
+        // TLS may keep some of it.
+        let flushed = self.transport.poll_flush(context);
+        ready!(self.poll_sent(context, flushed))?;
         self.output.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// What came of an attempt to send.
+    fn poll_sent<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Socket { transport, send_pace, patience, .. } = self;
+        if sent.is_ready() {
+            send_pace.moves();
+            return sent;
+        }
+        // What the kernel took is not what the client took.
+        let moved = || transport.taken().saturating_sub(unconfirmed(transport.tcp()).unwrap_or(0));
+        ready!(send_pace.poll_wait(context, &patience.send, moved));
+        self.aborted = true;
+        let _ = SockRef::from(self.transport.tcp()).set_linger(Some(Duration::ZERO));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

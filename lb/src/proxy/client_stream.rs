@@ -21,12 +21,17 @@ use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
 use super::headers::Origin;
 use super::lock;
+use super::patience::Patience;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
+use super::strict::{self, Fault, HeadLimits};
 use super::unconfirmed::unconfirmed;
 
 /// Writes are gathered up to so many bytes, so that a head and a small body leave in one packet.
 const GATHER: usize = 16 << 10;
+
+/// So much of a head that is refused is looked at to write down what was asked, in bytes.
+const HEAD_SHOWN: usize = 4 << 10;
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 pub(super) const HANDSHAKE_RECORD: u8 = 22;
@@ -42,6 +47,8 @@ pub(crate) enum HeadRead {
     Complete,
     /// It is larger than allowed.
     TooLarge,
+    /// It can be read in two ways, or not at all.
+    Faulty(Fault),
     /// The client closed the connection.
     Closed,
 }
@@ -148,36 +155,70 @@ impl ClientStream {
         matches!(first.await, Ok(1..))
     }
 
-    /// Reads until a request's head is complete or larger than `limit` bytes.
-    pub(crate) async fn read_head(&self, limit: usize) -> HeadRead {
-        let mut searched = 0;
+    /// Reads until a request's head is complete or larger than `most` bytes, and checks it.
+    pub(crate) async fn read_head(&self, most: usize, limits: &HeadLimits) -> HeadRead {
+        let (mut searched, mut has_line) = (0, false);
         loop {
             {
                 let mut socket = self.socket();
                 if let Some(length) = head_length(&socket.input, searched) {
-                    socket.phase = Phase::Head(length);
-                    return if length <= limit { HeadRead::Complete } else { HeadRead::TooLarge };
+                    return socket.take_head(length, most, limits);
                 }
                 searched = socket.input.len();
-                if searched > limit {
+                if !has_line {
+                    match strict::early(&socket.input, limits.target) {
+                        Ok(complete) => has_line = complete,
+                        Err(fault) => return HeadRead::Faulty(fault),
+                    }
+                }
+                if searched > most {
                     return HeadRead::TooLarge;
                 }
             }
             match poll_fn(|context| self.socket().poll_fill(context)).await {
                 Ok(1..) => {}
+                Ok(0) if !self.socket().input.trim_ascii().is_empty() => {
+                    return HeadRead::Faulty(Fault::bad("the request's head ends before its empty line"));
+                }
                 Ok(0) | Err(_) => return HeadRead::Closed,
             }
         }
     }
 
+    /// What is there of a head that was refused.
+    pub(crate) fn head_so_far(&self) -> Vec<u8> {
+        let socket = self.socket();
+        socket.input[..socket.input.len().min(HEAD_SHOWN)].to_vec()
+    }
+
+    /// Sets how slow the client may be.
+    pub(crate) fn allow(&self, patience: Patience) {
+        self.socket().patience = patience;
+    }
+
+    /// What is wrong with the body of the present request, as far as it came.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.socket().fault
+    }
+
+    /// Whether someone has begun to serve the present request.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.socket().taken
+    }
+
     /// So many more bytes belong to the present request.
     pub(crate) fn expect_body(&self, length: u64) {
-        self.socket().phase = Phase::Body(length);
+        self.socket().expect(Phase::Body(length));
+    }
+
+    /// What comes belongs to the present request until its chunked body ends.
+    pub(crate) fn expect_chunked(&self) {
+        self.socket().expect(Phase::Chunked);
     }
 
     /// All that comes belongs to the present request: only its content tells where it ends.
     pub(crate) fn expect_stream(&self) {
-        self.socket().phase = Phase::Open;
+        self.socket().expect(Phase::Open);
     }
 
     /// The request is done: gives its buffers back.
@@ -188,13 +229,14 @@ impl ClientStream {
         socket.output = Vec::new();
         socket.sent = 0;
         socket.phase = Phase::Undecided;
+        socket.forget_request();
         if socket.input.is_empty() {
             socket.input = Vec::new();
         }
     }
 
-    /// Resolves when the client has closed the connection. A client that has sent its next request ahead
-    /// is there.
+    /// Resolves when the client has closed the connection. A client that has sent its next request ahead is there,
+    /// and so may be one that has only ended its own side (`Limits::half_closed_ms`).
     pub(crate) async fn gone(&self) {
         poll_fn(|context| self.socket().poll_gone(context)).await;
     }
@@ -295,10 +337,10 @@ impl AsyncRead for ClientStream {
             // The end of input is what tells Pingora that the client is gone.
             Phase::Body(0) => ready!(socket.poll_gone(context)),
             Phase::Body(left) => {
-                let limit = usize::try_from(left).unwrap_or(usize::MAX);
-                let count = ready!(socket.poll_take(context, buffer, limit))?;
-                socket.phase = Phase::Body(left - count as u64);
+                let count = ready!(socket.poll_body(context, buffer, left))?;
+                socket.phase = Phase::Body(left - count);
             }
+            Phase::Chunked => ready!(socket.poll_chunked(context, buffer))?,
             Phase::Open => {
                 ready!(socket.poll_take(context, buffer, usize::MAX))?;
             }
@@ -319,7 +361,7 @@ impl AsyncWrite for ClientStream {
             return Poll::Ready(Ok(bytes.len()));
         }
         ready!(socket.poll_drain(context))?;
-        socket.transport.poll_write(context, bytes)
+        socket.poll_send(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,7 +5,7 @@
 //!        ▼                                              │ answered, and both sides keep the connection
 //!     parked ──bytes──▶ head arriving ──complete──▶ request (Pingora)
 //!        │ idle too long      │ too slow: 408           │ no answer in time: 504
-//!        │ or closed, or its  │ too large: 431          │ or the connection is not kept
+//!        │ or closed, or its  │ too large: 431, …: 4xx  │ or the connection is not kept
 //!        │ address moves      │ its address moves: 503  │ its address moves: 503, or a reset in midst
 //!        ▼                    ▼                         ▼
 //!      closed             lingering: the answer may still be on its way ──▶ closed
@@ -22,13 +22,18 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::access_log::Trace;
 use super::app::App;
 use super::arrival::NO_TLS_HERE;
 use super::client_stream::{ClientStream, HeadRead};
+use super::context::Account;
 use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
+use super::patience::Patience;
+use super::state::State;
 use super::state::connections::Open;
+use super::strict::{Fault, HeadLimits};
 use super::tls::Tls;
 use super::tls::failure::Failure;
 use crate::settings::Limits;
@@ -42,6 +47,7 @@ const FIRST_REQUEST: Duration = Duration::from_millis(100);
 /// What all connections of a worker share.
 pub(crate) struct Server {
     pub(crate) proxy: Arc<HttpProxy<App>>,
+    pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
     pub(crate) vips: Arc<Vips>,
@@ -59,6 +65,7 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         sleep_until(young).await;
         on_vip
     };
+    client.allow(Patience::new(&server.limits));
     loop {
         let begins = tokio::select! {
             biased;
@@ -117,17 +124,29 @@ enum After {
 
 /// Reads one request and has it answered.
 async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server) -> After {
-    let limit = Duration::from_millis(server.limits.header_timeout_ms);
+    let Limits { header_timeout_ms, header_bytes, target_bytes, field_bytes, header_fields, .. } =
+        server.limits;
+    let limit = Duration::from_millis(header_timeout_ms);
+    let limits = HeadLimits { target: target_bytes, field: field_bytes, fields: header_fields };
+    let begun = Instant::now();
     let head = tokio::select! {
         biased;
-        head = timeout(limit, client.read_head(server.limits.header_bytes)) => head,
-        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, Refusal::Moving).await,
+        head = timeout(limit, client.read_head(header_bytes, &limits)) => head,
+        on_vip = cut(on_vip, server.worker) => {
+            count(client, server, begun, Refusal::Moving);
+            return tell_cut(client, on_vip, Refusal::Moving).await;
+        }
     };
-    match head {
-        Ok(HeadRead::Complete) => {}
+    let refusal = match head {
+        Ok(HeadRead::Complete) => None,
         Ok(HeadRead::Closed) => return After::Close,
-        Ok(HeadRead::TooLarge) => return refuse(client, Refusal::HeadTooLarge).await,
-        Err(_elapsed) => return refuse(client, Refusal::HeadTooSlow).await,
+        Ok(HeadRead::TooLarge) => Some(Refusal::HeadTooLarge),
+        Ok(HeadRead::Faulty(fault)) => Some(Refusal::Faulty(fault)),
+        Err(_elapsed) => Some(Refusal::HeadTooSlow),
+    };
+    if let Some(refusal) = refusal {
+        count(client, server, begun, refusal);
+        return refuse(client, refusal).await;
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
@@ -138,11 +157,24 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         () = overdue(client) => None,
         on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, moving).await,
     };
+    if !client.is_taken() && client.has_answered() {
+        // Pingora has found something that we have not.
+        count(client, server, begun, Refusal::Faulty(Fault::bad("it cannot be parsed")));
+    }
     match answered {
         Some(true) => After::Keep,
         Some(false) => After::Linger(When::Cut),
         None => refuse(client, Refusal::TooSlow).await,
     }
+}
+
+/// Counts a request that came no further than to its head, and writes it down.
+fn count(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal) {
+    let trace = server.state.access_log.clone();
+    let trace = trace.map(|log| Trace::begin_faulty(log, &client.head_so_far(), client.peer()));
+    let mut account = Account::open(server.state.unrouted.clone(), begun, client.clone()).traced(trace);
+    account.answered = Some(refusal.status());
+    account.bytes = refusal.body_bytes();
 }
 
 async fn refuse(client: &ClientStream, refusal: Refusal) -> After {

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     /// Ends it when it will not be answered.
     pub(crate) lookout: Option<Lookout>,
     pub(crate) body_bytes: u64,
+    /// Interim answers to it.
+    pub(crate) interim: u32,
     /// When it was first held for want of an upstream.
     pub(crate) held_since: Since,
     /// What to answer when it fails.
@@ -91,15 +93,19 @@ pub(crate) fn client_of(session: &Session) -> Result<ClientStream> {
 /// the head says it.
 pub(crate) fn expect_body(session: &mut Session, client: &ClientStream) -> Option<u64> {
     let request = session.req_header();
-    if is_upgrade(request) || request.headers.contains_key(header::TRANSFER_ENCODING) {
+    if is_upgrade(request) {
         client.expect_stream();
         return None;
     }
-    // Pingora has refused lengths that are no numbers or contradict each other.
+    // `strict` has seen to it that this means `chunked`, and that there is no length beside it.
+    if request.headers.contains_key(header::TRANSFER_ENCODING) {
+        client.expect_chunked();
+        return None;
+    }
     let length = request
         .headers
         .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.split(',').next()?.trim().parse().ok())
+        .and_then(|value| value.to_str().ok()?.parse().ok())
         .unwrap_or(0);
     client.expect_body(length);
     Some(length)

@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 use wire::Problem;
 
 use super::context::client_of;
+use super::strict::Fault;
 
 /// After so many seconds a client may ask again where there was no upstream.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -20,6 +21,8 @@ const RETRY_AFTER: &str = "Retry-After: 1\r\n";
 pub(crate) enum Refusal {
     /// 404: no route matches.
     NoRoute,
+    /// 4xx, 501 or 505: it is not one that can be understood in one way only, or its body did not come as it said.
+    Faulty(Fault),
     /// 408: the request's head did not arrive in time.
     HeadTooSlow,
     /// 413: the request's body is larger than allowed.
@@ -50,6 +53,7 @@ impl Refusal {
     pub(crate) fn status(self) -> u16 {
         match self {
             Refusal::NoRoute => 404,
+            Refusal::Faulty(fault) => fault.status,
             Refusal::HeadTooSlow => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::HeadTooLarge => 431,
@@ -62,6 +66,7 @@ impl Refusal {
     fn problem(self) -> Problem {
         let (title, detail) = match self {
             Refusal::NoRoute => ("No route", "no route matches this host and path"),
+            Refusal::Faulty(fault) => (fault.title(), fault.detail),
             Refusal::HeadTooSlow => ("Request timeout", "the request's head did not arrive in time"),
             Refusal::BodyTooLarge => ("Content too large", "the request's body is larger than allowed here"),
             Refusal::HeadTooLarge => {
@@ -104,9 +109,11 @@ impl Refusal {
             Refusal::Busy => "/problems/overloaded",
             Refusal::TooSlow => "/problems/too-slow",
             Refusal::UpstreamSilent => "/problems/upstream-silent",
-            Refusal::NoRoute | Refusal::HeadTooSlow | Refusal::BodyTooLarge | Refusal::HeadTooLarge => {
-                "about:blank"
-            }
+            Refusal::NoRoute
+            | Refusal::Faulty(_)
+            | Refusal::HeadTooSlow
+            | Refusal::BodyTooLarge
+            | Refusal::HeadTooLarge => "about:blank",
         }
     }
 
@@ -115,13 +122,21 @@ impl Refusal {
         serde_json::to_vec(&self.problem()).unwrap_or_default().into()
     }
 
+    /// How long the answer's body is.
+    pub(crate) fn body_bytes(self) -> u64 {
+        self.body().len() as u64
+    }
+
     fn is_worth_repeating(self) -> bool {
         matches!(self, Refusal::NoUpstream | Refusal::Busy | Refusal::Moving)
     }
 
     /// Whether the rest of the request is still on its way, so that the connection cannot be used again.
     fn ends_connection(self) -> bool {
-        matches!(self, Refusal::HeadTooSlow | Refusal::BodyTooLarge | Refusal::HeadTooLarge)
+        matches!(
+            self,
+            Refusal::Faulty(_) | Refusal::HeadTooSlow | Refusal::BodyTooLarge | Refusal::HeadTooLarge
+        )
     }
 
     /// Answers with it through Pingora.

@@ -1,8 +1,8 @@
 //! The proxy: takes clients' requests and forwards them to upstreams.
 //!
 //! A request's way through the files: `accept` (one worker per core) → `arrival` (PROXY protocol, `tls`) →
-//! `connection` (parked between
-//! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
+//! `connection` (parked between requests) → `strict` (what can be read in two ways is refused) →
+//! `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
@@ -14,6 +14,7 @@ pub(crate) mod app;
 pub(crate) mod arrival;
 pub(crate) mod balance;
 pub(crate) mod check;
+mod client_body;
 mod client_socket;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
@@ -23,18 +24,21 @@ pub(crate) mod doubt;
 mod ending;
 pub(crate) mod error_page;
 pub(crate) mod forward;
+mod half_closed;
 pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;
+pub(crate) mod patience;
 pub(crate) mod plain_stream;
 mod proxy_protocol;
 pub(crate) mod queue;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
+mod strict;
 pub(crate) mod tls;
 pub(crate) mod transport;
 mod unconfirmed;
@@ -251,7 +255,8 @@ fn run_worker(
             .map(|(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place)))
             .collect::<std::io::Result<Vec<_>>>()?;
         let tls = state.tls.clone();
-        let server = Server { proxy, limits: settings.limits.clone(), stop, vips, tls, worker };
+        let limits = settings.limits.clone();
+        let server = Server { proxy, state: state.clone(), limits, stop, vips, tls, worker };
         accept::run(listeners, state, server).await;
         anyhow::Ok(())
     })

@@ -23,6 +23,8 @@ pub(crate) enum Reply {
     Reset,
     /// Sends these bytes, then whatever it receives.
     Tunnel(Vec<u8>),
+    /// Sends these bytes and after them others, until the connection ends.
+    Endless(Vec<u8>),
     /// Sends nothing.
     Nothing,
 }
@@ -177,6 +179,15 @@ async fn serve(tcp: TcpStream, shared: &Shared) {
                 reader.tcp.write_all(&bytes).await.unwrap_or_default();
                 while let Some(bytes) = reader.some().await {
                     reader.tcp.write_all(&bytes).await.unwrap_or_default();
+                }
+                return;
+            }
+            Reply::Endless(bytes) => {
+                // What waits in this socket is not what a test measures.
+                socket2::SockRef::from(&reader.tcp).set_send_buffer_size(64 << 10).expect("option");
+                let mut sent = reader.tcp.write_all(&bytes).await;
+                while sent.is_ok() {
+                    sent = reader.tcp.write_all(&[b'x'; 16 << 10]).await;
                 }
                 return;
             }

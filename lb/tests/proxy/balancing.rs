@@ -166,7 +166,7 @@ async fn nobody_in_line_is_forgotten() {
 
 #[tokio::test]
 async fn when_the_line_is_full_or_takes_too_long_503() {
-    let balancer = Balancer::start().await;
+    let balancer = Balancer::start_with("half_closed_ms = 0").await;
     let backend = Backend::start(|request| match request.path() {
         "/held" => Reply::Nothing,
         _ => Reply::Bytes(ok("")),

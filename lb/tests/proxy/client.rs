@@ -45,6 +45,16 @@ impl Reader {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.expect("connected"))
     }
+
+    /// Whether there is something to read within `wait`.
+    pub(crate) async fn readable_within(&mut self, wait: Duration) -> bool {
+        !self.buffer.is_empty() || tokio::time::timeout(wait, self.tcp.readable()).await.is_ok()
+    }
+
+    /// Sends no more, and says so.
+    pub(crate) fn end_own_side(&self) {
+        socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write).expect("ended");
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {

@@ -14,7 +14,8 @@ use crate::client::get;
 #[path = "../../../wire/tests/support/hostile.rs"]
 mod support;
 
-use support::{any_json, mutation, runner};
+pub(crate) use support::runner;
+use support::{any_json, mutation};
 
 const USUAL_CASES: u32 = 4_000;
 

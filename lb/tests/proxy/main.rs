@@ -18,12 +18,14 @@ mod forwarding;
 mod hand_over;
 mod hand_over_cut;
 mod hostile;
+mod hostile_requests;
 #[path = "../../../wire/tests/support/namespaces.rs"]
 mod namespaces;
 mod network;
 mod observed;
 mod overrides;
 mod reopen;
+mod slow_clients;
 mod slowness;
 mod speaker;
 mod streams;

@@ -18,8 +18,8 @@ fn lines(path: &std::path::Path) -> Vec<Value> {
 async fn every_attempt_is_in_the_log_and_in_the_figures() {
     let directory = tempfile::tempdir().expect("directory");
     let log = directory.path().join("access.json");
-    let balancer =
-        Balancer::start_also_with(&format!("[access_log]\npath = {:?}\nmax_bytes = 1000000", log)).await;
+    let settings = format!("[access_log]\npath = {log:?}\nmax_bytes = 1000000\n[limits]\nhalf_closed_ms = 0");
+    let balancer = Balancer::start_also_with(&settings).await;
     let resetting = Backend::start(|_| Reply::Reset).await;
     let cut = Backend::start(|request| match request.path() {
         // Larger than what is held until it is complete.

@@ -27,7 +27,7 @@ async fn events_pass_one_by_one() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_ends_its_request_at_the_upstream() {
-    let balancer = Balancer::start().await;
+    let balancer = Balancer::start_with("half_closed_ms = 300").await;
     let backend = Backend::start(|_| Reply::Parts(vec![(Duration::from_secs(60), ok("late"))])).await;
     balancer.use_backends(&[&backend]).await;
     for request in

@@ -70,12 +70,16 @@ impl Trace {
     /// Begins the line of `request` from `client`.
     pub(crate) fn begin(log: Arc<AccessLog>, request: &RequestHeader, client: IpAddr) -> Arc<Self> {
         let host = request.headers.get(header::HOST).map(|host| text(host.as_bytes())).unwrap_or_default();
+        Self::new(log, client, text(request.method.as_str().as_bytes()), host, text(request.raw_path()))
+    }
+
+    fn new(log: Arc<AccessLog>, client: IpAddr, method: String, host: String, target: String) -> Arc<Self> {
         let entry = Entry {
             time: String::new(),
             client,
-            method: text(request.method.as_str().as_bytes()),
+            method,
             host,
-            target: text(request.raw_path()),
+            target,
             route: String::new(),
             pool: String::new(),
             status: None,
@@ -84,6 +88,16 @@ impl Trace {
             attempts: Vec::new(),
         };
         Arc::new(Trace { log, arrived: SystemTime::now(), begun: Instant::now(), entry: Mutex::new(entry) })
+    }
+
+    /// Begins the line of a request from `client` that is none, of which `head` is there: what can be made out of it.
+    pub(crate) fn begin_faulty(log: Arc<AccessLog>, head: &[u8], client: IpAddr) -> Arc<Self> {
+        let line =
+            head.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let mut words = line.split(|&byte| byte == b' ');
+        let mut word = || text(words.next().unwrap_or_default());
+        let (method, target) = (word(), word());
+        Self::new(log, client, method, String::new(), target)
     }
 
     /// Notes where it goes.

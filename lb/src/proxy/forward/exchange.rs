@@ -26,6 +26,7 @@ use super::super::metrics::Retry;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::Upstream;
 use super::connect::Connection;
+use super::sound::{MAX_INTERIM, is_sound};
 
 /// A request that cannot be written in this time will not be: it fits into any socket's buffer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,6 +91,8 @@ pub(crate) struct Exchange {
     session: HttpSession,
     reused: bool,
     sent_at: Instant,
+    /// Interim answers so far.
+    interim: u32,
 }
 
 /// Begins a try at `upstream`, on a new connection if `fresh`.
@@ -125,7 +128,7 @@ pub(crate) fn begin(
         }
         let mut session = HttpSession::new(Box::new(connection));
         session.write_timeout = Some(WRITE_TIMEOUT);
-        let exchange = Exchange { pool, upstream, session, reused, sent_at: Instant::now() };
+        let exchange = Exchange { pool, upstream, session, reused, sent_at: Instant::now(), interim: 0 };
         exchange.send(message).await
     };
     (sent, exchange)
@@ -157,7 +160,16 @@ impl Exchange {
         if status == http::StatusCode::SWITCHING_PROTOCOLS {
             return self.broken();
         }
+        if !is_sound(head, &self.session.get_headers_raw_bytes()) {
+            self.reused = false;
+            return self.broken();
+        }
         if status.is_informational() {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                self.reused = false;
+                return self.broken();
+            }
             let head = Box::new(head.clone());
             return Outcome::Interim(Box::new(self), head);
         }

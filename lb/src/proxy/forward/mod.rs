@@ -23,6 +23,7 @@ pub(crate) mod lost;
 pub(crate) mod race;
 mod racer;
 pub(crate) mod respond;
+pub(crate) mod sound;
 pub(crate) mod tries;
 pub(crate) mod watch;
 
