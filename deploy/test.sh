@@ -8,7 +8,7 @@
 #   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
-#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it
+#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; HAProxy before our proxy
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
@@ -25,7 +25,7 @@ ALL=(quick sim namespaces machines interop)
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
 IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
-WITH_OTHERS='binary(interop)'
+WITH_OTHERS='binary(/^interop/)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
@@ -62,7 +62,7 @@ dependencies() {
 
 quick() {
     local status=0
-    need shellcheck:shellcheck git:git
+    need shellcheck:shellcheck git:git curl:curl openssl:openssl
     need_cargo_tool cargo-deny cargo-deny
     step "quick: format" cargo fmt --all --check || status=1
     step "quick: shell scripts" scripts || status=1
@@ -93,7 +93,7 @@ namespaces() {
 
 interop() {
     need_lab
-    need keepalived:keepalived tcpdump:tcpdump
+    need keepalived:keepalived tcpdump:tcpdump haproxy:haproxy openssl:openssl
     tests interop "$WITH_OTHERS"
 }
 
