@@ -35,7 +35,7 @@ pub struct Settings {
     pub interface: String,
     /// The zone it is in (the host it runs on): upstreams of the same zone are preferred. None: all are alike.
     pub zone: Option<HostName>,
-    /// Where clients' requests are taken.
+    /// Where clients' requests are taken. The speaker knows none.
     pub listeners: Vec<Listener>,
     /// What clients are shown over TLS, as this file has it.
     pub config: FileConfig,
@@ -201,10 +201,19 @@ impl Settings {
     ///
     /// At the first place that cannot be used, with line, column and what is expected.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::check(&Source::read(path)?)
+        Self::check(&Source::read(path)?, true)
     }
 
-    fn check(source: &Source) -> Result<Self, ConfigError> {
+    /// The same without what is for clients: an address must not be lost for the sake of a certificate's file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_for_speaker(path: &Path) -> Result<Self, ConfigError> {
+        Self::check(&Source::read(path)?, false)
+    }
+
+    fn check(source: &Source, for_clients: bool) -> Result<Self, ConfigError> {
         let File {
             machine,
             address,
@@ -237,6 +246,11 @@ impl Settings {
         if limits.header_fields > MAX_HEADER_FIELDS {
             return Err(source.error_at(limits_span, "expected header_fields of 200 at most"));
         }
+        let (listeners, config) = if for_clients {
+            (listener::check(source, listen, default_listen(), listeners)?, config.check(source)?)
+        } else {
+            (Vec::new(), FileConfig::default())
+        };
         let vips = vip::check(source, address, vips)?;
         let notify = check_notifies(source, notify)?;
         Ok(Settings {
@@ -244,8 +258,8 @@ impl Settings {
             address,
             interface,
             zone,
-            listeners: listener::check(source, listen, default_listen(), listeners)?,
-            config: config.check(source)?,
+            listeners,
+            config,
             admin: SocketAddr::new(address, admin_port_value),
             admin_changes: SocketAddr::new(address, changes_port_value),
             managers,
@@ -302,7 +316,7 @@ mod tests {
     const MINIMAL: &str = "machine = \"a-lb\"\naddress = \"192.168.10.10\"\n";
 
     fn check(text: &str) -> Result<Settings, String> {
-        Settings::check(&Source::from_text("lb.toml", text)).map_err(|error| error.to_string())
+        Settings::check(&Source::from_text("lb.toml", text), true).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -416,6 +430,16 @@ mod tests {
         assert_eq!(proxied.proxy_protocol.as_ref().expect("PROXY").trusted.len(), 1);
         let settings = check(&format!("{MINIMAL}listen = \"0.0.0.0:80\"\n{two}")).expect("valid");
         assert_eq!(addresses(&settings), ["0.0.0.0:80", "[::]:443", "10.0.0.1:81"]);
+    }
+
+    #[test]
+    fn the_speaker_does_without_a_certificate() {
+        let source = Source::from_text(
+            "lb.toml",
+            &format!("{MINIMAL}[[config.certificates]]\nchain_file = \"/none\"\n"),
+        );
+        assert!(Settings::check(&source, true).is_err());
+        assert!(Settings::check(&source, false).is_ok());
     }
 
     #[test]

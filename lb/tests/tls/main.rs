@@ -14,6 +14,8 @@ mod balancer;
 #[allow(dead_code)]
 #[path = "../proxy/client.rs"]
 mod client;
+#[path = "../../../wire/tests/support/namespaces.rs"]
+mod namespaces;
 #[allow(dead_code)]
 #[path = "../proxy/network.rs"]
 mod network;

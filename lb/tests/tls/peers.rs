@@ -25,7 +25,8 @@ impl Said {
     }
 }
 
-async fn run(program: &str, arguments: &[&str], input: &str) -> Said {
+/// What `program` says when it is given `input`.
+pub(crate) async fn run(program: &str, arguments: &[&str], input: &str) -> Said {
     use tokio::io::AsyncWriteExt as _;
     let mut child = Command::new(program)
         .args(arguments)

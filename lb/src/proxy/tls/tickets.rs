@@ -37,7 +37,7 @@ const SALT: usize = 16;
 const TIME: usize = 8;
 
 /// A larger one is none of ours: a session has a client's certificates at most.
-const MOST: usize = 64 << 10;
+const MOST: usize = 32 << 10;
 
 /// The keys, the same for all listeners.
 #[derive(Debug)]
