@@ -1,11 +1,12 @@
 //! What every daemon of the project does alike, written once.
 //!
-//! [`config`] reads a TOML file and says where it is wrong; [`api`] gives HTTP interfaces one shape
+//! [`config`] reads a TOML file and says where it is wrong, [`guess`] what was meant; [`api`] gives HTTP interfaces one shape
 //! (problem+json, OpenAPI, metrics, heartbeat); [`telemetry`] starts the log; [`shutdown`] turns
 //! signals into an orderly end; `tls` (a feature) is how the daemons prove to each other who they are.
 
 pub mod api;
 pub mod config;
+pub mod guess;
 mod places;
 pub mod readiness;
 mod seldom;

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::hand_over::OnVip;
+use super::route::look::Look;
 
 /// A client that takes none of what it is sent for so long is given up.
 pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ pub(super) struct Socket {
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
     pub(super) answered: bool,
+    /// How the present request is refused when Pingora is not asked, and whether in JSON; none: as any other.
+    pub(super) look: Option<Box<(Arc<Look>, bool)>>,
 }
 
 /// How much of what comes belongs to the present request.
@@ -70,6 +73,7 @@ impl Socket {
             answer_by: None,
             aborted: false,
             answered: false,
+            look: None,
         }
     }
 

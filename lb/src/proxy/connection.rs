@@ -27,6 +27,8 @@ use super::client_stream::{ClientStream, HeadRead};
 use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
+use super::route::sender::Sender;
+use super::state::State;
 use super::state::connections::Open;
 use crate::settings::Limits;
 
@@ -39,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
     pub(crate) vips: Arc<Vips>,
+    pub(crate) state: Arc<State>,
     pub(crate) worker: usize,
 }
 
@@ -102,13 +105,13 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
     let head = tokio::select! {
         biased;
         head = timeout(limit, client.read_head(server.limits.header_bytes)) => head,
-        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, Refusal::Moving).await,
+        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, server, Refusal::Moving).await,
     };
     match head {
         Ok(HeadRead::Complete) => {}
         Ok(HeadRead::Closed) => return After::Close,
-        Ok(HeadRead::TooLarge) => return refuse(client, Refusal::HeadTooLarge).await,
-        Err(_elapsed) => return refuse(client, Refusal::HeadTooSlow).await,
+        Ok(HeadRead::TooLarge) => return refuse(client, server, Refusal::HeadTooLarge).await,
+        Err(_elapsed) => return refuse(client, server, Refusal::HeadTooSlow).await,
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
@@ -117,29 +120,30 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         biased;
         kept = server.proxy.process_new_http(session, &server.stop) => Some(kept.is_some()),
         () = overdue(client) => None,
-        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, moving).await,
+        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, server, moving).await,
     };
     match answered {
         Some(true) => After::Keep,
         Some(false) => After::Linger(When::Cut),
-        None => refuse(client, Refusal::TooSlow).await,
+        None => refuse(client, server, Refusal::TooSlow).await,
     }
 }
 
-async fn refuse(client: &ClientStream, refusal: Refusal) -> After {
-    let _ = timeout(REFUSE, client.send(&refusal.raw())).await;
+async fn refuse(client: &ClientStream, server: &Server, refusal: Refusal) -> After {
+    let (look, json) = client.look().unwrap_or_else(|| (server.state.snapshot().look.clone(), false));
+    let _ = timeout(REFUSE, client.send(&refusal.raw(Sender::of(client), &look, json))).await;
     After::Linger(When::Confirmed)
 }
 
 /// Tells a client, while the address is still here, that its request is cut: in words where nothing of an answer was
 /// sent. Else the client must not take what it has for the whole.
-async fn tell_cut(client: &ClientStream, on_vip: &OnVip, refusal: Refusal) -> After {
+async fn tell_cut(client: &ClientStream, on_vip: &OnVip, server: &Server, refusal: Refusal) -> After {
     on_vip.count_cut();
     if client.has_answered() {
         client.reset();
         return After::Close;
     }
-    refuse(client, refusal).await
+    refuse(client, server, refusal).await
 }
 
 /// Resolves when the answer should have begun and has not. Pingora's own path has no such deadline

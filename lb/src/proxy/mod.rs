@@ -217,7 +217,8 @@ fn run_worker(
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
         }
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let server = Server { proxy, limits: settings.limits.clone(), stop, vips, worker };
+        let limits = settings.limits.clone();
+        let server = Server { proxy, limits, stop, vips, state: state.clone(), worker };
         accept::run(listener, state, server).await;
         anyhow::Ok(())
     })

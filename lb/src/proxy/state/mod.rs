@@ -11,8 +11,10 @@
 
 pub(crate) mod budget;
 pub(crate) mod check;
+mod check_actions;
 mod check_balance;
 mod check_checks;
+mod check_routes;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
