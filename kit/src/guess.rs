@@ -15,8 +15,21 @@ pub fn question<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -
     nearest(word, candidates).map_or_else(String::new, |guess| format!("; did you mean `{guess}`?"))
 }
 
-/// The same for a message of serde's about an unknown field or variant, which names those it expected.
+/// What is to be put behind a message of serde's: for an unknown field or variant, of which it names those it expected,
+/// the same question; for an address, what one looks like.
 pub fn in_message(message: &str) -> String {
+    let example = match message {
+        "invalid socket address syntax" => {
+            ": expected an address with a port, such as \"0.0.0.0:80\" or \"[::]:80\""
+        }
+        "invalid IP address syntax" => {
+            ": expected an address such as \"10.0.0.1\" or \"fd00::1\"; names are not looked up"
+        }
+        _ => "",
+    };
+    if !example.is_empty() {
+        return example.to_owned();
+    }
     let Some((unknown, expected)) = message.split_once("expected") else { return String::new() };
     if !unknown.starts_with("unknown field") && !unknown.starts_with("unknown variant") {
         return String::new();

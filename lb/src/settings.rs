@@ -1,7 +1,8 @@
-//! The balancer's own TOML file: what does not change while it runs.
+//! The balancer's own TOML file.
 //!
-//! What changes at run time (upstreams, routes, policies) comes over the admin interface and is kept
-//! in the state directory.
+//! Most of it does not change while the balancer runs. What does (upstreams, routes, policies) a manager sends over the
+//! admin interface, and it is kept in the state directory; without a manager it stands in the file too, which is read
+//! anew on SIGHUP.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,14 +12,22 @@ use serde::Deserialize;
 use toml::Spanned;
 use wire::{HostName, MachineId};
 
+#[cfg(test)]
+mod broken;
+mod change;
+mod proxying;
 mod vip;
 
+pub use proxying::Proxying;
+use proxying::{ConfigFile, UpstreamsFile};
 pub use vip::{Notify, Vip};
 use vip::{NotifyFile, VipFile};
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
     /// The machine's name.
     pub machine: MachineId,
     /// The machine's own address: admin binds here, VRRP speaks from here.
@@ -38,6 +47,8 @@ pub struct Settings {
     /// Where accepted upstream sets and configurations are kept, and where the sockets between the
     /// three processes are.
     pub state_dir: PathBuf,
+    /// It was not the file that said so.
+    state_dir_given: bool,
     /// How many threads forward requests, each with its own runtime and listener.
     pub workers: usize,
     /// The virtual routers.
@@ -48,6 +59,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where each request is written down, if it is.
     pub access_log: Option<AccessLog>,
+    /// Routes, pools and upstreams, for what no manager says.
+    pub proxying: Proxying,
 }
 
 /// The log of requests.
@@ -62,7 +75,7 @@ pub struct AccessLog {
 }
 
 /// The limits on what one connection or request may use.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The most client connections open at a time; above it new ones are closed at once.
@@ -122,6 +135,10 @@ struct File {
     limits: Limits,
     #[serde(default)]
     access_log: Option<AccessLogFile>,
+    #[serde(default)]
+    config: Option<ConfigFile>,
+    #[serde(default)]
+    upstreams: Option<UpstreamsFile>,
 }
 
 #[derive(Deserialize)]
@@ -169,6 +186,8 @@ impl Settings {
             notify,
             limits,
             access_log,
+            config,
+            upstreams,
         } = source.parse()?;
         let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
         let changes_port_value = admin_changes_port.as_ref().map_or(8443, |port| *port.as_ref());
@@ -182,6 +201,7 @@ impl Settings {
         let vips = vip::check(source, address, vips)?;
         let notify = vip::check_notifies(source, notify)?;
         Ok(Settings {
+            path: source.path().to_owned(),
             machine,
             address,
             interface,
@@ -191,12 +211,20 @@ impl Settings {
             admin_changes: SocketAddr::new(address, changes_port_value),
             managers,
             state_dir,
+            state_dir_given: false,
             workers: workers.map_or_else(default_workers, Spanned::into_inner),
             vips,
             notify,
             limits,
             access_log: access_log.map(|file| file.check(source)).transpose()?,
+            proxying: proxying::check(source, config, upstreams)?,
         })
+    }
+
+    /// Keeps everything in `directory`, whatever the file says.
+    pub fn use_state_dir(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.state_dir);
+        self.state_dir_given = true;
     }
 }
 

@@ -15,7 +15,7 @@ use vrrp::settings::{self, MAX_UNICAST_PEERS};
 const MAX_NOTIFIES: usize = 16;
 
 /// One virtual router.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
     /// The virtual IP address.
     pub address: IpAddr,

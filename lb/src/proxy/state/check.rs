@@ -6,6 +6,8 @@ use wire::proxy_config::{PoolPolicy, ProxyConfig};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
+pub(crate) use super::check_actions::MAX_PAGE;
+pub(crate) use super::check_routes::pools_exist;
 use super::{check_actions, check_balance, check_checks, check_routes};
 
 /// The most pools in a set.

@@ -20,6 +20,7 @@ pub(crate) mod counters;
 pub(crate) mod in_flight;
 pub(crate) mod learned;
 pub(crate) mod leaving;
+pub(crate) mod origin;
 pub(crate) mod pool;
 mod ramp;
 pub(crate) mod snapshot;
@@ -45,6 +46,7 @@ use wire::{Generation, HostName, Problem};
 use self::connections::Connections;
 use self::learned::Learned;
 use self::leaving::Leaving;
+use self::origin::Origins;
 use self::pool::Rank;
 use self::snapshot::{Here, Snapshot};
 use self::store::Store;
@@ -53,6 +55,8 @@ use super::forward::hold::Holding;
 use super::health;
 use super::lock;
 use super::metrics::RouteStats;
+use super::reload::Reloads;
+use crate::settings::Proxying;
 
 /// Where the overrides are stored.
 const OVERRIDES_FILE: &str = "overrides.json";
@@ -72,6 +76,8 @@ pub(crate) struct State {
     pub(crate) holding: Holding,
     /// The upstreams that are in no set any more.
     pub(crate) leaving: Leaving,
+    /// How the settings file was read of late.
+    pub(crate) reloads: Reloads,
     /// Wakes who looks after the upstreams, when the snapshot is another.
     pub(crate) swapped: Notify,
     snapshot: ArcSwap<Snapshot>,
@@ -86,6 +92,8 @@ pub(crate) struct State {
 struct Held {
     set: Option<Document<UpstreamSet>>,
     config: Option<Document<ProxyConfig>>,
+    /// What stands in for either.
+    file: Proxying,
     here: Here,
 }
 
@@ -130,7 +138,12 @@ impl State {
         let config = store.load(ProxyConfig::FILE, check::config);
         let overrides = store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
         let here = Here { workers, zone, overrides };
-        let held = Held { set: set.map(Document::stored), config: config.map(Document::stored), here };
+        let held = Held {
+            set: set.map(Document::stored),
+            config: config.map(Document::stored),
+            file: Proxying::default(),
+            here,
+        };
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
@@ -138,6 +151,7 @@ impl State {
             connections: Connections::default(),
             holding: Holding::default(),
             leaving: Leaving::default(),
+            reloads: Reloads::default(),
             swapped: Notify::new(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
@@ -189,6 +203,63 @@ impl State {
     pub(crate) fn put_config(&self, config: ProxyConfig) -> Result<(), Problem> {
         check::config(&config)?;
         self.put(config, |held| &mut held.config)
+    }
+
+    /// Takes into use what the settings file says, for what no manager has said.
+    pub(crate) fn use_file(&self, mut file: Proxying) {
+        let mut held = lock(&self.held);
+        // What is the same stays the same, and with it all that was made from it.
+        keep(&held.file.config, &mut file.config);
+        keep(&held.file.upstreams, &mut file.upstreams);
+        if held.file == file {
+            return;
+        }
+        let outranked = [
+            ("[config]", file.config.is_some() && held.config.is_some()),
+            ("[upstreams]", file.upstreams.is_some() && held.set.is_some()),
+        ];
+        for (table, _) in outranked.into_iter().filter(|(_, is_outranked)| *is_outranked) {
+            tracing::warn!(table, "the settings file's is not in use: what a manager pushed outranks it");
+        }
+        held.file = file;
+        self.swap(&held);
+    }
+
+    /// Forgets the upstream set that was pushed: the settings file's is in use again. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// A problem of 404 when none is held, of 500 when it would be there again after the next start.
+    pub(crate) fn forget_upstreams(&self) -> Result<(), Problem> {
+        self.forget(|held| &mut held.set)
+    }
+
+    /// The same for the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::forget_upstreams`].
+    pub(crate) fn forget_config(&self) -> Result<(), Problem> {
+        self.forget(|held| &mut held.config)
+    }
+
+    fn forget<T: Versioned>(
+        &self,
+        slot: impl Fn(&mut Held) -> &mut Option<Document<T>>,
+    ) -> Result<(), Problem> {
+        // In this order, as who stores: nothing is being written now.
+        let _turn = lock(&self.storing);
+        let mut held = lock(&self.held);
+        if slot(&mut held).take().is_none() {
+            return Err(Problem::not_found(format!("no {} was pushed", T::NAME)));
+        }
+        self.swap(&held);
+        tracing::info!("pushed {} forgotten", T::NAME);
+        self.store.remove(T::FILE).map_err(|error| {
+            tracing::error!(%error, "{} not in use any more but still stored", T::NAME);
+            let detail = format!("the {} is not in use any more, but its file remains: {error}", T::NAME);
+            Problem::new(500, "Still stored", detail)
+        })
     }
 
     /// Changes what people told this balancer and stores it; it is then in use. Blocks on the disk.
@@ -279,9 +350,13 @@ impl State {
 
     fn swap(&self, held: &Held) {
         let before = self.snapshot.load_full();
-        let set = held.set.as_ref().map(|document| document.content.clone()).unwrap_or_default();
-        let config = held.config.as_ref().map(|document| document.content.clone());
-        let next = Arc::new(before.next(set, config, &held.here));
+        let set =
+            origin::of(held.set.as_ref().map(|document| &document.content), held.file.upstreams.as_ref());
+        let config =
+            origin::of(held.config.as_ref().map(|document| &document.content), held.file.config.as_ref());
+        let mut next = before.next(set.0.unwrap_or_default(), config.0, &held.here);
+        next.origins = Origins { upstreams: set.1, config: config.1 };
+        let next = Arc::new(next);
         let now = Instant::now();
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
@@ -306,6 +381,13 @@ impl State {
         trial::changed();
         self.holding.wake();
         self.swapped.notify_one();
+    }
+}
+
+/// Keeps `old` in the place of a `new` one that says the same.
+fn keep<T: PartialEq>(old: &Option<Arc<T>>, new: &mut Option<Arc<T>>) {
+    if old == new {
+        new.clone_from(old);
     }
 }
 

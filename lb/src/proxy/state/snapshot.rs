@@ -12,6 +12,7 @@ use wire::{EndpointId, HostName, MachineId, PoolName};
 
 use super::super::route::look::Look;
 use super::super::route::{Route, Rules};
+use super::origin::Origins;
 use super::pool::{Member, Pool};
 use super::upstream::Upstream;
 
@@ -40,6 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) look: Arc<Look>,
     /// By name; those that only a route names are there too, empty.
     pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
+    /// Where set and configuration come from.
+    pub(crate) origins: Origins,
     upstreams: HashMap<EndpointId, Arc<Upstream>>,
 }
 
@@ -93,7 +96,7 @@ impl Snapshot {
         } else {
             Arc::new(Look::new("", &config.error_pages, &ErrorPages::new(), &HeaderEdits::default()))
         };
-        Snapshot { set, config, routes, look, pools, upstreams }
+        Snapshot { set, config, routes, look, pools, origins: Origins::default(), upstreams }
     }
 
     /// The records that `next` has no more.
