@@ -46,7 +46,7 @@ use wire::{Generation, HostName, Problem};
 use self::connections::Connections;
 use self::learned::Learned;
 use self::leaving::Leaving;
-use self::origin::Origins;
+use self::origin::{Origin, Origins};
 use self::pool::Rank;
 use self::snapshot::{Here, Snapshot};
 use self::store::Store;
@@ -363,9 +363,12 @@ impl State {
             upstream.retire();
             self.leaving.add(upstream, now);
         }
-        // Who leaves after it drained may finish what it has; who leaves without is dead.
+        // Who leaves after it drained may finish what it has; who leaves without is dead. What people write into a file or
+        // take out of it says nothing of who lives.
+        let by_file = [before.origins.upstreams, next.origins.upstreams].contains(&Origin::File);
         for member in before.members().filter(|member| member.upstream.is_retired()) {
-            let drained = member.rank >= Rank::Draining && member.state != UpstreamState::Suspect;
+            let drained =
+                by_file || (member.rank >= Rank::Draining && member.state != UpstreamState::Suspect);
             health::told(&member.upstream, drained);
         }
         for member in next.members() {
