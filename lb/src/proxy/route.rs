@@ -11,6 +11,7 @@ mod edits;
 pub(crate) mod look;
 mod matcher;
 mod path;
+mod place;
 mod respond;
 pub(crate) mod sender;
 mod split;
@@ -20,21 +21,21 @@ pub(crate) mod template;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
-use regex::bytes::Regex;
 use wire::actions::ErrorPages;
 use wire::proxy_config;
 
 pub(crate) use self::edits::is_refused;
 pub(crate) use self::matcher::regex;
+pub(crate) use self::place::host;
 pub(crate) use self::respond::Action;
 
 use self::edits::Edits;
 use self::look::Look;
 use self::matcher::Matcher;
 use self::path::Path;
+use self::place::{HostRule, PathRule};
 use self::sender::Sender;
 use self::split::Split;
 use self::target::Rewrite;
@@ -71,66 +72,6 @@ pub(crate) struct Rules {
     look: Arc<Look>,
     body_bytes: Option<u64>,
     timeout: Option<Duration>,
-}
-
-/// A host name, or all names that end with one.
-#[derive(Debug)]
-enum HostRule {
-    Name(String),
-    /// With the dot in front.
-    Below(String),
-}
-
-/// The paths of a route.
-#[derive(Debug)]
-enum PathRule {
-    /// Without a slash at the end: a prefix ends where a segment does.
-    Prefix(String),
-    Exact(String),
-    Regex(Regex),
-    /// What was checked can always be compiled.
-    Never,
-}
-
-impl HostRule {
-    fn new(described: &str) -> Self {
-        let described = described.to_ascii_lowercase();
-        match described.strip_prefix('*') {
-            Some(suffix) => HostRule::Below(suffix.to_owned()),
-            None => HostRule::Name(described),
-        }
-    }
-
-    fn matches(&self, host: &str) -> bool {
-        match self {
-            HostRule::Name(name) => name.eq_ignore_ascii_case(host),
-            HostRule::Below(suffix) => host
-                .len()
-                .checked_sub(suffix.len())
-                .filter(|&length| length > 0)
-                .and_then(|length| host.get(length..))
-                .is_some_and(|end| end.eq_ignore_ascii_case(suffix)),
-        }
-    }
-}
-
-impl PathRule {
-    fn new(described: &proxy_config::Route) -> Self {
-        match (&described.path_exact, &described.path_regex) {
-            (Some(path), _) => PathRule::Exact(path.clone()),
-            (None, Some(pattern)) => regex(pattern).map_or(PathRule::Never, PathRule::Regex),
-            (None, None) => PathRule::Prefix(described.path.trim_end_matches('/').to_owned()),
-        }
-    }
-
-    fn matches(&self, path: &Path<'_>) -> bool {
-        match self {
-            PathRule::Prefix(prefix) => path.behind(prefix).is_some(),
-            PathRule::Exact(exact) => path.seen() == exact.as_bytes(),
-            PathRule::Regex(regex) => regex.is_match(path.seen()),
-            PathRule::Never => false,
-        }
-    }
 }
 
 impl Rules {
@@ -232,23 +173,9 @@ pub(crate) fn find<'a>(
     }
 }
 
-/// The host a request is for, without port. Pingora refuses a request whose absolute target names another
-/// one than its `Host` header.
-pub(crate) fn host(request: &RequestHeader) -> &str {
-    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    without_port(host.unwrap_or_default())
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        // The last colon of a bare IPv6 address in brackets is inside of them.
-        Some((host, port)) if !port.contains(']') => host,
-        _ => authority,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::place::without_port;
     use super::*;
 
     fn rules(hosts: &[&str], path: &str) -> Rules {

@@ -244,6 +244,17 @@ fn each_is_refused_with_its_place_and_what_was_expected() {
     }
 }
 
+/// What people will copy.
+#[test]
+fn the_example_of_the_documentation_is_not_broken() {
+    let page = include_str!("../../../docs/routing.md");
+    let mut examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let text = examples.next().expect("an example").replace("file = \"sorry.html\"", "body = \"sorry\"");
+    let source = Source::from_text("lb.toml", &text);
+    let settings = Settings::check(&source).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(settings.proxying.config.expect("routes").routes.len(), 4);
+}
+
 fn push(config: &Value) -> Result<(), Problem> {
     let config: ProxyConfig = parse_json(config.to_string().as_bytes())?;
     check::config(&config)

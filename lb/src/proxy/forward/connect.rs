@@ -129,8 +129,7 @@ pub(crate) fn watch_for_death(socket: &SockRef<'_>) {
 pub(crate) fn pingora_peer(upstream: &Upstream, policy: &PoolPolicy, fresh: bool) -> HttpPeer {
     let limit = Duration::from_millis(policy.connect_timeout_ms);
     let mut peer = HttpPeer::new(upstream.address, false, String::new());
-    let (key, idle) =
-        if fresh { (new_pool_key(), AT_ONCE) } else { (upstream.pool_key(), MAX_IDLE_AGE) };
+    let (key, idle) = if fresh { (new_pool_key(), AT_ONCE) } else { (upstream.pool_key(), MAX_IDLE_AGE) };
     peer.group_key = key;
     peer.options.connection_timeout = Some(limit);
     peer.options.total_connection_timeout = Some(limit);

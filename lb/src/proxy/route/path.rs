@@ -66,6 +66,10 @@ impl<'a> Path<'a> {
 
     /// The path with `with` in the place of `prefix`, which it matches.
     pub(crate) fn replaced(&self, prefix: &str, with: &str) -> String {
+        if !self.raw.starts_with('/') {
+            // `*` asks for the whole server (RFC 9110, section 7.1).
+            return self.raw.to_owned();
+        }
         // What was sent is kept as it is where that means the same.
         let rest = match behind(self.raw.as_bytes(), prefix).filter(|_| !self.resolved) {
             Some(rest) => Cow::Borrowed(&self.raw[self.raw.len() - rest.len()..]),
@@ -112,6 +116,8 @@ fn resolve(path: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -154,5 +160,23 @@ mod tests {
             assert_eq!(Path::new(raw).replaced("/api", with), expected, "{raw} {with}");
         }
         assert_eq!(Path::new("/x").replaced("", "/v2"), "/v2/x");
+        assert_eq!(Path::new("*").replaced("", "/v2"), "*");
+    }
+
+    proptest! {
+        /// Neither gets out of where it is kept: not the path that is matched, nor the one that is made of it.
+        #[test]
+        fn no_path_leads_out(raw in "/([a-c/.%2eEfF5]|%2e|%2F|%25|\\.\\.|/){0,24}") {
+            let path = Path::new(&raw);
+            let seen = path.seen().to_vec();
+            let is_step = |segment: &[u8]| matches!(segment, b"." | b"..");
+            prop_assert!(!seen.split(|&byte| byte == b'/').any(is_step), "{raw}");
+            prop_assert!(!seen.windows(2).any(|two| two == b"//"), "{raw}");
+            let again = encoded(&seen).into_owned();
+            prop_assert!(Path::new(&again).seen() == seen, "{raw}");
+            let new = path.replaced("", "/v2");
+            let expected = [&b"/v2"[..], &seen].concat();
+            prop_assert!(Path::new(&new).seen() == expected, "{raw} became {new}");
+        }
     }
 }

@@ -89,8 +89,11 @@ impl Fixed {
         let facts = Facts { request: Some(request), client, route, problem: None };
         if self.body.is_none() && self.status >= 400 {
             let title = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
-            let problem =
-                Problem::new(self.status, title.unwrap_or("Error"), "this route answers all requests so");
+            let problem = Problem::new(
+                self.status,
+                title.unwrap_or("Error"),
+                "the configuration says that this is answered so",
+            );
             let (mut head, body) =
                 look.of_problem(&problem, Some(request), client, wants_json(&request.headers))?;
             self.fields.apply(&mut head, &facts);

@@ -244,3 +244,85 @@ pub(crate) fn pools_exist(config: &ProxyConfig, set: &UpstreamSet) -> Checked {
     }
     config.pools.keys().try_for_each(|pool| exists(pool, &format!("pools.{pool}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::check;
+    use super::*;
+
+    fn list(count: usize, item: impl Fn(usize) -> Value) -> Value {
+        (0..count).map(item).collect()
+    }
+
+    fn map(count: usize, value: &Value) -> Value {
+        (0..count)
+            .map(|index| (format!("x-{index}"), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    fn try_route(with: Value) -> Checked {
+        let mut described = with;
+        described["name"] = json!("r");
+        if ["split", "redirect", "respond"].into_iter().all(|way| described[way].is_null()) {
+            described["pool"] = json!("p");
+        }
+        let config = json!({"generation": 1, "routes": [described]});
+        check::config(&serde_json::from_value(config).expect("a configuration"))
+    }
+
+    #[test]
+    fn every_limit_can_be_reached_and_not_exceeded() {
+        let share = |index| json!({"pool": format!("p{index}"), "weight": 1});
+        let text = |count: usize| "x".repeat(count);
+        let path = |count: usize| format!("/{}", text(count - 1));
+        type Made<'a> = Box<dyn Fn(usize) -> Value + 'a>;
+        let cases: Vec<(&str, usize, Made<'_>)> = vec![
+            ("hosts", 1_000, Box::new(|n| json!({"hosts": list(n, |index| json!(format!("h{index}")))}))),
+            ("hosts[0]", 200, Box::new(|n| json!({"hosts": [text(n)]}))),
+            ("path", 4_096, Box::new(|n| json!({"path": path(n)}))),
+            ("path_exact", 4_096, Box::new(|n| json!({"path_exact": path(n)}))),
+            ("path_regex", 1_024, Box::new(|n| json!({"path_regex": text(n)}))),
+            ("methods", 50, Box::new(|n| json!({"methods": list(n, |_| json!("GET"))}))),
+            ("headers", 50, Box::new(|n| json!({"headers": list(n, |_| json!({"name": "x"}))}))),
+            ("query", 50, Box::new(|n| json!({"query": list(n, |_| json!({"name": "x"}))}))),
+            ("query[0].name", 200, Box::new(|n| json!({"query": [{"name": text(n)}]}))),
+            ("headers[0].name", 100, Box::new(|n| json!({"headers": [{"name": text(n)}]}))),
+            ("headers[0].exact", 1_024, Box::new(|n| json!({"headers": [{"name": "x", "exact": text(n)}]}))),
+            ("split", 100, Box::new(|n| json!({"split": list(n, share)}))),
+            ("split[0].weight", 1_000_000, Box::new(|n| json!({"split": [{"pool": "p", "weight": n}]}))),
+            ("request_timeout_ms", 86_400_000, Box::new(|n| json!({"request_timeout_ms": n}))),
+            ("rewrite.path", 4_096, Box::new(|n| json!({"rewrite": {"path": path(n)}}))),
+            ("request_headers", 50, Box::new(|n| json!({"request_headers": {"set": map(n, &json!("v"))}}))),
+            (
+                "response_headers.add.x",
+                4_096,
+                Box::new(|n| json!({"response_headers": {"add": {"x": text(n)}}})),
+            ),
+            ("respond.body", 65_536, Box::new(|n| json!({"respond": {"body": text(n)}}))),
+            ("respond.headers", 50, Box::new(|n| json!({"respond": {"headers": map(n, &json!("v"))}}))),
+            ("respond.status", 599, Box::new(|n| json!({"respond": {"status": n}}))),
+            (
+                "error_pages.404.body",
+                65_536,
+                Box::new(|n| json!({"error_pages": {"404": {"body": text(n)}}})),
+            ),
+        ];
+        for (field, most, made) in cases {
+            try_route(made(most)).unwrap_or_else(|problem| panic!("{field} of {most}: {problem:?}"));
+            let problem = try_route(made(most + 1)).expect_err(field);
+            assert_eq!(problem.parameter, Some(format!("routes[0].{field}")), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_said_again() {
+        for value in ["secret\r\nX: y".to_owned(), "secret".repeat(1_000)] {
+            let problem = try_route(json!({"request_headers": {"set": {"Authorization": value}}}));
+            let problem = problem.expect_err("it cannot be sent");
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+        }
+    }
+}

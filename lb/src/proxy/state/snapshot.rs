@@ -69,19 +69,22 @@ impl Snapshot {
         }
         // Rules do not depend on the set, which comes more often.
         let is_known = Arc::ptr_eq(&config, &self.config);
+        let known: HashMap<_, _> =
+            self.routes.iter().map(|route| ((route.name.as_str(), &route.pool.name), route)).collect();
+        let mut before = self.routes.iter().filter(|_| is_known).peekable();
         let mut nowhere = None;
         let mut routes = Vec::new();
         for described in &config.routes {
-            let known = self.routes.iter().find(|route| is_known && route.name == described.name);
-            let rules = known.map_or_else(
-                || Arc::new(Rules::new(described, &config.error_pages)),
-                |route| route.rules().clone(),
-            );
+            // They are in the same order.
+            let mut same = None;
+            while let Some(route) = before.next_if(|route| route.name == described.name) {
+                same = Some(route.rules().clone());
+            }
+            let rules = same.unwrap_or_else(|| Arc::new(Rules::new(described, &config.error_pages)));
             let mut add = |pool: Arc<Pool>| {
-                let is_same =
-                    |route: &&Arc<Route>| route.name == described.name && route.pool.name == pool.name;
-                let stats = self.routes.iter().find(is_same).map(|route| route.stats.clone());
-                routes.push(Arc::new(Route::new(described, rules.clone(), pool, stats.unwrap_or_default())));
+                let same = known.get(&(described.name.as_str(), &pool.name));
+                let stats = same.map(|route| route.stats.clone()).unwrap_or_default();
+                routes.push(Arc::new(Route::new(described, rules.clone(), pool, stats)));
             };
             for name in described.pools() {
                 let empty = || self.pool(name, &config, Vec::new());
