@@ -1,12 +1,15 @@
 //! Reads a program's TOML file and, where it is wrong, says so with file, line and column, shows the
 //! line, and guesses what was meant.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+
+use crate::guess;
+
+mod locate;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -44,6 +47,11 @@ impl Source {
         Ok(Source { path: path.to_owned(), text })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Takes text that did not come from a file; `name` stands for the path in errors.
     pub fn from_text(name: &str, text: &str) -> Self {
         Source { path: name.into(), text: text.to_owned() }
@@ -56,12 +64,15 @@ impl Source {
     /// [`ConfigError::Wrong`] at the first place that does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(&self.text).map_err(|error| {
-            let mut message = error.message().trim_end().to_owned();
-            if let Some(guess) = did_you_mean(error.message()) {
-                let _ = write!(message, "; did you mean `{guess}`?");
-            }
-            self.error_at(error.span(), &message)
+            let message = error.message().trim_end();
+            self.error_at(error.span(), &format!("{message}{}", guess::in_message(message)))
         })
+    }
+
+    /// An error about what stands at `path`, which is written as in a JSON document's problem: `routes[0].name`.
+    /// Where there is nothing, because a value was left out or has a default, the place is what it would be in.
+    pub fn error_in(&self, path: &str, message: &str) -> ConfigError {
+        self.error_at(locate::span(&self.text, path), message)
     }
 
     /// What a rule gives for what is written in the bytes `span`, or its objection with the place.
@@ -103,23 +114,6 @@ impl Source {
 /// See [`Source::read`] and [`Source::parse`].
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     Source::read(path)?.parse()
-}
-
-/// The expected name nearest to the unknown one in a message of serde's, if any is near.
-fn did_you_mean(message: &str) -> Option<&str> {
-    let (unknown, expected) = message.split_once("expected")?;
-    if !unknown.starts_with("unknown field") && !unknown.starts_with("unknown variant") {
-        return None;
-    }
-    let unknown = unknown.split('`').nth(1)?;
-    expected
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(|candidate| (strsim::damerau_levenshtein(unknown, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3)
-        .min()
-        .map(|(_, candidate)| candidate)
 }
 
 fn floor_boundary(text: &str, mut index: usize) -> usize {

@@ -1,12 +1,13 @@
 //! What every daemon of the project does alike, written once.
 //!
-//! [`config`] reads a TOML file and says where it is wrong; [`notify`] is a part that two of those files
+//! [`config`] reads a TOML file and says where it is wrong, [`guess`] what was meant; [`notify`] is a part that two of those files
 //! have; [`api`] gives HTTP interfaces one shape (problem+json, OpenAPI, metrics, heartbeat);
 //! [`telemetry`] starts the log; [`shutdown`] turns signals into an orderly end; `tls` (a feature) is how
 //! the daemons prove to each other who they are.
 
 pub mod api;
 pub mod config;
+pub mod guess;
 pub mod notify;
 mod places;
 pub mod readiness;

@@ -14,7 +14,7 @@
 pub mod admin;
 pub mod link;
 pub mod proxy;
-pub mod reopen;
 pub mod settings;
+pub mod signals;
 pub mod supervisor;
 pub mod vip;

@@ -38,11 +38,11 @@ struct Common {
 }
 
 fn main() -> ExitCode {
-    // Before anything else: whoever rotates logs does not know how far we are.
-    let held = lb::reopen::hold();
+    // Before anything else: whoever sends signals does not know how far we are.
+    let held = lb::signals::hold();
     kit::telemetry::init();
     if let Err(error) = held {
-        return complain(&format!("SIGUSR1 cannot be held back: {error}"), 1);
+        return complain(&format!("SIGUSR1 and SIGHUP cannot be held back: {error}"), 1);
     }
     let cli = Cli::parse();
     let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(state_dir) = &common.state_dir {
-        settings.state_dir.clone_from(state_dir);
+        settings.use_state_dir(state_dir);
     }
     let result = match cli.command {
         Command::Run(_) => lb::supervisor::run(&common.config, &settings),

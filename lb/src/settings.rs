@@ -1,7 +1,8 @@
-//! The balancer's own TOML file: what does not change while it runs.
+//! The balancer's own TOML file.
 //!
-//! What changes at run time (upstreams, routes, policies) comes over the admin interface and is kept
-//! in the state directory.
+//! Most of it does not change while the balancer runs. What does (upstreams, routes, policies) a manager sends over the
+//! admin interface, and it is kept in the state directory; without a manager it stands in the file too, which is read
+//! anew on SIGHUP.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,20 +14,26 @@ use serde::Deserialize;
 use toml::Spanned;
 use wire::{HostName, MachineId};
 
+#[cfg(test)]
+mod broken;
 mod certificates;
+mod change;
 mod listener;
+mod proxying;
 mod vip;
 
-use certificates::ConfigFile;
-pub use certificates::FileConfig;
 use listener::ListenerFile;
 pub use listener::{ClientCertificates, Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion};
+pub use proxying::Proxying;
+use proxying::{ConfigFile, UpstreamsFile};
 pub use vip::Vip;
 use vip::VipFile;
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
     /// The machine's name.
     pub machine: MachineId,
     /// The machine's own address: admin binds here, VRRP speaks from here.
@@ -37,8 +44,6 @@ pub struct Settings {
     pub zone: Option<HostName>,
     /// Where clients' requests are taken. The speaker knows none.
     pub listeners: Vec<Listener>,
-    /// What clients are shown over TLS, as this file has it.
-    pub config: FileConfig,
     /// Where the admin interface answers questions.
     pub admin: SocketAddr,
     /// Where the admin interface takes changes.
@@ -48,6 +53,8 @@ pub struct Settings {
     /// Where accepted upstream sets and configurations are kept, and where the sockets between the
     /// three processes are.
     pub state_dir: PathBuf,
+    /// It was not the file that said so.
+    state_dir_given: bool,
     /// How many threads forward requests, each with its own runtime and listener.
     pub workers: usize,
     /// The virtual routers.
@@ -58,6 +65,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where each request is written down, if it is.
     pub access_log: Option<AccessLog>,
+    /// Routes, pools and upstreams, for what no manager says.
+    pub proxying: Proxying,
 }
 
 /// The log of requests.
@@ -72,7 +81,7 @@ pub struct AccessLog {
 }
 
 /// The limits on what one connection or request may use.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The most client connections open at a time; above it new ones are closed at once.
@@ -151,8 +160,6 @@ struct File {
     #[serde(default, rename = "listener")]
     listeners: Vec<Spanned<ListenerFile>>,
     #[serde(default)]
-    config: ConfigFile,
-    #[serde(default)]
     admin_port: Option<Spanned<u16>>,
     #[serde(default)]
     admin_changes_port: Option<Spanned<u16>>,
@@ -170,6 +177,10 @@ struct File {
     limits: Option<Spanned<Limits>>,
     #[serde(default)]
     access_log: Option<AccessLogFile>,
+    #[serde(default)]
+    config: Option<ConfigFile>,
+    #[serde(default)]
+    upstreams: Option<UpstreamsFile>,
 }
 
 #[derive(Deserialize)]
@@ -221,7 +232,6 @@ impl Settings {
             zone,
             listen,
             listeners,
-            config,
             admin_port,
             admin_changes_port,
             managers,
@@ -231,6 +241,8 @@ impl Settings {
             notify,
             limits,
             access_log,
+            config,
+            upstreams,
         } = source.parse()?;
         let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
         let changes_port_value = admin_changes_port.as_ref().map_or(8443, |port| *port.as_ref());
@@ -246,30 +258,41 @@ impl Settings {
         if limits.header_fields > MAX_HEADER_FIELDS {
             return Err(source.error_at(limits_span, "expected header_fields of 200 at most"));
         }
-        let (listeners, config) = if for_clients {
-            (listener::check(source, listen, default_listen(), listeners)?, config.check(source)?)
+        let (listeners, proxying) = if for_clients {
+            (
+                listener::check(source, listen, default_listen(), listeners)?,
+                proxying::check(source, config, upstreams)?,
+            )
         } else {
-            (Vec::new(), FileConfig::default())
+            (Vec::new(), Proxying::default())
         };
         let vips = vip::check(source, address, vips)?;
         let notify = check_notifies(source, notify)?;
         Ok(Settings {
+            path: source.path().to_owned(),
             machine,
             address,
             interface,
             zone,
             listeners,
-            config,
             admin: SocketAddr::new(address, admin_port_value),
             admin_changes: SocketAddr::new(address, changes_port_value),
             managers,
             state_dir,
+            state_dir_given: false,
             workers: workers.map_or_else(default_workers, Spanned::into_inner),
             vips,
             notify,
             limits,
             access_log: access_log.map(|file| file.check(source)).transpose()?,
+            proxying,
         })
+    }
+
+    /// Keeps everything in `directory`, whatever the file says.
+    pub fn use_state_dir(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.state_dir);
+        self.state_dir_given = true;
     }
 }
 

@@ -19,8 +19,8 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::reopen;
 use crate::settings::Settings;
+use crate::signals;
 use crate::vip::{self, Network};
 
 mod child;
@@ -56,7 +56,8 @@ enum Event {
     Died(Role),
     Due(Role),
     End(&'static str),
-    Reopen,
+    /// Something is asked of the proxy.
+    PassOn(Signal),
 }
 
 impl<'a> Supervisor<'a> {
@@ -75,13 +76,14 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn watch(mut self) -> anyhow::Result<()> {
-        let mut reopen = reopen::requests()?;
+        let mut requests = signals::requests()?;
         let end = kit::shutdown::requested();
         tokio::pin!(end);
         loop {
             let event = tokio::select! {
                 name = &mut end => Event::End(name?),
-                Some(()) = reopen.recv() => Event::Reopen,
+                Some(()) = requests.reopen.recv() => Event::PassOn(Signal::SIGUSR1),
+                Some(()) = requests.reload.recv() => Event::PassOn(Signal::SIGHUP),
                 due = self.proxy.next() => if due { Event::Due(Role::Proxy) } else { Event::Died(Role::Proxy) },
                 due = next_of(&mut self.speaker) => {
                     if due { Event::Due(Role::Speaker) } else { Event::Died(Role::Speaker) }
@@ -99,7 +101,8 @@ impl<'a> Supervisor<'a> {
                         child.retry_later(Instant::now());
                     }
                 }
-                Event::Reopen => self.proxy.send(Signal::SIGUSR1),
+                // One that is not there reads its files when it starts.
+                Event::PassOn(signal) => self.proxy.send(signal),
                 Event::End(signal) => {
                     info!(signal, "ending");
                     self.stop().await;

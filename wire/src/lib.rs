@@ -11,6 +11,7 @@
 //! documents written by people are checked strictly by the program that owns them.
 
 pub mod access;
+pub mod actions;
 pub mod balancing;
 pub mod certificates;
 pub mod checks;
@@ -22,6 +23,7 @@ pub mod ids;
 pub mod overrides;
 pub mod problem;
 pub mod proxy_config;
+pub mod routing;
 pub mod seed;
 pub mod snapshot;
 pub mod switchover;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
+use crate::actions::{ErrorPages, HeaderEdits, Redirect, Respond, Rewrite};
+use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
+use crate::routing::{FieldMatch, Share};
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -29,6 +31,9 @@ pub struct ProxyConfig {
     /// any, a balancer makes its own, which are lost when it ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ticket_keys: Vec<Secret>,
+    /// The pages of errors, where a route has none of its own for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_pages: ErrorPages,
 }
 
 impl ProxyConfig {
@@ -41,6 +46,10 @@ impl ProxyConfig {
                 *secret = Secret(Secret::HIDDEN.to_owned());
             }
         }
+        for edits in shown.routes.iter_mut().map(|route| &mut route.request_headers) {
+            let values = edits.set.values_mut().chain(edits.add.values_mut());
+            values.for_each(|value| Secret::HIDDEN.clone_into(value));
+        }
         for policy in shown.pools.values_mut() {
             if let Ask::Http(ask) = &mut policy.check.ask {
                 ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
@@ -52,24 +61,109 @@ impl ProxyConfig {
     }
 }
 
-/// Sends the requests it matches to a pool.
+/// What happens to the requests that it matches: all of what it asks for has to fit. Exactly one of `pool`, `split`,
+/// `redirect` and `respond` says what becomes of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Names the route in metrics and logs.
     pub name: String,
-    /// The host names it answers for, without port; none means every host.
+    /// The host names it answers for, without port; none means every host. `*.example.org` is every name below
+    /// `example.org`.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// The paths it answers for: `/` is every path, `/api` is `/api` itself and all below it.
     #[serde(default = "default_path")]
     pub path: String,
+    /// Instead of `path`: the one path it answers for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_exact: Option<String>,
+    /// Instead of `path`: a regular expression that finds something in the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_regex: Option<String>,
+    /// The methods it answers for; none means every method.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// The header fields it asks for, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<FieldMatch>,
+    /// The parameters of the query it asks for, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<FieldMatch>,
     /// Where its requests go.
-    pub pool: PoolName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// Instead of `pool`: the pools that share its requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<Share>,
+    /// What of a request decides who of the `split` gets it, so that a client stays where it is; none: chance. A
+    /// request without that header field or cookie goes by the client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_by: Option<HashKey>,
+    /// Instead of `pool`: where clients are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Instead of `pool`: the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
+    /// What upstreams are asked for instead of what the client asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
+    /// What is changed in the header of its requests, before upstreams get them. The values are not shown to anyone.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// What is changed in the header of all its answers, before clients get them.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
+    /// The pages of its errors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_pages: ErrorPages,
+    /// The largest body of a request, in bytes; none: what the balancer's own file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
+    /// The longest wait for the first byte of an answer, over all tries, in milliseconds; none: what the pool's
+    /// policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_timeout_ms: Option<u64>,
     /// Whether its requests may be executed twice whatever their method, as idempotent ones and those with
     /// an `Idempotency-Key` may. Without it, a POST that was sent is never sent again.
     #[serde(default)]
     pub repeatable: bool,
+}
+
+impl Default for Route {
+    /// Matches everything, and says nothing of what becomes of it.
+    fn default() -> Self {
+        Route {
+            name: String::new(),
+            hosts: Vec::new(),
+            path: default_path(),
+            path_exact: None,
+            path_regex: None,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query: Vec::new(),
+            pool: None,
+            split: Vec::new(),
+            split_by: None,
+            redirect: None,
+            respond: None,
+            rewrite: None,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            error_pages: ErrorPages::new(),
+            body_bytes: None,
+            request_timeout_ms: None,
+            repeatable: false,
+        }
+    }
+}
+
+impl Route {
+    /// The pools its requests may go to.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolName> {
+        self.pool.iter().chain(self.split.iter().map(|share| &share.pool))
+    }
 }
 
 /// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
@@ -151,4 +245,24 @@ impl Default for PoolPolicy {
 
 fn default_path() -> String {
     "/".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What versions before this one stored.
+    #[test]
+    fn what_is_stored_can_still_be_read() {
+        let stored = r#"{"generation": 7, "routes": [{"name": "all", "hosts": [], "path": "/", "pool": "p",
+            "repeatable": false}], "pools": {"p": {"max_tries": 5}}}"#;
+        let config: ProxyConfig = serde_json::from_str(stored).expect("valid");
+        let expected = Route { name: "all".to_owned(), pool: Some("p".into()), ..Route::default() };
+        assert_eq!(config.routes, [expected]);
+        // And those versions can read what says nothing that they do not know.
+        let routes = serde_json::to_value(&config.routes).expect("JSON");
+        let read =
+            serde_json::json!([{"name": "all", "hosts": [], "path": "/", "pool": "p", "repeatable": false}]);
+        assert_eq!(routes, read);
+    }
 }

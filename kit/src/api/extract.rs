@@ -11,6 +11,7 @@ use wire::Problem;
 
 use super::ApiError;
 use super::serve::MAX_BODY;
+use crate::guess;
 
 /// The query string as `T`. Unknown parameters are refused where `T` refuses them.
 #[derive(Debug, Clone, Copy)]
@@ -78,11 +79,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let body =
             axum::body::Bytes::from_request(request, state).await.map_err(|error| unread_problem(&error))?;
-        let mut json = serde_json::Deserializer::from_slice(&body);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| body_problem(&error))?;
-        json.end().map_err(|error| Problem::bad_body(error.to_string()))?;
-        Ok(Json(value))
+        Ok(Json(parse_json(&body)?))
     }
+}
+
+/// What `text` says in JSON.
+///
+/// # Errors
+///
+/// A problem of 400 that names the field that does not fit, in the words that a file would be refused with.
+pub fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| body_problem(&error))?;
+    json.end().map_err(|error| Problem::bad_body(error.to_string()))?;
+    Ok(value)
 }
 
 impl<T: serde::Serialize> axum::response::IntoResponse for Json<T> {
@@ -99,11 +109,16 @@ fn unread_problem(error: &BytesRejection) -> ApiError {
     ApiError(Problem::new(error.status().as_u16(), "Bad request body", detail))
 }
 
-fn body_problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn body_problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let path = error.path().to_string();
-    let mut problem = Problem::bad_body(error.inner().to_string());
+    let inner = error.inner();
+    let text = inner.to_string();
+    // The field says where it is, unless it is no JSON at all.
+    let place = format!(" at line {} column {}", inner.line(), inner.column());
+    let message = if inner.is_data() { text.strip_suffix(&place).unwrap_or(&text) } else { &text };
+    let mut problem = Problem::bad_body(format!("{message}{}", guess::in_message(message)));
     problem.parameter = (path != ".").then_some(path);
-    ApiError(problem)
+    problem
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use crate::proxy::state;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new()
-        .routes(routes!(put_upstreams))
-        .routes(routes!(put_config))
+        .routes(routes!(put_upstreams, delete_upstreams))
+        .routes(routes!(put_config, delete_config))
         .routes(routes!(put_vip))
         .routes(routes!(put_hand_over))
         .routes(routes!(put_certificate))
@@ -77,6 +77,24 @@ async fn put_upstreams(State(admin): Shared, Json(set): Json<UpstreamSet>) -> Re
 ))]
 async fn put_config(State(admin): Shared, Json(config): Json<ProxyConfig>) -> Result<(), ApiError> {
     blocking(admin, |state| state.put_config(config)).await
+}
+
+/// Forgets the upstream set that was pushed: the settings file's, if it has one, is in use again.
+#[utoipa::path(delete, path = "/upstreams", responses(
+    (status = 200, description = "forgotten"), (status = 403, body = Problem),
+    (status = 404, description = "none was pushed", body = Problem),
+))]
+async fn delete_upstreams(State(admin): Shared) -> Result<(), ApiError> {
+    blocking(admin, state::State::forget_upstreams).await
+}
+
+/// Forgets the configuration that was pushed: the settings file's, if it has one, is in use again.
+#[utoipa::path(delete, path = "/config", responses(
+    (status = 200, description = "forgotten"), (status = 403, body = Problem),
+    (status = 404, description = "none was pushed", body = Problem),
+))]
+async fn delete_config(State(admin): Shared) -> Result<(), ApiError> {
+    blocking(admin, state::State::forget_config).await
 }
 
 /// The disk may take its time; heartbeats must not wait for it.

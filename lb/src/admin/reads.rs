@@ -15,6 +15,7 @@ use wire::vip::VipStatus;
 use super::statistics::{__path_statistics, statistics};
 use super::status::Status;
 use super::{Admin, Shared};
+use crate::proxy::state::origin::Origin;
 
 pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
     OpenApiRouter::new()
@@ -52,16 +53,24 @@ async fn ready(State(admin): Shared) -> Result<StatusCode, ApiError> {
     }
 }
 
-/// The upstream set in use.
+/// The upstream set in use; the answer's `LB-Source` says where it comes from: `pushed`, `file` or `default`.
 #[utoipa::path(get, path = "/upstreams", responses((status = 200, body = UpstreamSet)))]
-async fn upstreams(State(admin): Shared) -> Json<UpstreamSet> {
-    Json(UpstreamSet::clone(&admin.state.snapshot().set))
+async fn upstreams(State(admin): Shared) -> impl IntoResponse {
+    let snapshot = admin.state.snapshot();
+    (from(snapshot.origins.upstreams), Json(UpstreamSet::clone(&snapshot.set)))
 }
 
-/// The configuration in use, without its secrets; until one was given, the one that stands in for it.
+/// The configuration in use, without its secrets; until one was given, the one that stands in for it. The answer's
+/// `LB-Source` says where it comes from: `pushed`, `file` or `default`.
 #[utoipa::path(get, path = "/config", responses((status = 200, body = ProxyConfig)))]
-async fn config(State(admin): Shared) -> Json<ProxyConfig> {
-    Json(admin.state.snapshot().config.without_secrets())
+async fn config(State(admin): Shared) -> impl IntoResponse {
+    let snapshot = admin.state.snapshot();
+    (from(snapshot.origins.config), Json(snapshot.config.without_secrets()))
+}
+
+/// Says where a document comes from: `pushed`, `file` or `default`.
+fn from(origin: Origin) -> [(&'static str, &'static str); 1] {
+    [("lb-source", origin.name())]
 }
 
 /// All of the balancer's state.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use wire::{EndpointId, Generation, HostName, MachineId, PoolName};
 use super::Admin;
 use super::check::CheckStatus;
 use crate::proxy::state::in_flight::Outcome;
+use crate::proxy::state::origin::Origin;
 use crate::proxy::state::pool::{Member, Pool};
 
 /// What `GET /status` answers.
@@ -30,12 +31,35 @@ pub(super) struct Status {
     upstreams_generation: Generation,
     /// The generation of the configuration in use.
     config_generation: Generation,
+    /// Where the upstream set comes from.
+    upstreams_source: Origin,
+    /// Where the configuration comes from.
+    config_source: Origin,
+    /// The settings file.
+    file: FileStatus,
     /// The clients' connections.
     connections: ConnectionsStatus,
     /// The pools.
     pools: BTreeMap<PoolName, PoolStatus>,
     /// The virtual IP addresses; none where the speaker does not answer.
     vip: Option<VipStatus>,
+}
+
+/// The settings file.
+#[derive(Debug, Serialize, ToSchema)]
+struct FileStatus {
+    /// Where it is.
+    path: String,
+    /// When what is in use of it was read, in milliseconds since 1970.
+    taken_at_ms: u64,
+    /// Times it was read anew and taken.
+    taken: u64,
+    /// Times it was read anew and was wrong.
+    refused: u64,
+    /// What was wrong when it was read last, if anything was.
+    error: Option<String>,
+    /// The keys that have changed in it and stay as they were until the next start.
+    staying: Vec<&'static str>,
 }
 
 /// The clients' connections.
@@ -140,6 +164,9 @@ impl Status {
             uptime_ms: u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             upstreams_generation: snapshot.set.generation,
             config_generation: snapshot.config.generation,
+            upstreams_source: snapshot.origins.upstreams,
+            config_source: snapshot.origins.config,
+            file: FileStatus::of(admin),
             connections: ConnectionsStatus {
                 open: connections.open(),
                 busy: connections.busy(),
@@ -148,6 +175,22 @@ impl Status {
             },
             pools: snapshot.pools.iter().map(|(name, pool)| (name.clone(), PoolStatus::of(pool))).collect(),
             vip,
+        }
+    }
+}
+
+impl FileStatus {
+    fn of(admin: &Admin) -> Self {
+        let reloads = &admin.state.reloads;
+        let ((taken, refused), last) = (reloads.counts(), reloads.last());
+        let taken_at = last.taken_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        FileStatus {
+            path: admin.settings.path.display().to_string(),
+            taken_at_ms: u64::try_from(taken_at.as_millis()).unwrap_or(u64::MAX),
+            taken,
+            refused,
+            error: last.error,
+            staying: last.staying,
         }
     }
 }

@@ -30,7 +30,7 @@ use super::access_log::Trace;
 use super::balance::ask::Ask;
 use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
-use super::error_page::Refusal;
+use super::error_page::{self, Refusal};
 use super::forward::connect::{ConnectFailure, pingora_peer};
 use super::forward::hold::{Held, hold};
 use super::forward::lost::Lookout;
@@ -43,6 +43,8 @@ use super::health::{self, Failure};
 use super::metrics::Retry;
 use super::queue;
 use super::route;
+use super::route::look::wants_json;
+use super::route::sender::Sender;
 use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
 use crate::settings::Limits;
@@ -88,9 +90,12 @@ impl ProxyHttp for App {
         let log = self.state.access_log.clone();
         let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
         let snapshot = self.state.snapshot();
-        let Some(route) = route::find(&snapshot.routes, session.req_header()).cloned() else {
+        let sender = Sender::of(&client);
+        let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
             context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client).traced(trace));
-            Refusal::NoRoute.answer(session).await?;
+            let look = snapshot.look.clone();
+            drop(snapshot);
+            Refusal::NoRoute.answer(session, &look).await?;
             return Ok(true);
         };
         drop(snapshot);
@@ -99,11 +104,19 @@ impl ProxyHttp for App {
         }
         let account = Account::open(route.stats.clone(), arrived, client.clone());
         context.account = Some(account.traced(trace.clone()));
-        if length.is_some_and(|length| length > self.limits.body_bytes) {
-            Refusal::BodyTooLarge.answer(session).await?;
+        if let Some(action) = route.action() {
+            let (head, body) = action.answer(session.req_header(), sender, route.look(), &route.name)?;
+            error_page::write(session, head, body).await?;
             return Ok(true);
         }
-        let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
+        if length.is_some_and(|length| length > route.body_bytes(self.limits.body_bytes)) {
+            Refusal::BodyTooLarge.answer(session, route.look()).await?;
+            return Ok(true);
+        }
+        if !route.look().is_plain() {
+            client.refuse_like(route.look().clone(), wants_json(&session.req_header().headers));
+        }
+        let until = arrived + route.timeout;
         let kept = forward::kept_body(session, length);
         let request = session.req_header();
         let ask = Ask {
@@ -139,11 +152,13 @@ impl ProxyHttp for App {
     ) -> Result<()> {
         // A slow upload is the client's time: the answer's time begins anew with each part.
         if let (Some(client), Some(tries)) = (&context.client, &context.tries) {
-            let timeout = Duration::from_millis(tries.pool().policy.request_timeout_ms);
+            let timeout = tries.route().timeout;
             client.answer_by(client.deadline().map(|_| Instant::now() + timeout));
         }
         context.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
-        if context.body_bytes > self.limits.body_bytes {
+        let usual = self.limits.body_bytes;
+        let most = context.tries.as_ref().map_or(usual, |tries| tries.route().body_bytes(usual));
+        if context.body_bytes > most {
             context.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(ErrorType::HTTPStatus(Refusal::BodyTooLarge.status())));
         }
@@ -160,9 +175,7 @@ impl ProxyHttp for App {
         }
         let (choice, in_flight) = loop {
             let until = context.client.as_ref().and_then(ClientStream::deadline);
-            let until = until.unwrap_or_else(|| {
-                Instant::now() + Duration::from_millis(tries.pool().policy.request_timeout_ms)
-            });
+            let until = until.unwrap_or_else(|| Instant::now() + tries.route().timeout);
             let refusal = match (queue::next(tries, &self.state, until).await, &context.client) {
                 (Ok(next), _) => break next,
                 (Err(refusal), Some(client)) if refusal != Refusal::Busy && tries.is_hopeless() => {
@@ -231,15 +244,15 @@ impl ProxyHttp for App {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        match &context.client {
-            // Pingora has dropped the hop-by-hop fields before.
-            Some(client) => headers::describe_client(request, &client.origin()),
-            None => Ok(()),
-        }
+        let Some(client) = &context.client else { return Ok(()) };
+        // Pingora has dropped the hop-by-hop fields before.
+        headers::describe_client(request, &client.origin())?;
+        let Some(tries) = &context.tries else { return Ok(()) };
+        tries.route().change_request(request, session.req_header(), Sender::of(client))
     }
 
     fn error_while_proxy(
@@ -309,6 +322,16 @@ impl ProxyHttp for App {
         {
             client.answer_by(None);
         }
+        if let Some(tries) = &context.tries
+            && tries.route().look().intercepts(response.status.as_u16())
+        {
+            if let Some((_, in_flight)) = &mut context.present {
+                in_flight.done();
+            }
+            context.replaced = Some(Box::new(response.clone()));
+            // `fail_to_proxy` answers.
+            return Err(Error::new_in(ErrorType::HTTPStatus(response.status.as_u16())));
+        }
         Ok(())
     }
 
@@ -339,6 +362,9 @@ impl ProxyHttp for App {
             && !response.status.is_informational()
         {
             tries.keep_client(response, &choice.member.upstream);
+            if let Some(client) = &context.client {
+                tries.route().look().edit(response, session.req_header(), Sender::of(client));
+            }
         }
         let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);
         if respond::frame(response, session.req_header())? == Framing::Close || is_last {
@@ -361,9 +387,19 @@ impl ProxyHttp for App {
             (None, _, _) => Some(Refusal::BadGateway),
         };
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+        let look = context.tries.as_ref().map(|tries| tries.route().look().clone());
+        let look = look.unwrap_or_else(|| self.state.snapshot().look.clone());
+        if let (Some(upstream), Some(client), false) = (&context.replaced, &context.client, begun) {
+            let answer = error_page::instead_of(upstream, session.req_header(), Sender::of(client), &look);
+            if let Ok((head, body)) = answer {
+                session.set_keepalive(None);
+                let _ = error_page::write(session, head, body).await;
+            }
+            return FailToProxy { error_code: upstream.status.as_u16(), can_reuse_downstream: false };
+        }
         match (refusal, &context.client) {
             (Some(refusal), _) if !begun => {
-                let _ = refusal.answer(session).await;
+                let _ = refusal.answer(session, &look).await;
             }
             // What the client has is a part, and must not look like the whole.
             (_, Some(client)) if begun => client.abort().await,

@@ -23,6 +23,7 @@ use super::client_stream::HeadRead;
 use super::half_closed::HalfClosed;
 use super::hand_over::OnVip;
 use super::patience::{Pace, Patience};
+use super::route::look::Look;
 use super::strict::chunked::Chunked;
 use super::strict::{self, Fault, HeadLimits};
 use super::tls::client_certificate::ClientCertificate;
@@ -67,6 +68,8 @@ pub(super) struct Socket {
     pub(super) aborted: bool,
     /// Some of the answer to the present request, other than an interim one, was written.
     pub(super) answered: bool,
+    /// How the present request is refused when Pingora is not asked, and whether in JSON; none: as any other.
+    pub(super) look: Option<Box<(Arc<Look>, bool)>>,
 }
 
 /// How much of what comes belongs to the present request.
@@ -107,6 +110,7 @@ impl Socket {
             answer_by: None,
             aborted: false,
             answered: false,
+            look: None,
         }
     }
 

@@ -24,6 +24,7 @@ use super::lock;
 use super::patience::Patience;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
+use super::route::look::Look;
 use super::strict::{self, Fault, HeadLimits};
 use super::unconfirmed::unconfirmed;
 
@@ -226,6 +227,7 @@ impl ClientStream {
         let mut socket = self.socket();
         socket.answer_by = None;
         socket.answered = false;
+        socket.look = None;
         socket.output = Vec::new();
         socket.sent = 0;
         socket.phase = Phase::Undecided;
@@ -269,6 +271,16 @@ impl ClientStream {
     /// Sets until when the answer must have begun; none when it has.
     pub(crate) fn answer_by(&self, deadline: Option<Instant>) {
         self.socket().answer_by = deadline;
+    }
+
+    /// Has the present request refused by this look, in JSON or not, when Pingora is not asked.
+    pub(crate) fn refuse_like(&self, look: Arc<Look>, json: bool) {
+        self.socket().look = Some(Box::new((look, json)));
+    }
+
+    /// By which look the present request is refused, where it has one.
+    pub(crate) fn look(&self) -> Option<(Arc<Look>, bool)> {
+        self.socket().look.as_deref().cloned()
     }
 
     /// Until when the answer must have begun.

@@ -31,6 +31,7 @@ use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
 use super::patience::Patience;
+use super::route::sender::Sender;
 use super::state::State;
 use super::state::connections::Open;
 use super::strict::{Fault, HeadLimits};
@@ -133,8 +134,8 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         biased;
         head = timeout(limit, client.read_head(header_bytes, &limits)) => head,
         on_vip = cut(on_vip, server.worker) => {
-            count(client, server, begun, Refusal::Moving);
-            return tell_cut(client, on_vip, Refusal::Moving).await;
+            on_vip.count_cut();
+            return refuse_head(client, server, begun, Refusal::Moving).await;
         }
     };
     let refusal = match head {
@@ -145,8 +146,7 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         Err(_elapsed) => Some(Refusal::HeadTooSlow),
     };
     if let Some(refusal) = refusal {
-        count(client, server, begun, refusal);
-        return refuse(client, refusal).await;
+        return refuse_head(client, server, begun, refusal).await;
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
@@ -155,42 +155,59 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         biased;
         kept = server.proxy.process_new_http(session, &server.stop) => Some(kept.is_some()),
         () = overdue(client) => None,
-        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, moving).await,
+        on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, server, moving).await,
     };
     if !client.is_taken() && client.has_answered() {
         // Pingora has found something that we have not.
-        count(client, server, begun, Refusal::Faulty(Fault::bad("it cannot be parsed")));
+        count(client, server, begun, Refusal::Faulty(Fault::bad("it cannot be parsed")), 0);
     }
     match answered {
         Some(true) => After::Keep,
         Some(false) => After::Linger(When::Cut),
-        None => refuse(client, Refusal::TooSlow).await,
+        None => refuse(client, server, Refusal::TooSlow).await,
     }
 }
 
-/// Counts a request that came no further than to its head, and writes it down.
-fn count(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal) {
+/// Counts a request that came no further than to its head, and writes it down; its answer's body has so many bytes.
+fn count(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal, bytes: u64) {
     let trace = server.state.access_log.clone();
     let trace = trace.map(|log| Trace::begin_faulty(log, &client.head_so_far(), client.peer()));
     let mut account = Account::open(server.state.unrouted.clone(), begun, client.clone()).traced(trace);
     account.answered = Some(refusal.status());
-    account.bytes = refusal.body_bytes();
+    account.bytes = bytes;
 }
 
-async fn refuse(client: &ClientStream, refusal: Refusal) -> After {
-    let _ = timeout(REFUSE, client.send(&refusal.raw())).await;
+/// Refuses a request whose head is not complete or not right.
+async fn refuse_head(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal) -> After {
+    let (answer, bytes) = answer_of(refusal, client, server);
+    count(client, server, begun, refusal, bytes);
+    say(client, &answer).await
+}
+
+async fn refuse(client: &ClientStream, server: &Server, refusal: Refusal) -> After {
+    say(client, &answer_of(refusal, client, server).0).await
+}
+
+/// What `refusal` looks like to this client, and how much of it is the body.
+fn answer_of(refusal: Refusal, client: &ClientStream, server: &Server) -> (Vec<u8>, u64) {
+    let (look, json) = client.look().unwrap_or_else(|| (server.state.snapshot().look.clone(), false));
+    refusal.raw(Sender::of(client), &look, json)
+}
+
+async fn say(client: &ClientStream, answer: &[u8]) -> After {
+    let _ = timeout(REFUSE, client.send(answer)).await;
     After::Linger(When::Confirmed)
 }
 
 /// Tells a client, while the address is still here, that its request is cut: in words where nothing of an answer was
 /// sent. Else the client must not take what it has for the whole.
-async fn tell_cut(client: &ClientStream, on_vip: &OnVip, refusal: Refusal) -> After {
+async fn tell_cut(client: &ClientStream, on_vip: &OnVip, server: &Server, refusal: Refusal) -> After {
     on_vip.count_cut();
     if client.has_answered() {
         client.reset();
         return After::Close;
     }
-    refuse(client, refusal).await
+    refuse(client, server, refusal).await
 }
 
 /// Resolves when the answer should have begun and has not. Pingora's own path has no such deadline

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) held_since: Since,
     /// What to answer when it fails.
     pub(crate) refusal: Option<Refusal>,
+    /// The head of the upstream's answer that is replaced by one of ours.
+    pub(crate) replaced: Option<Box<ResponseHeader>>,
 }
 
 /// Counts a request when it is dropped, so also one that panics or is cut off.

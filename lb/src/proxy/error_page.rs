@@ -1,20 +1,20 @@
-//! The answers the proxy gives itself, as problem documents: who is at fault is told apart by status.
+//! The answers the proxy gives itself, as problem documents or as its route's pages: who is at fault is told apart
+//! by status.
 
 use bytes::Bytes;
 use http::header;
 use pingora_error::Result;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use wire::Problem;
 
 use super::context::client_of;
+use super::route::look::{Look, wants_json};
+use super::route::sender::Sender;
 use super::strict::Fault;
 
 /// After so many seconds a client may ask again where there was no upstream.
 const RETRY_AFTER_SECONDS: &str = "1";
-
-/// The same as a line of a head.
-const RETRY_AFTER: &str = "Retry-After: 1\r\n";
 
 /// Why a request is not answered by an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,16 +117,6 @@ impl Refusal {
         }
     }
 
-    fn body(self) -> Bytes {
-        // Serializing strings and numbers cannot fail; an empty body would still be a right answer.
-        serde_json::to_vec(&self.problem()).unwrap_or_default().into()
-    }
-
-    /// How long the answer's body is.
-    pub(crate) fn body_bytes(self) -> u64 {
-        self.body().len() as u64
-    }
-
     fn is_worth_repeating(self) -> bool {
         matches!(self, Refusal::NoUpstream | Refusal::Busy | Refusal::Moving)
     }
@@ -139,41 +129,91 @@ impl Refusal {
         )
     }
 
+    /// The answer, with the `look` of its route; `json`: the client asks for a problem document.
+    fn answer_to(
+        self,
+        request: Option<&RequestHeader>,
+        client: Sender,
+        look: &Look,
+        json: bool,
+    ) -> Result<(ResponseHeader, Bytes)> {
+        let (mut head, body) = look.of_problem(&self.problem(), request, client, json)?;
+        if self.is_worth_repeating() {
+            head.insert_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+        }
+        Ok((head, body))
+    }
+
     /// Answers with it through Pingora.
     ///
     /// # Errors
     ///
     /// When the client cannot be written to.
-    pub(crate) async fn answer(self, session: &mut Session) -> Result<()> {
-        if self.ends_connection() || client_of(session)?.is_closing() {
+    pub(crate) async fn answer(self, session: &mut Session, look: &Look) -> Result<()> {
+        if self.ends_connection() {
             session.set_keepalive(None);
         }
-        let body = self.body();
-        let mut response = ResponseHeader::build(self.status(), Some(6))?;
-        response.insert_header(header::CONTENT_TYPE, Problem::MEDIA_TYPE)?;
-        response.insert_header(header::CONTENT_LENGTH, body.len())?;
-        response.insert_header(header::CACHE_CONTROL, "no-store")?;
-        if self.is_worth_repeating() {
-            response.insert_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)?;
-        }
-        session.as_downstream_mut().write_response_header(Box::new(response)).await?;
-        session.as_downstream_mut().write_response_body(body, true).await
+        let client = Sender::of(&client_of(session)?);
+        let request = session.req_header();
+        let (head, body) = self.answer_to(Some(request), client, look, wants_json(&request.headers))?;
+        write(session, head, body).await
     }
 
-    /// The whole answer, for when there is no Pingora session: it ends the connection.
-    pub(crate) fn raw(self) -> Vec<u8> {
-        let body = self.body();
-        let problem = self.problem();
-        let mut answer = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}Connection: close\r\n\r\n",
-            problem.status,
-            problem.title,
-            Problem::MEDIA_TYPE,
-            body.len(),
-            if self.is_worth_repeating() { RETRY_AFTER } else { "" },
-        )
-        .into_bytes();
+    /// The whole answer, for when there is no Pingora session, and how much of it is the body: it ends the connection.
+    pub(crate) fn raw(self, client: Sender, look: &Look, json: bool) -> (Vec<u8>, u64) {
+        let Ok((head, body)) = self.answer_to(None, client, look, json) else { return (Vec::new(), 0) };
+        let reason = head.status.canonical_reason().unwrap_or_default();
+        let mut answer = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
+        let mut line = |name: &[u8], value: &[u8]| {
+            for part in [name, b": ", value, b"\r\n"] {
+                answer.extend_from_slice(part);
+            }
+        };
+        for (name, value) in &head.headers {
+            line(name.as_str().as_bytes(), value.as_bytes());
+        }
+        line(b"Connection", b"close");
+        answer.extend_from_slice(b"\r\n");
         answer.extend_from_slice(&body);
-        answer
+        (answer, body.len() as u64)
     }
+}
+
+/// Sends an answer of ours.
+///
+/// # Errors
+///
+/// When the client cannot be written to.
+pub(crate) async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
+    if client_of(session)?.is_closing() {
+        session.set_keepalive(None);
+    }
+    session.as_downstream_mut().write_response_header(Box::new(head)).await?;
+    session.as_downstream_mut().write_response_body(body, true).await
+}
+
+/// What of an upstream's answer goes along with the one that takes its place: what it asks of the client.
+const KEPT: [header::HeaderName; 4] =
+    [header::ALLOW, header::RETRY_AFTER, header::SET_COOKIE, header::WWW_AUTHENTICATE];
+
+/// The answer that takes the place of an upstream's, whose head is `upstream`, by the `look` of its route.
+///
+/// # Errors
+///
+/// Never for what was checked.
+pub(crate) fn instead_of(
+    upstream: &ResponseHeader,
+    request: &RequestHeader,
+    client: Sender,
+    look: &Look,
+) -> Result<(ResponseHeader, Bytes)> {
+    let title = upstream.status.canonical_reason().unwrap_or("Error");
+    let problem = Problem::new(upstream.status.as_u16(), title, "the service answered with this status");
+    let (mut head, body) = look.of_problem(&problem, Some(request), client, wants_json(&request.headers))?;
+    for name in KEPT {
+        for value in upstream.headers.get_all(&name) {
+            head.append_header(&name, value.clone())?;
+        }
+    }
+    Ok((head, body))
 }

@@ -129,6 +129,7 @@ impl StateCollector {
         families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
         families.extend(check::metrics::families(&snapshot)?);
         families.extend(tls::stats::families(&self.state.tls)?);
+        families.extend(self.state.reloads.families()?);
         for (name, help, value) in [
             (
                 "lb_upstreams_generation",

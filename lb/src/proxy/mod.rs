@@ -35,6 +35,7 @@ pub(crate) mod patience;
 pub(crate) mod plain_stream;
 mod proxy_protocol;
 pub(crate) mod queue;
+pub(crate) mod reload;
 pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
@@ -61,7 +62,7 @@ use self::connection::Server;
 use self::hand_over::HandOvers;
 use self::state::State;
 use crate::settings::{Limits, Settings};
-use crate::{admin, link, reopen};
+use crate::{admin, link, signals};
 
 /// How often idle upstream connections that cannot be used any more are closed.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -92,8 +93,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         state.access_log =
             Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
     }
-    let certificates = state.tls.take_file(&settings.config.certificates, &settings.config.ticket_keys);
-    certificates.map_err(|problem| anyhow::anyhow!("config of the settings' file: {}", problem.detail))?;
+    state.use_file(settings.proxying.clone());
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);
@@ -178,7 +178,9 @@ fn control(
     runtime.block_on(async {
         tokio::spawn(admin::serve(settings.clone(), state.clone(), hand_overs.clone()));
         tokio::spawn(sweep_leaving(state.clone()));
-        tokio::spawn(reopen_log(reopen::requests()?, state.clone()));
+        let requests = signals::requests()?;
+        tokio::spawn(reopen_log(requests.reopen, state.clone()));
+        tokio::spawn(reload::on(requests.reload, settings.clone(), state.clone()));
         tokio::spawn(sweep(state));
         tokio::select! {
             signal = kit::shutdown::requested() => tracing::info!(signal = signal?, "stopping"),

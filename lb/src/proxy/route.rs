@@ -1,88 +1,195 @@
-//! Which route a request takes: the first that matches its host and path.
+//! Which route a request takes: the first that matches; and what the route does with it.
+//!
+//! ```text
+//!   described ──once for each configuration──▶ Rules ──with a pool, for each set──▶ Route
+//!                                               path, matcher, split: whose request is it?
+//!                                               target, respond: what is answered, or asked of whom?
+//!                                               edits, look: what do request and answer look like?
+//! ```
+
+mod edits;
+pub(crate) mod look;
+mod matcher;
+mod path;
+mod place;
+mod respond;
+pub(crate) mod sender;
+mod split;
+mod target;
+pub(crate) mod template;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header;
+use pingora_error::Result;
 use pingora_http::RequestHeader;
+use wire::actions::ErrorPages;
 use wire::proxy_config;
 
+pub(crate) use self::edits::is_refused;
+pub(crate) use self::matcher::regex;
+pub(crate) use self::place::host;
+pub(crate) use self::respond::Action;
+
+use self::edits::Edits;
+use self::look::Look;
+use self::matcher::Matcher;
+use self::path::Path;
+use self::place::{HostRule, PathRule};
+use self::sender::Sender;
+use self::split::Split;
+use self::target::Rewrite;
+use self::template::Facts;
 use super::metrics::RouteStats;
 use super::state::pool::Pool;
 
-/// One route of one snapshot.
+/// One route of one snapshot, with one of its pools.
 #[derive(Debug)]
 pub(crate) struct Route {
     /// Names it in metrics and logs.
     pub(crate) name: String,
-    /// Where its requests go.
+    /// Where its requests go; empty and without a name where they go nowhere.
     pub(crate) pool: Arc<Pool>,
     /// What happened on it.
     pub(crate) stats: Arc<RouteStats>,
     /// Whether its requests may be executed twice, whatever their method.
     pub(crate) repeatable: bool,
-    hosts: Vec<String>,
-    /// Without a slash at the end: a prefix ends where a segment does.
-    prefix: String,
+    /// The longest wait for an answer, over all tries.
+    pub(crate) timeout: Duration,
+    rules: Arc<Rules>,
 }
 
-impl Route {
-    pub(crate) fn new(described: &proxy_config::Route, pool: Arc<Pool>, stats: Arc<RouteStats>) -> Self {
-        Route {
-            name: described.name.clone(),
-            pool,
-            stats,
-            repeatable: described.repeatable,
-            hosts: described.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            prefix: described.path.trim_end_matches('/').to_owned(),
+/// What of a route does not depend on who is in its pool.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    hosts: Vec<HostRule>,
+    path: PathRule,
+    more: Option<Box<Matcher>>,
+    split: Option<Split>,
+    action: Option<Action>,
+    rewrite: Option<Rewrite>,
+    edits: Edits,
+    look: Arc<Look>,
+    body_bytes: Option<u64>,
+    timeout: Option<Duration>,
+}
+
+impl Rules {
+    /// Those of `described`, in a configuration with `pages` for everybody.
+    pub(crate) fn new(described: &proxy_config::Route, pages: &ErrorPages) -> Self {
+        let path = PathRule::new(described);
+        let look = Look::new(&described.name, &described.error_pages, pages, &described.response_headers);
+        Rules {
+            hosts: described.hosts.iter().map(|host| HostRule::new(host)).collect(),
+            more: Matcher::new(described),
+            split: Split::new(described),
+            action: Action::new(described, &path),
+            rewrite: Rewrite::new(described, &path),
+            edits: Edits::new(&described.request_headers),
+            look: Arc::new(look),
+            body_bytes: described.body_bytes,
+            timeout: described.request_timeout_ms.map(Duration::from_millis),
+            path,
         }
     }
 
-    fn matches(&self, host: &str, path: &str) -> bool {
-        let host_fits =
-            self.hosts.is_empty() || self.hosts.iter().any(|name| name.eq_ignore_ascii_case(host));
-        host_fits
-            && path
-                .strip_prefix(self.prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.prefix.is_empty())
+    fn matches(&self, host: &str, path: &Path<'_>, request: &RequestHeader) -> bool {
+        (self.hosts.is_empty() || self.hosts.iter().any(|rule| rule.matches(host)))
+            && self.path.matches(path)
+            && self.more.as_ref().is_none_or(|more| more.matches(request))
     }
 }
 
-/// The first of `routes` that `request` matches.
-pub(crate) fn find<'a>(routes: &'a [Arc<Route>], request: &RequestHeader) -> Option<&'a Arc<Route>> {
+impl Route {
+    pub(crate) fn new(
+        described: &proxy_config::Route,
+        rules: Arc<Rules>,
+        pool: Arc<Pool>,
+        stats: Arc<RouteStats>,
+    ) -> Self {
+        let timeout = rules.timeout.unwrap_or(Duration::from_millis(pool.policy.request_timeout_ms));
+        let name = described.name.clone();
+        Route { name, timeout, pool, stats, repeatable: described.repeatable, rules }
+    }
+
+    pub(crate) fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// What is done instead of asking upstreams, if anything is.
+    pub(crate) fn action(&self) -> Option<&Action> {
+        self.rules.action.as_ref()
+    }
+
+    /// Whether its requests are answered without upstreams.
+    pub(crate) fn needs_nobody(&self) -> bool {
+        self.rules.action.is_some()
+    }
+
+    /// The largest body of a request, where it is not what `usual` is.
+    pub(crate) fn body_bytes(&self, usual: u64) -> u64 {
+        self.rules.body_bytes.unwrap_or(usual)
+    }
+
+    /// What answers of ours look like.
+    pub(crate) fn look(&self) -> &Arc<Look> {
+        &self.rules.look
+    }
+
+    /// Makes of the request `sent` by `client`, which `request` is made from, what upstreams are to get.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be asked for.
+    pub(crate) fn change_request(
+        &self,
+        request: &mut RequestHeader,
+        sent: &RequestHeader,
+        client: Sender,
+    ) -> Result<()> {
+        if let Some(rewrite) = &self.rules.rewrite {
+            rewrite.apply(request)?;
+        }
+        if !self.rules.edits.is_empty() {
+            let facts = Facts { request: Some(sent), client, route: &self.name, problem: None };
+            self.rules.edits.apply(request, &facts);
+        }
+        Ok(())
+    }
+}
+
+/// The first of `routes` that `request` from `client` matches.
+pub(crate) fn find<'a>(
+    routes: &'a [Arc<Route>],
+    request: &RequestHeader,
+    client: Sender,
+) -> Option<&'a Arc<Route>> {
     let host = host(request);
-    let path = request.uri.path();
-    routes.iter().find(|route| route.matches(host, path))
-}
-
-/// The host a request is for, without port. Pingora refuses a request whose absolute target names another
-/// one than its `Host` header.
-fn host(request: &RequestHeader) -> &str {
-    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    without_port(host.unwrap_or_default())
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        // The last colon of a bare IPv6 address in brackets is inside of them.
-        Some((host, port)) if !port.contains(']') => host,
-        _ => authority,
+    let path = Path::new(request.uri.path());
+    let found = routes.iter().position(|route| route.rules.matches(host, &path, request))?;
+    match &routes[found].rules.split {
+        None => Some(&routes[found]),
+        Some(split) => split.choose(&routes[found..], request, client),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::place::without_port;
     use super::*;
 
-    fn route(hosts: &[&str], path: &str) -> Route {
+    fn rules(hosts: &[&str], path: &str) -> Rules {
         let described = proxy_config::Route {
-            name: "r".to_owned(),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: path.to_owned(),
-            pool: "p".into(),
-            repeatable: false,
+            ..Default::default()
         };
-        let pool = Pool::new("p".into(), proxy_config::PoolPolicy::default(), None, Vec::new());
-        Route::new(&described, Arc::new(pool), Arc::default())
+        Rules::new(&described, &ErrorPages::new())
+    }
+
+    fn matches(rules: &Rules, host: &str, path: &str) -> bool {
+        let request = RequestHeader::build("GET", path.as_bytes(), None).expect("request");
+        rules.matches(host, &Path::new(path), &request)
     }
 
     #[test]
@@ -98,13 +205,13 @@ mod tests {
             ("/api", "/apix", false),
             ("/api", "/", false),
         ] {
-            assert_eq!(route(&[], prefix).matches("h", path), expected, "{prefix} {path}");
+            assert_eq!(matches(&rules(&[], prefix), "h", path), expected, "{prefix} {path}");
         }
     }
 
     #[test]
     fn a_host_matches_without_its_port_and_in_any_case() {
-        let route = route(&["example.org", "[::1]"], "/");
+        let rules = rules(&["example.org", "[::1]"], "/");
         for (authority, expected) in [
             ("example.org", true),
             ("EXAMPLE.org:8080", true),
@@ -113,7 +220,41 @@ mod tests {
             ("www.example.org", false),
             ("", false),
         ] {
-            assert_eq!(route.matches(without_port(authority), "/"), expected, "{authority}");
+            assert_eq!(matches(&rules, without_port(authority), "/"), expected, "{authority}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_every_name_below_and_not_the_name_itself() {
+        let rules = rules(&["*.Example.org"], "/");
+        for (host, expected) in [
+            ("www.example.org", true),
+            ("a.b.EXAMPLE.org", true),
+            ("example.org", false),
+            (".example.org", false),
+            ("wwwexample.org", false),
+            ("www.example.org.evil", false),
+            ("\u{e4}.example.org", true),
+            ("", false),
+        ] {
+            assert_eq!(matches(&rules, host, "/"), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_path_can_be_exact_or_an_expression() {
+        let exact = proxy_config::Route { path_exact: Some("/a".to_owned()), ..Default::default() };
+        let regex = proxy_config::Route { path_regex: Some("^/[0-9]+$".to_owned()), ..Default::default() };
+        let [exact, regex] = [exact, regex].map(|described| Rules::new(&described, &ErrorPages::new()));
+        for (path, is_exact, is_number) in [
+            ("/a", true, false),
+            ("/%61", true, false),
+            ("/a/", false, false),
+            ("/17", false, true),
+            ("/17/", false, false),
+        ] {
+            assert_eq!(matches(&exact, "h", path), is_exact, "{path}");
+            assert_eq!(matches(&regex, "h", path), is_number, "{path}");
         }
     }
 }

@@ -17,29 +17,10 @@ use crate::proxy::tls::check_ticket_key;
 /// A larger file is none of these, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The part of `[config]` that TLS needs, as it is written.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ConfigFile {
-    #[serde(default)]
-    certificates: Vec<Spanned<CertificateFile>>,
-    #[serde(default)]
-    ticket_keys: Vec<Secret>,
-}
-
-/// The same, checked.
-#[derive(Clone, Debug, Default)]
-pub struct FileConfig {
-    /// What clients are shown; those that are pushed outrank them.
-    pub certificates: Vec<Certificate>,
-    /// What session tickets are encrypted with, where none are pushed.
-    pub ticket_keys: Vec<Secret>,
-}
-
 /// One certificate; each part is a text, or in a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CertificateFile {
+pub(super) struct CertificateFile {
     #[serde(default)]
     chain: Option<Spanned<String>>,
     #[serde(default)]
@@ -61,18 +42,21 @@ struct Written<T> {
     file: Option<PathBuf>,
 }
 
-impl ConfigFile {
-    pub(super) fn check(self, source: &Source) -> Result<FileConfig, ConfigError> {
-        let ConfigFile { certificates, ticket_keys } = self;
-        for (index, key) in ticket_keys.iter().enumerate() {
-            // Without its place: the line would show the key.
-            check_ticket_key(key).map_err(|expected| {
-                source.error_at(None, &format!("config.ticket_keys[{index}]: {expected}"))
-            })?;
-        }
-        let certificates = certificates.into_iter().map(|file| CertificateFile::check(file, source));
-        Ok(FileConfig { certificates: certificates.collect::<Result<_, _>>()?, ticket_keys })
+/// The certificates with what their files contain.
+pub(super) fn check(
+    source: &Source,
+    certificates: Vec<Spanned<CertificateFile>>,
+) -> Result<Vec<Certificate>, ConfigError> {
+    certificates.into_iter().map(|file| CertificateFile::check(file, source)).collect()
+}
+
+/// Here and not with the rest: the line of the error there would show the key.
+pub(super) fn check_ticket_keys(source: &Source, keys: &[Secret]) -> Result<(), ConfigError> {
+    for (index, key) in keys.iter().enumerate() {
+        check_ticket_key(key)
+            .map_err(|expected| source.error_at(None, &format!("config.ticket_keys[{index}]: {expected}")))?;
     }
+    Ok(())
 }
 
 impl CertificateFile {

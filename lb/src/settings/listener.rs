@@ -21,7 +21,7 @@ const MAX_TRUSTED: usize = 1_000;
 const MAX_CLIENT_CAS: usize = 1_000;
 
 /// Where clients' requests are taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address and port.
     pub address: SocketAddr,
@@ -39,7 +39,7 @@ pub struct ProxyProtocol {
 }
 
 /// The TLS of a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTls {
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,

@@ -10,7 +10,7 @@ use vrrp::ChecksumForm;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
 
 /// One virtual router.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
     /// The virtual IP address.
     pub address: IpAddr,

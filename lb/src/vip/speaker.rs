@@ -93,7 +93,7 @@ impl Speaker {
 
     async fn speak(&mut self, inputs: &mut mpsc::Receiver<Input>) -> anyhow::Result<()> {
         // It keeps no log of its own, and is not ended by who asks for one.
-        let _ignored = crate::reopen::requests()?;
+        let _ignored = crate::signals::requests()?;
         let end = kit::shutdown::requested();
         tokio::pin!(end);
         loop {

@@ -72,7 +72,17 @@ async fn bad_bodies_are_refused_with_the_field_named() {
         let (status, problem) = balancer.put("/config", &body).await;
         assert_eq!((status, &problem["parameter"]), (400, &json!(parameter)), "{problem}");
     }
-    assert_eq!(balancer.put("/config", &json!({"generation": 1, "route": []})).await.0, 400);
+    let (status, problem) = balancer.put("/config", &json!({"generation": 1, "route": []})).await;
+    assert_eq!((status, &problem["parameter"]), (400, &json!("route")));
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.ends_with("; did you mean `routes`?"), "{detail}");
+    let page = json!({"generation": 1, "routes": [], "error_pages": {"404": {"file": "/etc/hostname"}}});
+    let (status, problem) = balancer.put("/config", &page).await;
+    assert_eq!(
+        (status, &problem["parameter"]),
+        (400, &json!("error_pages.404.file")),
+        "who pushes reads no files"
+    );
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(crate) struct Balancer {
     clients: SocketAddr,
     child: Child,
     directory: TempDir,
+    /// The lines that every settings file of it begins with.
+    settings: String,
     generation: AtomicU64,
     http: reqwest::Client,
 }
@@ -74,15 +76,40 @@ impl Balancer {
         let directory = tempfile::tempdir().expect("directory");
         let settings = format!(
             "machine = \"test-lb\"\naddress = \"{address}\"\nlisten = \"{clients}\"\nworkers = 2\n\
-             state_dir = {:?}\n{more}\n",
+             state_dir = {:?}\n",
             directory.path().join("state"),
         );
-        std::fs::write(directory.path().join("lb.toml"), settings).expect("settings");
+        std::fs::write(directory.path().join("lb.toml"), format!("{settings}{more}\n")).expect("settings");
         let child = spawn(&directory);
         let http = reqwest::Client::builder().local_address(address).build().expect("client");
-        let balancer = Balancer { address, clients, child, directory, generation: AtomicU64::new(0), http };
+        let generation = AtomicU64::new(0);
+        let balancer = Balancer { address, clients, child, directory, settings, generation, http };
         balancer.is_up().await;
         balancer
+    }
+
+    /// Has it read its settings file anew, which has `more` besides the default settings now, and waits until it has.
+    #[allow(dead_code)] // of the test programs that share this file, one has use for it
+    pub(crate) async fn reload_with(&self, more: &str) {
+        self.write_settings(more);
+        let before = self.reloads().await;
+        self.signal(Signal::SIGHUP);
+        eventually("the file is read anew", async || (self.reloads().await > before).then_some(())).await;
+    }
+
+    /// Puts `more` besides the default settings into its file. Like an editor: there is the old one or the new one.
+    #[allow(dead_code)]
+    pub(crate) fn write_settings(&self, more: &str) {
+        let new = self.directory.path().join("lb.toml.new");
+        std::fs::write(&new, format!("{}{more}\n", self.settings)).expect("settings");
+        std::fs::rename(new, self.directory.path().join("lb.toml")).expect("settings");
+    }
+
+    /// How often it has read its settings file anew.
+    #[allow(dead_code)]
+    pub(crate) async fn reloads(&self) -> u64 {
+        let file = self.get_json("/status").await["file"].clone();
+        file["taken"].as_u64().expect("a number") + file["refused"].as_u64().expect("a number")
     }
 
     /// Kills it at once and starts it again from the same directory.
@@ -206,6 +233,25 @@ impl Balancer {
     pub(crate) async fn use_backends(&self, backends: &[&Backend]) {
         let upstreams: Vec<_> = backends.iter().map(|backend| backend.upstream()).collect();
         self.use_upstreams(&upstreams).await;
+    }
+
+    /// Gives it a configuration of `routes`.
+    #[allow(dead_code)]
+    pub(crate) async fn use_routes(&self, routes: Value) {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer = self.put("/config", &json!({"generation": generation, "routes": routes})).await;
+        assert_eq!(answer.0, 200, "{answer:?}");
+    }
+
+    /// Gives it `pools` of these backends.
+    #[allow(dead_code)]
+    pub(crate) async fn use_pools(&self, pools: &[(&str, &[&Backend])]) {
+        let mut set = self.next_set(&[]);
+        for (name, backends) in pools {
+            set["pools"][*name] = backends.iter().map(|backend| backend.upstream()).collect();
+        }
+        let answer = self.put("/upstreams", &set).await;
+        assert_eq!(answer.0, 200, "{answer:?}");
     }
 
     /// Routes everything to the pool `p` with this policy.

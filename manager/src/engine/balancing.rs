@@ -70,10 +70,8 @@ impl Engine {
     pub(super) fn proxy_config(&self) -> ProxyConfig {
         let route = self.config.services.first().map(|service| Route {
             name: service.name.to_string(),
-            hosts: Vec::new(),
-            path: "/".to_owned(),
-            pool: service.name.clone(),
-            repeatable: false,
+            pool: Some(service.name.clone()),
+            ..Route::default()
         });
         ProxyConfig { generation: 0, routes: route.into_iter().collect(), ..ProxyConfig::default() }
     }

@@ -32,21 +32,24 @@ impl Ask {
         let path = request.uri.path();
         let key = match balance.algorithm {
             Algorithm::PeakEwma | Algorithm::RoundRobin | Algorithm::LeastRequests => None,
-            Algorithm::RingHash | Algorithm::Maglev => match &balance.hash_key {
-                HashKey::Client => Some(match client {
-                    IpAddr::V4(client) => hash::hash(&client.octets()),
-                    IpAddr::V6(client) => hash::hash(&client.octets()),
-                }),
-                HashKey::Path => Some(hash::hash(path.as_bytes())),
-                HashKey::Header(name) => {
-                    request.headers.get(name.as_str()).map(|value| hash::hash(value.as_bytes()))
-                }
-                HashKey::Cookie(name) => cookie(&request.headers, name).map(hash::hash),
-            },
+            Algorithm::RingHash | Algorithm::Maglev => key_of(&balance.hash_key, request, client),
         };
         let sticky =
             pool.sticky().and_then(|sticky| sticky.genuine(cookie(&request.headers, sticky.cookie())?));
         Ask { key, sticky, kind: Kind::of(request.method.as_str(), path), repeatable: false, at_hand: false }
+    }
+}
+
+/// The hash of what `key` names in `request` from `client`, if it is there.
+pub(crate) fn key_of(key: &HashKey, request: &RequestHeader, client: IpAddr) -> Option<u64> {
+    match key {
+        HashKey::Client => Some(match client {
+            IpAddr::V4(client) => hash::hash(&client.octets()),
+            IpAddr::V6(client) => hash::hash(&client.octets()),
+        }),
+        HashKey::Path => Some(hash::hash(request.uri.path().as_bytes())),
+        HashKey::Header(name) => request.headers.get(name.as_str()).map(|value| hash::hash(value.as_bytes())),
+        HashKey::Cookie(name) => cookie(&request.headers, name).map(hash::hash),
     }
 }
 

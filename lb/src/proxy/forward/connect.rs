@@ -29,6 +29,10 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// … and again each so often, until [`DEAD_PEER`].
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// A connection that is not used afterwards goes so soon. Not in no time: in the first millisecond of Pingora's timers,
+/// that would be before their beginning, which they take for a bug.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// Keep-alive questions without an answer before the connection is given up.
 const KEEPALIVE_COUNT: u32 = 3;
 
@@ -125,8 +129,7 @@ pub(crate) fn watch_for_death(socket: &SockRef<'_>) {
 pub(crate) fn pingora_peer(upstream: &Upstream, policy: &PoolPolicy, fresh: bool) -> HttpPeer {
     let limit = Duration::from_millis(policy.connect_timeout_ms);
     let mut peer = HttpPeer::new(upstream.address, false, String::new());
-    let (key, idle) =
-        if fresh { (new_pool_key(), Duration::ZERO) } else { (upstream.pool_key(), MAX_IDLE_AGE) };
+    let (key, idle) = if fresh { (new_pool_key(), AT_ONCE) } else { (upstream.pool_key(), MAX_IDLE_AGE) };
     peer.group_key = key;
     peer.options.connection_timeout = Some(limit);
     peer.options.total_connection_timeout = Some(limit);

@@ -46,6 +46,7 @@ use super::error_page::Refusal;
 use super::headers;
 use super::queue;
 use super::route::Route;
+use super::route::sender::Sender;
 use super::state::State;
 use super::state::learned::Cell;
 
@@ -114,7 +115,7 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Message { head: request_for_upstream(session, &client.origin())?, body, worker };
+    let message = Message { head: request_for_upstream(session, client, tries)?, body, worker };
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
@@ -124,11 +125,11 @@ pub(crate) async fn forward(
         let next = match queue::next(tries, state, until).await {
             Ok(next) => next,
             Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
-                return refusal.answer(session).await;
+                return refusal.answer(session, tries.route().look()).await;
             }
             Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
                 Held::Again => continue,
-                Held::InVain => return Refusal::NoUpstream.answer(session).await,
+                Held::InVain => return Refusal::NoUpstream.answer(session, tries.route().look()).await,
                 Held::ClientGone => {
                     session.set_keepalive(None);
                     return Ok(());
@@ -152,14 +153,16 @@ pub(crate) async fn forward(
                 session.set_keepalive(None);
                 return Ok(());
             }
-            Ended::OutOfTime => return Refusal::TooSlow.answer(session).await,
-            Ended::Lost(refusal) => return refusal.answer(session).await,
+            Ended::OutOfTime => return Refusal::TooSlow.answer(session, tries.route().look()).await,
+            Ended::Lost(refusal) => return refusal.answer(session, tries.route().look()).await,
         }
     }
 }
 
-fn request_for_upstream(session: &Session, client: &headers::Origin) -> Result<RequestHeader> {
-    let mut request = session.req_header().clone();
-    headers::forward_request(&mut request, client)?;
+fn request_for_upstream(session: &Session, client: &ClientStream, tries: &Tries) -> Result<RequestHeader> {
+    let sent = session.req_header();
+    let mut request = sent.clone();
+    headers::forward_request(&mut request, &client.origin())?;
+    tries.route().change_request(&mut request, sent, Sender::of(client))?;
     Ok(request)
 }

@@ -12,7 +12,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::super::client_stream::ClientStream;
+use super::super::error_page;
 use super::super::headers;
+use super::super::route::sender::Sender;
 use super::super::state::in_flight::InFlight;
 use super::connect::Connection;
 use super::exchange::Answer;
@@ -43,8 +45,13 @@ pub(crate) async fn respond(
 ) -> Result<Ending> {
     let Answer { mut upstream, held, .. } = answer;
     let Some(mut head) = upstream.resp_header().cloned() else { return Ok(Ending::BrokenOff) };
+    let look = tries.route().look();
+    if look.intercepts(head.status.as_u16()) {
+        return replace(session, client, upstream, in_flight, tries).await;
+    }
     headers::forward_response(&mut head)?;
     tries.keep_client(&mut head, in_flight.upstream());
+    look.edit(&mut head, session.req_header(), Sender::of(client));
     if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
         session.set_keepalive(None);
     }
@@ -91,6 +98,29 @@ pub(crate) async fn respond(
     in_flight.done();
     drop(in_flight);
     match session.as_downstream_mut().finish_body().await {
+        Ok(()) => Ok(Ending::Complete),
+        Err(_) => Ok(Ending::ClientGone),
+    }
+}
+
+/// Sends an answer of ours in the place of `upstream`'s.
+async fn replace(
+    session: &mut Session,
+    client: &ClientStream,
+    mut upstream: HttpSession,
+    mut in_flight: InFlight,
+    tries: &Tries,
+) -> Result<Ending> {
+    let Some(head) = upstream.resp_header() else { return Ok(Ending::BrokenOff) };
+    let look = tries.route().look();
+    let (mut head, body) = error_page::instead_of(head, session.req_header(), Sender::of(client), look)?;
+    tries.keep_client(&mut head, in_flight.upstream());
+    if upstream.is_body_done() {
+        keep(upstream, &in_flight).await;
+    }
+    in_flight.done();
+    drop(in_flight);
+    match error_page::write(session, head, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }

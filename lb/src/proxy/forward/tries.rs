@@ -103,8 +103,10 @@ impl Tries {
     /// Goes on with the route as it is now, where it still is.
     pub(crate) fn follow(&mut self, state: &State) {
         let snapshot = state.snapshot();
-        let mut routes = snapshot.routes.iter();
-        let Some(route) = routes.find(|route| route.name == self.route.name) else { return };
+        let named = || snapshot.routes.iter().filter(|route| route.name == self.route.name);
+        // Of a route that shares its requests, the one with the pool that was chosen, if it is still there.
+        let chosen = named().find(|route| route.pool.name == self.route.pool.name);
+        let Some(route) = chosen.or_else(|| named().next()) else { return };
         if Arc::ptr_eq(route, &self.route) {
             return;
         }

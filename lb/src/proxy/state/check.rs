@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
-use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
+use wire::proxy_config::{PoolPolicy, ProxyConfig};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
 use super::super::tls;
-use super::{check_balance, check_checks};
+pub(crate) use super::check_actions::MAX_PAGE;
+pub(crate) use super::check_routes::pools_exist;
+use super::{check_actions, check_balance, check_checks, check_routes};
 
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
@@ -15,8 +17,6 @@ const MAX_POOLS: usize = 1_000;
 const MAX_UPSTREAMS: usize = 50_000;
 /// The most routes in a configuration.
 const MAX_ROUTES: usize = 1_000;
-/// The most host names of a route.
-const MAX_HOSTS: usize = 1_000;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4_096;
 /// The longest name or id, in bytes.
@@ -69,23 +69,18 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
 ///
 /// As [`upstreams`].
 pub(crate) fn config(config: &ProxyConfig) -> Checked {
-    let ProxyConfig { generation, routes, pools, certificates: _, ticket_keys: _ } = config;
+    let ProxyConfig { generation, routes, pools, error_pages, certificates: _, ticket_keys: _ } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
     let mut names = HashSet::new();
-    for (index, Route { name, hosts, path, pool, repeatable: _ }) in routes.iter().enumerate() {
-        let field = |field: &str| format!("routes[{index}].{field}");
-        is_name(name, &field("name"))?;
-        ensure(names.insert(name), &field("name"), || format!("another route has the name {name}"))?;
-        is_name(pool.as_str(), &field("pool"))?;
-        is_path(path, &field("path"))?;
-        at_most(hosts.len(), MAX_HOSTS, &field("hosts"))?;
-        for host in hosts {
-            let is_host = !host.is_empty() && host.len() <= MAX_NAME && !host.contains(['/', ' ', '*']);
-            ensure(is_host, &field("hosts"), || format!("expected host names without port, found {host:?}"))?;
-        }
+    for (index, route) in routes.iter().enumerate() {
+        let (name, field) = (&route.name, format!("routes[{index}].name"));
+        is_name(name, &field)?;
+        ensure(names.insert(name), &field, || format!("another route has the name {name}"))?;
+        check_routes::route(route, &format!("routes[{index}]"))?;
     }
+    check_actions::pages(error_pages, "error_pages")?;
     for (name, policy) in pools {
         is_name(name.as_str(), "pools")?;
         self::policy(policy, &format!("pools.{name}"))?;
@@ -162,7 +157,7 @@ fn is_generation(generation: Generation) -> Checked {
     ensure(generation <= MAX_COUNT, "generation", || format!("expected at most {MAX_COUNT}"))
 }
 
-fn is_name(name: &str, field: &str) -> Checked {
+pub(super) fn is_name(name: &str, field: &str) -> Checked {
     let fits = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
     ensure(fits, field, || format!("expected a name of 1 to {MAX_NAME} bytes, found {name:?}"))
 }
@@ -174,7 +169,7 @@ pub(super) fn is_path(path: &str, field: &str) -> Checked {
     ensure(fits, field, || format!("expected a path that begins with a slash, found {path:?}"))
 }
 
-fn at_most(count: usize, most: usize, field: &str) -> Checked {
+pub(super) fn at_most(count: usize, most: usize, field: &str) -> Checked {
     ensure(count <= most, field, || format!("{count} are more than the {most} allowed"))
 }
 

@@ -116,7 +116,7 @@ fn is_text(text: Option<&str>, field: &str) -> Checked {
     ensure(fits, field, || format!("expected 1 to {MAX_TEXT} bytes; leave it out for none"))
 }
 
-fn is_host(host: Option<&str>, field: &str) -> Checked {
+pub(super) fn is_host(host: Option<&str>, field: &str) -> Checked {
     let fits =
         |host: &str| host.len() <= MAX_NAME && !host.contains('@') && host.parse::<Authority>().is_ok();
     ensure(host.is_none_or(fits), field, || {

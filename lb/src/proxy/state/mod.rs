@@ -11,17 +11,21 @@
 
 pub(crate) mod budget;
 pub(crate) mod check;
+mod check_actions;
 mod check_balance;
 mod check_checks;
+mod check_routes;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
 pub(crate) mod learned;
 pub(crate) mod leaving;
+pub(crate) mod origin;
 pub(crate) mod pool;
 mod ramp;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
+mod sources;
 pub(crate) mod store;
 pub(crate) mod trial;
 pub(crate) mod upstream;
@@ -43,6 +47,7 @@ use wire::{Generation, HostName, Problem};
 use self::connections::Connections;
 use self::learned::Learned;
 use self::leaving::Leaving;
+use self::origin::{Origin, Origins};
 use self::pool::Rank;
 use self::snapshot::{Here, Snapshot};
 use self::store::Store;
@@ -51,7 +56,9 @@ use super::forward::hold::Holding;
 use super::health;
 use super::lock;
 use super::metrics::RouteStats;
+use super::reload::Reloads;
 use super::tls::Tls;
+use crate::settings::Proxying;
 
 /// Where the overrides are stored.
 const OVERRIDES_FILE: &str = "overrides.json";
@@ -73,6 +80,8 @@ pub(crate) struct State {
     pub(crate) holding: Holding,
     /// The upstreams that are in no set any more.
     pub(crate) leaving: Leaving,
+    /// How the settings file was read of late.
+    pub(crate) reloads: Reloads,
     /// Wakes who looks after the upstreams, when the snapshot is another.
     pub(crate) swapped: Notify,
     snapshot: ArcSwap<Snapshot>,
@@ -87,6 +96,8 @@ pub(crate) struct State {
 struct Held {
     set: Option<Document<UpstreamSet>>,
     config: Option<Document<ProxyConfig>>,
+    /// What stands in for either.
+    file: Proxying,
     here: Here,
 }
 
@@ -131,7 +142,12 @@ impl State {
         let config = store.load(ProxyConfig::FILE, check::config);
         let overrides = store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
         let here = Here { workers, zone, overrides };
-        let held = Held { set: set.map(Document::stored), config: config.map(Document::stored), here };
+        let held = Held {
+            set: set.map(Document::stored),
+            config: config.map(Document::stored),
+            file: Proxying::default(),
+            here,
+        };
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
@@ -140,6 +156,7 @@ impl State {
             connections: Connections::default(),
             holding: Holding::default(),
             leaving: Leaving::default(),
+            reloads: Reloads::default(),
             swapped: Notify::new(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
@@ -281,22 +298,27 @@ impl State {
 
     fn swap(&self, held: &Held) {
         let before = self.snapshot.load_full();
-        let set = held.set.as_ref().map(|document| document.content.clone()).unwrap_or_default();
-        let config = held.config.as_ref().map(|document| document.content.clone());
-        let next = Arc::new(before.next(set, config, &held.here));
+        let pushed = held.config.as_ref().map(|document| &*document.content);
+        self.tls.take(held.file.config.as_deref(), pushed);
+        let set =
+            origin::of(held.set.as_ref().map(|document| &document.content), held.file.upstreams.as_ref());
+        let config =
+            origin::of(held.config.as_ref().map(|document| &document.content), held.file.config.as_ref());
+        let mut next = before.next(set.0.unwrap_or_default(), config.0, &held.here);
+        next.origins = Origins { upstreams: set.1, config: config.1 };
+        let next = Arc::new(next);
         let now = Instant::now();
-        if let Err(problem) = self.tls.follow(&before.config, &next.config) {
-            // They were looked at before.
-            tracing::error!(problem = problem.detail, "the certificates of the configuration are not in use");
-        }
         self.snapshot.store(next.clone());
         for upstream in before.left_out_of(&next) {
             upstream.retire();
             self.leaving.add(upstream, now);
         }
-        // Who leaves after it drained may finish what it has; who leaves without is dead.
+        // Who leaves after it drained may finish what it has; who leaves without is dead. What people write into a file or
+        // take out of it says nothing of who lives.
+        let by_file = [before.origins.upstreams, next.origins.upstreams].contains(&Origin::File);
         for member in before.members().filter(|member| member.upstream.is_retired()) {
-            let drained = member.rank >= Rank::Draining && member.state != UpstreamState::Suspect;
+            let drained =
+                by_file || (member.rank >= Rank::Draining && member.state != UpstreamState::Suspect);
             health::told(&member.upstream, drained);
         }
         for member in next.members() {

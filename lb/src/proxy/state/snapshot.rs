@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use wire::actions::{ErrorPages, HeaderEdits};
 use wire::overrides::Overrides;
 use wire::proxy_config::{self, ProxyConfig};
 use wire::upstreams::UpstreamSet;
 use wire::{EndpointId, HostName, MachineId, PoolName};
 
-use super::super::route::Route;
+use super::super::route::look::Look;
+use super::super::route::{Route, Rules};
+use super::origin::Origins;
 use super::pool::{Member, Pool};
 use super::upstream::Upstream;
 
@@ -31,10 +34,15 @@ pub(crate) struct Snapshot {
     pub(crate) set: Arc<UpstreamSet>,
     /// The configuration it was made from, or the one that stands in for it.
     pub(crate) config: Arc<ProxyConfig>,
-    /// In the order in which they are matched.
+    /// In the order in which they are matched. One that shares its requests over several pools is here once for each,
+    /// one after the other.
     pub(crate) routes: Vec<Arc<Route>>,
+    /// What answers of ours look like where no route is known.
+    pub(crate) look: Arc<Look>,
     /// By name; those that only a route names are there too, empty.
     pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
+    /// Where set and configuration come from.
+    pub(crate) origins: Origins,
     upstreams: HashMap<EndpointId, Arc<Upstream>>,
 }
 
@@ -59,18 +67,39 @@ impl Snapshot {
             let members = members.collect();
             pools.insert(name.clone(), self.pool(name, &config, members));
         }
+        // Rules do not depend on the set, which comes more often.
+        let is_known = Arc::ptr_eq(&config, &self.config);
+        let known: HashMap<_, _> =
+            self.routes.iter().map(|route| ((route.name.as_str(), &route.pool.name), route)).collect();
+        let mut before = self.routes.iter().filter(|_| is_known).peekable();
+        let mut nowhere = None;
         let mut routes = Vec::new();
         for described in &config.routes {
-            let pool = pools
-                .entry(described.pool.clone())
-                .or_insert_with(|| self.pool(&described.pool, &config, Vec::new()))
-                .clone();
-            let known =
-                self.routes.iter().find(|route| route.name == described.name && route.pool.name == pool.name);
-            let stats = known.map(|route| route.stats.clone()).unwrap_or_default();
-            routes.push(Arc::new(Route::new(described, pool, stats)));
+            // They are in the same order.
+            let mut same = None;
+            while let Some(route) = before.next_if(|route| route.name == described.name) {
+                same = Some(route.rules().clone());
+            }
+            let rules = same.unwrap_or_else(|| Arc::new(Rules::new(described, &config.error_pages)));
+            let mut add = |pool: Arc<Pool>| {
+                let same = known.get(&(described.name.as_str(), &pool.name));
+                let stats = same.map(|route| route.stats.clone()).unwrap_or_default();
+                routes.push(Arc::new(Route::new(described, rules.clone(), pool, stats)));
+            };
+            for name in described.pools() {
+                let empty = || self.pool(name, &config, Vec::new());
+                add(pools.entry(name.clone()).or_insert_with(empty).clone());
+            }
+            if described.pools().next().is_none() {
+                add(nowhere.get_or_insert_with(|| self.pool(&"".into(), &config, Vec::new())).clone());
+            }
         }
-        Snapshot { set, config, routes, pools, upstreams }
+        let look = if is_known {
+            self.look.clone()
+        } else {
+            Arc::new(Look::new("", &config.error_pages, &ErrorPages::new(), &HeaderEdits::default()))
+        };
+        Snapshot { set, config, routes, look, pools, origins: Origins::default(), upstreams }
     }
 
     /// The records that `next` has no more.
@@ -81,9 +110,13 @@ impl Snapshot {
             .map(|(_, upstream)| upstream)
     }
 
-    /// Whether there is an upstream to send any request to.
+    /// Whether there is an upstream to send any request to, or no route that needs one.
     pub(crate) fn can_serve(&self) -> bool {
-        self.routes.iter().any(|route| !route.pool.members().is_empty())
+        let mut asking = self.routes.iter().filter(|route| !route.needs_nobody()).peekable();
+        match asking.peek() {
+            None => !self.routes.is_empty(),
+            Some(_) => asking.any(|route| !route.pool.members().is_empty()),
+        }
     }
 
     /// Every upstream as it is described.
@@ -122,12 +155,10 @@ fn default_config(set: &UpstreamSet) -> ProxyConfig {
     };
     let route = |pool| proxy_config::Route {
         name: "default".to_owned(),
-        hosts: Vec::new(),
-        path: "/".to_owned(),
-        pool,
-        repeatable: false,
+        pool: Some(pool),
+        ..proxy_config::Route::default()
     };
-    ProxyConfig { generation: 0, routes: only.map(route).into_iter().collect(), ..ProxyConfig::default() }
+    ProxyConfig { routes: only.map(route).into_iter().collect(), ..ProxyConfig::default() }
 }
 
 #[cfg(test)]

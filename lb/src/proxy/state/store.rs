@@ -54,6 +54,18 @@ impl Store {
         None
     }
 
+    /// Takes `file` away, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses it.
+    pub(crate) fn remove(&self, file: &str) -> io::Result<()> {
+        match fs::remove_file(self.directory.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => File::open(&self.directory)?.sync_all(),
+        }
+    }
+
     /// Puts `document` into `file`: after a power cut there is the old one or the new one, whole.
     ///
     /// # Errors

@@ -64,8 +64,38 @@ struct Sources {
 
 #[derive(Debug, Default)]
 struct Source {
+    written: Vec<Certificate>,
     certificates: Vec<Arc<Usable>>,
     ticket_keys: Vec<Secret>,
+}
+
+impl Source {
+    /// Takes what is given in place of what there was; whether anything changes. What cannot be used does not.
+    fn take(&mut self, written: &[Certificate], keys: &[Secret], provider: &CryptoProvider) -> bool {
+        if self.written == written && self.ticket_keys == keys {
+            return false;
+        }
+        let certificates = match read(written, provider) {
+            Ok(certificates) => certificates,
+            Err(problem) => {
+                // They were looked at before they came here.
+                tracing::error!(
+                    problem = problem.detail,
+                    "the certificates of a configuration are not in use"
+                );
+                return false;
+            }
+        };
+        let now = SystemTime::now();
+        for certificate in &certificates {
+            for warning in certificate.warnings(now) {
+                tracing::warn!(names = ?certificate.names, "a certificate: {warning}");
+            }
+        }
+        let certificates = certificates.into_iter().map(Arc::new).collect();
+        *self = Source { written: written.to_vec(), certificates, ticket_keys: keys.to_vec() };
+        true
+    }
 }
 
 impl Default for Tls {
@@ -81,57 +111,28 @@ impl Default for Tls {
 }
 
 impl Tls {
-    /// Takes into use what the balancer's own file says, in place of what it said before.
-    ///
-    /// # Errors
-    ///
-    /// A problem of 400 that names the first field that cannot be used; then nothing changes.
-    pub(crate) fn take_file(&self, certificates: &[Certificate], keys: &[Secret]) -> Result<(), Problem> {
-        let source = self.source(certificates, keys)?;
-        self.change(|sources| sources.file = source);
-        Ok(())
-    }
-
-    /// Takes into use what of `next` is another than in `before`, which was pushed last.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::take_file`].
-    pub(crate) fn follow(&self, before: &ProxyConfig, next: &ProxyConfig) -> Result<(), Problem> {
-        if before.certificates == next.certificates && before.ticket_keys == next.ticket_keys {
-            return Ok(());
-        }
-        let source = self.source(&next.certificates, &next.ticket_keys)?;
-        self.change(|sources| sources.pushed = source);
-        Ok(())
-    }
-
-    fn source(&self, certificates: &[Certificate], keys: &[Secret]) -> Result<Source, Problem> {
-        let certificates = read(certificates, &self.provider)?;
-        let now = SystemTime::now();
-        for certificate in &certificates {
-            for warning in certificate.warnings(now) {
-                tracing::warn!(names = ?certificate.names, "a certificate: {warning}");
-            }
-        }
-        Ok(Source {
-            certificates: certificates.into_iter().map(Arc::new).collect(),
-            ticket_keys: keys.to_vec(),
-        })
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Sources)) {
+    /// Takes into use what of the settings file's configuration and of the one that was pushed is another than before.
+    /// What is pushed outranks the file.
+    pub(crate) fn take(&self, file: Option<&ProxyConfig>, pushed: Option<&ProxyConfig>) {
         let mut sources = lock(&self.sources);
-        change(&mut sources);
-        let Sources { file, pushed } = &*sources;
-        let all = pushed.certificates.iter().chain(&file.certificates).cloned();
+        let Sources { file: of_file, pushed: of_pushed } = &mut *sources;
+        let changed = [(of_file, file), (of_pushed, pushed)].map(|(source, config)| {
+            let given =
+                config.map_or((&[][..], &[][..]), |config| (&config.certificates, &config.ticket_keys));
+            source.take(given.0, given.1, &self.provider)
+        });
+        if !changed.contains(&true) {
+            return;
+        }
+        let all = sources.pushed.certificates.iter().chain(&sources.file.certificates).cloned();
         let next = Certificates::new(all);
         if next.count() > 0 || self.certificates.load().count() > 0 {
             tracing::info!(certificates = next.count(), "certificates taken into use");
         }
         self.certificates.store(Arc::new(next));
-        let keys = if pushed.ticket_keys.is_empty() { &file.ticket_keys } else { &pushed.ticket_keys };
-        self.tickets.take(keys, SystemTime::now());
+        let given =
+            [&sources.pushed, &sources.file].into_iter().find(|source| !source.ticket_keys.is_empty());
+        self.tickets.take(given.map_or(&[], |source| &source.ticket_keys), SystemTime::now());
     }
 
     /// The TLS of a listener with these settings.

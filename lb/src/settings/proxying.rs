@@ -1,0 +1,157 @@
+//! The `[config]` and `[upstreams]` parts of the settings: what a manager pushes to a balancer that has one, and what
+//! one without has from its file. The types and the checks are the same.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use kit::config::{ConfigError, Source};
+use serde::Deserialize;
+use toml::Spanned;
+use wire::actions::{ErrorPage, ErrorPages};
+use wire::balancing::Secret;
+use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
+use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
+use wire::{EndpointId, HostName, PoolName, Problem};
+
+use super::certificates::{self, CertificateFile};
+use crate::proxy::state::check::{self, MAX_PAGE};
+
+/// What the file says of routes, pools and upstreams.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Proxying {
+    /// Its `[config]`, of generation 0.
+    pub config: Option<Arc<ProxyConfig>>,
+    /// Its `[upstreams]`, of generation 0.
+    pub upstreams: Option<Arc<UpstreamSet>>,
+}
+
+/// `[config]` as it is written: a [`ProxyConfig`] without a generation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    #[serde(default)]
+    routes: Vec<Route>,
+    #[serde(default)]
+    pools: BTreeMap<PoolName, PoolPolicy>,
+    #[serde(default)]
+    error_pages: ErrorPages,
+    #[serde(default)]
+    certificates: Vec<Spanned<CertificateFile>>,
+    #[serde(default)]
+    ticket_keys: Vec<Secret>,
+}
+
+/// `[upstreams]` as it is written.
+pub(super) type UpstreamsFile = BTreeMap<PoolName, Vec<UpstreamFile>>;
+
+/// One upstream as it is written: an [`Upstream`] that needs no id.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamFile {
+    #[serde(default)]
+    id: Option<EndpointId>,
+    address: IpAddr,
+    port: u16,
+    #[serde(default = "default_weight")]
+    weight: u32,
+    #[serde(default)]
+    zone: Option<HostName>,
+    #[serde(default)]
+    backup: bool,
+    #[serde(default)]
+    state: UpstreamState,
+}
+
+fn default_weight() -> u32 {
+    1
+}
+
+impl From<UpstreamFile> for Upstream {
+    fn from(file: UpstreamFile) -> Self {
+        let UpstreamFile { id, address, port, weight, zone, backup, state } = file;
+        let id = id.unwrap_or_else(|| EndpointId(SocketAddr::new(address, port).to_string()));
+        let zone = zone.unwrap_or_else(|| "".into());
+        Upstream { id, address, port, weight, zone, backup, state }
+    }
+}
+
+/// Both parts, checked: each for itself, and whether the pools that the one names are in the other.
+pub(super) fn check(
+    source: &Source,
+    config: Option<ConfigFile>,
+    upstreams: Option<UpstreamsFile>,
+) -> Result<Proxying, ConfigError> {
+    let upstreams = upstreams.map(|pools| {
+        let pools = pools.into_iter();
+        let all = |upstreams: Vec<UpstreamFile>| upstreams.into_iter().map(Upstream::from).collect();
+        UpstreamSet { generation: 0, pools: pools.map(|(name, upstreams)| (name, all(upstreams))).collect() }
+    });
+    if let Some(set) = &upstreams {
+        check::upstreams(set).map_err(|problem| wrong(source, "upstreams", &problem))?;
+    }
+    let config = config.map(|file| read(source, file)).transpose()?;
+    if let Some(config) = &config {
+        check::config(config).map_err(|problem| wrong(source, "config", &problem))?;
+    }
+    if let (Some(config), Some(set)) = (&config, &upstreams) {
+        check::pools_exist(config, set).map_err(|problem| wrong(source, "config", &problem))?;
+    }
+    Ok(Proxying { config: config.map(Arc::new), upstreams: upstreams.map(Arc::new) })
+}
+
+/// The objection that a document would be refused with, at its place in the file's `table`.
+fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
+    let field = problem.parameter.as_deref().unwrap_or_default();
+    let inner = if table == "upstreams" { field.strip_prefix("pools").unwrap_or(field) } else { field };
+    let path = format!("{table}.{}", inner.trim_start_matches('.'));
+    source.error_in(path.trim_end_matches('.'), &problem.detail)
+}
+
+/// The configuration with what its files contain.
+fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
+    let ConfigFile { routes, pools, error_pages, certificates, ticket_keys } = file;
+    certificates::check_ticket_keys(source, &ticket_keys)?;
+    let certificates = certificates::check(source, certificates)?;
+    let mut config = ProxyConfig { generation: 0, routes, pools, error_pages, certificates, ticket_keys };
+    read_pages(source, &mut config.error_pages, "config.error_pages")?;
+    for (index, route) in config.routes.iter_mut().enumerate() {
+        read_pages(source, &mut route.error_pages, &format!("config.routes[{index}].error_pages"))?;
+    }
+    Ok(config)
+}
+
+fn read_pages(source: &Source, pages: &mut ErrorPages, place: &str) -> Result<(), ConfigError> {
+    for (key, page) in pages {
+        let ErrorPage { body, file, .. } = page;
+        let Some(path) = file.take() else { continue };
+        let place = format!("{place}.{key}.file");
+        if body.is_some() {
+            return Err(source.error_in(&place, "expected one of body and file, found both"));
+        }
+        // Beside the settings, unless it says otherwise.
+        let path = source.path().parent().unwrap_or(Path::new("")).join(path);
+        let text = read_page(&path);
+        let text = text.map_err(|error| format!("{} cannot be used: {error}", path.display()));
+        *body = Some(text.map_err(|message| source.error_in(&place, &message))?);
+    }
+    Ok(())
+}
+
+fn read_page(path: &Path) -> Result<String, String> {
+    let too_large = || format!("it has more than {MAX_PAGE} bytes");
+    let file = File::options().read(true).open(path).map_err(|error| error.to_string())?;
+    let is_file = file.metadata().map_err(|error| error.to_string())?.is_file();
+    if !is_file {
+        return Err("it is no file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_PAGE as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() > MAX_PAGE {
+        return Err(too_large());
+    }
+    String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8".to_owned())
+}
