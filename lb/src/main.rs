@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
-    let is_speaker = matches!(cli.command, Command::Vip(_));
+    let is_speaker = matches!(cli.command, Command::Vip(_)) && !common.check;
     let load = if is_speaker { Settings::load_for_speaker } else { Settings::load };
     let mut settings = match load(&common.config) {
         Ok(settings) => settings,

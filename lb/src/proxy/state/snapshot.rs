@@ -54,7 +54,10 @@ impl Snapshot {
         config: Option<Arc<ProxyConfig>>,
         here: &Here,
     ) -> Snapshot {
-        let config = config.unwrap_or_else(|| Arc::new(default_config(&set)));
+        let config = config.unwrap_or_default();
+        // None was pushed, and the settings file says nothing of routes.
+        let default =
+            (config.generation == 0 && config.routes.is_empty()).then(|| default_route(&set)).flatten();
         let mut upstreams = HashMap::new();
         let mut pools = BTreeMap::new();
         for (name, described) in &set.pools {
@@ -74,7 +77,7 @@ impl Snapshot {
         let mut before = self.routes.iter().filter(|_| is_known).peekable();
         let mut nowhere = None;
         let mut routes = Vec::new();
-        for described in &config.routes {
+        for described in config.routes.iter().chain(&default) {
             // They are in the same order.
             let mut same = None;
             while let Some(route) = before.next_if(|route| route.name == described.name) {
@@ -145,20 +148,15 @@ impl Snapshot {
     }
 }
 
-/// What stands in for a configuration until one was given: everything goes to the only pool, if there
-/// is exactly one.
-fn default_config(set: &UpstreamSet) -> ProxyConfig {
+/// What stands in for routes until some are given: everything goes to the only pool, if there is exactly one.
+fn default_route(set: &UpstreamSet) -> Option<proxy_config::Route> {
     let mut names = set.pools.keys();
-    let only = match (names.next(), names.next()) {
-        (Some(name), None) => Some(name.clone()),
-        _ => None,
-    };
-    let route = |pool| proxy_config::Route {
+    let (Some(only), None) = (names.next(), names.next()) else { return None };
+    Some(proxy_config::Route {
         name: "default".to_owned(),
-        pool: Some(pool),
+        pool: Some(only.clone()),
         ..proxy_config::Route::default()
-    };
-    ProxyConfig { routes: only.map(route).into_iter().collect(), ..ProxyConfig::default() }
+    })
 }
 
 #[cfg(test)]
