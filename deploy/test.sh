@@ -8,14 +8,8 @@
 #   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
-<<<<<<< HEAD
 #   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; our HTTP/1.1 beside nginx's and
-#                HAProxy's, and what curl thinks of it
-||||||| 9de74e4
-#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it
-=======
-#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; HAProxy before our proxy
->>>>>>> tls
+#                HAProxy's, and what curl thinks of it; HAProxy before our proxy
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
@@ -32,13 +26,7 @@ ALL=(quick sim namespaces machines interop)
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
 IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
-<<<<<<< HEAD
-WITH_OTHERS='binary(interop) | binary(conformance)'
-||||||| 9de74e4
-WITH_OTHERS='binary(interop)'
-=======
-WITH_OTHERS='binary(/^interop/)'
->>>>>>> tls
+WITH_OTHERS='binary(/^interop/) | binary(conformance)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
@@ -106,13 +94,7 @@ namespaces() {
 
 interop() {
     need_lab
-<<<<<<< HEAD
-    need keepalived:keepalived tcpdump:tcpdump nginx:nginx haproxy:haproxy curl:curl
-||||||| 9de74e4
-    need keepalived:keepalived tcpdump:tcpdump
-=======
-    need keepalived:keepalived tcpdump:tcpdump haproxy:haproxy openssl:openssl
->>>>>>> tls
+    need keepalived:keepalived tcpdump:tcpdump nginx:nginx haproxy:haproxy curl:curl openssl:openssl
     tests interop "$WITH_OTHERS"
 }
 
