@@ -164,6 +164,23 @@ impl Socket {
     /// Sends what is gathered. Resolves when the kernel has it, or when the client takes nothing for too long.
     pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let sent = self.poll_send(context);
+        self.unless_stalled(sent, context)
+    }
+
+    /// The same, and says after it that no more will be sent.
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = match self.poll_send(context) {
+            Poll::Ready(Ok(())) => self.transport.poll_shutdown(context),
+            unsent => unsent,
+        };
+        self.unless_stalled(ended, context)
+    }
+
+    fn unless_stalled(
+        &mut self,
+        sent: Poll<io::Result<()>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         if sent.is_ready() {
             self.stalled = None;
             return sent;

@@ -120,9 +120,14 @@ pub(crate) fn believes(ca: &Authority) -> Arc<ClientConfig> {
 
 /// A connection to `at` that asks for [`NAME`].
 pub(crate) async fn connect(ca: &Authority, at: SocketAddr) -> TlsStream<TcpStream> {
+    connect_with(believes(ca), at).await
+}
+
+/// The same, of a client with this configuration.
+pub(crate) async fn connect_with(config: Arc<ClientConfig>, at: SocketAddr) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(at).await.expect("connected");
     let name = ServerName::try_from(NAME).expect("a name");
-    TlsConnector::from(believes(ca)).connect(name, tcp).await.expect("a handshake")
+    TlsConnector::from(config).connect(name, tcp).await.expect("a handshake")
 }
 
 /// How a connection ended.

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::client::Reader;
-use crate::stage::{NAME, Stage, believes};
+use crate::stage::{NAME, Stage, believes, connect_with};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: www.example\r\n\r\n";
 const LAST: &str = "GET / HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n";
@@ -62,13 +61,8 @@ impl Load {
     }
 }
 
-async fn open(
-    config: &Arc<ClientConfig>,
-    at: SocketAddr,
-) -> Reader<tokio_rustls::client::TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(at).await.expect("connected");
-    let name = ServerName::try_from(NAME).expect("a name");
-    Reader::new(TlsConnector::from(config.clone()).connect(name, tcp).await.expect("a handshake"))
+async fn open(config: &Arc<ClientConfig>, at: SocketAddr) -> Reader<TlsStream<TcpStream>> {
+    Reader::new(connect_with(config.clone(), at).await)
 }
 
 #[tokio::test]
