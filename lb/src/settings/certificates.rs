@@ -12,7 +12,7 @@ use wire::balancing::Secret;
 use wire::certificates::Certificate;
 
 use crate::proxy::tls::certificate::{Part, Usable};
-use crate::proxy::tls::check_ticket_key;
+use crate::proxy::tls::{MAX_CERTIFICATES, MAX_TICKET_KEYS, check_ticket_key};
 
 /// A larger file is none of these, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -39,7 +39,7 @@ pub struct FileConfig {
 /// One certificate; each part is a text, or in a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CertificateFile {
+pub(super) struct CertificateFile {
     #[serde(default)]
     chain: Option<Spanned<String>>,
     #[serde(default)]
@@ -64,15 +64,32 @@ struct Written<T> {
 impl ConfigFile {
     pub(super) fn check(self, source: &Source) -> Result<FileConfig, ConfigError> {
         let ConfigFile { certificates, ticket_keys } = self;
-        for (index, key) in ticket_keys.iter().enumerate() {
-            // Without its place: the line would show the key.
-            check_ticket_key(key).map_err(|expected| {
-                source.error_at(None, &format!("config.ticket_keys[{index}]: {expected}"))
-            })?;
-        }
-        let certificates = certificates.into_iter().map(|file| CertificateFile::check(file, source));
-        Ok(FileConfig { certificates: certificates.collect::<Result<_, _>>()?, ticket_keys })
+        check(source, certificates, ticket_keys)
     }
+}
+
+/// All of it, with what its files contain.
+pub(super) fn check(
+    source: &Source,
+    certificates: Vec<Spanned<CertificateFile>>,
+    ticket_keys: Vec<Secret>,
+) -> Result<FileConfig, ConfigError> {
+    if let Some(beyond) = certificates.get(MAX_CERTIFICATES) {
+        let message = format!("expected at most {MAX_CERTIFICATES} certificates");
+        return Err(source.error_at(Some(beyond.span()), &message));
+    }
+    if ticket_keys.len() > MAX_TICKET_KEYS {
+        let message =
+            format!("config.ticket_keys: expected at most {MAX_TICKET_KEYS}, found {}", ticket_keys.len());
+        return Err(source.error_at(None, &message));
+    }
+    for (index, key) in ticket_keys.iter().enumerate() {
+        // Without its place: the line would show the key.
+        check_ticket_key(key)
+            .map_err(|expected| source.error_at(None, &format!("config.ticket_keys[{index}]: {expected}")))?;
+    }
+    let certificates = certificates.into_iter().map(|file| CertificateFile::check(file, source));
+    Ok(FileConfig { certificates: certificates.collect::<Result<_, _>>()?, ticket_keys })
 }
 
 impl CertificateFile {
