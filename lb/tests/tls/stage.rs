@@ -49,7 +49,7 @@ impl Stage {
         let backend = Backend::start(|request| match request.path() {
             "/never" => Reply::Nothing,
             // More than the balancer keeps to itself until it has seen all.
-            "/broken" => Reply::Last(ok(&"x".repeat(LARGE))[..LARGE / 2].to_vec()),
+            "/half" => Reply::Bytes(ok(&"x".repeat(LARGE))[..LARGE / 2].to_vec()),
             "/large" => Reply::Bytes(ok(&"0123456789abcdef".repeat(LARGE / 16))),
             _ => {
                 let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
