@@ -1,7 +1,9 @@
 //! `[[config.certificates]]` in the settings' file: as a configuration that is pushed has them, and their parts may
 //! also be in files of their own.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -154,11 +156,7 @@ fn written(
             let wrong = |what: &dyn std::fmt::Display| {
                 source.error_at(Some(place.clone()), &format!("{}: {what}", path.display()))
             };
-            let length = std::fs::metadata(&path).map_err(|error| wrong(&error))?.len();
-            if length > MAX_FILE {
-                return Err(wrong(&format!("expected at most {MAX_FILE} bytes, found {length}")));
-            }
-            let bytes = std::fs::read(&path).map_err(|error| wrong(&error))?;
+            let bytes = read_file(&path).map_err(|error| wrong(&error))?;
             let content = read(bytes).map_err(|error| wrong(&error))?;
             Ok(Some(Written { content, place, file: Some(path) }))
         }
@@ -167,6 +165,21 @@ fn written(
             Err(source.error_at(Some(file.span()), &message))
         }
     }
+}
+
+/// What is in the file at `path`.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    // Others may never end.
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("it has more than {MAX_FILE} bytes"));
+    }
+    Ok(bytes)
 }
 
 fn as_text(bytes: Vec<u8>) -> Result<String, &'static str> {
