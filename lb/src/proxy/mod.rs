@@ -90,6 +90,11 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let certificates = state.tls.take_file(&settings.config.certificates, &settings.config.ticket_keys);
     certificates.map_err(|problem| anyhow::anyhow!("config of the settings' file: {}", problem.detail))?;
+    if state.tls.is_bare() && settings.listeners.iter().any(|listener| listener.tls.is_some()) {
+        tracing::warn!(
+            "NO CERTIFICATE YET: until one is pushed, or is in the settings' file, nobody gets a connection over TLS"
+        );
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);

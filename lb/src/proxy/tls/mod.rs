@@ -134,6 +134,11 @@ impl Tls {
         self.tickets.take(keys, SystemTime::now());
     }
 
+    /// Whether there is no certificate to show.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.certificates.load().count() == 0
+    }
+
     /// The TLS of a listener with these settings.
     ///
     /// # Errors
