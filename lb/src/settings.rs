@@ -424,7 +424,7 @@ mod tests {
             ),
             (
                 "[[config.certificates]]\nchain_file = \"/dev/null\"\nkey = \"\"",
-                "lb.toml:4:14: /dev/null: expected certificates as PEM",
+                "lb.toml:4:14: /dev/null: it is no file",
             ),
             (
                 "[config]\nticket_keys = [\"short\"]",

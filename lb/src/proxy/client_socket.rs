@@ -248,6 +248,13 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// The same, and says after it that no more will be sent.
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(context))?;
+        let ended = self.transport.poll_shutdown(context);
+        self.poll_sent(context, ended)
+    }
+
     /// What came of an attempt to send.
     fn poll_sent<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let Socket { transport, send_pace, patience, .. } = self;

@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::arrival::Arrived;
-use super::client_socket::{Phase, Socket};
+use super::client_socket::{CLIENT_WRITE_TIMEOUT, Phase, Socket};
 use super::hand_over::OnVip;
 use super::headers::Origin;
 use super::lock;
@@ -307,6 +307,18 @@ impl ClientStream {
                 }
                 Ok(0) | Err(_) => return,
             }
+        }
+    }
+
+    /// Over TLS, gives the kernel all of an answer and the word that it is whole, however slow the client is: the
+    /// kernel sends on what it has when a connection is dropped, and that word would not be among it.
+    pub(crate) async fn finish(&self) {
+        let waits = {
+            let socket = self.socket();
+            socket.transport.is_tls() && !socket.aborted
+        };
+        if waits {
+            let _ = poll_fn(|context| self.socket().poll_end(context)).await;
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) async fn end(client: &ClientStream, on_vip: Option<&OnVip>, worker: u
         return;
     }
     let Some(on_vip) = on_vip else {
+        client.finish().await;
         let _ = timeout(LINGER, client.linger(LINGER_BYTES, || {})).await;
         return;
     };
@@ -60,7 +61,10 @@ pub(super) async fn end(client: &ClientStream, on_vip: Option<&OnVip>, worker: u
 }
 
 async fn ending(client: &ClientStream, on_vip: &OnVip) {
-    let mut lingering = pin!(timeout(LINGER, client.linger(LINGER_BYTES, || {})));
+    let mut lingering = pin!(async {
+        client.finish().await;
+        timeout(LINGER, client.linger(LINGER_BYTES, || {})).await
+    });
     let (mut lingers, mut look) = (true, FIRST_LOOK);
     let (mut before, mut moved) = (u64::MAX, Instant::now());
     loop {

@@ -94,6 +94,11 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
     }
     state.use_file(settings.proxying.clone());
+    if state.tls.is_bare() && settings.listeners.iter().any(|listener| listener.tls.is_some()) {
+        tracing::warn!(
+            "NO CERTIFICATE YET: until one is pushed, or is in the settings' file, nobody gets a connection over TLS"
+        );
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);

@@ -1,7 +1,9 @@
 //! `[[config.certificates]]` in the settings' file: as a configuration that is pushed has them, and their parts may
 //! also be in files of their own.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +14,7 @@ use wire::balancing::Secret;
 use wire::certificates::Certificate;
 
 use crate::proxy::tls::certificate::{Part, Usable};
-use crate::proxy::tls::check_ticket_key;
+use crate::proxy::tls::{MAX_CERTIFICATES, MAX_TICKET_KEYS, check_ticket_key};
 
 /// A larger file is none of these, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -42,21 +44,27 @@ struct Written<T> {
     file: Option<PathBuf>,
 }
 
-/// The certificates with what their files contain.
+/// The certificates with what their files contain, and whether the keys can be used: here and not with the rest, as the
+/// lines that errors show there would be those of the keys.
 pub(super) fn check(
     source: &Source,
     certificates: Vec<Spanned<CertificateFile>>,
+    ticket_keys: &[Secret],
 ) -> Result<Vec<Certificate>, ConfigError> {
-    certificates.into_iter().map(|file| CertificateFile::check(file, source)).collect()
-}
-
-/// Here and not with the rest: the line of the error there would show the key.
-pub(super) fn check_ticket_keys(source: &Source, keys: &[Secret]) -> Result<(), ConfigError> {
-    for (index, key) in keys.iter().enumerate() {
+    if let Some(beyond) = certificates.get(MAX_CERTIFICATES) {
+        let message = format!("expected at most {MAX_CERTIFICATES} certificates");
+        return Err(source.error_at(Some(beyond.span()), &message));
+    }
+    if ticket_keys.len() > MAX_TICKET_KEYS {
+        let message =
+            format!("config.ticket_keys: expected at most {MAX_TICKET_KEYS}, found {}", ticket_keys.len());
+        return Err(source.error_at(None, &message));
+    }
+    for (index, key) in ticket_keys.iter().enumerate() {
         check_ticket_key(key)
             .map_err(|expected| source.error_at(None, &format!("config.ticket_keys[{index}]: {expected}")))?;
     }
-    Ok(())
+    certificates.into_iter().map(|file| CertificateFile::check(file, source)).collect()
 }
 
 impl CertificateFile {
@@ -121,11 +129,7 @@ fn written(
             let wrong = |what: &dyn std::fmt::Display| {
                 source.error_at(Some(place.clone()), &format!("{}: {what}", path.display()))
             };
-            let length = std::fs::metadata(&path).map_err(|error| wrong(&error))?.len();
-            if length > MAX_FILE {
-                return Err(wrong(&format!("expected at most {MAX_FILE} bytes, found {length}")));
-            }
-            let bytes = std::fs::read(&path).map_err(|error| wrong(&error))?;
+            let bytes = read_file(&path).map_err(|error| wrong(&error))?;
             let content = read(bytes).map_err(|error| wrong(&error))?;
             Ok(Some(Written { content, place, file: Some(path) }))
         }
@@ -134,6 +138,21 @@ fn written(
             Err(source.error_at(Some(file.span()), &message))
         }
     }
+}
+
+/// What is in the file at `path`.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    // Others may never end.
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("it has more than {MAX_FILE} bytes"));
+    }
+    Ok(bytes)
 }
 
 fn as_text(bytes: Vec<u8>) -> Result<String, &'static str> {

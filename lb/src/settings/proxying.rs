@@ -114,8 +114,7 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 /// The configuration with what its files contain.
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
     let ConfigFile { routes, pools, error_pages, certificates, ticket_keys } = file;
-    certificates::check_ticket_keys(source, &ticket_keys)?;
-    let certificates = certificates::check(source, certificates)?;
+    let certificates = certificates::check(source, certificates, &ticket_keys)?;
     let mut config = ProxyConfig { generation: 0, routes, pools, error_pages, certificates, ticket_keys };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {

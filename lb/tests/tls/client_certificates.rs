@@ -67,6 +67,20 @@ async fn where_it_is_optional_the_upstream_is_told_the_truth_whatever_the_client
     // A client can also ask that something is dropped on the way.
     let said = with(&stage, Some(&alice), &["-HConnection: client-cert, x-client-cert-subject"]).await;
     assert!(said.ok && said.out.contains("x-client-cert-subject: CN=alice\n"), "{said:?}");
+    // What is too large to be kept goes another way through the proxy.
+    let upload = stage.ca.path().join("upload");
+    std::fs::write(&upload, vec![b'x'; 1_000_000]).expect("written");
+    let data = format!("@{}", upload.display());
+    let large = ["--data-binary", &data, "-HConnection: client-cert, x-client-cert-subject"];
+    for shown in [None, Some(&alice)] {
+        let said = with(&stage, shown, &[&forged[..], &large].concat()).await;
+        assert!(said.ok && said.out.contains("\r\n\r\n1000000\n"), "{said:?}");
+        assert!(!said.out.contains("root") && !said.out.contains(":AAAA:"), "{said:?}");
+        assert!(said.out.contains("x-forwarded-proto: https\n"), "{said:?}");
+        let told =
+            said.out.contains("x-client-cert-subject: CN=alice\n") && said.out.contains("\nclient-cert: :");
+        assert_eq!(told, shown.is_some(), "{said:?}");
+    }
     let plain = crate::client::get(stage.balancer.clients(), "/").await.text();
     assert!(plain.contains("x-forwarded-proto: http\n"), "{plain}");
 }

@@ -25,6 +25,7 @@ mod speaker;
 
 mod authority;
 mod client_certificates;
+mod crowds;
 mod ends;
 mod names;
 mod ocsp;

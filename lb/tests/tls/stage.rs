@@ -49,7 +49,7 @@ impl Stage {
         let backend = Backend::start(|request| match request.path() {
             "/never" => Reply::Nothing,
             // More than the balancer keeps to itself until it has seen all.
-            "/broken" => Reply::Last(ok(&"x".repeat(LARGE))[..LARGE / 2].to_vec()),
+            "/half" => Reply::Bytes(ok(&"x".repeat(LARGE))[..LARGE / 2].to_vec()),
             "/large" => Reply::Bytes(ok(&"0123456789abcdef".repeat(LARGE / 16))),
             _ => {
                 let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
@@ -120,9 +120,14 @@ pub(crate) fn believes(ca: &Authority) -> Arc<ClientConfig> {
 
 /// A connection to `at` that asks for [`NAME`].
 pub(crate) async fn connect(ca: &Authority, at: SocketAddr) -> TlsStream<TcpStream> {
+    connect_with(believes(ca), at).await
+}
+
+/// The same, of a client with this configuration.
+pub(crate) async fn connect_with(config: Arc<ClientConfig>, at: SocketAddr) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(at).await.expect("connected");
     let name = ServerName::try_from(NAME).expect("a name");
-    TlsConnector::from(believes(ca)).connect(name, tcp).await.expect("a handshake")
+    TlsConnector::from(config).connect(name, tcp).await.expect("a handshake")
 }
 
 /// How a connection ended.

@@ -55,7 +55,7 @@ fn connections_over_tls_end_in_order_and_one_in_midst_of_its_handshake_is_cut() 
         let mut stuck = TcpStream::connect(at).await.expect("connected");
         stuck.write_all(&[22, 3, 1, 2, 0, 1]).await.expect("sent");
 
-        begin(&balancer, json!({"idle_ms": 1_000, "finish_ms": 1_500})).await;
+        begin(&balancer, json!({"idle_ms": 2_500, "finish_ms": 3_500})).await;
         assert_eq!(used.ask(GET).await.headers["connection"], "close", "told in its answer");
         assert_eq!(read_to_end(&mut used.tcp).await, (Vec::new(), End::Whole));
         let mut late = connect(&ca, at).await;
@@ -80,8 +80,11 @@ fn both_ports_are_held_back_while_the_address_is_offered() {
         let (balancer, speaker, _backend, ca, at) = holder(Others::Leave).await;
         begin(&balancer, json!({"idle_ms": 0, "take_ms": 1_000})).await;
         eventually("it is offered", async || (!speaker.ordered().is_empty()).then_some(())).await;
-        for port in [balancer.clients(), at] {
-            let early = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(port)).await;
+        let tries = [balancer.clients(), at].map(|port| {
+            tokio::spawn(tokio::time::timeout(Duration::from_millis(150), TcpStream::connect(port)))
+        });
+        for (port, tried) in ["plain", "TLS"].iter().zip(tries) {
+            let early = tried.await.expect("no panic");
             assert!(early.is_err(), "{port}: neither accepted nor refused: {early:?}");
         }
         assert_eq!(ended(&balancer).await["state"], "undone");

@@ -37,10 +37,10 @@ use super::lock;
 use crate::settings::ListenerTls;
 
 /// The most certificates of a configuration.
-const MAX_CERTIFICATES: usize = 1_000;
+pub(crate) const MAX_CERTIFICATES: usize = 1_000;
 
 /// The most keys for tickets: one to come, one in use and some from before.
-const MAX_TICKET_KEYS: usize = 16;
+pub(crate) const MAX_TICKET_KEYS: usize = 16;
 
 /// The lengths a key for tickets may have, in bytes, as for those of cookies.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
@@ -133,6 +133,11 @@ impl Tls {
         let given =
             [&sources.pushed, &sources.file].into_iter().find(|source| !source.ticket_keys.is_empty());
         self.tickets.take(given.map_or(&[], |source| &source.ticket_keys), SystemTime::now());
+    }
+
+    /// Whether there is no certificate to show.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.certificates.load().count() == 0
     }
 
     /// The TLS of a listener with these settings.

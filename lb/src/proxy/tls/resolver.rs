@@ -47,10 +47,13 @@ impl Certificates {
         self.count
     }
 
-    /// Until when the certificate is good that is shown to those that ask for a name, for each name.
+    /// Until when the certificate is good that is shown to those that ask for a name, for each name. Where the first
+    /// has none, the name is empty.
     pub(crate) fn ends(&self) -> BTreeMap<&str, SystemTime> {
         let first = |certificates: &Vec<Arc<Usable>>| certificates.first().map(|first| first.not_after);
-        self.by_name.iter().filter_map(|(name, of)| Some((name.as_str(), first(of)?))).collect()
+        let named = self.by_name.iter().filter_map(|(name, of)| Some((name.as_str(), first(of)?)));
+        let nameless = self.default.first().filter(|first| first.names.is_empty());
+        named.chain(nameless.map(|certificate| ("", certificate.not_after))).collect()
     }
 
     /// Those for `name`; with `or_default` those that stand in where there are none.
@@ -123,6 +126,8 @@ mod tests {
         assert_eq!((found(None, true), found(None, false)), (Some(0), None));
         assert_eq!(certificates.ends().len(), 4);
         assert!(Certificates::default().find(Some("a"), true).is_empty());
+        let nameless = Certificates::new([Arc::new(read(&made(&[])).expect("usable"))]);
+        assert!(nameless.find(Some("a"), true).len() == 1 && nameless.ends().contains_key(""));
     }
 
     #[test]
