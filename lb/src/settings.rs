@@ -16,6 +16,7 @@ use wire::{HostName, MachineId};
 mod broken;
 mod change;
 mod proxying;
+mod taken;
 mod vip;
 
 pub use proxying::Proxying;
@@ -27,7 +28,9 @@ use vip::{NotifyFile, VipFile};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The file.
-    pub path: PathBuf,
+    source: Source,
+    /// Why these are not those of the file as it is now, if they are not.
+    refused: Option<String>,
     /// The machine's name.
     pub machine: MachineId,
     /// The machine's own address: admin binds here, VRRP speaks from here.
@@ -201,7 +204,8 @@ impl Settings {
         let vips = vip::check(source, address, vips)?;
         let notify = vip::check_notifies(source, notify)?;
         Ok(Settings {
-            path: source.path().to_owned(),
+            source: source.clone(),
+            refused: None,
             machine,
             address,
             interface,
@@ -219,6 +223,16 @@ impl Settings {
             access_log: access_log.map(|file| file.check(source)).transpose()?,
             proxying: proxying::check(source, config, upstreams)?,
         })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// Why these are not those of the file as it is now, if they are not.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// Keeps everything in `directory`, whatever the file says.

@@ -81,10 +81,10 @@ impl ProxyHttp for App {
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
 
-        let log = self.state.access_log.clone();
-        let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
-        let snapshot = self.state.snapshot();
         let sender = Sender::of(&client);
+        let log = self.state.access_log.clone();
+        let trace = log.map(|log| Trace::begin(log, session.req_header(), sender.address));
+        let snapshot = self.state.snapshot();
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
             context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client).traced(trace));
             let look = snapshot.look.clone();
@@ -116,7 +116,7 @@ impl ProxyHttp for App {
         let ask = Ask {
             repeatable: kept.is_some() && is_repeatable(request, &route),
             at_hand: kept.is_some(),
-            ..Ask::of(&route.pool, request, client.peer())
+            ..Ask::of(&route.pool, request, sender.address)
         };
         let mut tries = Tries::new(route.clone(), ask, trace);
         let Some(length) = kept else {
@@ -244,9 +244,10 @@ impl ProxyHttp for App {
     ) -> Result<()> {
         let Some(client) = &context.client else { return Ok(()) };
         // Pingora has dropped the hop-by-hop fields before.
-        headers::describe_client(request, client.peer())?;
+        let sender = Sender::of(client);
+        headers::describe_client(request, sender.address)?;
         let Some(tries) = &context.tries else { return Ok(()) };
-        tries.route().change_request(request, session.req_header(), Sender::of(client))
+        tries.route().change_request(request, session.req_header(), sender)
     }
 
     fn error_while_proxy(
@@ -353,7 +354,7 @@ impl ProxyHttp for App {
         {
             tries.keep_client(response, &choice.member.upstream);
             if let Some(client) = &context.client {
-                tries.route().look().edit(response, session.req_header(), Sender::of(client));
+                tries.route().look().edit(response, session.req_header(), || Sender::of(client));
             }
         }
         let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);

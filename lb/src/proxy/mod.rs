@@ -84,6 +84,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
     }
     state.use_file(settings.proxying.clone());
+    if let Some(error) = settings.refused() {
+        state.reloads.note(Err(error));
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);

@@ -160,7 +160,8 @@ pub(crate) async fn forward(
 fn request_for_upstream(session: &Session, client: &ClientStream, tries: &Tries) -> Result<RequestHeader> {
     let sent = session.req_header();
     let mut request = sent.clone();
-    headers::forward_request(&mut request, client.peer())?;
-    tries.route().change_request(&mut request, sent, Sender::of(client))?;
+    let sender = Sender::of(client);
+    headers::forward_request(&mut request, sender.address)?;
+    tries.route().change_request(&mut request, sent, sender)?;
     Ok(request)
 }
