@@ -131,12 +131,13 @@ fn reload(running: &Settings, state: &State) {
                     "changed in the settings file, but stays as it is until lb is started anew"
                 );
             }
-            state.use_file(std::mem::take(&mut fresh.proxying));
-            link::set_serving(state.snapshot().can_serve());
+            // First: whoever sees it in use may rely on it.
             fresh.use_state_dir(&running.state_dir);
             if let Err(error) = fresh.keep() {
-                tracing::error!(%error, "the settings are in use, but their copy in the state directory was not made");
+                tracing::error!(%error, "the settings are taken, but their copy in the state directory was not made");
             }
+            state.use_file(fresh.proxying);
+            link::set_serving(state.snapshot().can_serve());
             state.reloads.note(Ok(staying));
             tracing::info!(path = %running.path().display(), "settings file read anew");
         }
