@@ -25,7 +25,7 @@ async fn ask(
 }
 
 async fn configure(balancer: &Balancer, error_pages: Value, routes: Value) {
-    let pools = json!({"p": {"hold_ms": 0, "max_tries": 1}});
+    let pools = json!({"p": {"hold_ms": 0, "max_tries": 1}, "empty": {"hold_ms": 0}});
     let config = json!({"generation": 1, "routes": routes, "pools": pools, "error_pages": error_pages});
     let answer = balancer.put("/config", &config).await;
     assert_eq!(answer.0, 200, "{answer:?}");
