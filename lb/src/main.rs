@@ -49,9 +49,11 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
+    let is_speaker = matches!(cli.command, Command::Vip(_)) && !common.check;
+    let load = if is_speaker { Settings::load_for_speaker } else { Settings::load };
     let loaded = match &common.state_dir {
-        Some(state_dir) if common.supervised => Settings::load_or_kept(&common.config, state_dir),
-        _ => Settings::load(&common.config),
+        Some(state_dir) if common.supervised => Settings::load_or_kept(load, &common.config, state_dir),
+        _ => load(&common.config),
     };
     let mut settings = match loaded {
         Ok(settings) => settings,

@@ -170,10 +170,19 @@ impl Settings {
     ///
     /// At the first place that cannot be used, with line, column and what is expected.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::check(&Source::read(path)?)
+        Self::check(&Source::read(path)?, true)
     }
 
-    fn check(source: &Source) -> Result<Self, ConfigError> {
+    /// The same without what is for clients: an address must not be lost for the sake of a route.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_for_speaker(path: &Path) -> Result<Self, ConfigError> {
+        Self::check(&Source::read(path)?, false)
+    }
+
+    fn check(source: &Source, for_clients: bool) -> Result<Self, ConfigError> {
         let File {
             machine,
             address,
@@ -221,7 +230,11 @@ impl Settings {
             notify,
             limits,
             access_log: access_log.map(|file| file.check(source)).transpose()?,
-            proxying: proxying::check(source, config, upstreams)?,
+            proxying: if for_clients {
+                proxying::check(source, config, upstreams)?
+            } else {
+                Proxying::default()
+            },
         })
     }
 
@@ -285,7 +298,7 @@ mod tests {
     const MINIMAL: &str = "machine = \"a-lb\"\naddress = \"192.168.10.10\"\n";
 
     fn check(text: &str) -> Result<Settings, String> {
-        Settings::check(&Source::from_text("lb.toml", text)).map_err(|error| error.to_string())
+        Settings::check(&Source::from_text("lb.toml", text), true).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -235,13 +235,21 @@ fn says(message: &str, expected: &str) -> bool {
 fn each_is_refused_with_its_place_and_what_was_expected() {
     for (_, text, place, expected) in BROKEN {
         let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}\n"));
-        let error = Settings::check(&source).expect_err(text).to_string();
+        let error = Settings::check(&source, true).expect_err(text).to_string();
         let first = error.lines().next().expect("a line");
         let message = first.strip_prefix(&format!("lb.toml:{place}: "));
         let message = message.unwrap_or_else(|| panic!("{text}\nat {place}: {first}"));
         assert!(says(message, expected), "{text}\n{expected}: {message}");
         assert!(error.lines().count() == 4, "the line is shown: {error}");
     }
+}
+
+#[test]
+fn the_speaker_does_without_routes() {
+    let (_, text, ..) = BROKEN.iter().find(|(_, text, ..)| text.contains("wbe")).expect("a wrong name");
+    let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}\n"));
+    assert!(Settings::check(&source, true).is_err());
+    assert!(Settings::check(&source, false).is_ok());
 }
 
 /// What people will copy.
@@ -251,7 +259,7 @@ fn the_example_of_the_documentation_is_not_broken() {
     let mut examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let text = examples.next().expect("an example").replace("file = \"sorry.html\"", "body = \"sorry\"");
     let source = Source::from_text("lb.toml", &text);
-    let settings = Settings::check(&source).unwrap_or_else(|error| panic!("{error}"));
+    let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.proxying.config.expect("routes").routes.len(), 4);
 }
 

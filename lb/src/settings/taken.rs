@@ -29,19 +29,24 @@ impl Settings {
         fs::rename(&new, path)
     }
 
-    /// Reads the file at `path` or, where it cannot be used, the copy of it in `state_dir`.
+    /// Reads the file at `path` as `load` does ([`Settings::load`], [`Settings::load_for_speaker`]) or, where it cannot be
+    /// used, the copy of it in `state_dir`.
     ///
     /// # Errors
     ///
-    /// As [`Settings::load`], when there is no copy that can be used either.
-    pub fn load_or_kept(path: &Path, state_dir: &Path) -> Result<Self, ConfigError> {
-        let error = match Settings::load(path) {
+    /// Those of `load`, when there is no copy that can be used either.
+    pub fn load_or_kept(
+        load: fn(&Path) -> Result<Self, ConfigError>,
+        path: &Path,
+        state_dir: &Path,
+    ) -> Result<Self, ConfigError> {
+        let error = match load(path) {
             Ok(settings) => return Ok(settings),
             Err(error) => error,
         };
         let kept = fs::read_to_string(state_dir.join(FILE)).ok();
         // What it names is beside the file itself.
-        let kept = kept.and_then(|text| Settings::check(&Source::from_text(path, &text)).ok());
+        let kept = kept.and_then(|text| Settings::check(&Source::from_text(path, &text), true).ok());
         let Some(mut settings) = kept else { return Err(error) };
         settings.refused = Some(error.to_string());
         Ok(settings)

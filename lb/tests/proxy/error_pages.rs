@@ -46,11 +46,13 @@ async fn people_get_pages_and_programs_get_problems() {
         }, "response_headers": {"set": {"X-Robots-Tag": "noindex"}}},
         {"name": "small", "path": "/small", "pool": "p", "body_bytes": 1, "error_pages": {"413": {"body": "too much"}}},
         {"name": "nobody", "path": "/nobody", "pool": "empty"},
+        {"name": "gone", "path": "/gone", "respond": {"status": 410}},
     ]);
     configure(&balancer, pages, routes).await;
     for way in WAYS {
         for (path, status, kind, text) in [
             ("/", 404, HTML, "all: 404 No route"),
+            ("/gone", 410, HTML, "all: 410 Gone"),
             ("/nobody", 503, "text/plain", "503 No upstream: no upstream can take this request now nobody"),
             ("/slow", 504, HTML, "<h1>Gateway timeout</h1>{color}"),
         ] {
