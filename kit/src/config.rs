@@ -52,9 +52,14 @@ impl Source {
         &self.path
     }
 
-    /// Takes text that did not come from a file; `name` stands for the path in errors.
-    pub fn from_text(name: &str, text: &str) -> Self {
-        Source { path: name.into(), text: text.to_owned() }
+    /// What is in it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes text that did not come from a file; `path` stands for its path in errors.
+    pub fn from_text(path: impl Into<PathBuf>, text: &str) -> Self {
+        Source { path: path.into(), text: text.to_owned() }
     }
 
     /// Parses the text into `T`, which should refuse unknown keys (`#[serde(deny_unknown_fields)]`).

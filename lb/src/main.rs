@@ -32,6 +32,9 @@ struct Common {
     /// Where accepted upstream sets are kept; overrides the file's `state_dir`.
     #[arg(long)]
     state_dir: Option<PathBuf>,
+    /// Where the settings file cannot be used, go on with the one that was taken last.
+    #[arg(long, hide = true, requires = "state_dir", conflicts_with = "check")]
+    supervised: bool,
     /// Only say whether the settings are valid.
     #[arg(long)]
     check: bool,
@@ -48,10 +51,17 @@ fn main() -> ExitCode {
     let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
     let is_speaker = matches!(cli.command, Command::Vip(_)) && !common.check;
     let load = if is_speaker { Settings::load_for_speaker } else { Settings::load };
-    let mut settings = match load(&common.config) {
+    let loaded = match &common.state_dir {
+        Some(state_dir) if common.supervised => Settings::load_or_kept(load, &common.config, state_dir),
+        _ => load(&common.config),
+    };
+    let mut settings = match loaded {
         Ok(settings) => settings,
         Err(error) => return complain(&error.to_string(), 2),
     };
+    if let Some(error) = settings.refused() {
+        tracing::error!("THE SETTINGS FILE CANNOT BE USED; going on with the one before\n{error}");
+    }
     if common.check {
         println!("{}: valid", common.config.display());
         return ExitCode::SUCCESS;

@@ -20,6 +20,7 @@ mod certificates;
 mod change;
 mod listener;
 mod proxying;
+mod taken;
 mod vip;
 
 use listener::ListenerFile;
@@ -33,7 +34,9 @@ use vip::VipFile;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The file.
-    pub path: PathBuf,
+    source: Source,
+    /// Why these are not those of the file as it is now, if they are not.
+    refused: Option<String>,
     /// The machine's name.
     pub machine: MachineId,
     /// The machine's own address: admin binds here, VRRP speaks from here.
@@ -269,7 +272,8 @@ impl Settings {
         let vips = vip::check(source, address, vips)?;
         let notify = check_notifies(source, notify)?;
         Ok(Settings {
-            path: source.path().to_owned(),
+            source: source.clone(),
+            refused: None,
             machine,
             address,
             interface,
@@ -287,6 +291,16 @@ impl Settings {
             access_log: access_log.map(|file| file.check(source)).transpose()?,
             proxying,
         })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// Why these are not those of the file as it is now, if they are not.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// Keeps everything in `directory`, whatever the file says.

@@ -42,6 +42,10 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 pub fn run(config: &Path, settings: &Settings) -> anyhow::Result<()> {
     std::fs::create_dir_all(&settings.state_dir)
         .with_context(|| format!("{} cannot be made", settings.state_dir.display()))?;
+    // Before any child: it goes on with it if the file is wrong by the time it is started again.
+    if let Err(error) = settings.keep() {
+        warn!(%error, "the settings were not copied to the state directory");
+    }
     vip::runtime()?.block_on(Supervisor::new(config, settings)?.watch())
 }
 
@@ -65,7 +69,7 @@ impl<'a> Supervisor<'a> {
         let program = std::env::current_exe().context("the path of this program is not known")?;
         let arguments = |role: Role| -> (PathBuf, Vec<std::ffi::OsString>) {
             let mut all = vec![role.command().into(), "--config".into(), config.into()];
-            all.extend(["--state-dir".into(), settings.state_dir.clone().into()]);
+            all.extend(["--supervised".into(), "--state-dir".into(), settings.state_dir.clone().into()]);
             (program.clone(), all)
         };
         Ok(Supervisor {

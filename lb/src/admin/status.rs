@@ -185,7 +185,7 @@ impl FileStatus {
         let ((taken, refused), last) = (reloads.counts(), reloads.last());
         let taken_at = last.taken_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         FileStatus {
-            path: admin.settings.path.display().to_string(),
+            path: admin.settings.path().display().to_string(),
             taken_at_ms: u64::try_from(taken_at.as_millis()).unwrap_or(u64::MAX),
             taken,
             refused,

@@ -87,10 +87,10 @@ impl ProxyHttp for App {
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
 
-        let log = self.state.access_log.clone();
-        let trace = log.map(|log| Trace::begin(log, session.req_header(), client.peer()));
-        let snapshot = self.state.snapshot();
         let sender = Sender::of(&client);
+        let log = self.state.access_log.clone();
+        let trace = log.map(|log| Trace::begin(log, session.req_header(), sender.address));
+        let snapshot = self.state.snapshot();
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
             context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client).traced(trace));
             let look = snapshot.look.clone();
@@ -122,7 +122,7 @@ impl ProxyHttp for App {
         let ask = Ask {
             repeatable: kept.is_some() && is_repeatable(request, &route),
             at_hand: kept.is_some(),
-            ..Ask::of(&route.pool, request, client.peer())
+            ..Ask::of(&route.pool, request, sender.address)
         };
         let mut tries = Tries::new(route.clone(), ask, trace);
         let Some(length) = kept else {
@@ -250,9 +250,10 @@ impl ProxyHttp for App {
     ) -> Result<()> {
         let Some(client) = &context.client else { return Ok(()) };
         // Pingora has dropped the hop-by-hop fields before.
+        let sender = Sender::of(client);
         headers::describe_client(request, &client.origin())?;
         let Some(tries) = &context.tries else { return Ok(()) };
-        tries.route().change_request(request, session.req_header(), Sender::of(client))
+        tries.route().change_request(request, session.req_header(), sender)
     }
 
     fn error_while_proxy(
@@ -363,7 +364,7 @@ impl ProxyHttp for App {
         {
             tries.keep_client(response, &choice.member.upstream);
             if let Some(client) = &context.client {
-                tries.route().look().edit(response, session.req_header(), Sender::of(client));
+                tries.route().look().edit(response, session.req_header(), || Sender::of(client));
             }
         }
         let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);

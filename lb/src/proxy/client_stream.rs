@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::arrival::Arrived;
-use super::client_socket::{CLIENT_WRITE_TIMEOUT, Phase, Socket};
+use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
 use super::headers::Origin;
 use super::lock;

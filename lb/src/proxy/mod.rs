@@ -99,6 +99,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             "NO CERTIFICATE YET: until one is pushed, or is in the settings' file, nobody gets a connection over TLS"
         );
     }
+    if let Some(error) = settings.refused() {
+        state.reloads.note(Err(error));
+    }
     let state = Arc::new(state);
     let settings = Arc::new(settings);
     allow_descriptors(&settings.limits);

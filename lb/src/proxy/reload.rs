@@ -42,7 +42,7 @@ pub(crate) struct Last {
 }
 
 impl Default for Reloads {
-    /// At the start the file could be used, else there would be none.
+    /// As it is at the start, mostly: the file could be used.
     fn default() -> Self {
         let last = Last { taken_at: SystemTime::now(), error: None, staying: Vec::new() };
         Reloads { taken: AtomicU64::new(0), refused: AtomicU64::new(0), last: Mutex::new(last) }
@@ -59,16 +59,18 @@ impl Reloads {
         lock(&self.last).clone()
     }
 
-    fn note(&self, error: Option<String>, staying: Vec<&'static str>) {
+    /// Notes that the file was read: which keys stay as they were, or why it could not be used.
+    pub(crate) fn note(&self, read: Result<Vec<&'static str>, &str>) {
         let mut last = lock(&self.last);
-        match &error {
-            None => {
+        match read {
+            Ok(staying) => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
-                *last = Last { taken_at: SystemTime::now(), error, staying };
+                *last = Last { taken_at: SystemTime::now(), error: None, staying };
             }
-            Some(_) => {
+            Err(error) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                last.error = error;
+                // Without the line itself, which may have a secret in it: anyone may read this.
+                last.error = Some(error.lines().next().unwrap_or_default().to_owned());
             }
         }
     }
@@ -116,14 +118,12 @@ pub(crate) async fn on(mut requests: Signal, running: Arc<Settings>, state: Arc<
 
 /// Blocks on the disk.
 fn reload(running: &Settings, state: &State) {
-    match Settings::load(&running.path) {
+    match Settings::load(running.path()) {
         Err(error) => {
             tracing::error!("THE SETTINGS FILE CANNOT BE USED; what is in use stays\n{error}");
-            // Without the line itself, which may have a secret in it: anyone may read this.
-            let message = error.to_string().lines().next().unwrap_or_default().to_owned();
-            state.reloads.note(Some(message), Vec::new());
+            state.reloads.note(Err(&error.to_string()));
         }
-        Ok(fresh) => {
+        Ok(mut fresh) => {
             let staying = running.unchangeable(&fresh);
             for key in &staying {
                 tracing::warn!(
@@ -131,10 +131,15 @@ fn reload(running: &Settings, state: &State) {
                     "changed in the settings file, but stays as it is until lb is started anew"
                 );
             }
+            // First: whoever sees it in use may rely on it.
+            fresh.use_state_dir(&running.state_dir);
+            if let Err(error) = fresh.keep() {
+                tracing::error!(%error, "the settings are taken, but their copy in the state directory was not made");
+            }
             state.use_file(fresh.proxying);
             link::set_serving(state.snapshot().can_serve());
-            state.reloads.note(None, staying);
-            tracing::info!(path = %running.path.display(), "settings file read anew");
+            state.reloads.note(Ok(staying));
+            tracing::info!(path = %running.path().display(), "settings file read anew");
         }
     }
 }

@@ -244,6 +244,14 @@ fn each_is_refused_with_its_place_and_what_was_expected() {
     }
 }
 
+#[test]
+fn the_speaker_does_without_routes() {
+    let (_, text, ..) = BROKEN.iter().find(|(_, text, ..)| text.contains("wbe")).expect("a wrong name");
+    let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}\n"));
+    assert!(Settings::check(&source, true).is_err());
+    assert!(Settings::check(&source, false).is_ok());
+}
+
 /// What people will copy.
 #[test]
 fn the_example_of_the_documentation_is_not_broken() {

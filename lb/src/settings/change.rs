@@ -7,7 +7,8 @@ impl Settings {
     pub(crate) fn unchangeable(&self, fresh: &Settings) -> Vec<&'static str> {
         // `proxying` and whatever else can be taken is not compared: by name, so that nothing is forgotten.
         let Settings {
-            path: _,
+            source: _,
+            refused: _,
             machine,
             address,
             interface,

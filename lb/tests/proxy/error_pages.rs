@@ -25,7 +25,7 @@ async fn ask(
 }
 
 async fn configure(balancer: &Balancer, error_pages: Value, routes: Value) {
-    let pools = json!({"p": {"hold_ms": 0, "max_tries": 1}});
+    let pools = json!({"p": {"hold_ms": 0, "max_tries": 1}, "empty": {"hold_ms": 0}});
     let config = json!({"generation": 1, "routes": routes, "pools": pools, "error_pages": error_pages});
     let answer = balancer.put("/config", &config).await;
     assert_eq!(answer.0, 200, "{answer:?}");
@@ -46,11 +46,13 @@ async fn people_get_pages_and_programs_get_problems() {
         }, "response_headers": {"set": {"X-Robots-Tag": "noindex"}}},
         {"name": "small", "path": "/small", "pool": "p", "body_bytes": 1, "error_pages": {"413": {"body": "too much"}}},
         {"name": "nobody", "path": "/nobody", "pool": "empty"},
+        {"name": "gone", "path": "/gone", "respond": {"status": 410}},
     ]);
     configure(&balancer, pages, routes).await;
     for way in WAYS {
         for (path, status, kind, text) in [
             ("/", 404, HTML, "all: 404 No route"),
+            ("/gone", 410, HTML, "all: 410 Gone"),
             ("/nobody", 503, "text/plain", "503 No upstream: no upstream can take this request now nobody"),
             ("/slow", 504, HTML, "<h1>Gateway timeout</h1>{color}"),
         ] {

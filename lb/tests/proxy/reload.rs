@@ -137,7 +137,7 @@ impl Drop for Supervised {
 }
 
 #[tokio::test]
-async fn the_supervisor_passes_it_on() {
+async fn the_supervisor_passes_it_on_and_starts_nothing_from_a_broken_file() {
     let (one, two) = (says("one").await, says("two").await);
     let directory = tempfile::tempdir().expect("directory");
     let config = directory.path().join("lb.toml");
@@ -162,4 +162,29 @@ async fn the_supervisor_passes_it_on() {
     eventually("the new file is in use", async || (get(clients, "/").await.text() == "two").then_some(()))
         .await;
     assert!(run.0.try_wait().expect("waited for").is_none(), "it goes on");
+
+    // Somebody edits the file, and the proxy dies before it is whole again.
+    let text = std::fs::read_to_string(&config).expect("settings");
+    std::fs::write(&config, format!("{text}rewrite = {{")).expect("settings");
+    let children = format!("/proc/{0}/task/{0}/children", run.0.id());
+    let child = || {
+        let children = std::fs::read_to_string(&children).expect("proc");
+        children.split_whitespace().next().map(|pid| pid.parse::<i32>().expect("a pid"))
+    };
+    let proxy = child().expect("the proxy");
+    kill(Pid::from_raw(proxy), Signal::SIGKILL).expect("killed");
+    eventually("another takes its place", async || child().filter(|pid| *pid != proxy)).await;
+    eventually("it serves", async || tokio::net::TcpStream::connect(clients).await.ok()).await;
+    assert_eq!(get(clients, "/").await.text(), "two", "by the file that was taken last");
+    let status = eventually("its admin interface too", async || {
+        let answer = reqwest::get("http://127.81.2.5:8080/status").await.ok()?;
+        answer.json::<serde_json::Value>().await.ok()
+    })
+    .await;
+    let error = status["file"]["error"].as_str().expect("an error");
+    assert!(error.contains("lb.toml:13:"), "{error}");
+    write(&one);
+    kill(Pid::from_raw(run.0.id().cast_signed()), Signal::SIGHUP).expect("signalled");
+    eventually("the file is in use again", async || (get(clients, "/").await.text() == "one").then_some(()))
+        .await;
 }

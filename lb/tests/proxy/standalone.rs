@@ -109,7 +109,7 @@ fn a_check_says_all_that_is_wrong_and_a_wrong_file_starts_nothing() {
         ("[[config.routes]]\nname = \"r\"\npol = \"web\"\n", false, Some(":5:1: unknown field `pol`")),
     ] {
         std::fs::write(&file, format!("{begin}{more}")).expect("written");
-        for command in ["run", "proxy", "vip"] {
+        for command in ["run", "proxy"] {
             let mut program = Command::new(env!("CARGO_BIN_EXE_lb"));
             program
                 .arg(command)

@@ -162,7 +162,8 @@ pub(crate) async fn forward(
 fn request_for_upstream(session: &Session, client: &ClientStream, tries: &Tries) -> Result<RequestHeader> {
     let sent = session.req_header();
     let mut request = sent.clone();
+    let sender = Sender::of(client);
     headers::forward_request(&mut request, &client.origin())?;
-    tries.route().change_request(&mut request, sent, Sender::of(client))?;
+    tries.route().change_request(&mut request, sent, sender)?;
     Ok(request)
 }

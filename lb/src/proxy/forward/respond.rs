@@ -51,7 +51,7 @@ pub(crate) async fn respond(
     }
     headers::forward_response(&mut head)?;
     tries.keep_client(&mut head, in_flight.upstream());
-    look.edit(&mut head, session.req_header(), Sender::of(client));
+    look.edit(&mut head, session.req_header(), || Sender::of(client));
     if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
         session.set_keepalive(None);
     }

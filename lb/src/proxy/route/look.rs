@@ -76,9 +76,14 @@ impl Look {
     }
 
     /// Changes the header of an answer to `request`.
-    pub(crate) fn edit(&self, head: &mut ResponseHeader, request: &RequestHeader, client: Sender) {
+    pub(crate) fn edit(
+        &self,
+        head: &mut ResponseHeader,
+        request: &RequestHeader,
+        client: impl FnOnce() -> Sender,
+    ) {
         if !self.edits.is_empty() {
-            let facts = Facts { request: Some(request), client, route: &self.route, problem: None };
+            let facts = Facts { request: Some(request), client: client(), route: &self.route, problem: None };
             self.edits.apply(head, &facts);
         }
     }

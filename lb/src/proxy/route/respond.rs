@@ -70,7 +70,7 @@ impl Action {
                 let mut head = ResponseHeader::build(redirect.status(), Some(4))?;
                 head.insert_header(header::LOCATION, location)?;
                 head.insert_header(header::CONTENT_LENGTH, 0)?;
-                look.edit(&mut head, request, client);
+                look.edit(&mut head, request, || client);
                 Ok((head, Bytes::new()))
             }
             Action::Respond(fixed) => fixed.answer(request, client, look, route),
@@ -109,7 +109,7 @@ impl Fixed {
             head.insert_header(header::CONTENT_TYPE, content_type.clone())?;
         }
         self.fields.apply(&mut head, &facts);
-        look.edit(&mut head, request, client);
+        look.edit(&mut head, request, || client);
         Ok((head, body))
     }
 }

@@ -16,8 +16,7 @@ pub(crate) struct Sender {
 impl Sender {
     /// The client at the other end of `client`.
     pub(crate) fn of(client: &ClientStream) -> Self {
-        // Every listener is a plain one.
-        Sender { address: client.peer(), secure: false }
+        Sender { address: client.peer(), secure: client.is_secure() }
     }
 
     /// The scheme of what it asks for.

@@ -87,7 +87,8 @@ impl Redirect {
         }
         let here =
             request.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let asked: Option<Authority> = here.parse().ok();
+        // `Host` names nobody (RFC 9110, section 4.2.4).
+        let asked: Option<Authority> = here.parse().ok().filter(|_| !here.contains('@'));
         let name = match new_host {
             Some(name) => name.as_str(),
             None => asked.as_ref().map(|_| host(request)).filter(|name| !name.is_empty())?,
@@ -184,7 +185,7 @@ mod tests {
         let (described, rule) = route("/", json!({"redirect": {"scheme": "https"}}));
         let redirect = Redirect::new(&described.redirect.expect("a redirect"), &rule);
         let mut request = request("/");
-        for host in ["", "a b", "a/b"] {
+        for host in ["", "a b", "a/b", "me@a", "a@"] {
             request.insert_header("Host", host).expect("host");
             assert_eq!(redirect.location(&request, Sender::somebody()), None, "{host:?}");
         }
