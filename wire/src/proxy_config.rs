@@ -61,10 +61,24 @@ pub struct Route {
     pub repeatable: bool,
 }
 
+/// What is spoken with the upstreams of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 over plain connections, with prior knowledge (RFC 9113, section 3.3): what gRPC needs. Requests share
+    /// connections, and are passed on as they come: there are no hedges and no learned first-byte deadlines.
+    H2c,
+}
+
 /// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPolicy {
+    /// What is spoken with the upstreams.
+    pub protocol: Protocol,
     /// The longest wait for a TCP connection to one upstream.
     pub connect_timeout_ms: u64,
     /// The bounds of the learned first-byte deadline that every try but the last has.
@@ -114,6 +128,7 @@ pub struct PoolPolicy {
 impl Default for PoolPolicy {
     fn default() -> Self {
         PoolPolicy {
+            protocol: Protocol::default(),
             connect_timeout_ms: 250,
             first_byte_min_ms: 250,
             first_byte_max_ms: 3_000,

@@ -24,14 +24,16 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
+use wire::proxy_config::Protocol;
 
 use super::access_log::Trace;
 use super::balance::ask::Ask;
+use super::client::Client;
 use super::client_socket::CLIENT_WRITE_TIMEOUT;
-use super::client_stream::ClientStream;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::Refusal;
 use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::h2c;
 use super::forward::hold::{Held, hold};
 use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
@@ -98,7 +100,7 @@ impl ProxyHttp for App {
             return Ok(true);
         }
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
-        let kept = forward::kept_body(session, length);
+        let kept = forward::kept_body(session, &client, &route, length).await;
         let request = session.req_header();
         let ask = Ask {
             repeatable: kept.is_some() && is_repeatable(request, &route),
@@ -153,7 +155,7 @@ impl ProxyHttp for App {
             tries.follow(&self.state);
         }
         let (choice, in_flight) = loop {
-            let until = context.client.as_ref().and_then(ClientStream::deadline);
+            let until = context.client.as_ref().and_then(Client::deadline);
             let until = until.unwrap_or_else(|| {
                 Instant::now() + Duration::from_millis(tries.pool().policy.request_timeout_ms)
             });
@@ -172,7 +174,10 @@ impl ProxyHttp for App {
         };
         let upstream = &choice.member.upstream;
         let policy = &tries.pool().policy;
-        let may_reuse = is_repeatable(session.req_header(), tries.route()) || policy.reuse_unrepeatable;
+        // Requests share a connection of HTTP/2; what is lost with it is told as what is lost with one of their own.
+        let may_reuse = is_repeatable(session.req_header(), tries.route())
+            || policy.reuse_unrepeatable
+            || policy.protocol == Protocol::H2c;
         let peer = pingora_peer(upstream, policy, choice.fresh || !may_reuse);
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
@@ -189,11 +194,15 @@ impl ProxyHttp for App {
         if let (Some(tries), Some((choice, mut in_flight))) = (&mut context.tries, context.present.take()) {
             in_flight.failed(Retry::Connect);
             let failure = match error.etype() {
-                ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => ConnectFailure::Refused,
-                ErrorType::ConnectTimedout => ConnectFailure::TimedOut,
-                _ => ConnectFailure::Other,
+                // A kept connection of HTTP/2 that ends: it says nothing about whether a new one could be had.
+                ErrorType::H2Error => None,
+                ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => Some(ConnectFailure::Refused),
+                ErrorType::ConnectTimedout => Some(ConnectFailure::TimedOut),
+                _ => Some(ConnectFailure::Other),
             };
-            health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+            if let Some(failure) = failure {
+                health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+            }
             tries.failed(choice, Retry::Connect);
         }
         // Nothing was sent, so this is safe for every method; `upstream_peer` says when it is enough.
@@ -225,10 +234,13 @@ impl ProxyHttp for App {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if request.version == http::Version::HTTP_2 {
+            h2c::prepare(session, request).await?;
+        }
         match &context.client {
             // Pingora has dropped the hop-by-hop fields before.
             Some(client) => headers::describe_client(request, client.peer()),
@@ -256,8 +268,10 @@ impl ProxyHttp for App {
             return error;
         };
         let lost = context.lookout.take().and_then(|lookout| lookout.found());
+        let refused = h2c::was_refused(&error);
         let reason = match (lost, reused) {
             (Some(lost), _) => lost.reason(),
+            _ if refused => Retry::Refused,
             (None, true) => Retry::Stale,
             (None, false) => {
                 health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
@@ -266,7 +280,7 @@ impl ProxyHttp for App {
         };
         in_flight.failed(reason);
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
-        if is_repeatable(session.req_header(), tries.route())
+        if (refused || is_repeatable(session.req_header(), tries.route()))
             && !session.as_ref().retry_buffer_truncated()
             && context.refusal.is_none()
         {
@@ -330,7 +344,7 @@ impl ProxyHttp for App {
         {
             tries.keep_client(response, &choice.member.upstream);
         }
-        let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);
+        let is_last = context.client.as_ref().is_some_and(Client::is_closing);
         if respond::frame(response, session.req_header())? == Framing::Close || is_last {
             session.set_keepalive(None);
         }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
+use super::http2::PREFACE;
 use super::lock;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
@@ -126,6 +127,25 @@ impl ClientStream {
             first
         });
         matches!(first.await, Ok(1..))
+    }
+
+    /// Reads until it is known whether the client opens with HTTP/2 (RFC 9113, section 3.4).
+    pub(crate) async fn opens_http2(&self) -> bool {
+        loop {
+            {
+                let socket = self.socket();
+                let have = socket.input.len().min(PREFACE.len());
+                if socket.input[..have] != PREFACE[..have] {
+                    return false;
+                }
+                if have == PREFACE.len() {
+                    return true;
+                }
+            }
+            if !matches!(poll_fn(|context| self.socket().poll_fill(context)).await, Ok(1..)) {
+                return false;
+            }
+        }
     }
 
     /// Reads until a request's head is complete or larger than `limit` bytes.

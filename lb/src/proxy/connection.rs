@@ -20,18 +20,19 @@ use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::app::App;
 use super::client_stream::{ClientStream, HeadRead};
 use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
+use super::http2;
 use super::state::connections::Open;
 use crate::settings::Limits;
 
 /// How long a client may take to take a short answer of ours.
-const REFUSE: Duration = Duration::from_secs(2);
+pub(super) const REFUSE: Duration = Duration::from_secs(2);
 
 /// What all connections of a worker share.
 pub(crate) struct Server {
@@ -46,6 +47,7 @@ pub(crate) struct Server {
 pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>) {
     let idle = Duration::from_millis(server.limits.idle_timeout_ms);
     let on_vip = client.on_vip();
+    let mut is_first = true;
     loop {
         let begins = tokio::select! {
             biased;
@@ -60,6 +62,13 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         if !begins {
             return;
         }
+        if std::mem::take(&mut is_first) {
+            let limit = Duration::from_millis(server.limits.header_timeout_ms);
+            if timeout(limit, client.opens_http2()).await == Ok(true) {
+                // Boxed, as a request is.
+                return Box::pin(serve_http2(client, open, server)).await;
+            }
+        }
         let busy = open.begin_request();
         // Boxed: what a request needs must not count for idle connections.
         let after = Box::pin(request(&client, on_vip.as_deref(), &server)).await;
@@ -72,15 +81,24 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
     }
 }
 
+/// Serves a client that speaks HTTP/2 with prior knowledge (RFC 9113, section 3.3).
+async fn serve_http2(client: ClientStream, open: Open, server: Arc<Server>) {
+    client.expect_stream();
+    let (on_vip, worker) = (client.on_vip(), server.worker);
+    let facts = Arc::new(http2::Facts { peer: client.peer(), on_vip: on_vip.clone(), open, server });
+    http2::serve(client.clone(), &facts).await;
+    end(&client, on_vip.as_deref(), worker, When::Cut).await;
+}
+
 /// Resolves when the connection is to be closed because its address moves.
-async fn to_end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+pub(super) async fn to_end(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
     let Some(on_vip) = on_vip else { return std::future::pending().await };
     on_vip.end(worker).await;
     on_vip
 }
 
 /// Resolves when the request is to be ended because its address moves without it.
-async fn cut(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
+pub(super) async fn cut(on_vip: Option<&OnVip>, worker: usize) -> &OnVip {
     let Some(on_vip) = on_vip else { return std::future::pending().await };
     on_vip.cut(worker).await;
     on_vip
@@ -116,7 +134,7 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
     let answered = tokio::select! {
         biased;
         kept = server.proxy.process_new_http(session, &server.stop) => Some(kept.is_some()),
-        () = overdue(client) => None,
+        () = overdue(|| client.deadline()) => None,
         on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, moving).await,
     };
     match answered {
@@ -144,10 +162,10 @@ async fn tell_cut(client: &ClientStream, on_vip: &OnVip, refusal: Refusal) -> Af
 
 /// Resolves when the answer should have begun and has not. Pingora's own path has no such deadline
 /// apart from that of each read; the request sets this one and clears it from the task that waits here.
-async fn overdue(client: &ClientStream) {
+pub(super) async fn overdue(deadline: impl Fn() -> Option<Instant>) {
     let mut timer = None;
     poll_fn(|context| {
-        let Some(deadline) = client.deadline() else { return std::task::Poll::Pending };
+        let Some(deadline) = deadline() else { return std::task::Poll::Pending };
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use http::header;
+use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use wire::Problem;
 
-use super::context::client_of;
+use super::context::is_last;
+use super::grpc;
 
 /// After so many seconds a client may ask again where there was no upstream.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -130,9 +132,25 @@ impl Refusal {
     ///
     /// When the client cannot be written to.
     pub(crate) async fn answer(self, session: &mut Session) -> Result<()> {
-        if self.ends_connection() || client_of(session)?.is_closing() {
+        if self.ends_connection() || is_last(session) {
             session.set_keepalive(None);
         }
+        if grpc::is_grpc(session.req_header()) {
+            let (response, _no_body) = grpc::refusal(self)?;
+            let whole = vec![HttpTask::Header(Box::new(response), true)];
+            return session.as_downstream_mut().response_duplex_vec(whole).await.map(drop);
+        }
+        let (response, body) = self.document()?;
+        session.as_downstream_mut().write_response_header(Box::new(response)).await?;
+        session.as_downstream_mut().write_response_body(body, true).await
+    }
+
+    /// Head and body of the answer.
+    ///
+    /// # Errors
+    ///
+    /// Never for these values.
+    pub(crate) fn document(self) -> Result<(ResponseHeader, Bytes)> {
         let body = self.body();
         let mut response = ResponseHeader::build(self.status(), Some(6))?;
         response.insert_header(header::CONTENT_TYPE, Problem::MEDIA_TYPE)?;
@@ -141,8 +159,12 @@ impl Refusal {
         if self.is_worth_repeating() {
             response.insert_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)?;
         }
-        session.as_downstream_mut().write_response_header(Box::new(response)).await?;
-        session.as_downstream_mut().write_response_body(body, true).await
+        Ok((response, body))
+    }
+
+    /// What is wrong, in words.
+    pub(crate) fn detail(self) -> String {
+        self.problem().detail
     }
 
     /// The whole answer, for when there is no Pingora session: it ends the connection.

@@ -3,6 +3,7 @@
 //! A request's way through the files: `accept` (one worker per core) → `connection` (parked between
 //! requests) → `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
 //! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics` and `access_log`.
@@ -12,6 +13,7 @@ pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod balance;
 pub(crate) mod check;
+pub(crate) mod client;
 mod client_socket;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
@@ -21,9 +23,11 @@ pub(crate) mod doubt;
 mod ending;
 pub(crate) mod error_page;
 pub(crate) mod forward;
+pub(crate) mod grpc;
 pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
+pub(crate) mod http2;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;

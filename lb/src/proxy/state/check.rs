@@ -114,6 +114,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         balance: _,
         outlier: _,
         upstream_limits: _,
+        protocol: _,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
