@@ -1,21 +1,22 @@
 //! Looks at the frames of a connection as they are read, for what h2 sets no limit to: how long a head may take to
-//! come, and how many frames that ask for work and carry nothing.
+//! come, and how many frames that ask for work and carry nothing. It also tells what h2 does not: that the first frame
+//! is none of SETTINGS (RFC 9113, section 3.4), and which lengths are wrong (section 4.2).
 //!
 //! ```text
 //!   preface ──24 bytes──▶ frame header ──9 bytes──▶ payload ──its length──▶ frame header …
 //!                               │ HEADERS or CONTINUATION without END_HEADERS: the head is on its way
 //!                               │ anything but DATA, HEADERS and WINDOW_UPDATE costs
-//!                               ▼ too late, or too many
-//!                             alarm: nothing more is read, and the connection ends with ENHANCE_YOUR_CALM
+//!                               ▼ too late, too many, or wrong
+//!                             alarm: nothing more is read, and the connection ends with the reason
 //! ```
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
@@ -31,9 +32,12 @@ const HEADER: usize = 9;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 
+const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
 /// A connection whose frames are looked at.
@@ -49,20 +53,24 @@ pub(super) struct Watched<T> {
 /// Says when the client has gone too far.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    raised: AtomicBool,
+    reason: OnceLock<Reason>,
     notify: Notify,
 }
 
 impl Alarm {
-    /// Resolves when it has.
-    pub(super) async fn raised(&self) {
-        while !self.raised.load(Ordering::Relaxed) {
+    /// Resolves when it has, with what the connection ends for.
+    pub(super) async fn raised(&self) -> Reason {
+        loop {
+            if let Some(reason) = self.reason.get() {
+                return *reason;
+            }
             self.notify.notified().await;
         }
     }
 
-    fn raise(&self) {
-        self.raised.store(true, Ordering::Relaxed);
+    fn raise(&self, reason: Reason) {
+        // The first one counts.
+        let _ = self.reason.set(reason);
         self.notify.notify_one();
     }
 }
@@ -94,23 +102,24 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.alarm.raised.load(Ordering::Relaxed) {
+        if self.alarm.reason.get().is_some() {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        if read.is_ready() && !self.frames.take(&buffer.filled()[before..], Instant::now()) {
+        let mut taken = match &read {
+            Poll::Ready(_) => self.frames.take(&buffer.filled()[before..], Instant::now()),
+            Poll::Pending => Ok(()),
+        };
+        if taken.is_ok() && self.poll_late(context).is_ready() {
+            taken = Err(Reason::ENHANCE_YOUR_CALM);
+        }
+        if let Err(reason) = taken {
             buffer.set_filled(before);
-            self.alarm.raise();
+            self.alarm.raise(reason);
             return Poll::Pending;
         }
-        if self.poll_late(context).is_ready() {
-            buffer.set_filled(before);
-            self.alarm.raise();
-            return Poll::Pending;
-        }
-        ready!(read)?;
-        Poll::Ready(Ok(()))
+        read
     }
 }
 
@@ -138,6 +147,8 @@ struct Frames {
     skip: usize,
     header: [u8; HEADER],
     have: usize,
+    /// The first frame has not begun.
+    is_first: bool,
     /// A head is on its way.
     in_head: bool,
     /// What the present frame's end means for `in_head`.
@@ -152,6 +163,7 @@ impl Frames {
             skip: PREFACE.len(),
             header: [0; HEADER],
             have: 0,
+            is_first: true,
             in_head: false,
             head_after: false,
             budget: COSTS_AT_ONCE,
@@ -159,8 +171,12 @@ impl Frames {
         }
     }
 
-    /// Takes note of `bytes`; whether they are still within what is allowed.
-    fn take(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+    /// Takes note of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// What the connection ends for, when they go beyond what is allowed.
+    fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Reason> {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let count = self.skip.min(bytes.len());
@@ -173,37 +189,47 @@ impl Frames {
                 bytes = &bytes[count..];
                 if self.have == HEADER {
                     self.have = 0;
-                    if !self.begin_frame(now) {
-                        return false;
-                    }
+                    self.begin_frame(now)?;
                 }
             }
             if self.skip == 0 && self.have == 0 {
                 self.in_head = self.head_after;
             }
         }
-        true
+        Ok(())
     }
 
-    fn begin_frame(&mut self, now: Instant) -> bool {
+    fn begin_frame(&mut self, now: Instant) -> Result<(), Reason> {
         let [a, b, c, kind, flags, ..] = self.header;
         self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        if std::mem::take(&mut self.is_first) && kind != SETTINGS {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        let fits = match kind {
+            RST_STREAM | WINDOW_UPDATE => self.skip == 4,
+            PING => self.skip == 8,
+            SETTINGS => self.skip.is_multiple_of(6) && (self.skip == 0 || flags & ACK == 0),
+            _ => true,
+        };
+        if !fits {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        }
         match kind {
             HEADERS | CONTINUATION => {
                 // From its first byte to the end of the frame that says it is whole.
                 self.in_head = true;
                 self.head_after = flags & END_HEADERS == 0;
-                true
+                Ok(())
             }
             // One that says nothing.
             DATA if self.skip == 0 => self.pay(1, now),
-            DATA | WINDOW_UPDATE => true,
+            DATA | WINDOW_UPDATE => Ok(()),
             RST_STREAM => self.pay(RESET_COSTS, now),
             _ => self.pay(1, now),
         }
     }
 
-    fn pay(&mut self, costs: u32, now: Instant) -> bool {
+    fn pay(&mut self, costs: u32, now: Instant) -> Result<(), Reason> {
         if self.budget < costs {
             let seconds = now.saturating_duration_since(self.filled_at).as_secs_f64();
             // Saturates.
@@ -211,13 +237,8 @@ impl Frames {
             self.budget = self.budget.saturating_add(earned).min(COSTS_AT_ONCE);
             self.filled_at = now;
         }
-        match self.budget.checked_sub(costs) {
-            Some(left) => {
-                self.budget = left;
-                true
-            }
-            None => false,
-        }
+        self.budget = self.budget.checked_sub(costs).ok_or(Reason::ENHANCE_YOUR_CALM)?;
+        Ok(())
     }
 }
 
@@ -243,25 +264,39 @@ mod tests {
         let mut frames = Frames::new(now);
         let begins = PREFACE.len() + HEADER + HEADER;
         for (index, byte) in bytes.iter().enumerate() {
-            assert!(frames.take(&[*byte], now));
+            assert_eq!(frames.take(&[*byte], now), Ok(()));
             let expected = (begins - 1..bytes.len() - 1).contains(&index);
             assert_eq!(frames.in_head, expected, "after byte {index}, the second frame begins at {first}");
         }
         let mut whole = Frames::new(now);
-        assert!(whole.take(&bytes, now) && !whole.in_head);
+        assert!(whole.take(&bytes, now).is_ok() && !whole.in_head);
     }
 
     #[test]
     fn frames_that_carry_nothing_are_limited_and_others_are_not() {
         let now = Instant::now();
         let mut frames = Frames::new(now);
-        assert!(frames.take(PREFACE, now));
+        assert_eq!(frames.take(PREFACE, now), Ok(()));
         let data = frame(DATA, 0, b"x");
-        assert!((0..10 * COSTS_AT_ONCE).all(|_| frames.take(&data, now)));
-        let ping = frame(0x6, 0, &[0; 8]);
-        assert!((0..COSTS_AT_ONCE).all(|_| frames.take(&ping, now)));
+        let settings = frame(SETTINGS, 0, &[]);
+        assert_eq!(frames.take(&settings, now), Ok(()));
+        assert!((0..10 * COSTS_AT_ONCE).all(|_| frames.take(&data, now).is_ok()));
+        let ping = frame(PING, 0, &[0; 8]);
+        assert!((1..COSTS_AT_ONCE).all(|_| frames.take(&ping, now).is_ok()));
         let later = now + Duration::from_secs(1);
-        assert!((0..COSTS_PER_SECOND).all(|_| frames.take(&ping, later)));
-        assert!(!frames.take(&ping, later));
+        assert!((0..COSTS_PER_SECOND).all(|_| frames.take(&ping, later).is_ok()));
+        assert_eq!(frames.take(&ping, later), Err(Reason::ENHANCE_YOUR_CALM));
+    }
+
+    #[test]
+    fn the_first_frame_is_one_of_settings_and_lengths_are_right() {
+        for (bad, reason) in [
+            (frame(HEADERS, END_HEADERS, b"x"), Reason::PROTOCOL_ERROR),
+            (frame(SETTINGS, 0, &[0; 5]), Reason::FRAME_SIZE_ERROR),
+            (frame(SETTINGS, ACK, &[0; 6]), Reason::FRAME_SIZE_ERROR),
+        ] {
+            let mut frames = Frames::new(Instant::now());
+            assert_eq!(frames.take(&[PREFACE, &bad].concat(), Instant::now()), Err(reason), "{bad:?}");
+        }
     }
 }

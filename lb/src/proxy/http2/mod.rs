@@ -80,6 +80,8 @@ struct Serving<T> {
     connection: Connection<Watched<T>, Bytes>,
     facts: Arc<Facts>,
     alarm: Arc<Alarm>,
+    /// It was raised and heard.
+    alarmed: bool,
     streams: JoinSet<()>,
     /// Since when there is no request.
     idle_since: Instant,
@@ -94,6 +96,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Serving<T> {
             connection,
             facts,
             alarm,
+            alarmed: false,
             streams: JoinSet::new(),
             idle_since: Instant::now(),
             ending: false,
@@ -111,8 +114,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Serving<T> {
             let until = self.idle_since + if self.ending { limits::GOODBYE } else { idle };
             tokio::select! {
                 biased;
-                () = self.alarm.raised(), if !self.ending => {
-                    self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                reason = self.alarm.raised(), if !self.alarmed => {
+                    self.alarmed = true;
+                    self.connection.abrupt_shutdown(reason);
                     self.streams.abort_all();
                     self.begin_ending();
                 }
