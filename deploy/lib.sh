@@ -162,6 +162,20 @@ build_images() {
         --out "$HOLDFAST_IMAGES"
 }
 
+# need_python PACKAGE==VERSION… makes a Python of its own in target/python with these packages in it.
+need_python() {
+    local python
+    need /usr/bin/python3:python3 /usr/share/doc/python3-venv:python3-venv
+    python=$(target_directory)/python
+    if [ "$(cat "$python/packages" 2>/dev/null)" = "$*" ]; then
+        return 0
+    fi
+    say "Installing Python packages: $*"
+    /usr/bin/python3 -m venv --clear "$python"
+    "$python/bin/pip" install --quiet --disable-pip-version-check "$@"
+    printf '%s' "$*" >"$python/packages"
+}
+
 target_directory() {
     cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
 }

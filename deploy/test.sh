@@ -8,7 +8,8 @@
 #   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
-#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it
+#   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; HTTP/2, gRPC and WebSockets with
+#                curl, nghttp2 and programs from PyPI
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
@@ -25,7 +26,7 @@ ALL=(quick sim namespaces machines interop)
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
 IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
-WITH_OTHERS='binary(interop)'
+WITH_OTHERS='binary(interop) | binary(peers)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
@@ -93,7 +94,8 @@ namespaces() {
 
 interop() {
     need_lab
-    need keepalived:keepalived tcpdump:tcpdump
+    need keepalived:keepalived tcpdump:tcpdump nghttp:nghttp2-client nghttpd:nghttp2-server
+    need_python grpcio==1.85.1 h2==4.4.1 websockets==17.4
     tests interop "$WITH_OTHERS"
 }
 

@@ -51,6 +51,10 @@ use crate::settings::Limits;
 /// A client that sends none of its body for so long is given up.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Once a tunnel or a stream of HTTP/2 is answered, its client may be silent for so long while the other side talks.
+/// One that is gone without a word is found by keep-alive long before.
+const CLIENT_SILENCE: Duration = Duration::from_secs(3600);
+
 /// The rest of a body that nobody waits for any more is read away for so long.
 const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -343,6 +347,12 @@ impl ProxyHttp for App {
             && !response.status.is_informational()
         {
             tries.keep_client(response, &choice.member.upstream);
+        }
+        let is_tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let is_stream =
+            matches!(context.client, Some(Client::Http2(_))) && !response.status.is_informational();
+        if is_tunnel || is_stream {
+            session.set_read_timeout(Some(CLIENT_SILENCE));
         }
         let is_last = context.client.as_ref().is_some_and(Client::is_closing);
         if respond::frame(response, session.req_header())? == Framing::Close || is_last {

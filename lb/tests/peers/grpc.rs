@@ -1,0 +1,83 @@
+//! gRPC's own library on both sides.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::balancer::{Balancer, eventually};
+use crate::stage::{Peer, has_passed, use_h2c};
+
+async fn served() -> (Balancer, Peer) {
+    let balancer = Balancer::start().await;
+    let server = Peer::serving("grpc_server.py", &[]).await;
+    use_h2c(&balancer, json!({}), &[&server]).await;
+    (balancer, server)
+}
+
+#[tokio::test]
+async fn calls_of_every_kind_pass_with_their_metadata() {
+    let (balancer, _server) = served().await;
+    for case in ["unary", "many", "streams", "talk", "errors"] {
+        has_passed("grpc_client.py", balancer.clients(), &[case]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_hears_that_its_caller_waits_no_more() {
+    let (balancer, mut server) = served().await;
+    has_passed("grpc_client.py", balancer.clients(), &["deadline"]).await;
+    assert_eq!(server.line().await, "hanging");
+    assert_eq!(server.line().await, "cancelled");
+    has_passed("grpc_client.py", balancer.clients(), &["cancel"]).await;
+    assert_eq!(server.line().await, "cancelled");
+    let id = server.upstream()["id"].as_str().expect("id").to_owned();
+    eventually("nothing is in flight", async || {
+        (balancer.record_of("p", &id).await["in_flight"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_balancer_says_itself_is_a_status_of_grpc() {
+    let (balancer, server) = served().await;
+    use_policy(&balancer, 2, json!({"protocol": "h2c", "request_timeout_ms": 500})).await;
+    has_passed("grpc_client.py", balancer.clients(), &["late"]).await;
+    use_policy(&balancer, 3, json!({"protocol": "h2c", "hold_ms": 50})).await;
+    balancer.use_upstreams(&[]).await;
+    has_passed("grpc_client.py", balancer.clients(), &["unavailable"]).await;
+    // Nobody listens there any more.
+    let upstream = server.upstream();
+    assert!(server.finish().await.0);
+    balancer.use_upstreams(&[upstream]).await;
+    has_passed("grpc_client.py", balancer.clients(), &["unavailable"]).await;
+    let config = json!({"generation": 4, "routes": []});
+    assert_eq!(balancer.put("/config", &config).await.0, 200);
+    has_passed("grpc_client.py", balancer.clients(), &["unrouted"]).await;
+}
+
+async fn use_policy(balancer: &Balancer, generation: u64, policy: serde_json::Value) {
+    let config = json!({
+        "generation": generation, "routes": [{"name": "all", "pool": "p"}], "pools": {"p": policy},
+    });
+    let answer = balancer.put("/config", &config).await;
+    assert_eq!(answer.0, 200, "{answer:?}");
+}
+
+/// What leaves the set finishes what it was asked, and what comes next goes to the others.
+#[tokio::test]
+async fn no_call_fails_while_servers_are_exchanged() {
+    let (balancer, first) = served().await;
+    let second = Peer::serving("grpc_server.py", &[]).await;
+    let mut caller = Peer::talking_to("grpc_client.py", balancer.clients(), &["steady"]);
+    assert_eq!(caller.line().await, "begun");
+    for peers in [&[&first, &second][..], &[&second], &[&first], &[&second]] {
+        let upstreams: Vec<_> = peers.iter().map(|peer| peer.upstream()).collect();
+        balancer.use_upstreams(&upstreams).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // Stopped in order: GOAWAY, with nothing in flight there.
+    assert!(first.finish().await.0);
+    let (ok, said) = caller.finish().await;
+    let calls: u32 = said.last().expect("a number").parse().expect("a number");
+    assert!(ok && calls > 20, "{said:?}");
+}
