@@ -104,7 +104,7 @@ impl ProxyHttp for App {
             return Ok(true);
         }
         let until = arrived + Duration::from_millis(route.pool.policy.request_timeout_ms);
-        let kept = forward::kept_body(session, &client, &route, length).await;
+        let kept = forward::kept_body(session, &client, &route, length, self.limits.body_bytes).await;
         let request = session.req_header();
         let ask = Ask {
             repeatable: kept.is_some() && is_repeatable(request, &route),

@@ -34,6 +34,9 @@ use crate::settings::Limits;
 /// How long a client may take to take a short answer of ours.
 pub(super) const REFUSE: Duration = Duration::from_secs(2);
 
+/// A client of HTTP/2 whose requests are cut has so long to take what it is told; its address moves soon after.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// What all connections of a worker share.
 pub(crate) struct Server {
     pub(crate) proxy: Arc<HttpProxy<App>>,
@@ -87,7 +90,14 @@ async fn serve_http2(client: ClientStream, open: Open, server: Arc<Server>) {
     let (on_vip, worker) = (client.on_vip(), server.worker);
     let facts = Arc::new(http2::Facts { peer: client.peer(), on_vip: on_vip.clone(), open, server });
     http2::serve(client.clone(), &facts).await;
-    end(&client, on_vip.as_deref(), worker, When::Cut).await;
+    if !on_vip.as_ref().is_some_and(|on_vip| on_vip.is_cut()) {
+        return end(&client, on_vip.as_deref(), worker, When::Cut).await;
+    }
+    // What was cut was told so stream by stream, and the client had better hear it; but not when it takes nothing.
+    let told = timeout(LAST_WORDS, end(&client, on_vip.as_deref(), worker, When::Confirmed)).await;
+    if told.is_err() && client.unconfirmed() > 0 {
+        client.reset();
+    }
 }
 
 /// Resolves when the connection is to be closed because its address moves.

@@ -69,14 +69,14 @@ async fn curl_gets_the_same_over_either_version() {
     }
     // A body of no stated length: a small one has its length when all of it is there, a large one is passed on.
     for (body, length) in [(&small, "1000"), (&large, "")] {
-        let url = url(&balancer, "/");
+        let url = url(&balancer, "/up");
         let ended = run(
             "curl",
             &["-sS", "--http2-prior-knowledge", "-m", "60", "-T", &body[1..], "-H", "Content-Length:", &url],
         )
         .await;
         let size = std::fs::metadata(&body[1..]).expect("file").len();
-        let expected = format!("PUT / HTTP/1.1 cookie= length={length} body={size}");
+        let expected = format!("PUT /up HTTP/1.1 cookie= length={length} body={size}");
         assert!(ended.out.starts_with(&expected), "{} {}", ended.out, ended.err);
     }
 }

@@ -9,6 +9,10 @@ use crate::stage::has_passed;
 async fn hanging() -> Backend {
     Backend::start(|request| match request.path() {
         "/hang" => Reply::Parts(vec![(Duration::from_secs(60), ok("late"))]),
+        "/hints" => {
+            let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+            Reply::Bytes([&hint[..], &ok("after hints")].concat())
+        }
         _ => Reply::Bytes(ok("hello")),
     })
     .await

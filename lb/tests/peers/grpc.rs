@@ -70,11 +70,24 @@ async fn no_call_fails_while_servers_are_exchanged() {
     let second = Peer::serving("grpc_server.py", &[]).await;
     let mut caller = Peer::talking_to("grpc_client.py", balancer.clients(), &["steady"]);
     assert_eq!(caller.line().await, "begun");
-    for peers in [&[&first, &second][..], &[&second], &[&first], &[&second]] {
-        let upstreams: Vec<_> = peers.iter().map(|peer| peer.upstream()).collect();
+    let set = async |peers: &[(&Peer, &str)]| {
+        let upstreams: Vec<_> = peers
+            .iter()
+            .map(|(peer, state)| {
+                let mut upstream = peer.upstream();
+                upstream["state"] = json!(state);
+                upstream
+            })
+            .collect();
         balancer.use_upstreams(&upstreams).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+    };
+    set(&[(&first, "ready"), (&second, "ready")]).await;
+    set(&[(&first, "ready"), (&second, "draining")]).await;
+    set(&[(&first, "ready")]).await;
+    set(&[(&first, "ready"), (&second, "ready")]).await;
+    set(&[(&first, "draining"), (&second, "ready")]).await;
+    set(&[(&second, "ready")]).await;
     // Stopped in order: GOAWAY, with nothing in flight there.
     assert!(first.finish().await.0);
     let (ok, said) = caller.finish().await;

@@ -21,10 +21,10 @@ class Client:
         self.socket = socket.create_connection((HOST, int(PORT)), timeout=30)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         if window is not None:
-            self.h2.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
+            first = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            self.h2.local_settings = h2.settings.Settings(client=True, initial_values=first)
         self.h2.initiate_connection()
         self.flush()
-        self.closed = False
 
     def flush(self):
         data = self.h2.data_to_send()
@@ -42,7 +42,6 @@ class Client:
         while True:
             data = self.socket.recv(65536)
             if not data:
-                self.closed = True
                 return
             yield from self.h2.receive_data(data)
             self.flush()
@@ -65,29 +64,6 @@ class Client:
             elif isinstance(event, h2.events.StreamEnded):
                 return status, body
         raise AssertionError("the connection ended")
-
-
-def stop():
-    """What is asked before the end is answered, and the end is announced."""
-    client = Client()
-    stream = client.ask("/slow")
-    print("begun", flush=True)
-    status, terminated = None, None
-    for event in client.events():
-        if isinstance(event, h2.events.ConnectionTerminated):
-            terminated = event.error_code
-        elif isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
-            status = dict(event.headers)[":status"]
-    assert (status, terminated, client.closed) == ("200", 0, True), (status, terminated, client.closed)
-
-
-def idle():
-    client = Client()
-    assert client.answer(client.ask("/")) == (200, b"hello")
-    began = time.monotonic()
-    events = list(client.events())
-    assert any(isinstance(event, h2.events.ConnectionTerminated) and event.error_code == 0 for event in events), events
-    assert client.closed and time.monotonic() - began < 20
 
 
 def window():

@@ -51,13 +51,13 @@ async fn a_reset_ends_the_request_at_the_upstream_and_no_other() {
 #[tokio::test]
 async fn an_idle_connection_is_told_before_it_is_closed() {
     let (balancer, _backend) = stage("idle_timeout_ms = 500").await;
-    has_passed("h2_client.py", balancer.clients(), &["idle"]).await;
+    has_passed("goodbye.py", balancer.clients(), &["idle"]).await;
 }
 
 #[tokio::test]
 async fn a_balancer_that_stops_answers_what_it_was_asked_and_says_that_it_ends() {
     let (mut balancer, backend) = stage("").await;
-    let mut client = Peer::talking_to("h2_client.py", balancer.clients(), &["stop"]);
+    let mut client = Peer::talking_to("goodbye.py", balancer.clients(), &["stop"]);
     assert_eq!(client.line().await, "begun");
     eventually("the request arrives", async || (!backend.seen().is_empty()).then_some(())).await;
     balancer.signal(Signal::SIGTERM);

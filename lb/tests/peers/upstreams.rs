@@ -47,8 +47,8 @@ async fn nghttpd_serves_clients_of_either_version() {
         let echo = curl(&balancer, version, "/echo", &expecting).await;
         assert!(echo.ok && echo.out.len() == 2_000_004, "{} bytes: {}", echo.out.len(), echo.err);
     }
-    let load = run("h2load", &["-n", "3000", "-c", "4", "-m", "60", &url(&balancer, "/page")]).await;
-    assert!(load.out.contains("status codes: 3000 2xx"), "{} {}", load.out, load.err);
+    let load = run("h2load", &["-n", "200", "-c", "4", "-m", "60", &url(&balancer, "/page")]).await;
+    assert!(load.out.contains("status codes: 200 2xx"), "{} {}", load.out, load.err);
 }
 
 async fn with_modes(modes: [&str; 2]) -> (Balancer, [Peer; 2]) {

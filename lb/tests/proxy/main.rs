@@ -18,6 +18,7 @@ mod forwarding;
 mod hand_over;
 mod hand_over_cut;
 mod hostile;
+mod http2;
 mod network;
 mod observed;
 mod overrides;

@@ -64,12 +64,13 @@ pub(crate) fn is_repeatable(request: &RequestHeader, route: &Route) -> bool {
 }
 
 /// The length of the body to keep, where `session`'s request can be driven from here: all of it will be at hand, no
-/// protocol is switched, and its upstreams speak HTTP/1.
+/// protocol is switched, and its upstreams speak HTTP/1. A body that says no length is kept if it is at most `most` bytes.
 pub(crate) async fn kept_body(
     session: &mut Session,
     client: &Client,
     route: &Route,
     length: Option<u64>,
+    most: u64,
 ) -> Option<u64> {
     let empty = session.is_body_empty();
     let request = session.req_header();
@@ -85,7 +86,7 @@ pub(crate) async fn kept_body(
         Some(length) => (length <= KEPT_BODY).then_some(length),
         None => {
             // Of gRPC the first message may be a question that has to be answered before the second.
-            let length = client.gather(KEPT_BODY, !grpc::is_grpc(request)).await?;
+            let length = client.gather(KEPT_BODY.min(most), !grpc::is_grpc(request)).await?;
             session.req_header_mut().insert_header(header::CONTENT_LENGTH, length).ok()?;
             Some(length)
         }
