@@ -165,7 +165,11 @@ build_images() {
 # need_python PACKAGE==VERSION… makes a Python of its own in target/python with these packages in it.
 need_python() {
     local python
-    need /usr/bin/python3:python3 /usr/share/doc/python3-venv:python3-venv
+    need /usr/bin/python3:python3
+    if ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then
+        refresh_packages python3-venv
+        install_packages python3-venv
+    fi
     python=$(target_directory)/python
     if [ "$(cat "$python/packages" 2>/dev/null)" = "$*" ]; then
         return 0

@@ -95,7 +95,7 @@ namespaces() {
 interop() {
     need_lab
     need keepalived:keepalived tcpdump:tcpdump nghttp:nghttp2-client nghttpd:nghttp2-server
-    need_python grpcio==1.85.1 h2==4.4.1 websockets==17.4
+    need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4
     tests interop "$WITH_OTHERS"
 }
 

@@ -94,3 +94,27 @@ async fn no_call_fails_while_servers_are_exchanged() {
     let calls: u32 = said.last().expect("a number").parse().expect("a number");
     assert!(ok && calls > 20, "{said:?}");
 }
+
+/// One caller has one call under way: no more than that one is lost, and the next ones go to the other server.
+#[tokio::test]
+async fn a_server_that_is_killed_or_frozen_costs_what_it_was_asked() {
+    for freezes in [false, true] {
+        let (balancer, mut first) = served().await;
+        let second = Peer::serving("grpc_server.py", &[]).await;
+        use_policy(&balancer, 2, json!({"protocol": "h2c", "balance": {"algorithm": "round_robin"}})).await;
+        balancer.use_upstreams(&[first.upstream(), second.upstream()]).await;
+        let mut caller = Peer::talking_to("grpc_client.py", balancer.clients(), &["survive"]);
+        assert_eq!(caller.line().await, "begun");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if freezes {
+            first.freeze()
+        } else {
+            first.kill().await
+        }
+        tokio::time::sleep(Duration::from_millis(2_000)).await;
+        let (ok, said) = caller.finish().await;
+        let failed: u32 = said.last().expect("a number").parse().expect("a number");
+        println!("frozen {freezes}: {failed} failed");
+        assert!(ok && failed <= 2, "{said:?}");
+    }
+}

@@ -114,6 +114,22 @@ def late(stub):
     assert "no upstream answered in time" in error.details(), error.details()
 
 
+def survive(stub):
+    """Calls until the input ends, of which some may fail: says how many did, and whether those after them did not."""
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    failed, row = 0, 0
+    print("begun", flush=True)
+    while not over.is_set() or row < 20:
+        try:
+            assert stub.unary(b"again", timeout=20) == b"again"
+            row += 1
+        except grpc.RpcError as error:
+            assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
+            failed, row = failed + 1, 0
+    print(failed, flush=True)
+
+
 def steady(stub):
     """Calls until the input ends, none of which may fail; says how many there were."""
     over = threading.Event()

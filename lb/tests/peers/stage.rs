@@ -114,6 +114,13 @@ impl Peer {
         input.write_all(format!("{line}\n").as_bytes()).await.expect("told");
     }
 
+    /// Stops it without ending it.
+    pub(crate) fn freeze(&self) {
+        let pid = i32::try_from(self.child.id().expect("it lives")).expect("pid");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP)
+            .expect("stopped");
+    }
+
     /// Takes its life.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.expect("killed");
