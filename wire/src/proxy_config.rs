@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::{Balance, Outlier, Secret, UpstreamLimits};
-use crate::checks::{Ask, Check, HttpAsk, TcpAsk};
+use crate::checks::{Ask, Check};
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -113,7 +113,8 @@ pub struct PoolPolicy {
     pub eject_min_ms: u64,
     /// … up to this.
     pub eject_max_ms: u64,
-    /// How upstreams are asked whether they are well.
+    /// How upstreams are asked whether they are well. Those of [`Protocol::H2c`] are asked by gRPC's health protocol
+    /// unless it says otherwise, and are well too if they answer that there is no such thing.
     pub check: Check,
     /// What an upstream that left the set was asked has so long to end; then the connections to it are cut.
     pub drain_ms: u64,
@@ -123,18 +124,6 @@ pub struct PoolPolicy {
     pub outlier: Outlier,
     /// The most that one upstream is given at a time.
     pub upstream_limits: UpstreamLimits,
-}
-
-impl PoolPolicy {
-    /// As it is followed: what it leaves open is decided. Upstreams that speak only HTTP/2 cannot be asked by
-    /// HTTP/1.1; unless told otherwise, they are well when they take a connection.
-    #[must_use]
-    pub fn followed(mut self) -> Self {
-        if self.protocol == Protocol::H2c && self.check.ask == Ask::Http(HttpAsk::default()) {
-            self.check.ask = Ask::Tcp(TcpAsk::default());
-        }
-        self
-    }
 }
 
 impl Default for PoolPolicy {

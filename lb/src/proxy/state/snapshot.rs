@@ -106,7 +106,7 @@ impl Snapshot {
     }
 
     fn pool(&self, name: &PoolName, config: &ProxyConfig, members: Vec<Member>) -> Arc<Pool> {
-        let policy = config.pools.get(name).cloned().unwrap_or_default().followed();
+        let policy = config.pools.get(name).cloned().unwrap_or_default();
         let before = self.pools.get(name).map(|pool| &**pool);
         Arc::new(Pool::new(name.clone(), policy, before, members))
     }
