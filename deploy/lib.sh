@@ -162,6 +162,24 @@ build_images() {
         --out "$HOLDFAST_IMAGES"
 }
 
+# need_python PACKAGE==VERSION… makes a Python of its own in target/python with these packages in it.
+need_python() {
+    local python
+    need /usr/bin/python3:python3
+    if ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then
+        refresh_packages python3-venv
+        install_packages python3-venv
+    fi
+    python=$(target_directory)/python
+    if [ "$(cat "$python/packages" 2>/dev/null)" = "$*" ]; then
+        return 0
+    fi
+    say "Installing Python packages: $*"
+    /usr/bin/python3 -m venv --clear "$python"
+    "$python/bin/pip" install --quiet --disable-pip-version-check "$@"
+    printf '%s' "$*" >"$python/packages"
+}
+
 target_directory() {
     cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
 }

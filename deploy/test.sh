@@ -9,7 +9,7 @@
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
 #   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; our HTTP/1.1 beside nginx's and
-#                HAProxy's, and what curl thinks of it; HAProxy before our proxy
+#                HAProxy's; HTTP/2, gRPC and WebSockets with curl, nghttp2 and programs from PyPI; HAProxy before us
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
@@ -26,7 +26,7 @@ ALL=(quick sim namespaces machines interop)
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
 IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
-WITH_OTHERS='binary(/^interop/) | binary(conformance)'
+WITH_OTHERS='binary(/^interop/) | binary(conformance) | binary(peers)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 
 report=()
@@ -94,7 +94,9 @@ namespaces() {
 
 interop() {
     need_lab
-    need keepalived:keepalived tcpdump:tcpdump nginx:nginx haproxy:haproxy curl:curl openssl:openssl
+    need keepalived:keepalived tcpdump:tcpdump nginx:nginx haproxy:haproxy curl:curl openssl:openssl \
+        nghttp:nghttp2-client nghttpd:nghttp2-server
+    need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4
     tests interop "$WITH_OTHERS"
 }
 

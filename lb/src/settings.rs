@@ -462,7 +462,10 @@ mod tests {
         assert_eq!(addresses(&settings), ["[::]:443", "10.0.0.1:81"]);
         let [tls, proxied] = &settings.listeners[..] else { panic!("two") };
         let tls = tls.tls.as_ref().expect("TLS");
-        assert_eq!((tls.min_version, &tls.alpn[..]), (TlsVersion::Tls12, &[Protocol::Http1][..]));
+        assert_eq!(
+            (tls.min_version, &tls.alpn[..]),
+            (TlsVersion::Tls12, &[Protocol::Http2, Protocol::Http1][..])
+        );
         assert_eq!(tls.client_certificates, ClientCertificates::Off);
         assert_eq!(proxied.proxy_protocol.as_ref().expect("PROXY").trusted.len(), 1);
         let settings = check(&format!("{MINIMAL}listen = \"0.0.0.0:80\"\n{two}")).expect("valid");

@@ -166,10 +166,24 @@ impl Route {
     }
 }
 
+/// What is spoken with the upstreams of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 over plain connections, with prior knowledge (RFC 9113, section 3.3): what gRPC needs. Requests share
+    /// connections, and are passed on as they come: there are no hedges and no learned first-byte deadlines.
+    H2c,
+}
+
 /// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPolicy {
+    /// What is spoken with the upstreams.
+    pub protocol: Protocol,
     /// The longest wait for a TCP connection to one upstream.
     pub connect_timeout_ms: u64,
     /// The bounds of the learned first-byte deadline that every try but the last has.
@@ -204,7 +218,8 @@ pub struct PoolPolicy {
     pub eject_min_ms: u64,
     /// … up to this.
     pub eject_max_ms: u64,
-    /// How upstreams are asked whether they are well.
+    /// How upstreams are asked whether they are well. Those of [`Protocol::H2c`] are asked by gRPC's health protocol
+    /// unless it says otherwise, and are well too if they answer that there is no such thing.
     pub check: Check,
     /// What an upstream that left the set was asked has so long to end; then the connections to it are cut.
     pub drain_ms: u64,
@@ -219,6 +234,7 @@ pub struct PoolPolicy {
 impl Default for PoolPolicy {
     fn default() -> Self {
         PoolPolicy {
+            protocol: Protocol::default(),
             connect_timeout_ms: 250,
             first_byte_min_ms: 250,
             first_byte_max_ms: 3_000,

@@ -25,13 +25,15 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
+use wire::proxy_config::Protocol;
 
 use super::access_log::Trace;
 use super::balance::ask::Ask;
-use super::client_stream::ClientStream;
+use super::client::Client;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::{self, Refusal};
 use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::h2c;
 use super::forward::hold::{Held, hold};
 use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
@@ -51,6 +53,10 @@ use crate::settings::Limits;
 
 /// A client that sends nothing for so long into a tunnel is given up.
 const TUNNEL_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Once a tunnel or a stream of HTTP/2 is answered, its client may be silent for so long while the other side talks.
+/// One that is gone without a word is found by keep-alive long before.
+const CLIENT_SILENCE: Duration = Duration::from_secs(3600);
 
 /// The rest of a body that nobody waits for any more is read away for so long.
 const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,9 +83,14 @@ impl ProxyHttp for App {
         let arrived = Instant::now();
         let client = client_of(session)?;
         let length = expect_body(session, &client);
-        // How slowly a body may come, the client's stream knows; a tunnel has none.
-        let tunnel = is_upgrade(session.req_header()).then_some(TUNNEL_READ_TIMEOUT);
-        session.set_read_timeout(tunnel);
+        if let Client::Http2(_) = client {
+            session.set_read_timeout(Some(Duration::from_millis(self.limits.body_grace_ms)));
+            session.set_write_timeout(Some(Duration::from_millis(self.limits.send_timeout_ms)));
+        } else {
+            // How slowly a body may come, the client's stream knows; a tunnel has none.
+            let tunnel = is_upgrade(session.req_header()).then_some(TUNNEL_READ_TIMEOUT);
+            session.set_read_timeout(tunnel);
+        }
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
         if session.req_header().version == Version::HTTP_10 {
@@ -117,7 +128,8 @@ impl ProxyHttp for App {
             client.refuse_like(route.look().clone(), wants_json(&session.req_header().headers));
         }
         let until = arrived + route.timeout;
-        let kept = forward::kept_body(session, length);
+        let most = route.body_bytes(self.limits.body_bytes);
+        let kept = forward::kept_body(session, &client, &route, length, most).await;
         let request = session.req_header();
         let ask = Ask {
             repeatable: kept.is_some() && is_repeatable(request, &route),
@@ -174,7 +186,7 @@ impl ProxyHttp for App {
             tries.follow(&self.state);
         }
         let (choice, in_flight) = loop {
-            let until = context.client.as_ref().and_then(ClientStream::deadline);
+            let until = context.client.as_ref().and_then(Client::deadline);
             let until = until.unwrap_or_else(|| Instant::now() + tries.route().timeout);
             let refusal = match (queue::next(tries, &self.state, until).await, &context.client) {
                 (Ok(next), _) => break next,
@@ -191,7 +203,10 @@ impl ProxyHttp for App {
         };
         let upstream = &choice.member.upstream;
         let policy = &tries.pool().policy;
-        let may_reuse = is_repeatable(session.req_header(), tries.route()) || policy.reuse_unrepeatable;
+        // Requests share a connection of HTTP/2; what is lost with it is told as what is lost with one of their own.
+        let may_reuse = is_repeatable(session.req_header(), tries.route())
+            || policy.reuse_unrepeatable
+            || policy.protocol == Protocol::H2c;
         let peer = pingora_peer(upstream, policy, choice.fresh || !may_reuse);
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
@@ -208,11 +223,15 @@ impl ProxyHttp for App {
         if let (Some(tries), Some((choice, mut in_flight))) = (&mut context.tries, context.present.take()) {
             in_flight.failed(Retry::Connect);
             let failure = match error.etype() {
-                ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => ConnectFailure::Refused,
-                ErrorType::ConnectTimedout => ConnectFailure::TimedOut,
-                _ => ConnectFailure::Other,
+                // A kept connection of HTTP/2 that ends: it says nothing about whether a new one could be had.
+                ErrorType::H2Error => None,
+                ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => Some(ConnectFailure::Refused),
+                ErrorType::ConnectTimedout => Some(ConnectFailure::TimedOut),
+                _ => Some(ConnectFailure::Other),
             };
-            health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+            if let Some(failure) = failure {
+                health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+            }
             tries.failed(choice, Retry::Connect);
         }
         // Nothing was sent, so this is safe for every method; `upstream_peer` says when it is enough.
@@ -248,6 +267,9 @@ impl ProxyHttp for App {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if request.version == http::Version::HTTP_2 {
+            h2c::prepare(session, request).await?;
+        }
         let Some(client) = &context.client else { return Ok(()) };
         // Pingora has dropped the hop-by-hop fields before.
         let sender = Sender::of(client);
@@ -276,8 +298,10 @@ impl ProxyHttp for App {
             return error;
         };
         let lost = context.lookout.take().and_then(|lookout| lookout.found());
+        let refused = h2c::was_refused(&error);
         let reason = match (lost, reused) {
             (Some(lost), _) => lost.reason(),
+            _ if refused => Retry::Refused,
             (None, true) => Retry::Stale,
             (None, false) => {
                 health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
@@ -286,7 +310,7 @@ impl ProxyHttp for App {
         };
         in_flight.failed(reason);
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
-        if is_repeatable(session.req_header(), tries.route())
+        if (refused || is_repeatable(session.req_header(), tries.route()))
             && !session.as_ref().retry_buffer_truncated()
             && context.refusal.is_none()
         {
@@ -367,7 +391,13 @@ impl ProxyHttp for App {
                 tries.route().look().edit(response, session.req_header(), || Sender::of(client));
             }
         }
-        let is_last = context.client.as_ref().is_some_and(ClientStream::is_closing);
+        let is_tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let is_stream =
+            matches!(context.client, Some(Client::Http2(_))) && !response.status.is_informational();
+        if is_tunnel || is_stream {
+            session.set_read_timeout(Some(CLIENT_SILENCE));
+        }
+        let is_last = context.client.as_ref().is_some_and(Client::is_closing);
         if respond::frame(response, session.req_header())? == Framing::Close || is_last {
             session.set_keepalive(None);
         }
@@ -380,7 +410,7 @@ impl ProxyHttp for App {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let fault = context.client.as_ref().and_then(ClientStream::fault).map(Refusal::Faulty);
+        let fault = context.client.as_ref().and_then(Client::fault).map(Refusal::Faulty);
         let refusal = match (context.refusal.or(fault), error.esource(), error.etype()) {
             (Some(refusal), _, _) => Some(refusal),
             (None, ErrorSource::Downstream, _) => None,

@@ -30,7 +30,7 @@ use super::tls::Tls;
 use super::tls::client_certificate::ClientCertificate;
 use super::tls::failure::Failure;
 use super::transport::{Transport, Wire};
-use crate::settings::{Listener, ProxyProtocol};
+use crate::settings::{Listener, Protocol, ProxyProtocol};
 
 /// As much is read at once of what comes ahead of requests.
 const READ: usize = 2 << 10;
@@ -67,12 +67,20 @@ pub(crate) struct Arrived {
     pub(crate) is_secure: bool,
     /// What it has shown, where it has shown any.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
+    /// HTTP/2 was negotiated.
+    pub(crate) is_http2: bool,
 }
 
 impl Arrived {
     /// One that came to a plain listener.
     pub(crate) fn plain(tcp: TcpStream, peer: IpAddr) -> Self {
-        Arrived { transport: Transport::Plain(Wire::new(tcp)), peer, is_secure: false, certificate: None }
+        Arrived {
+            transport: Transport::Plain(Wire::new(tcp)),
+            peer,
+            is_secure: false,
+            certificate: None,
+            is_http2: false,
+        }
     }
 }
 
@@ -171,7 +179,13 @@ async fn rest(
     let peer = told.client.unwrap_or(peer);
     let Some(tls) = &place.tls else {
         let transport = Transport::Plain(wire);
-        return Ok(Arrived { transport, peer, is_secure: told.is_secure, certificate: None });
+        return Ok(Arrived {
+            transport,
+            peer,
+            is_secure: told.is_secure,
+            certificate: None,
+            is_http2: false,
+        });
     };
     if wire.ahead.is_empty() {
         match timeout_at(deadline, wire.fill()).await {
@@ -191,10 +205,9 @@ async fn rest(
         None => None,
     };
     server.tls.stats.shaken(session.handshake_kind());
-    // Where another protocol than HTTP/1.1 was negotiated (`session.alpn_protocol()`, see `settings::Protocol`), the
-    // connection goes another way from here.
+    let is_http2 = session.alpn_protocol() == Some(Protocol::Http2.id());
     let transport = Transport::Tls(Box::new(stream));
-    Ok(Arrived { transport, peer, is_secure: true, certificate })
+    Ok(Arrived { transport, peer, is_secure: true, certificate, is_http2 })
 }
 
 async fn shake_hands(

@@ -46,6 +46,8 @@ pub(super) struct Socket {
     pub(super) is_secure: bool,
     /// What the client has shown, where it has shown any.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
+    /// HTTP/2 was negotiated.
+    pub(super) is_http2: bool,
     /// The virtual address it came to, if it is one.
     pub(super) on_vip: Option<Arc<OnVip>>,
     /// Read from the client and not yet given out.
@@ -84,7 +86,7 @@ pub(super) enum Phase {
 
 impl Socket {
     pub(super) fn new(arrived: Arrived, on_vip: Option<Arc<OnVip>>) -> Self {
-        let Arrived { mut transport, peer, is_secure, certificate } = arrived;
+        let Arrived { mut transport, peer, is_secure, certificate, is_http2 } = arrived;
         let input = match &mut transport {
             Transport::Plain(wire) => std::mem::take(&mut wire.ahead),
             Transport::Tls(_) => Vec::new(),
@@ -94,6 +96,7 @@ impl Socket {
             peer,
             is_secure,
             certificate,
+            is_http2,
             on_vip,
             input,
             phase: Phase::Undecided,

@@ -20,6 +20,7 @@ use super::arrival::Arrived;
 use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
 use super::headers::Origin;
+use super::http2::PREFACE;
 use super::lock;
 use super::patience::Patience;
 use super::plain_stream::plain_stream;
@@ -154,6 +155,32 @@ impl ClientStream {
             first
         });
         matches!(first.await, Ok(1..))
+    }
+
+    /// Whether the client speaks HTTP/2: over TLS it has said so (RFC 9113, section 3.2), else it is read until that is
+    /// known from how it opens (section 3.4).
+    pub(crate) async fn speaks_http2(&self) -> bool {
+        {
+            let socket = self.socket();
+            if socket.is_http2 || socket.transport.is_tls() {
+                return socket.is_http2;
+            }
+        }
+        loop {
+            {
+                let socket = self.socket();
+                let have = socket.input.len().min(PREFACE.len());
+                if socket.input[..have] != PREFACE[..have] {
+                    return false;
+                }
+                if have == PREFACE.len() {
+                    return true;
+                }
+            }
+            if !matches!(poll_fn(|context| self.socket().poll_fill(context)).await, Ok(1..)) {
+                return false;
+            }
+        }
     }
 
     /// Reads until a request's head is complete or larger than `most` bytes, and checks it.

@@ -25,11 +25,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::access_log::Trace;
 use super::app::App;
 use super::arrival::NO_TLS_HERE;
+use super::client::Client;
 use super::client_stream::{ClientStream, HeadRead};
 use super::context::Account;
 use super::ending::{When, close_idle, end};
 use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
+use super::http2;
 use super::patience::Patience;
 use super::route::sender::Sender;
 use super::state::State;
@@ -40,7 +42,10 @@ use super::tls::failure::Failure;
 use crate::settings::Limits;
 
 /// How long a client may take to take a short answer of ours.
-const REFUSE: Duration = Duration::from_secs(2);
+pub(super) const REFUSE: Duration = Duration::from_secs(2);
+
+/// A client of HTTP/2 whose requests are cut has so long to take what it is told; its address moves soon after.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// After a handshake, the first request may take so long to come before the connection counts as one without.
 const FIRST_REQUEST: Duration = Duration::from_millis(100);
@@ -67,6 +72,7 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         on_vip
     };
     client.allow(Patience::new(&server.limits));
+    let mut is_first = true;
     loop {
         let begins = tokio::select! {
             biased;
@@ -87,6 +93,13 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
             let _ = timeout(REFUSE, client.send(&NO_TLS_HERE)).await;
             return end(&client, on_vip.as_deref(), server.worker, When::Confirmed).await;
         }
+        if std::mem::take(&mut is_first) {
+            let limit = Duration::from_millis(server.limits.header_timeout_ms);
+            if timeout(limit, client.speaks_http2()).await == Ok(true) {
+                // Boxed, as a request is.
+                return Box::pin(serve_http2(client, open, server)).await;
+            }
+        }
         let busy = open.begin_request();
         // Boxed: what a request needs must not count for idle connections.
         let after = Box::pin(request(&client, on_vip.as_deref(), &server)).await;
@@ -96,6 +109,22 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
             After::Linger(when) => return end(&client, on_vip.as_deref(), server.worker, when).await,
             After::Close => return,
         }
+    }
+}
+
+/// Serves a client that speaks HTTP/2.
+async fn serve_http2(client: ClientStream, open: Open, server: Arc<Server>) {
+    client.expect_stream();
+    let (on_vip, worker) = (client.on_vip(), server.worker);
+    let facts = Arc::new(http2::Facts { origin: client.origin(), on_vip: on_vip.clone(), open, server });
+    http2::serve(client.clone(), &facts).await;
+    if !on_vip.as_ref().is_some_and(|on_vip| on_vip.is_cut()) {
+        return end(&client, on_vip.as_deref(), worker, When::Cut).await;
+    }
+    // What was cut was told so stream by stream, and the client had better hear it; but not when it takes nothing.
+    let told = timeout(LAST_WORDS, end(&client, on_vip.as_deref(), worker, When::Confirmed)).await;
+    if told.is_err() && client.unconfirmed() > 0 {
+        client.reset();
     }
 }
 
@@ -154,7 +183,7 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
     let answered = tokio::select! {
         biased;
         kept = server.proxy.process_new_http(session, &server.stop) => Some(kept.is_some()),
-        () = overdue(client) => None,
+        () = overdue(|| client.deadline()) => None,
         on_vip = cut(on_vip, server.worker) => return tell_cut(client, on_vip, server, moving).await,
     };
     if !client.is_taken() && client.has_answered() {
@@ -172,7 +201,8 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
 fn count(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal, bytes: u64) {
     let trace = server.state.access_log.clone();
     let trace = trace.map(|log| Trace::begin_faulty(log, &client.head_so_far(), client.peer()));
-    let mut account = Account::open(server.state.unrouted.clone(), begun, client.clone()).traced(trace);
+    let mut account =
+        Account::open(server.state.unrouted.clone(), begun, Client::Http1(client.clone())).traced(trace);
     account.answered = Some(refusal.status());
     account.bytes = bytes;
 }
@@ -191,7 +221,7 @@ async fn refuse(client: &ClientStream, server: &Server, refusal: Refusal) -> Aft
 /// What `refusal` looks like to this client, and how much of it is the body.
 fn answer_of(refusal: Refusal, client: &ClientStream, server: &Server) -> (Vec<u8>, u64) {
     let (look, json) = client.look().unwrap_or_else(|| (server.state.snapshot().look.clone(), false));
-    refusal.raw(Sender::of(client), &look, json)
+    refusal.raw(Sender::at(client), &look, json)
 }
 
 async fn say(client: &ClientStream, answer: &[u8]) -> After {
@@ -212,10 +242,10 @@ async fn tell_cut(client: &ClientStream, on_vip: &OnVip, server: &Server, refusa
 
 /// Resolves when the answer should have begun and has not. Pingora's own path has no such deadline
 /// apart from that of each read; the request sets this one and clears it from the task that waits here.
-async fn overdue(client: &ClientStream) {
+pub(super) async fn overdue(deadline: impl Fn() -> Option<Instant>) {
     let mut timer = None;
     poll_fn(|context| {
-        let Some(deadline) = client.deadline() else { return std::task::Poll::Pending };
+        let Some(deadline) = deadline() else { return std::task::Poll::Pending };
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);

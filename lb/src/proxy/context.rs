@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use http::header;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use super::access_log::Trace;
+use super::client::Client;
 use super::client_stream::ClientStream;
 use super::error_page::Refusal;
 use super::forward::hold::Since;
 use super::forward::is_upgrade;
 use super::forward::lost::Lookout;
 use super::forward::tries::{Choice, Tries};
+use super::http2;
 use super::metrics::RouteStats;
 use super::state::in_flight::InFlight;
 
@@ -23,7 +26,7 @@ use super::state::in_flight::InFlight;
 #[derive(Default)]
 pub(crate) struct Context {
     pub(crate) account: Option<Account>,
-    pub(crate) client: Option<ClientStream>,
+    pub(crate) client: Option<Client>,
     /// The tries on Pingora's own path.
     pub(crate) tries: Option<Tries>,
     pub(crate) present: Option<(Choice, InFlight)>,
@@ -46,7 +49,7 @@ pub(crate) struct Account {
     pub(crate) answered: Option<u16>,
     stats: Arc<RouteStats>,
     arrived: Instant,
-    client: ClientStream,
+    client: Client,
     /// Its line in the access log, where there is one.
     trace: Option<Arc<Trace>>,
     /// Of the answer's body.
@@ -54,7 +57,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn open(stats: Arc<RouteStats>, arrived: Instant, client: ClientStream) -> Self {
+    pub(crate) fn open(stats: Arc<RouteStats>, arrived: Instant, client: Client) -> Self {
         Account { answered: None, stats, arrived, client, trace: None, bytes: 0 }
     }
 
@@ -79,37 +82,53 @@ impl Drop for Account {
     }
 }
 
-/// The handle to the client's socket that Pingora's session holds.
+/// The client whose request `session` is. Of one that speaks HTTP/2 it is taken out of the request, where it was put
+/// for this.
 ///
 /// # Errors
 ///
-/// When it is not a stream of ours, which it always is.
-pub(crate) fn client_of(session: &Session) -> Result<ClientStream> {
-    let stream = match session.as_downstream() {
-        ServerSession::H1(http1) => (**http1.stream()).as_any().downcast_ref::<ClientStream>(),
-        _ => None,
+/// When it is not a client of ours, which it always is.
+pub(crate) fn client_of(session: &mut Session) -> Result<Client> {
+    let client = match session.as_downstream_mut() {
+        ServerSession::H1(http1) => connection_of(http1).cloned().map(Client::Http1),
+        other => other.req_header_mut().extensions_mut().remove::<http2::Stream>().map(Client::Http2),
     };
-    stream.cloned().ok_or_else(|| Error::explain(ErrorType::InternalError, "not a stream of ours"))
+    client.ok_or_else(|| Error::explain(ErrorType::InternalError, "not a client of ours"))
+}
+
+fn connection_of(http1: &HttpSession) -> Option<&ClientStream> {
+    (**http1.stream()).as_any().downcast_ref::<ClientStream>()
+}
+
+/// Whether the answer to `session`'s request is the last one on its connection.
+pub(crate) fn is_last(session: &Session) -> bool {
+    match session.as_downstream() {
+        ServerSession::H1(http1) => connection_of(http1).is_some_and(ClientStream::is_closing),
+        _ => false,
+    }
 }
 
 /// Tells `client` how much of what comes belongs to this request, and returns the length of its body where
 /// the head says it.
-pub(crate) fn expect_body(session: &mut Session, client: &ClientStream) -> Option<u64> {
+pub(crate) fn expect_body(session: &mut Session, client: &Client) -> Option<u64> {
+    if session.is_body_empty() && matches!(client, Client::Http2(_)) {
+        return Some(0);
+    }
     let request = session.req_header();
+    // Whoever looked at the head before (`strict`, or for HTTP/2 h2 and we) has seen to it that it is one number.
+    let length =
+        request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let Client::Http1(client) = client else { return length };
     if is_upgrade(request) {
         client.expect_stream();
         return None;
     }
-    // `strict` has seen to it that this means `chunked`, and that there is no length beside it.
+    // This means `chunked`, and there is no length beside it.
     if request.headers.contains_key(header::TRANSFER_ENCODING) {
         client.expect_chunked();
         return None;
     }
-    let length = request
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(0);
+    let length = length.unwrap_or(0);
     client.expect_body(length);
     Some(length)
 }

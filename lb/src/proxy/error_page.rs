@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 use http::header;
+use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use wire::Problem;
 
-use super::context::client_of;
+use super::context::{client_of, is_last};
+use super::grpc;
 use super::route::look::{Look, wants_json};
 use super::route::sender::Sender;
 use super::strict::Fault;
@@ -130,7 +132,11 @@ impl Refusal {
     }
 
     /// The answer, with the `look` of its route; `json`: the client asks for a problem document.
-    fn answer_to(
+    ///
+    /// # Errors
+    ///
+    /// Where a page's values cannot be header fields, which was looked at before.
+    pub(crate) fn answer_to(
         self,
         request: Option<&RequestHeader>,
         client: Sender,
@@ -150,13 +156,22 @@ impl Refusal {
     ///
     /// When the client cannot be written to.
     pub(crate) async fn answer(self, session: &mut Session, look: &Look) -> Result<()> {
-        if self.ends_connection() {
+        if self.ends_connection() || is_last(session) {
             session.set_keepalive(None);
+        }
+        if grpc::is_grpc(session.req_header()) {
+            let whole = vec![HttpTask::Header(Box::new(grpc::refusal(self)?), true)];
+            return session.as_downstream_mut().response_duplex_vec(whole).await.map(drop);
         }
         let client = Sender::of(&client_of(session)?);
         let request = session.req_header();
         let (head, body) = self.answer_to(Some(request), client, look, wants_json(&request.headers))?;
         write(session, head, body).await
+    }
+
+    /// What is wrong, in words.
+    pub(crate) fn detail(self) -> String {
+        self.problem().detail
     }
 
     /// The whole answer, for when there is no Pingora session, and how much of it is the body: it ends the connection.

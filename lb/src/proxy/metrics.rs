@@ -40,11 +40,13 @@ pub(crate) enum Retry {
     Ejected,
     /// Others answered meanwhile what the upstream was asked.
     Hedge,
+    /// The upstream said that it did not look at the request (HTTP/2: REFUSED_STREAM, GOAWAY).
+    Refused,
 }
 
 impl Retry {
     /// All of them.
-    pub(crate) const ALL: [Retry; 7] = [
+    pub(crate) const ALL: [Retry; 8] = [
         Retry::Connect,
         Retry::Stale,
         Retry::Broken,
@@ -52,6 +54,7 @@ impl Retry {
         Retry::TooSlow,
         Retry::Ejected,
         Retry::Hedge,
+        Retry::Refused,
     ];
 
     /// Its name in metrics and logs.
@@ -64,6 +67,7 @@ impl Retry {
             Retry::TooSlow => "too_slow",
             Retry::Ejected => "ejected",
             Retry::Hedge => "hedge",
+            Retry::Refused => "refused",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `connection` (parked between requests) → `strict` (what can be read in two ways is refused) →
 //! `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
 //! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
 //! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics` and `access_log`.
@@ -14,6 +15,7 @@ pub(crate) mod app;
 pub(crate) mod arrival;
 pub(crate) mod balance;
 pub(crate) mod check;
+pub(crate) mod client;
 mod client_body;
 mod client_socket;
 pub(crate) mod client_stream;
@@ -24,10 +26,12 @@ pub(crate) mod doubt;
 mod ending;
 pub(crate) mod error_page;
 pub(crate) mod forward;
+pub(crate) mod grpc;
 mod half_closed;
 pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
+pub(crate) mod http2;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;

@@ -66,10 +66,12 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// What can be spoken over TLS. A protocol that is added here is offered to clients that a listener's `alpn` has it
-/// for; `proxy/arrival.rs` is where a connection goes its way.
+/// What can be spoken over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Protocol {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    Http2,
     /// HTTP/1.1.
     #[serde(rename = "http/1.1")]
     Http1,
@@ -79,6 +81,7 @@ impl Protocol {
     /// As it is called in a handshake.
     pub const fn id(self) -> &'static [u8] {
         match self {
+            Protocol::Http2 => b"h2",
             Protocol::Http1 => b"http/1.1",
         }
     }
@@ -197,7 +200,7 @@ impl TlsFile {
             (Asked::Optional, Some(file)) => ClientCertificates::Optional(cas(source, &file)?),
             (Asked::Required, Some(file)) => ClientCertificates::Required(cas(source, &file)?),
         };
-        let alpn = alpn.map_or_else(|| vec![Protocol::Http1], Spanned::into_inner);
+        let alpn = alpn.map_or_else(|| vec![Protocol::Http2, Protocol::Http1], Spanned::into_inner);
         Ok(ListenerTls { min_version, alpn, client_certificates, refuse_unknown_names })
     }
 }

@@ -20,6 +20,7 @@ mod hand_over;
 mod hand_over_cut;
 mod hostile;
 mod hostile_requests;
+mod http2;
 #[path = "../../../wire/tests/support/namespaces.rs"]
 mod namespaces;
 mod network;

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use wire::checks::{Ask, Check, HttpAsk};
+use wire::checks::{Ask, Check, GrpcAsk, HttpAsk};
+use wire::proxy_config::Protocol;
 
 use self::stream::Stream;
 use super::state::upstream::Upstream;
@@ -105,6 +106,14 @@ async fn ask(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
 async fn exchange(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
     let stream = Stream::open(upstream, check.port).await?;
     match &check.ask {
+        // HTTP/1.1 is not spoken there (`state::check` lets nothing but the default through).
+        Ask::Http(_) if check.port.is_none() && upstream.policy().protocol == Protocol::H2c => {
+            match grpc::ask(stream, &GrpcAsk::default()).await {
+                // No such service, but an answer.
+                Err(Fault::Status(_) | Fault::GrpcStatus(_)) => Ok(()),
+                outcome => outcome,
+            }
+        }
         Ask::Http(ask) => http::ask(stream, ask).await,
         Ask::Tcp(ask) => tcp::ask(stream, ask).await,
         Ask::Grpc(ask) => grpc::ask(stream, ask).await,
@@ -113,14 +122,22 @@ async fn exchange(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
 
 /// Whether `upstream` says anything within `limit` when it is sent a request, be it well or not. Where its check
 /// is no HTTP request to the port that requests go to, an ordinary one is sent: a listening socket or another
-/// process says nothing about this one.
+/// process says nothing about this one. Where HTTP/2 is spoken, the question is gRPC's, which any server of it
+/// answers somehow.
 pub(crate) async fn speaks(upstream: &Arc<Upstream>, check: &Check, limit: Duration) -> bool {
     let put = Instant::now();
     let question = match (&check.ask, check.port) {
         (Ask::Http(ask), None) => HttpAsk { expect_body: None, ..ask.clone() },
         _ => HttpAsk::default(),
     };
-    let asked = async { http::ask(Stream::open(upstream, None).await?, &question).await };
+    let protocol = upstream.policy().protocol;
+    let asked = async {
+        let stream = Stream::open(upstream, None).await?;
+        match protocol {
+            Protocol::Http1 => http::ask(stream, &question).await,
+            Protocol::H2c => grpc::ask(stream, &GrpcAsk::default()).await,
+        }
+    };
     // Its bytes are noted as they come; what they say does not matter.
     let _ = timeout(limit, Box::pin(asked)).await;
     upstream.spoke_after(put)

@@ -14,10 +14,11 @@ use pingora_core::upstreams::peer::HttpPeer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use wire::proxy_config::PoolPolicy;
+use wire::proxy_config::{PoolPolicy, Protocol};
 
 use super::super::plain_stream::plain_stream;
 use super::super::state::upstream::{MAX_IDLE_AGE, Opened, Upstream, new_pool_key};
+use super::h2c;
 
 /// An upstream that acknowledges or takes nothing for so long is gone: the end of an answer that stalls
 /// because its machine lost power.
@@ -130,6 +131,9 @@ pub(crate) fn pingora_peer(upstream: &Upstream, policy: &PoolPolicy, fresh: bool
     let limit = Duration::from_millis(policy.connect_timeout_ms);
     let mut peer = HttpPeer::new(upstream.address, false, String::new());
     let (key, idle) = if fresh { (new_pool_key(), AT_ONCE) } else { (upstream.pool_key(), MAX_IDLE_AGE) };
+    if policy.protocol == Protocol::H2c {
+        h2c::configure(&mut peer.options);
+    }
     peer.group_key = key;
     peer.options.connection_timeout = Some(limit);
     peer.options.total_connection_timeout = Some(limit);

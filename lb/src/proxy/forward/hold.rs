@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use wire::PoolName;
 
-use super::super::client_stream::ClientStream;
+use super::super::client::Client;
 use super::super::lock;
 use super::super::state::State;
 use super::tries::Tries;
@@ -100,7 +100,7 @@ pub(crate) type Since = Option<Instant>;
 pub(crate) async fn hold(
     state: &Arc<State>,
     tries: &mut Tries,
-    client: &ClientStream,
+    client: &Client,
     since: &mut Since,
     until: Instant,
 ) -> Held {

@@ -8,19 +8,24 @@
 //!   anything else                                                            waited for, as long as any request
 //! ```
 
+use std::convert::Infallible;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
+use wire::proxy_config::Protocol;
 
 use super::super::doubt;
 use super::super::error_page::Refusal;
-use super::super::health;
+use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::Upstream;
+
+/// An upstream that a request has waited for for long is asked no less often than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a request that was sent is waited for no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,22 @@ pub(crate) async fn lost(pool: &Pool, upstream: &Arc<Upstream>, first_byte: Dura
     }
 }
 
+/// Asks `upstream` whether it lives while a request waits there, at first after `first_byte`, then less and less often:
+/// where requests share a connection, nothing else may notice for long that it stands still.
+async fn keep_asking(pool: &Arc<Pool>, upstream: &Arc<Upstream>, first_byte: Duration) -> Infallible {
+    let mut wait = first_byte;
+    loop {
+        let since = Instant::now();
+        sleep(wait).await;
+        if doubt::lives(pool, upstream, since).await {
+            wait = (2 * wait).min(LONGEST_WAIT);
+        } else {
+            health::failed(pool, upstream, Failure::Silent);
+            wait = first_byte;
+        }
+    }
+}
+
 /// Looks out for a request that Pingora waits with: when it is lost, its connection is cut. Ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Lookout {
@@ -80,7 +101,11 @@ impl Lookout {
         let task = tokio::spawn(async move {
             // What streams is not timed by route.
             let first_byte = Duration::from_millis(pool.policy.first_byte_cold_ms);
-            let why = lost(&pool, &upstream, first_byte).await;
+            let shares = pool.policy.protocol == Protocol::H2c;
+            let why = tokio::select! {
+                why = lost(&pool, &upstream, first_byte) => why,
+                never = keep_asking(&pool, &upstream, first_byte), if shares => match never {},
+            };
             if finding.set(why).is_ok() {
                 socket.cut();
             }

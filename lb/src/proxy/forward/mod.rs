@@ -18,6 +18,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod exchange;
+pub(crate) mod h2c;
 pub(crate) mod hold;
 pub(crate) mod lost;
 pub(crate) mod race;
@@ -35,14 +36,16 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
+use wire::proxy_config::Protocol;
 
 use self::exchange::Message;
 use self::hold::Held;
 use self::race::{Call, Ended};
 use self::respond::Ending;
 use self::tries::Tries;
-use super::client_stream::ClientStream;
+use super::client::Client;
 use super::error_page::Refusal;
+use super::grpc;
 use super::headers;
 use super::queue;
 use super::route::Route;
@@ -62,16 +65,34 @@ pub(crate) fn is_repeatable(request: &RequestHeader, route: &Route) -> bool {
     request.method.is_idempotent() || route.repeatable || request.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
-/// The length of the body to keep, where `session`'s request can be driven from here: all of it will be at hand, and
-/// no protocol is switched.
-pub(crate) fn kept_body(session: &mut Session, length: Option<u64>) -> Option<u64> {
+/// The length of the body to keep, where `session`'s request can be driven from here: all of it will be at hand, no
+/// protocol is switched, and its upstreams speak HTTP/1. A body that says no length is kept if it is at most `most` bytes.
+pub(crate) async fn kept_body(
+    session: &mut Session,
+    client: &Client,
+    route: &Route,
+    length: Option<u64>,
+    most: u64,
+) -> Option<u64> {
     let empty = session.is_body_empty();
     let request = session.req_header();
-    let length = if empty { 0 } else { length.filter(|length| *length <= KEPT_BODY)? };
-    (!is_upgrade(request)
-        && !request.headers.contains_key(header::EXPECT)
-        && request.method != http::Method::CONNECT)
-        .then_some(length)
+    if route.pool.policy.protocol != Protocol::Http1
+        || is_upgrade(request)
+        || request.headers.contains_key(header::EXPECT)
+        || request.method == http::Method::CONNECT
+    {
+        return None;
+    }
+    match length {
+        _ if empty => Some(0),
+        Some(length) => (length <= KEPT_BODY).then_some(length),
+        None => {
+            // Of gRPC the first message may be a question that has to be answered before the second.
+            let length = client.gather(KEPT_BODY.min(most), !grpc::is_grpc(request)).await?;
+            session.req_header_mut().insert_header(header::CONTENT_LENGTH, length).ok()?;
+            Some(length)
+        }
+    }
 }
 
 /// Reads a body that is kept; none when it ended before its length.
@@ -104,7 +125,7 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
 /// When its head cannot be forwarded or the client cannot be written to.
 pub(crate) async fn forward(
     session: &mut Session,
-    client: &ClientStream,
+    client: &Client,
     state: &Arc<State>,
     tries: &mut Tries,
     (worker, body): (usize, Bytes),
@@ -159,7 +180,7 @@ pub(crate) async fn forward(
     }
 }
 
-fn request_for_upstream(session: &Session, client: &ClientStream, tries: &Tries) -> Result<RequestHeader> {
+fn request_for_upstream(session: &Session, client: &Client, tries: &Tries) -> Result<RequestHeader> {
     let sent = session.req_header();
     let mut request = sent.clone();
     let sender = Sender::of(client);

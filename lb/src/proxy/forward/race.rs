@@ -22,7 +22,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::client_stream::ClientStream;
+use super::super::client::Client;
 use super::super::error_page::Refusal;
 use super::super::health;
 use super::super::metrics::Retry;
@@ -40,7 +40,7 @@ use super::watch::{Signal, Watch};
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
     pub(crate) message: &'a Message,
-    pub(crate) client: &'a ClientStream,
+    pub(crate) client: &'a Client,
     pub(crate) learned: Cell<'a>,
     /// When all tries together must have brought an answer.
     pub(crate) until: Instant,
@@ -249,7 +249,7 @@ fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -
 
 async fn pass_on(session: &mut Session, interim: Box<ResponseHeader>) -> pingora_error::Result<()> {
     // RFC 9110, section 15.2: interim answers are passed on, but not to an HTTP/1.0 client.
-    if session.req_header().version == http::Version::HTTP_11 {
+    if session.req_header().version >= http::Version::HTTP_11 {
         session.as_downstream_mut().write_response_header(interim).await?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use super::super::client_stream::ClientStream;
+use super::super::client::Client;
 use super::super::error_page;
 use super::super::headers;
 use super::super::route::sender::Sender;
@@ -38,7 +38,7 @@ pub(crate) enum Ending {
 /// When the answer's head cannot be passed on.
 pub(crate) async fn respond(
     session: &mut Session,
-    client: &ClientStream,
+    client: &Client,
     answer: Answer,
     mut in_flight: InFlight,
     tries: &Tries,
@@ -106,7 +106,7 @@ pub(crate) async fn respond(
 /// Sends an answer of ours in the place of `upstream`'s.
 async fn replace(
     session: &mut Session,
-    client: &ClientStream,
+    client: &Client,
     mut upstream: HttpSession,
     mut in_flight: InFlight,
     tries: &Tries,
@@ -166,6 +166,11 @@ pub(crate) fn frame(response: &mut ResponseHeader, request: &RequestHeader) -> R
         && !response.status.is_informational()
         && !matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let has_length = response.headers.contains_key(header::CONTENT_LENGTH);
+    // Frames tell it (RFC 9113, section 8.1).
+    if request.version == Version::HTTP_2 {
+        response.remove_header(&header::TRANSFER_ENCODING);
+        return Ok(Framing::Kept);
+    }
     if request.version != Version::HTTP_11 {
         response.remove_header(&header::TRANSFER_ENCODING);
         return Ok(if has_body && !has_length { Framing::Close } else { Framing::Kept });

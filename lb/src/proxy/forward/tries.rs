@@ -271,7 +271,7 @@ impl Tries {
         self.excused = match reason {
             Retry::Connect | Retry::Stale => true,
             Retry::Broken => died,
-            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => false,
+            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge | Retry::Refused => false,
         };
         match reason {
             Retry::Connect => {
@@ -290,6 +290,8 @@ impl Tries {
                     self.counted = u32::MAX;
                 }
             }
+            // It was not looked at; that it counts bounds how often others are asked.
+            Retry::Refused => {}
             // Paid for when another joined.
             Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => self.was_sent = true,
         }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::super::client::Client;
 use super::super::client_stream::ClientStream;
+use super::super::headers::Origin;
 
 /// A client, as rules see it.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +16,21 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// The client at the other end of `client`.
-    pub(crate) fn of(client: &ClientStream) -> Self {
-        Sender { address: client.peer(), secure: client.is_secure() }
+    /// The client of a request.
+    pub(crate) fn of(client: &Client) -> Self {
+        match client {
+            Client::Http1(stream) => Self::at(stream),
+            Client::Http2(stream) => Self::described(stream.origin()),
+        }
+    }
+
+    /// The client at the other end of a connection.
+    pub(crate) fn at(stream: &ClientStream) -> Self {
+        Sender { address: stream.peer(), secure: stream.is_secure() }
+    }
+
+    fn described(origin: &Origin) -> Self {
+        Sender { address: origin.client, secure: origin.is_secure }
     }
 
     /// The scheme of what it asks for.

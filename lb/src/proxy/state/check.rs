@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use wire::proxy_config::{PoolPolicy, ProxyConfig};
+use wire::checks::{Ask, HttpAsk};
+use wire::proxy_config::{PoolPolicy, Protocol, ProxyConfig};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
@@ -110,6 +111,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         balance: _,
         outlier: _,
         upstream_limits: _,
+        protocol,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -148,6 +150,15 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     ] {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
     }
+    let default = HttpAsk::default();
+    let is_spoken = match &check.ask {
+        Ask::Http(ask) => *protocol == Protocol::Http1 || check.port.is_some() || *ask == default,
+        Ask::Tcp(_) | Ask::Grpc(_) => true,
+    };
+    ensure(is_spoken, &format!("{place}.check.ask"), || {
+        "asks by HTTP/1.1, which is not spoken there: expected `tcp` or `grpc`, or a `port` of its own"
+            .to_owned()
+    })?;
     check_balance::policy(policy, place)?;
     check_checks::check(check, &format!("{place}.check"))
 }
