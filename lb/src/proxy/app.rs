@@ -103,10 +103,10 @@ impl ProxyHttp for App {
         let trace = log.map(|log| Trace::begin(log, session.req_header(), sender.address));
         let snapshot = self.state.snapshot();
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
-            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client).traced(trace));
+            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
             let look = snapshot.look.clone();
             drop(snapshot);
-            Refusal::NoRoute.answer(session, &look).await?;
+            Refusal::NoRoute.answer(session, &client, &look).await?;
             return Ok(true);
         };
         drop(snapshot);
@@ -121,7 +121,7 @@ impl ProxyHttp for App {
             return Ok(true);
         }
         if length.is_some_and(|length| length > route.body_bytes(self.limits.body_bytes)) {
-            Refusal::BodyTooLarge.answer(session, route.look()).await?;
+            Refusal::BodyTooLarge.answer(session, &client, route.look()).await?;
             return Ok(true);
         }
         if !route.look().is_plain() {
@@ -429,8 +429,8 @@ impl ProxyHttp for App {
             return FailToProxy { error_code: upstream.status.as_u16(), can_reuse_downstream: false };
         }
         match (refusal, &context.client) {
-            (Some(refusal), _) if !begun => {
-                let _ = refusal.answer(session, &look).await;
+            (Some(refusal), Some(client)) if !begun => {
+                let _ = refusal.answer(session, client, &look).await;
             }
             // What the client has is a part, and must not look like the whole.
             (_, Some(client)) if begun => client.abort().await,

@@ -9,7 +9,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use wire::Problem;
 
-use super::context::{client_of, is_last};
+use super::client::Client;
+use super::context::is_last;
 use super::grpc;
 use super::route::look::{Look, wants_json};
 use super::route::sender::Sender;
@@ -155,7 +156,7 @@ impl Refusal {
     /// # Errors
     ///
     /// When the client cannot be written to.
-    pub(crate) async fn answer(self, session: &mut Session, look: &Look) -> Result<()> {
+    pub(crate) async fn answer(self, session: &mut Session, client: &Client, look: &Look) -> Result<()> {
         if self.ends_connection() || is_last(session) {
             session.set_keepalive(None);
         }
@@ -163,8 +164,8 @@ impl Refusal {
             let whole = vec![HttpTask::Header(Box::new(grpc::refusal(self)?), true)];
             return session.as_downstream_mut().response_duplex_vec(whole).await.map(drop);
         }
-        let client = Sender::of(&client_of(session)?);
         let request = session.req_header();
+        let client = Sender::of(client);
         let (head, body) = self.answer_to(Some(request), client, look, wants_json(&request.headers))?;
         write(session, head, body).await
     }
@@ -200,7 +201,7 @@ impl Refusal {
 ///
 /// When the client cannot be written to.
 pub(crate) async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
-    if client_of(session)?.is_closing() {
+    if is_last(session) {
         session.set_keepalive(None);
     }
     session.as_downstream_mut().write_response_header(Box::new(head)).await?;

@@ -28,7 +28,7 @@ async fn a_certificate_is_asked_for_looked_at_and_passed_on() {
     let (stage, clients) = asking("required").await;
     let good = clients.client("alice");
     let said = with(&stage, Some(&good), &[]).await;
-    assert!(said.ok && said.out.starts_with("HTTP/1.1 200"), "{said:?}");
+    assert!(said.ok && said.out.starts_with("HTTP/2 200"), "{said:?}");
     assert!(said.out.contains("x-client-cert-subject: CN=alice\n"), "{said:?}");
     let told = said.out.lines().find_map(|line| line.strip_prefix("client-cert: ")).expect("RFC 9440");
     let lines: String = good.chain.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();

@@ -146,11 +146,11 @@ pub(crate) async fn forward(
         let next = match queue::next(tries, state, until).await {
             Ok(next) => next,
             Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
-                return refusal.answer(session, tries.route().look()).await;
+                return refusal.answer(session, client, tries.route().look()).await;
             }
             Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
                 Held::Again => continue,
-                Held::InVain => return Refusal::NoUpstream.answer(session, tries.route().look()).await,
+                Held::InVain => return Refusal::NoUpstream.answer(session, client, tries.route().look()).await,
                 Held::ClientGone => {
                     session.set_keepalive(None);
                     return Ok(());
@@ -174,8 +174,8 @@ pub(crate) async fn forward(
                 session.set_keepalive(None);
                 return Ok(());
             }
-            Ended::OutOfTime => return Refusal::TooSlow.answer(session, tries.route().look()).await,
-            Ended::Lost(refusal) => return refusal.answer(session, tries.route().look()).await,
+            Ended::OutOfTime => return Refusal::TooSlow.answer(session, client, tries.route().look()).await,
+            Ended::Lost(refusal) => return refusal.answer(session, client, tries.route().look()).await,
         }
     }
 }
