@@ -88,9 +88,9 @@ async fn of_two_kinds_of_key_a_client_is_shown_the_one_it_knows() {
     let stage = Stage::with("", rsa).await;
     let ca = stage.ca.file();
     for (signatures, kind) in [
-        ("ECDSA+SHA256", "Peer signature type: ECDSA"),
-        ("RSA-PSS+SHA256", "Peer signature type: RSA-PSS"),
-        ("RSA-PSS+SHA256:ECDSA+SHA256", "Peer signature type: ECDSA"),
+        ("ECDSA+SHA256", "Server public key is 256 bit"),
+        ("RSA-PSS+SHA256", "Server public key is 2048 bit"),
+        ("RSA-PSS+SHA256:ECDSA+SHA256", "Server public key is 256 bit"),
     ] {
         let said = s_client(&ca, NAME, stage.tls(), &["-sigalgs", signatures]).await;
         assert!(said.ok && said.has(kind), "{signatures}: {said:?}");

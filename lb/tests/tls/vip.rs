@@ -87,7 +87,12 @@ fn both_ports_are_held_back_while_the_address_is_offered() {
             let early = tried.await.expect("no panic");
             assert!(early.is_err(), "{port}: neither accepted nor refused: {early:?}");
         }
-        assert_eq!(ended(&balancer).await["state"], "undone");
+        let view = ended(&balancer).await;
+        assert_eq!(view["state"], "undone");
+        assert!(
+            view["passed_on"].as_u64().is_some_and(|passed_on| passed_on >= 2),
+            "one of each port: {view}"
+        );
         let answer = Reader::new(connect(&ca, at).await).ask(GET).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(Reader::connect(balancer.clients()).await.ask(GET).await.status(), 200);
