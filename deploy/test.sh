@@ -94,7 +94,8 @@ namespaces() {
 
 interop() {
     need_lab
-    need keepalived:keepalived tcpdump:tcpdump nginx:nginx haproxy:haproxy curl:curl
+    need keepalived:keepalived tcpdump:tcpdump curl:curl
+    need_stopped nginx:nginx haproxy:haproxy
     tests interop "$WITH_OTHERS"
 }
 

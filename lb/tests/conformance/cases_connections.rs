@@ -76,6 +76,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .half_closed()
             .statuses(&[&[200, 200]])
             .reaches(&["GET /x", "GET /second"])
+            .varies_in("HAProxy")
             .why("Whatever was asked before the end is answered."),
         case("half a head and the end of the client's side", "RFC 9112 §8", "GET /x HTTP/1.1\r\nHo")
             .refused(400)
