@@ -32,6 +32,21 @@ need() {
     install_packages $missing
 }
 
+# need_stopped is `need` for packages that would start a service: only their programs are wanted.
+need_stopped() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    [ -n "$(missing_of "$@")" ] || return 0
+    if [ -e "$policy" ]; then
+        need "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    (need "$@") || status=$?
+    as_root rm -f "$policy"
+    return "$status"
+}
+
 refresh_packages() {
     command -v apt-get >/dev/null \
         || die "please install: ${1//$'\n'/ } (only Debian and Ubuntu are done by themselves)"

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) enum Reply {
     /// 200 with the request's method and target for a body.
     Echo,
+    /// The same, when whoever gives up soon has done so.
+    Late,
     /// These bytes; the connection stays open.
     Bytes(Vec<u8>),
     /// These bytes, and the end of the connection.
@@ -97,6 +99,7 @@ impl Case {
 
     pub(crate) fn half_closed(mut self) -> Self {
         self.ends = true;
+        self.reply = Reply::Late;
         self.closed()
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +11,9 @@ use crate::case::Reply;
 
 /// The target of what is sent after each case.
 pub(crate) const AFTER: &str = "/after";
+
+/// So late is a late answer.
+const LATE: Duration = Duration::from_millis(300);
 
 /// A longer body is recorded as its length.
 const SHOWN: usize = 200;
@@ -90,7 +94,10 @@ impl Recorder {
             match reply {
                 Reply::Bytes(bytes) if is_case => tcp.write_all(&bytes).await.unwrap_or_default(),
                 Reply::Last(bytes) if is_case => return tcp.write_all(&bytes).await.unwrap_or_default(),
-                _ => {
+                reply => {
+                    if matches!(reply, Reply::Late) {
+                        tokio::time::sleep(LATE).await;
+                    }
                     let text = request.split(' ').take(2).collect::<Vec<_>>().join(" ");
                     let body = if request.starts_with("HEAD") { "" } else { &text };
                     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", text.len());

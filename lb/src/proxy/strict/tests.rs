@@ -28,6 +28,17 @@ fn what_is_right_is_left_as_it_is() {
 }
 
 #[test]
+fn what_just_fits_is_let_through() {
+    let target = format!("/{}", "x".repeat(99));
+    let field = format!("A: {}", "x".repeat(57));
+    assert_eq!((target.len(), field.len()), (LIMITS.target, LIMITS.field));
+    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{field}\r\nB: c\r\nB: c\r\n\r\n");
+    assert_eq!(checked(&head).as_deref(), Ok(head.as_str()));
+    let method = "M".repeat(32);
+    assert!(checked(&format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).is_ok());
+}
+
+#[test]
 fn other_forms_become_the_one() {
     for (head, tidied) in [
         ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
