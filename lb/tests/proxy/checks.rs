@@ -279,7 +279,6 @@ async fn checks_end_with_the_upstream_and_whoever_comes_anew_begins_anew() {
     };
     is_out("m.1").await;
     balancer.use_upstreams(&[named("m.2"), staying.upstream()]).await;
-    assert!(balancer.record_of("p", "m.2").await["check"]["last"]["in_a_row"].as_u64() < Some(4));
     is_out("m.2").await;
     assert!(figure(&balancer, &total("m.2", "status")).await >= Some(4), "by its own failures");
     assert_eq!(figure(&balancer, &total("m.1", "status")).await, None, "nothing is left of the other");
