@@ -11,8 +11,8 @@
 #   a long answer      broke off, and the backend that gave it is the one with the fault
 #   a slow request     was refused or broke off: what has begun to stream cannot be repeated either
 #
-# and by a hand-over only if a slow client was under way when it ended, and no more of them than the balancer
-# itself says it had to cut.
+# and by a hand-over only if a slow client ended while it was under way, and no more of them than the balancer
+# itself says it had to cut then.
 #
 # Everything else is unexplained: any GET of the load that fails, any POST executed twice, a client that is
 # never answered. Before and after, nothing is sent until no connection is left, and the first balancer, which
@@ -116,15 +116,13 @@ loads() {
 judge() {
     {
         awk '$3 ~ /^(kill|destroy|freeze|blackhole)$/ { print "fault", $1, $2, $3, $4 }' "$DIR/acts"
-        awk '{ cut += $2 } END { print "cut", cut + 0 }' "$DIR/handed"
-        awk '$3 ~ /^(hand-over|restart)$/ { print "handed", $1, $2 }' "$DIR/acts"
+        awk '{ print "handed", $2, $3, $4 }' "$DIR/handed"
         failures run-get | sed 's/^/failure get - /'
         failures run-post | sed 's/^/failure post - /'
         awk '$4 != "well" { print "failure", $3, $5, $1, $2, $4 }' "$DIR/clients"
     } | awk -v grace=$GRACE_MS '
         $1 == "fault" { n++; begun[n] = $2; ended[n] = $3 + grace; what[n] = $4; whom[n] = $5; next }
-        $1 == "cut" { cut = $2; next }
-        $1 == "handed" { h++; left[h] = $3; next }
+        $1 == "handed" { h++; cut[h] = $2; entered[h] = $3; left[h] = $4 + grace; next }
         {
             kind = $2; served = $3; from = $4; to = $5; how = $6; why = "-"
             if (kind == "post") may = how == "http-502" || how == "http-504"
@@ -132,8 +130,8 @@ judge() {
             for (i = 1; may && i <= n; i++)
                 if (from <= ended[i] && to >= begun[i] && (kind != "reader" || served == whom[i])) why = what[i]
             slow = kind == "reader" || kind == "sender" || kind == "half-head"
-            for (i = 1; slow && why == "-" && cut > 0 && i <= h; i++)
-                if (from <= left[i] && to >= left[i]) { why = "hand-over"; cut-- }
+            for (i = 1; slow && why == "-" && i <= h; i++)
+                if (cut[i] > 0 && to >= entered[i] && to <= left[i]) { why = "hand-over"; cut[i]-- }
             print kind, how, why, from
         }'
 }
@@ -156,7 +154,7 @@ table() {
         "$DIR/judged" | sort
     awk -v begun="$BEGUN" '$3 == "-" { printf "    unexplained: %s %s, sent at %.3f s\n", $1, $2, ($4 - begun) / 1000 }' \
         "$DIR/judged" | head -n 50
-    printf '\n  hand-overs and the connections they cut: %s\n' "$(sort "$DIR/handed" | uniq -c | tr -s ' \n' ' ')"
+    printf '\n  hand-overs and the connections they cut: %s\n' "$(cut -d ' ' -f 1,2 "$DIR/handed" | sort | uniq -c | tr -s ' \n' ' ')"
     printf '\n  first balancer: %s KiB and %s descriptors before, %s KiB and %s after\n  second one: %s KiB and %s after\n' \
         "${BEFORE[@]}" "${THEN[@]}" "$(rss_of 2)" "$(descriptors_of 2)"
     printf '  the first one at work (KiB, descriptors):'

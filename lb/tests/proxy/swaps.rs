@@ -46,6 +46,25 @@ async fn swapping_upstreams_under_load_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_post_is_answered_by_who_leaves_the_set_meanwhile() {
+    let balancer = Balancer::start().await;
+    let soon = || Reply::Parts(vec![(Duration::from_millis(50), ok("finished"))]);
+    let one = Backend::start(move |_| soon()).await;
+    let two = Backend::healthy().await;
+    let clients = balancer.clients();
+    for length in ["Content-Length: 1\r\n\r\n7", "Transfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n\r\n"] {
+        balancer.use_backends(&[&one]).await;
+        let before = one.seen().len();
+        let asked = format!("POST / HTTP/1.1\r\nHost: t\r\n{length}");
+        let begun = tokio::spawn(async move { Reader::connect(clients).await.ask(&asked).await });
+        eventually("the request arrives", async || (one.seen().len() > before).then_some(())).await;
+        balancer.use_backends(&[&two]).await;
+        assert_eq!(begun.await.expect("no panic").text(), "finished");
+    }
+    assert!(two.seen().is_empty());
+}
+
+#[tokio::test]
 async fn connections_to_an_upstream_that_is_gone_from_the_set_are_closed() {
     let balancer = Balancer::start().await;
     let [one, two] = [Backend::healthy().await, Backend::healthy().await];

@@ -2,7 +2,8 @@
 //! knows whether it was executed.
 //!
 //! ```text
-//!   its upstream left the set without having drained                         gone, at once
+//!   its upstream left the set without having drained                         gone, a moment later: it may have
+//!                                                                            been about to answer
 //!   it is ejected or suspect, and for as long as a first byte may take it
 //!     sends nothing to anyone and then does not answer a question either     silent
 //!   anything else                                                            waited for, as long as any request
@@ -26,6 +27,9 @@ use super::super::state::upstream::Upstream;
 
 /// An upstream that a request has waited for for long is asked no less often than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Who leaves a set need not be dead: people take upstreams out of it too. What it was about to answer is waited for.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
 
 /// Why a request that was sent is waited for no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,7 @@ pub(crate) async fn lost(pool: &Pool, upstream: &Arc<Upstream>, first_byte: Dura
         health::until(upstream, health::is_distrusted).await;
         let since = Instant::now();
         if timeout(first_byte, health::until(upstream, health::is_gone)).await.is_ok() {
+            sleep(LAST_CHANCE).await;
             return Lost::Gone;
         }
         // Ejected for what it answers, or suspected wrongly: it may answer this one yet.
