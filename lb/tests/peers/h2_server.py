@@ -2,7 +2,7 @@
 
 usage: h2_server.py ADDRESS:PORT MODE
 MODE: ok | refuse (REFUSED_STREAM) | goaway (before the request) | reset (INTERNAL_ERROR) | part (breaks off midway)
-Prints "ready", and a line for each request. Ends when its input does.
+Prints "ready", and a line for each request that is none of the balancer's own. Ends when its input does.
 """
 
 import socket
@@ -34,6 +34,11 @@ def answer(h2c, stream, fields, length):
         h2c.send_headers(stream, [("x-checksum", "7")], end_stream=True)
 
 
+def note(fields, what):
+    if not fields[":path"].startswith("/grpc.health"):
+        print(what, flush=True)
+
+
 def serve(connection):
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     h2c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
@@ -45,7 +50,7 @@ def serve(connection):
             if isinstance(event, h2.events.RequestReceived):
                 asked[event.stream_id] = dict(event.headers)
                 if MODE == "goaway":
-                    print("goaway", flush=True)
+                    note(asked[event.stream_id], "goaway")
                     # As a server that ends: the last stream it looked at is none. `h2` would name the newest.
                     connection.sendall(b"\0\0\x08\x07\0\0\0\0\0" + struct.pack(">LL", 0, 0))
                     connection.shutdown(socket.SHUT_WR)
@@ -57,7 +62,7 @@ def serve(connection):
                 h2c.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, h2.events.StreamEnded):
                 fields = asked.pop(event.stream_id)
-                print(fields[":method"], flush=True)
+                note(fields, fields[":method"])
                 answer(h2c, event.stream_id, fields, lengths.pop(event.stream_id, 0))
         connection.sendall(h2c.data_to_send())
 

@@ -65,6 +65,11 @@ async fn bad_bodies_are_refused_with_the_field_named() {
         (json!([route("no-slash")]), json!({}), "routes[0].path"),
         (json!([route("/"), route("/x")]), json!({}), "routes[1].name"),
         (json!([]), json!({"check": {"ask": {"tcp": {"send": ""}}}}), "pools.p.check.ask.tcp.send"),
+        (
+            json!([]),
+            json!({"protocol": "h2c", "check": {"ask": {"http": {"path": "/x"}}}}),
+            "pools.p.check.ask",
+        ),
         (json!([]), json!({"max_tries": 0}), "pools.p.max_tries"),
         (json!([]), json!({"eject_min_ms": 10, "eject_max_ms": 5}), "pools.p.eject_min_ms"),
     ] {
