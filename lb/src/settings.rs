@@ -141,7 +141,7 @@ impl Default for Limits {
             body_min_bytes_per_s: 512,
             send_timeout_ms: 60_000,
             send_min_bytes_per_s: 512,
-            half_closed_ms: 30_000,
+            half_closed_ms: 5_000,
             idle_timeout_ms: 60_000,
             stop_timeout_ms: 5_000,
         }

@@ -103,7 +103,8 @@ impl ProxyHttp for App {
         let trace = log.map(|log| Trace::begin(log, session.req_header(), sender.address));
         let snapshot = self.state.snapshot();
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
-            context.account = Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
+            context.account =
+                Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
             let look = snapshot.look.clone();
             drop(snapshot);
             Refusal::NoRoute.answer(session, &client, &look).await?;

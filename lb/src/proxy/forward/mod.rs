@@ -150,7 +150,9 @@ pub(crate) async fn forward(
             }
             Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
                 Held::Again => continue,
-                Held::InVain => return Refusal::NoUpstream.answer(session, client, tries.route().look()).await,
+                Held::InVain => {
+                    return Refusal::NoUpstream.answer(session, client, tries.route().look()).await;
+                }
                 Held::ClientGone => {
                     session.set_keepalive(None);
                     return Ok(());
