@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// A little before the first use, so that the first times are not zero.
+/// Before the first use, so that the first times are not zero, even of a thread that was kept waiting since.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
     let now = Instant::now();
-    now.checked_sub(Duration::from_millis(1)).unwrap_or(now)
+    now.checked_sub(Duration::from_secs(60)).unwrap_or(now)
 });
 
 /// `at` in microseconds since the process began to count.
