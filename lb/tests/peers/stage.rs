@@ -23,8 +23,12 @@ fn python() -> PathBuf {
     python
 }
 
-fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name)
+/// Runs the script `name` beside this file. It leaves nothing there.
+fn script(name: &str) -> Command {
+    let mut command = Command::new(python());
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name));
+    command
 }
 
 /// What a program printed, and whether it ended well.
@@ -51,7 +55,7 @@ async fn ended(command: &mut Command) -> Ended {
 
 /// Runs one of the scripts beside this file against `at`; it has to end well.
 pub(crate) async fn has_passed(name: &str, at: SocketAddr, cases: &[&str]) {
-    let ended = ended(Command::new(python()).arg(script(name)).arg(at.to_string()).args(cases)).await;
+    let ended = ended(script(name).arg(at.to_string()).args(cases)).await;
     assert!(ended.ok, "{name} {cases:?}\n{}\n{}", ended.out, ended.err);
 }
 
@@ -74,9 +78,7 @@ impl Peer {
 
     /// Starts a script that talks to `address`.
     pub(crate) fn talking_to(name: &str, address: SocketAddr, arguments: &[&str]) -> Self {
-        let mut command = Command::new(python());
-        command.arg(script(name)).arg(address.to_string()).args(arguments);
-        Self::start(&mut command, address)
+        Self::start(script(name).arg(address.to_string()).args(arguments), address)
     }
 
     /// Starts `program` as it is, which serves at `address`.

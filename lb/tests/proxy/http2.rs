@@ -182,6 +182,53 @@ async fn more_connections_than_allowed_are_closed_at_once() {
     .await;
 }
 
+#[tokio::test]
+async fn answers_that_nobody_reads_are_not_kept_in_memory() {
+    const STREAMS: usize = 40;
+    let balancer = Balancer::start().await;
+    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n".to_vec();
+    answer.resize(answer.len() + (4 << 20), b'x');
+    let backend = Backend::start(move |request| match request.path() {
+        "/huge" => Reply::Bytes(answer.clone()),
+        _ => Reply::Bytes(ok("hello")),
+    })
+    .await;
+    balancer.use_backends(&[&backend]).await;
+    let tcp = TcpStream::connect(balancer.clients()).await.expect("connected");
+    // The client allows all of it, and takes none.
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (sender, mut connection) = builder.handshake::<_, Bytes>(tcp).await.expect("HTTP/2");
+    let before = balancer.memory_kib();
+    let mut answers = Vec::new();
+    let asking = async {
+        for _ in 0..STREAMS {
+            let mut sender = sender.clone().ready().await.expect("ready");
+            answers.push(sender.send_request(request("GET", "/huge"), true).expect("sent"));
+        }
+        eventually("all are sent", async || (backend.seen().len() == STREAMS).then_some(())).await;
+    };
+    tokio::select! {
+        ended = &mut connection => panic!("it ended: {ended:?}"),
+        () = asking => {}
+    }
+    // From here on nobody reads the connection, which stays open.
+    let other = Client::connect(balancer.clients()).await;
+    for _ in 0..10 {
+        assert_eq!(other.get("/").await.expect("answered"), hello(), "it costs nobody else anything");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let grown = balancer.memory_kib().saturating_sub(before);
+    println!("{grown} KiB for {STREAMS} answers of 4 MiB");
+    assert_eq!(balancer.get_json("/status").await["connections"]["busy"], STREAMS, "all of them wait");
+    assert!(grown < 64 << 10, "{grown} KiB for {STREAMS} answers of 4 MiB");
+    drop((connection, answers));
+    eventually("they are given up with the connection", async || {
+        (balancer.get_json("/status").await["connections"]["busy"] == 0).then_some(())
+    })
+    .await;
+}
+
 /// A client that connects anew when it is told that the connection ends, and repeats only what was not looked at.
 async fn load(address: SocketAddr, done: Arc<AtomicBool>) -> (u32, u32) {
     let (mut client, mut count, mut goaways) = (Client::connect(address).await, 0, 0);
