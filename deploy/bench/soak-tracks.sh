@@ -126,17 +126,17 @@ handed_over() {
 # Requests in progress have as long as the slowest client needs. Leaves in DIR/handed what came of it, how many
 # connections it cut, and from when to when it was under way.
 hand_over() {
-    local from to begun
+    local from to since
     await "a holder" held
     from=$(holder) to=$((3 - from))
     await "the standby" state_is "$to" backup
-    begun=$(now_ms)
+    since=$(now_ms)
     if put "${BALANCERS[from - 1]}" /hand-over '{"finish_ms": 20000}'; then
         await "the end of the hand-over" handed_over "$from"
     else
         HANDED=refused CUT=0
     fi
-    echo "$HANDED $CUT $begun $(now_ms)" >>"$DIR/handed"
+    echo "$HANDED $CUT $since $(now_ms)" >>"$DIR/handed"
 }
 
 held() { [ "$(holder)" != 0 ]; }
