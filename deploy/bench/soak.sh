@@ -11,8 +11,8 @@
 #   a long answer      broke off, and the backend that gave it is the one with the fault
 #   a slow request     was refused or broke off: what has begun to stream cannot be repeated either
 #
-# and by a hand-over only if a slow client ended while it was under way, and no more of them than the balancer
-# itself says it had to cut then.
+# and by a hand-over only if a slow client ended while it was under way or soon after, and no more of them than the
+# balancer itself says it had to cut then.
 #
 # Everything else is unexplained: any GET of the load that fails, any POST executed twice, a client that is
 # never answered. Before and after, nothing is sent until no connection is left, and the first balancer, which
@@ -38,6 +38,8 @@ CROWD=8
 AFTER=5
 # A fault may be felt for so long after its end: the connections from before it are still there.
 GRACE_MS=1000
+# A slow client notices so late that its connection was cut: it has read first what had come before.
+CUT_GRACE_MS=5000
 # What memory the first balancer may have more in the end, for what the allocator keeps: a share and a base …
 RSS_PERCENT=10
 RSS_KIB=4096
@@ -120,9 +122,9 @@ judge() {
         failures run-get | sed 's/^/failure get - /'
         failures run-post | sed 's/^/failure post - /'
         awk '$4 != "well" { print "failure", $3, $5, $1, $2, $4 }' "$DIR/clients"
-    } | awk -v grace=$GRACE_MS '
+    } | awk -v grace=$GRACE_MS -v cut_grace=$CUT_GRACE_MS '
         $1 == "fault" { n++; begun[n] = $2; ended[n] = $3 + grace; what[n] = $4; whom[n] = $5; next }
-        $1 == "handed" { h++; cut[h] = $2; entered[h] = $3; left[h] = $4 + grace; next }
+        $1 == "handed" { h++; cut[h] = $2; entered[h] = $3; left[h] = $4 + cut_grace; next }
         {
             kind = $2; served = $3; from = $4; to = $5; how = $6; why = "-"
             if (kind == "post") may = how == "http-502" || how == "http-504"

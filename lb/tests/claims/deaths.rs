@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, eventually};
 use crate::load::{Ask, load};
 use crate::stage::{Machine, balance, in_namespaces, use_machines};
 
@@ -27,7 +27,8 @@ async fn is_found_out(balancer: &Balancer, machines: &mut [Machine]) {
     let took = machines[1].is_ejected(balancer, true).await;
     println!("ejected after {took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
-    assert_eq!(machines[1].sockets(), 0, "kept connections to it are closed");
+    // Who was asked when it died leaves it a moment later.
+    eventually("connections to it are closed", async || (machines[1].sockets() == 0).then_some(())).await;
 }
 
 /// Its manager takes it out of the set.
