@@ -14,7 +14,7 @@ awk -v suite="$SUITE" '
         sub(/[",}].*/, "", rest)
         return rest
     }
-    function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : "%.1f", number) }
+    function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : number + 0 >= 10 ? "%.1f" : "%.2f", number) }
     /"suite"/ && value("suite") == suite {
         row = value("case") ": " value("metric") ", " value("unit"); subject = value("subject")
         if (!(row in rows)) { rows[row]; order[++count] = row }
