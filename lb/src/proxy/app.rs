@@ -51,8 +51,8 @@ use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
 use crate::settings::Limits;
 
-/// A client that sends nothing for so long into a tunnel is given up.
-const TUNNEL_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that sends nothing for so long into a tunnel or a stream of HTTP/2 is given up.
+const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Once a tunnel or a stream of HTTP/2 is answered, its client may be silent for so long while the other side talks.
 /// One that is gone without a word is found by keep-alive long before.
@@ -83,14 +83,11 @@ impl ProxyHttp for App {
         let arrived = Instant::now();
         let client = client_of(session)?;
         let length = expect_body(session, &client);
-        if let Client::Http2(_) = client {
-            session.set_read_timeout(Some(Duration::from_millis(self.limits.body_grace_ms)));
-            session.set_write_timeout(Some(Duration::from_millis(self.limits.send_timeout_ms)));
-        } else {
-            // How slowly a body may come, the client's stream knows; a tunnel has none.
-            let tunnel = is_upgrade(session.req_header()).then_some(TUNNEL_READ_TIMEOUT);
-            session.set_read_timeout(tunnel);
-        }
+        // How slow the client may be otherwise, its connection knows.
+        let is_http2 = matches!(client, Client::Http2(_));
+        let read_timeout = (is_http2 || is_upgrade(session.req_header())).then_some(CLIENT_READ_TIMEOUT);
+        session.set_read_timeout(read_timeout);
+        session.set_write_timeout(is_http2.then(|| Duration::from_millis(self.limits.send_timeout_ms)));
         session.set_total_drain_timeout(Some(CLIENT_DRAIN_TIMEOUT));
         context.client = Some(client.clone());
         if session.req_header().version == Version::HTTP_10 {
