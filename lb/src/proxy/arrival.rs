@@ -132,7 +132,7 @@ pub(crate) async fn arrive(
     let deadline = Instant::now() + Duration::from_millis(server.limits.handshake_timeout_ms);
     let late = if place.proxy.is_some() { Failure::ProxyTimeout } else { Failure::Timeout };
     let fail = |Failed(failure, error)| {
-        server.tls.stats.failed(failure, peer, error.as_ref());
+        server.state.tls.stats.failed(failure, peer, error.as_ref());
         None
     };
     if place.proxy.as_ref().is_some_and(|proxy| !proxy_protocol::is_trusted(proxy, peer)) {
@@ -204,7 +204,7 @@ async fn rest(
         Some(shown) => Some(Arc::new(ClientCertificate::of(shown).ok_or(Failure::ClientCertificate)?)),
         None => None,
     };
-    server.tls.stats.shaken(session.handshake_kind());
+    server.state.tls.stats.shaken(session.handshake_kind());
     let is_http2 = session.alpn_protocol() == Some(Protocol::Http2.id());
     let transport = Transport::Tls(Box::new(stream));
     Ok(Arrived { transport, peer, is_secure: true, certificate, is_http2 })

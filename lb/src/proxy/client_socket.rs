@@ -31,9 +31,6 @@ use super::transport::Transport;
 use super::unconfirmed::unconfirmed;
 use crate::settings::Limits;
 
-/// The end of a connection waits for so long for a client that confirms nothing.
-pub(crate) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// How much is read at once while a head arrives.
 const HEAD_READ: usize = 2 << 10;
 

@@ -37,7 +37,6 @@ use super::route::sender::Sender;
 use super::state::State;
 use super::state::connections::Open;
 use super::strict::{Fault, HeadLimits};
-use super::tls::Tls;
 use super::tls::failure::Failure;
 use crate::settings::Limits;
 
@@ -57,7 +56,6 @@ pub(crate) struct Server {
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
     pub(crate) vips: Arc<Vips>,
-    pub(crate) tls: Arc<Tls>,
     pub(crate) worker: usize,
 }
 
@@ -89,7 +87,7 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
             return;
         }
         if client.begins_with_tls() {
-            server.tls.stats.failed(Failure::TlsOnPlainPort, client.peer(), None);
+            server.state.tls.stats.failed(Failure::TlsOnPlainPort, client.peer(), None);
             let _ = timeout(REFUSE, client.send(&NO_TLS_HERE)).await;
             return end(&client, on_vip.as_deref(), server.worker, When::Confirmed).await;
         }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client_socket::CLIENT_WRITE_TIMEOUT;
 use super::client_stream::ClientStream;
 use super::hand_over::OnVip;
 
@@ -24,6 +23,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 
 /// … and how often when it takes its time.
 const SLOW_LOOK: Duration = Duration::from_millis(80);
+
+/// The end of a connection waits for so long for a client that confirms nothing.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether what is left of the answer ends with the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

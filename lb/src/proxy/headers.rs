@@ -16,7 +16,7 @@ const VIA: &str = "1.1 lb";
 
 /// Belongs to one connection, whether `Connection` names it or not. `Transfer-Encoding` is dealt with
 /// where the framing is decided.
-const HOP_BY_HOP: [HeaderName; 8] = [
+pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

@@ -268,9 +268,8 @@ fn run_worker(
             .into_iter()
             .map(|(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place)))
             .collect::<std::io::Result<Vec<_>>>()?;
-        let tls = state.tls.clone();
         let limits = settings.limits.clone();
-        let server = Server { proxy, state: state.clone(), limits, stop, vips, tls, worker };
+        let server = Server { proxy, state: state.clone(), limits, stop, vips, worker };
         accept::run(listeners, state, server).await;
         anyhow::Ok(())
     })

@@ -17,7 +17,7 @@ use crate::proxy::tls::certificate::{Part, Usable};
 use crate::proxy::tls::{MAX_CERTIFICATES, MAX_TICKET_KEYS, check_ticket_key};
 
 /// A larger file is none of these, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+pub(super) const MAX_FILE: u64 = 1 << 20;
 
 /// One certificate; each part is a text, or in a file.
 #[derive(Deserialize)]
@@ -129,7 +129,7 @@ fn written(
             let wrong = |what: &dyn std::fmt::Display| {
                 source.error_at(Some(place.clone()), &format!("{}: {what}", path.display()))
             };
-            let bytes = read_file(&path).map_err(|error| wrong(&error))?;
+            let bytes = read_file(&path, MAX_FILE).map_err(|error| wrong(&error))?;
             let content = read(bytes).map_err(|error| wrong(&error))?;
             Ok(Some(Written { content, place, file: Some(path) }))
         }
@@ -140,17 +140,17 @@ fn written(
     }
 }
 
-/// What is in the file at `path`.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+/// What is in the file at `path`, of `most` bytes at most.
+pub(super) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     // Others may never end.
     if !file.metadata().map_err(|error| error.to_string())?.is_file() {
         return Err("it is no file".to_owned());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("it has more than {MAX_FILE} bytes"));
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it has more than {most} bytes"));
     }
     Ok(bytes)
 }

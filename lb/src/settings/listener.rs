@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::certificates::read_file;
+use super::certificates::{MAX_FILE, read_file};
 
 /// The most listeners. Each is opened once by every worker.
 const MAX_LISTENERS: usize = 64;
@@ -211,7 +211,7 @@ fn cas(source: &Source, file: &Spanned<PathBuf>) -> Result<Vec<CertificateDer<'s
     let wrong = |what: &dyn std::fmt::Display| {
         source.error_at(Some(file.span()), &format!("{}: {what}", path.display()))
     };
-    let text = read_file(path).map_err(|error| wrong(&error))?;
+    let text = read_file(path, MAX_FILE).map_err(|error| wrong(&error))?;
     let cas: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|_| wrong(&"expected certificates as PEM"))?;

@@ -2,8 +2,6 @@
 //! one without has from its file. The types and the checks are the same.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -141,16 +139,6 @@ fn read_pages(source: &Source, pages: &mut ErrorPages, place: &str) -> Result<()
 }
 
 fn read_page(path: &Path) -> Result<String, String> {
-    let too_large = || format!("it has more than {MAX_PAGE} bytes");
-    let file = File::options().read(true).open(path).map_err(|error| error.to_string())?;
-    let is_file = file.metadata().map_err(|error| error.to_string())?.is_file();
-    if !is_file {
-        return Err("it is no file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_PAGE as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() > MAX_PAGE {
-        return Err(too_large());
-    }
+    let bytes = certificates::read_file(path, MAX_PAGE as u64)?;
     String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8".to_owned())
 }

@@ -5,26 +5,13 @@ use http::{HeaderName, HeaderValue, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use wire::actions::HeaderEdits;
 
+use super::super::headers::HOP_BY_HOP;
 use super::template::{Facts, Template, Word};
 
-/// What is about one connection or frames the message (RFC 9110, section 7.6.1; RFC 9112, section 6): changing it
-/// would cut the message loose from what it is.
-const REFUSED: [HeaderName; 10] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Whether nobody may change this field.
+/// Whether nobody may change this field: it is about one connection or frames the message (RFC 9110, section 7.6.1;
+/// RFC 9112, section 6), and changing it would cut the message loose from what it is.
 pub(crate) fn is_refused(name: &HeaderName) -> bool {
-    REFUSED.contains(name)
+    HOP_BY_HOP.contains(name) || [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name)
 }
 
 /// The edits of a route, in the order in which they are made.

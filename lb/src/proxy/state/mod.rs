@@ -71,7 +71,7 @@ pub(crate) struct State {
     /// What happened to requests that matched no route.
     pub(crate) unrouted: Arc<RouteStats>,
     /// What TLS listeners show.
-    pub(crate) tls: Arc<Tls>,
+    pub(crate) tls: Tls,
     /// Where requests are written down, if they are.
     pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The clients' connections.
@@ -151,7 +151,7 @@ impl State {
         let state = State {
             learned: Learned::default(),
             unrouted: Arc::default(),
-            tls: Arc::default(),
+            tls: Tls::default(),
             access_log: None,
             connections: Connections::default(),
             holding: Holding::default(),
