@@ -36,6 +36,7 @@ mod speaker;
 mod splitting;
 mod standalone;
 mod streams;
+mod supervised;
 mod swaps;
 mod trouble;
 mod vanished;

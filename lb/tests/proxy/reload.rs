@@ -1,6 +1,6 @@
 //! SIGHUP: the settings file is read anew, without any request noticing.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,6 +12,7 @@ use crate::backend::{Backend, Reply, ok};
 use crate::balancer::{Balancer, eventually};
 use crate::client::{Reader, get};
 use crate::standalone::settings;
+use crate::supervised::Supervised;
 
 async fn says(text: &'static str) -> Backend {
     Backend::start(move |_| Reply::Bytes(ok(text))).await
@@ -122,18 +123,6 @@ async fn a_hundred_reloads_under_load_cost_no_request() {
     let file = balancer.get_json("/status").await["file"].clone();
     assert_eq!((&file["taken"], &file["refused"]), (&json!(100), &json!(0)));
     assert_eq!(balancer.get_json("/config").await["routes"][0]["name"], "r100");
-}
-
-struct Supervised(Child);
-
-impl Drop for Supervised {
-    fn drop(&mut self) {
-        // In order: what it started ends with it.
-        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
-        }
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Log files are opened anew on SIGUSR1, which ends none of the processes.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use crate::backend::Backend;
 use crate::balancer::{Balancer, eventually};
 use crate::client::get;
+use crate::supervised::Supervised;
 
 fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
@@ -80,18 +81,6 @@ async fn it_may_come_while_the_proxy_starts() {
         .await;
     assert!(proxy.0.try_wait().expect("waited for").is_none(), "it goes on");
     eventually("the log is there", async || log.exists().then_some(())).await;
-}
-
-struct Supervised(Child);
-
-impl Drop for Supervised {
-    fn drop(&mut self) {
-        // In order: what it started ends with it.
-        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
-        }
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test]

@@ -298,8 +298,8 @@ impl State {
 
     fn swap(&self, held: &Held) {
         let before = self.snapshot.load_full();
-        let pushed = held.config.as_ref().map(|document| &*document.content);
-        self.tls.take(held.file.config.as_deref(), pushed);
+        let pushed = held.config.as_ref().map(|document| &document.content);
+        self.tls.take(held.file.config.as_ref(), pushed);
         let set =
             origin::of(held.set.as_ref().map(|document| &document.content), held.file.upstreams.as_ref());
         let config =

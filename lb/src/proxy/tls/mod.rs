@@ -64,18 +64,23 @@ struct Sources {
 
 #[derive(Debug, Default)]
 struct Source {
-    written: Vec<Certificate>,
+    config: Arc<ProxyConfig>,
     certificates: Vec<Arc<Usable>>,
-    ticket_keys: Vec<Secret>,
 }
 
 impl Source {
-    /// Takes what is given in place of what there was; whether anything changes. What cannot be used does not.
-    fn take(&mut self, written: &[Certificate], keys: &[Secret], provider: &CryptoProvider) -> bool {
-        if self.written == written && self.ticket_keys == keys {
+    /// Takes `config` in place of the one there was; whether anything changes. What cannot be used does not.
+    fn take(&mut self, config: Option<&Arc<ProxyConfig>>, provider: &CryptoProvider) -> bool {
+        // Upstreams are swapped far more often than configurations.
+        if config.is_some_and(|config| Arc::ptr_eq(config, &self.config)) {
             return false;
         }
-        let certificates = match read(written, provider) {
+        let next = config.cloned().unwrap_or_default();
+        if next.certificates == self.config.certificates && next.ticket_keys == self.config.ticket_keys {
+            self.config = next;
+            return false;
+        }
+        let certificates = match read(&next.certificates, provider) {
             Ok(certificates) => certificates,
             Err(problem) => {
                 // They were looked at before they came here.
@@ -93,7 +98,7 @@ impl Source {
             }
         }
         let certificates = certificates.into_iter().map(Arc::new).collect();
-        *self = Source { written: written.to_vec(), certificates, ticket_keys: keys.to_vec() };
+        *self = Source { config: next, certificates };
         true
     }
 }
@@ -113,14 +118,9 @@ impl Default for Tls {
 impl Tls {
     /// Takes into use what of the settings file's configuration and of the one that was pushed is another than before.
     /// What is pushed outranks the file.
-    pub(crate) fn take(&self, file: Option<&ProxyConfig>, pushed: Option<&ProxyConfig>) {
+    pub(crate) fn take(&self, file: Option<&Arc<ProxyConfig>>, pushed: Option<&Arc<ProxyConfig>>) {
         let mut sources = lock(&self.sources);
-        let Sources { file: of_file, pushed: of_pushed } = &mut *sources;
-        let changed = [(of_file, file), (of_pushed, pushed)].map(|(source, config)| {
-            let given =
-                config.map_or((&[][..], &[][..]), |config| (&config.certificates, &config.ticket_keys));
-            source.take(given.0, given.1, &self.provider)
-        });
+        let changed = [sources.file.take(file, &self.provider), sources.pushed.take(pushed, &self.provider)];
         if !changed.contains(&true) {
             return;
         }
@@ -130,9 +130,9 @@ impl Tls {
             tracing::info!(certificates = next.count(), "certificates taken into use");
         }
         self.certificates.store(Arc::new(next));
-        let given =
-            [&sources.pushed, &sources.file].into_iter().find(|source| !source.ticket_keys.is_empty());
-        self.tickets.take(given.map_or(&[], |source| &source.ticket_keys), SystemTime::now());
+        let keys = [&sources.pushed, &sources.file].map(|source| &source.config.ticket_keys[..]);
+        let given = keys.into_iter().find(|keys| !keys.is_empty()).unwrap_or_default();
+        self.tickets.take(given, SystemTime::now());
     }
 
     /// Whether there is no certificate to show.
