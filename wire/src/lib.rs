@@ -15,6 +15,7 @@ pub mod actions;
 pub mod balancing;
 pub mod certificates;
 pub mod checks;
+pub mod clients;
 pub mod cluster;
 pub mod generation;
 pub mod hand_over;

@@ -9,6 +9,7 @@ use crate::actions::{ErrorPages, HeaderEdits, Redirect, Respond, Rewrite};
 use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
+use crate::clients::{ClientFrom, Forwarded, Network, is_default};
 use crate::routing::{FieldMatch, Share};
 use crate::{Generation, PoolName};
 
@@ -34,6 +35,16 @@ pub struct ProxyConfig {
     /// The pages of errors, where a route has none of its own for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub error_pages: ErrorPages,
+    /// The proxies before this one that are believed when they say who a client is. What anybody else says of that is
+    /// not passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client_from: ClientFrom,
+    /// How upstreams are told of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub forwarded: Forwarded,
 }
 
 impl ProxyConfig {

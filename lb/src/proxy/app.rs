@@ -98,10 +98,15 @@ impl ProxyHttp for App {
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
 
-        let sender = Sender::of(&client);
-        let log = self.state.access_log.clone();
-        let trace = log.map(|log| Trace::begin(log, session.req_header(), sender.address));
         let snapshot = self.state.snapshot();
+        let mut sender = Sender::of(&client);
+        let peer = sender.address;
+        if let Some(told) = snapshot.belief.told(&session.req_header().headers, peer) {
+            client.believe(told);
+            sender = Sender::of(&client);
+        }
+        let log = self.state.access_log.clone();
+        let trace = log.map(|log| Trace::begin(log, session.req_header(), (sender.address, peer)));
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
             context.account =
                 Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
@@ -274,8 +279,8 @@ impl ProxyHttp for App {
         let Some(client) = &context.client else { return Ok(()) };
         // Pingora has dropped the hop-by-hop fields before.
         let sender = Sender::of(client);
-        headers::describe_client(request, &client.origin())?;
         let Some(tries) = &context.tries else { return Ok(()) };
+        headers::describe_client(request, &client.origin(), tries.route().forwarded())?;
         tries.route().change_request(request, session.req_header(), sender)
     }
 

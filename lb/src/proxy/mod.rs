@@ -32,6 +32,7 @@ pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod http2;
+pub(crate) mod limits;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use pingora_error::Result;
 use pingora_http::RequestHeader;
-use wire::actions::ErrorPages;
-use wire::proxy_config;
+use wire::clients::Forwarded;
+use wire::proxy_config::{self, ProxyConfig};
 
 pub(crate) use self::edits::is_refused;
 pub(crate) use self::matcher::regex;
@@ -70,14 +70,16 @@ pub(crate) struct Rules {
     rewrite: Option<Rewrite>,
     edits: Edits,
     look: Arc<Look>,
+    forwarded: Forwarded,
     body_bytes: Option<u64>,
     timeout: Option<Duration>,
 }
 
 impl Rules {
-    /// Those of `described`, in a configuration with `pages` for everybody.
-    pub(crate) fn new(described: &proxy_config::Route, pages: &ErrorPages) -> Self {
+    /// Those of `described` in `config`.
+    pub(crate) fn new(described: &proxy_config::Route, config: &ProxyConfig) -> Self {
         let path = PathRule::new(described);
+        let pages = &config.error_pages;
         let look = Look::new(&described.name, &described.error_pages, pages, &described.response_headers);
         Rules {
             hosts: described.hosts.iter().map(|host| HostRule::new(host)).collect(),
@@ -87,6 +89,7 @@ impl Rules {
             rewrite: Rewrite::new(described, &path),
             edits: Edits::new(&described.request_headers),
             look: Arc::new(look),
+            forwarded: config.forwarded,
             body_bytes: described.body_bytes,
             timeout: described.request_timeout_ms.map(Duration::from_millis),
             path,
@@ -129,6 +132,11 @@ impl Route {
     /// The largest body of a request, where it is not what `usual` is.
     pub(crate) fn body_bytes(&self, usual: u64) -> u64 {
         self.rules.body_bytes.unwrap_or(usual)
+    }
+
+    /// How upstreams are told of clients.
+    pub(crate) fn forwarded(&self) -> Forwarded {
+        self.rules.forwarded
     }
 
     /// What answers of ours look like.
@@ -184,7 +192,7 @@ mod tests {
             path: path.to_owned(),
             ..Default::default()
         };
-        Rules::new(&described, &ErrorPages::new())
+        Rules::new(&described, &ProxyConfig::default())
     }
 
     fn matches(rules: &Rules, host: &str, path: &str) -> bool {
@@ -245,7 +253,7 @@ mod tests {
     fn a_path_can_be_exact_or_an_expression() {
         let exact = proxy_config::Route { path_exact: Some("/a".to_owned()), ..Default::default() };
         let regex = proxy_config::Route { path_regex: Some("^/[0-9]+$".to_owned()), ..Default::default() };
-        let [exact, regex] = [exact, regex].map(|described| Rules::new(&described, &ErrorPages::new()));
+        let [exact, regex] = [exact, regex].map(|described| Rules::new(&described, &ProxyConfig::default()));
         for (path, is_exact, is_number) in [
             ("/a", true, false),
             ("/%61", true, false),

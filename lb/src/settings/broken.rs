@@ -222,6 +222,11 @@ request_timeout_ms = 0"#, "6:22", "expected 1 to 86400000 milliseconds"),
 name = "r"
 pool = "p"
 body_bytes = -1"#, "6:14", "invalid value: integer `-1`, expected u64"),
+    (Both, "[config]\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "4:34", r#"expected a network such as "10.0.0.0/8", or an address, found "10.0.0.0/33""#),
+    (Both, "[config]\ntrusted_proxies = [\"10.0.0.1/8\"]", "4:20", r#"expected a network, found "10.0.0.1/8", which has more than its first 8 bits; did you mean `10.0.0.0/8`?"#),
+    (Both, "[config]\ntrusted_proxies = [\"gateway\"]", "4:20", r#"expected a network such as "10.0.0.0/8", or an address, found "gateway""#),
+    (Both, "[config]\nclient_from = \"x-forward\"", "4:15", "unknown variant `x-forward`, expected `x-forwarded` or `forwarded`; did you mean `x-forwarded`?"),
+    (Both, "[config]\nforwarded = \"x-forward\"", "4:13", "unknown variant `x-forward`, expected one of `x-forwarded`, `forwarded`, `both`, `off`; did you mean `x-forwarded`?"),
 ];
 
 fn says(message: &str, expected: &str) -> bool {

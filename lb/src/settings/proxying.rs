@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use wire::actions::{ErrorPage, ErrorPages};
 use wire::balancing::Secret;
+use wire::clients::{ClientFrom, Forwarded, Network};
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
 use wire::{EndpointId, HostName, PoolName, Problem};
@@ -43,6 +44,12 @@ pub(super) struct ConfigFile {
     certificates: Vec<Spanned<CertificateFile>>,
     #[serde(default)]
     ticket_keys: Vec<Secret>,
+    #[serde(default)]
+    trusted_proxies: Vec<Network>,
+    #[serde(default)]
+    client_from: ClientFrom,
+    #[serde(default)]
+    forwarded: Forwarded,
 }
 
 /// `[upstreams]` as it is written.
@@ -113,9 +120,28 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 
 /// The configuration with what its files contain.
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
-    let ConfigFile { routes, pools, error_pages, certificates, ticket_keys } = file;
+    let ConfigFile {
+        routes,
+        pools,
+        error_pages,
+        certificates,
+        ticket_keys,
+        trusted_proxies,
+        client_from,
+        forwarded,
+    } = file;
     let certificates = certificates::check(source, certificates, &ticket_keys)?;
-    let mut config = ProxyConfig { generation: 0, routes, pools, error_pages, certificates, ticket_keys };
+    let mut config = ProxyConfig {
+        generation: 0,
+        routes,
+        pools,
+        error_pages,
+        certificates,
+        ticket_keys,
+        trusted_proxies,
+        client_from,
+        forwarded,
+    };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {
         read_pages(source, &mut route.error_pages, &format!("config.routes[{index}].error_pages"))?;

@@ -10,6 +10,7 @@ use wire::proxy_config::{self, ProxyConfig};
 use wire::upstreams::UpstreamSet;
 use wire::{EndpointId, HostName, MachineId, PoolName};
 
+use super::super::limits::hops::Belief;
 use super::super::route::look::Look;
 use super::super::route::{Route, Rules};
 use super::origin::Origins;
@@ -39,6 +40,8 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Vec<Arc<Route>>,
     /// What answers of ours look like where no route is known.
     pub(crate) look: Arc<Look>,
+    /// Who is believed when it says who a client is.
+    pub(crate) belief: Arc<Belief>,
     /// By name; those that only a route names are there too, empty.
     pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
     /// Where set and configuration come from.
@@ -83,7 +86,7 @@ impl Snapshot {
             while let Some(route) = before.next_if(|route| route.name == described.name) {
                 same = Some(route.rules().clone());
             }
-            let rules = same.unwrap_or_else(|| Arc::new(Rules::new(described, &config.error_pages)));
+            let rules = same.unwrap_or_else(|| Arc::new(Rules::new(described, &config)));
             let mut add = |pool: Arc<Pool>| {
                 let same = known.get(&(described.name.as_str(), &pool.name));
                 let stats = same.map(|route| route.stats.clone()).unwrap_or_default();
@@ -102,7 +105,8 @@ impl Snapshot {
         } else {
             Arc::new(Look::new("", &config.error_pages, &ErrorPages::new(), &HeaderEdits::default()))
         };
-        Snapshot { set, config, routes, look, pools, origins: Origins::default(), upstreams }
+        let belief = if is_known { self.belief.clone() } else { Arc::new(Belief::new(&config)) };
+        Snapshot { set, config, routes, look, belief, pools, origins: Origins::default(), upstreams }
     }
 
     /// The records that `next` has no more.
