@@ -24,6 +24,7 @@ pub mod ids;
 pub mod overrides;
 pub mod problem;
 pub mod proxy_config;
+pub mod rates;
 pub mod routing;
 pub mod seed;
 pub mod snapshot;

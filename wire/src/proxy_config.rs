@@ -10,6 +10,7 @@ use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
 use crate::clients::{ClientFrom, Forwarded, Network, is_default};
+use crate::rates::RateLimit;
 use crate::routing::{FieldMatch, Share};
 use crate::{Generation, PoolName};
 
@@ -45,6 +46,15 @@ pub struct ProxyConfig {
     /// How upstreams are told of it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub forwarded: Forwarded,
+    /// Who may ask for anything; none: everybody. Others are refused with 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Network>,
+    /// Who may not, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Network>,
+    /// How often clients may ask, all routes together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
 }
 
 impl ProxyConfig {
@@ -132,6 +142,15 @@ pub struct Route {
     /// The largest body of a request, in bytes; none: what the balancer's own file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<u64>,
+    /// Whom it is for; none: everybody. Others are refused with 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Network>,
+    /// Whom it is not for, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Network>,
+    /// How often clients may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
     /// The longest wait for the first byte of an answer, over all tries, in milliseconds; none: what the pool's
     /// policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +183,9 @@ impl Default for Route {
             response_headers: HeaderEdits::default(),
             error_pages: ErrorPages::new(),
             body_bytes: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            rate_limits: Vec::new(),
             request_timeout_ms: None,
             repeatable: false,
         }

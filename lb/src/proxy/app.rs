@@ -42,6 +42,7 @@ use super::forward::tries::Tries;
 use super::forward::{self, is_repeatable, is_upgrade};
 use super::headers;
 use super::health::{self, Failure};
+use super::limits::guard;
 use super::metrics::Retry;
 use super::queue;
 use super::route;
@@ -107,12 +108,14 @@ impl ProxyHttp for App {
         }
         let log = self.state.access_log.clone();
         let trace = log.map(|log| Trace::begin(log, session.req_header(), (sender.address, peer)));
+        let everybody = snapshot.guard.clone();
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
             context.account =
                 Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
             let look = snapshot.look.clone();
             drop(snapshot);
-            Refusal::NoRoute.answer(session, &client, &look).await?;
+            let may = guard::judge(everybody.iter(), session.req_header(), sender, &self.state.unrouted);
+            may.err().unwrap_or(Refusal::NoRoute).answer(session, &client, &look).await?;
             return Ok(true);
         };
         drop(snapshot);
@@ -121,6 +124,24 @@ impl ProxyHttp for App {
         }
         let account = Account::open(route.stats.clone(), arrived, client.clone());
         context.account = Some(account.traced(trace.clone()));
+        let mut begun = arrived;
+        if everybody.is_some() || route.guard().is_some() {
+            let guards = everybody.iter().chain(route.guard());
+            match guard::judge(guards, session.req_header(), sender, &route.stats) {
+                Ok(None) => {}
+                Ok(Some(waiting)) => {
+                    if !guard::wait(waiting, &client).await {
+                        session.set_keepalive(None);
+                        return Ok(true);
+                    }
+                    begun = Instant::now();
+                }
+                Err(refusal) => {
+                    refusal.answer(session, &client, route.look()).await?;
+                    return Ok(true);
+                }
+            }
+        }
         if let Some(action) = route.action() {
             let (head, body) = action.answer(session.req_header(), sender, route.look(), &route.name)?;
             error_page::write(session, head, body).await?;
@@ -133,7 +154,7 @@ impl ProxyHttp for App {
         if !route.look().is_plain() {
             client.refuse_like(route.look().clone(), wants_json(&session.req_header().headers));
         }
-        let until = arrived + route.timeout;
+        let until = begun + route.timeout;
         let most = route.body_bytes(self.limits.body_bytes);
         let kept = forward::kept_body(session, &client, &route, length, most).await;
         let request = session.req_header();
@@ -153,7 +174,7 @@ impl ProxyHttp for App {
             return Ok(true);
         };
         // A slow upload was the client's time.
-        let until = if length > 0 { Instant::now() + (until - arrived) } else { until };
+        let until = if length > 0 { Instant::now() + (until - begun) } else { until };
         let request = session.req_header();
         let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
         let ours = (self.worker, body);

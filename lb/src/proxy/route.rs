@@ -40,6 +40,7 @@ use self::sender::Sender;
 use self::split::Split;
 use self::target::Rewrite;
 use self::template::Facts;
+use super::limits::guard::Guard;
 use super::metrics::RouteStats;
 use super::state::pool::Pool;
 
@@ -71,13 +72,16 @@ pub(crate) struct Rules {
     edits: Edits,
     look: Arc<Look>,
     forwarded: Forwarded,
+    guard: Option<Arc<Guard>>,
     body_bytes: Option<u64>,
     timeout: Option<Duration>,
 }
 
 impl Rules {
-    /// Those of `described` in `config`.
-    pub(crate) fn new(described: &proxy_config::Route, config: &ProxyConfig) -> Self {
+    /// Those of `described` in `config`; `before` are those that the route had until now.
+    pub(crate) fn new(described: &proxy_config::Route, config: &ProxyConfig, before: Option<&Rules>) -> Self {
+        let proxy_config::Route { allow, deny, rate_limits, .. } = described;
+        let before = before.and_then(|before| before.guard.as_deref());
         let path = PathRule::new(described);
         let pages = &config.error_pages;
         let look = Look::new(&described.name, &described.error_pages, pages, &described.response_headers);
@@ -90,6 +94,7 @@ impl Rules {
             edits: Edits::new(&described.request_headers),
             look: Arc::new(look),
             forwarded: config.forwarded,
+            guard: Guard::new(allow, deny, rate_limits, before),
             body_bytes: described.body_bytes,
             timeout: described.request_timeout_ms.map(Duration::from_millis),
             path,
@@ -137,6 +142,11 @@ impl Route {
     /// How upstreams are told of clients.
     pub(crate) fn forwarded(&self) -> Forwarded {
         self.rules.forwarded
+    }
+
+    /// What its requests have to pass, if there is anything.
+    pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
+        self.rules.guard.as_ref()
     }
 
     /// What answers of ours look like.
@@ -192,7 +202,7 @@ mod tests {
             path: path.to_owned(),
             ..Default::default()
         };
-        Rules::new(&described, &ProxyConfig::default())
+        Rules::new(&described, &ProxyConfig::default(), None)
     }
 
     fn matches(rules: &Rules, host: &str, path: &str) -> bool {
@@ -253,7 +263,8 @@ mod tests {
     fn a_path_can_be_exact_or_an_expression() {
         let exact = proxy_config::Route { path_exact: Some("/a".to_owned()), ..Default::default() };
         let regex = proxy_config::Route { path_regex: Some("^/[0-9]+$".to_owned()), ..Default::default() };
-        let [exact, regex] = [exact, regex].map(|described| Rules::new(&described, &ProxyConfig::default()));
+        let [exact, regex] =
+            [exact, regex].map(|described| Rules::new(&described, &ProxyConfig::default(), None));
         for (path, is_exact, is_number) in [
             ("/a", true, false),
             ("/%61", true, false),

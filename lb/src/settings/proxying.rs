@@ -15,6 +15,7 @@ use wire::actions::{ErrorPage, ErrorPages};
 use wire::balancing::Secret;
 use wire::clients::{ClientFrom, Forwarded, Network};
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
+use wire::rates::RateLimit;
 use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
 use wire::{EndpointId, HostName, PoolName, Problem};
 
@@ -50,6 +51,12 @@ pub(super) struct ConfigFile {
     client_from: ClientFrom,
     #[serde(default)]
     forwarded: Forwarded,
+    #[serde(default)]
+    allow: Vec<Network>,
+    #[serde(default)]
+    deny: Vec<Network>,
+    #[serde(default)]
+    rate_limits: Vec<RateLimit>,
 }
 
 /// `[upstreams]` as it is written.
@@ -129,6 +136,9 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
         trusted_proxies,
         client_from,
         forwarded,
+        allow,
+        deny,
+        rate_limits,
     } = file;
     let certificates = certificates::check(source, certificates, &ticket_keys)?;
     let mut config = ProxyConfig {
@@ -141,6 +151,9 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
         trusted_proxies,
         client_from,
         forwarded,
+        allow,
+        deny,
+        rate_limits,
     };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {

@@ -13,5 +13,8 @@ mod balancer;
 #[path = "../proxy/client.rs"]
 mod client;
 
+mod allow_deny;
+mod connections;
+mod rates;
 mod stage;
 mod trusted_proxies;

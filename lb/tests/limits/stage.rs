@@ -81,3 +81,10 @@ pub(crate) async fn configure(balancer: &Balancer, generation: u64, routes: Valu
     let answer = balancer.put("/config", &config).await;
     assert_eq!(answer.0, 200, "{answer:?}");
 }
+
+/// The value of the metric that this line begins with; 0 if there is none.
+pub(crate) async fn metric(balancer: &Balancer, series: &str) -> f64 {
+    let text = balancer.get("/metrics").await.text().await.expect("text");
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+    line.map_or(0.0, |value| value.parse().expect("a number"))
+}

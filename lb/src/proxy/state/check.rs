@@ -80,6 +80,9 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         trusted_proxies,
         client_from: _,
         forwarded: _,
+        allow,
+        deny,
+        rate_limits,
     } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
@@ -93,6 +96,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
     }
     check_actions::pages(error_pages, "error_pages")?;
     check_clients::networks(trusted_proxies, "trusted_proxies")?;
+    check_clients::limits(allow, deny, rate_limits, "")?;
     for (name, policy) in pools {
         is_name(name.as_str(), "pools")?;
         self::policy(policy, &format!("pools.{name}"))?;
