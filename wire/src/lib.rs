@@ -17,6 +17,7 @@ pub mod certificates;
 pub mod checks;
 pub mod clients;
 pub mod cluster;
+pub mod compress;
 pub mod generation;
 pub mod hand_over;
 pub mod heartbeat;

@@ -10,6 +10,7 @@ use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
 use crate::clients::{ClientFrom, Forwarded, Network, is_default};
+use crate::compress::Compress;
 use crate::rates::RateLimit;
 use crate::routing::{FieldMatch, Share};
 use crate::{Generation, PoolName};
@@ -139,6 +140,9 @@ pub struct Route {
     /// The pages of its errors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub error_pages: ErrorPages,
+    /// Which of its upstreams' answers are compressed; none: as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
     /// The largest body of a request, in bytes; none: what the balancer's own file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<u64>,
@@ -182,6 +186,7 @@ impl Default for Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             error_pages: ErrorPages::new(),
+            compress: None,
             body_bytes: None,
             allow: Vec::new(),
             deny: Vec::new(),

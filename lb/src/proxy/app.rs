@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::Version;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
@@ -417,6 +417,7 @@ impl ProxyHttp for App {
             if let Some(client) = &context.client {
                 tries.route().look().edit(response, session.req_header(), || Sender::of(client));
             }
+            context.encoder = tries.route().compress(session.req_header(), response)?.map(Box::new);
         }
         let is_tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         let is_stream =
@@ -429,6 +430,31 @@ impl ProxyHttp for App {
             session.set_keepalive(None);
         }
         Ok(())
+    }
+
+    /// Compresses each part by itself: it is not known here whether the next one comes soon.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let Some(encoder) = &mut context.encoder else { return Ok(None) };
+        let compressed = encoder.part(body.as_deref().unwrap_or_default(), end);
+        *body = Some(compressed.or_err(ErrorType::InternalError, "compressing an answer")?);
+        Ok(None)
+    }
+
+    /// The end of an answer that has trailers: those go, as what is compressed ends with its last byte.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        context: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let Some(encoder) = &mut context.encoder else { return Ok(None) };
+        encoder.part(&[], true).map(Some).or_err(ErrorType::InternalError, "compressing an answer")
     }
 
     async fn fail_to_proxy(

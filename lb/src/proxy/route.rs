@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_error::Result;
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use wire::clients::Forwarded;
 use wire::proxy_config::{self, ProxyConfig};
 
@@ -40,6 +40,8 @@ use self::sender::Sender;
 use self::split::Split;
 use self::target::Rewrite;
 use self::template::Facts;
+use super::compress::Compress;
+use super::compress::encoder::Encoder;
 use super::limits::guard::Guard;
 use super::metrics::RouteStats;
 use super::state::pool::Pool;
@@ -73,6 +75,7 @@ pub(crate) struct Rules {
     look: Arc<Look>,
     forwarded: Forwarded,
     guard: Option<Arc<Guard>>,
+    compress: Option<Box<Compress>>,
     body_bytes: Option<u64>,
     timeout: Option<Duration>,
 }
@@ -95,6 +98,7 @@ impl Rules {
             look: Arc::new(look),
             forwarded: config.forwarded,
             guard: Guard::new(allow, deny, rate_limits, before),
+            compress: described.compress.as_ref().map(|compress| Box::new(Compress::new(compress))),
             body_bytes: described.body_bytes,
             timeout: described.request_timeout_ms.map(Duration::from_millis),
             path,
@@ -147,6 +151,20 @@ impl Route {
     /// What its requests have to pass, if there is anything.
     pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
         self.rules.guard.as_ref()
+    }
+
+    /// Changes the head of an upstream's answer to `request` where it is to be compressed; what its body has to go
+    /// through then.
+    ///
+    /// # Errors
+    ///
+    /// Never for what was checked.
+    pub(crate) fn compress(
+        &self,
+        request: &RequestHeader,
+        answer: &mut ResponseHeader,
+    ) -> Result<Option<Encoder>> {
+        self.rules.compress.as_ref().map_or(Ok(None), |compress| compress.begin(request, answer))
     }
 
     /// What answers of ours look like.

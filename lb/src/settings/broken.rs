@@ -243,6 +243,18 @@ name = "r"
 pool = "p"
 rate_limits = [{ rate = "1/s", by = "cleint" }]"#, "6:37", "unknown variant `cleint`, expected one of `client`, `all`, `header`, `cookie`; did you mean `client`?"),
     (Both, "[config]\nrate_limits = [{ rate = \"1/s\", by = { header = \"X Key\" } }]", "4:48", r#"expected a name of letters, digits, `-` and `_`, found "X Key"; did you mean `X-Key`?"#),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+compress = { codings = ["brotli"] }"#, "6:25", "unknown variant `brotli`, expected one of `zstd`, `br`, `gzip`"),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+compress = { types = ["text/html", "html"] }"#, "6:36", r#"expected a type such as "text/html" or "text/*", found "html""#),
+    (Both, r#"[[config.routes]]
+name = "r"
+respond = {}
+compress = {}"#, "6:1", "says nothing without a `pool` or a `split`"),
     (Both, "[config]\nclient_from = \"x-forward\"", "4:15", "unknown variant `x-forward`, expected `x-forwarded` or `forwarded`; did you mean `x-forwarded`?"),
     (Both, "[config]\nforwarded = \"x-forward\"", "4:13", "unknown variant `x-forward`, expected one of `x-forwarded`, `forwarded`, `both`, `off`; did you mean `x-forwarded`?"),
 ];

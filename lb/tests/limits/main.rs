@@ -14,6 +14,7 @@ mod balancer;
 mod client;
 
 mod allow_deny;
+mod compressed;
 mod connections;
 mod rates;
 mod stage;

@@ -93,6 +93,7 @@ pub(super) fn route(route: &Route, place: &str) -> Checked {
         request_headers: _,
         response_headers: _,
         error_pages: _,
+        compress: _,
         body_bytes: _,
         allow,
         deny,
