@@ -298,6 +298,18 @@ fn the_example_of_the_documentation_is_not_broken() {
     assert_eq!(settings.proxying.config.expect("routes").routes.len(), 4);
 }
 
+#[test]
+fn nor_are_those_of_the_page_on_clients() {
+    let page = include_str!("../../../docs/limits.md");
+    let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for text in examples.clone() {
+        let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}"));
+        let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        assert!(settings.proxying.config.is_some(), "{text}");
+    }
+    assert_eq!(examples.count(), 4);
+}
+
 fn push(config: &Value) -> Result<(), Problem> {
     let config: ProxyConfig = parse_json(config.to_string().as_bytes())?;
     check::config(&config)
