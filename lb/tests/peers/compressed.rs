@@ -1,10 +1,11 @@
 //! What is compressed is understood by the decoders that everybody uses.
 
 use serde_json::json;
+use tokio::process::Command;
 
 use crate::backend::{Backend, Reply};
-use crate::balancer::Balancer;
-use crate::stage::{has_passed, run, url};
+use crate::balancer::{Balancer, eventually};
+use crate::stage::{Peer, free_address, has_passed, run, url};
 
 /// A page that comes with a length, or in chunks.
 async fn stage() -> (Balancer, Backend, String) {
@@ -66,5 +67,45 @@ async fn python_reads_every_coding() {
     let (balancer, _backend, _) = stage().await;
     for path in ["/page", "/chunked"] {
         has_passed("decompress.py", balancer.clients(), &[path]).await;
+    }
+}
+
+/// Of an upstream that speaks HTTP/2 the end may come with the last byte, by itself, or with trailers.
+#[tokio::test]
+async fn answers_of_http2_upstreams_are_compressed_to_their_end() {
+    let balancer = Balancer::start().await;
+    let config = json!({
+        "generation": 1, "routes": [{"name": "all", "pool": "p", "compress": {"min_bytes": 0}}],
+        "pools": {"p": {"protocol": "h2c"}},
+    });
+    assert_eq!(balancer.put("/config", &config).await.0, 200);
+    let directory = tempfile::tempdir().expect("directory");
+    let page = "a page of nghttpd ".repeat(100_000);
+    std::fs::write(directory.path().join("page.html"), &page).expect("written");
+    for trailers in [false, true] {
+        let address = free_address();
+        let mut command = Command::new("nghttpd");
+        command.args(["--no-tls", "--address", "127.0.0.1", "--htdocs"]).arg(directory.path());
+        if trailers {
+            command.args(["--trailer", "x-checksum: 7"]);
+        }
+        let nghttpd = Peer::start(command.arg(address.port().to_string()), address);
+        eventually("nghttpd listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
+        balancer.use_upstreams(&[nghttpd.upstream()]).await;
+        let url = url(&balancer, "/page.html");
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            for coding in ["gzip", "br", "zstd"] {
+                let accept = format!("Accept-Encoding: {coding}");
+                let asked = ["-sS", "--fail", "--compressed", version, "--header", &accept];
+                let said =
+                    run("curl", &[&asked[..], &["-m", "60", "-w", "\n%{size_download}", &url]].concat())
+                        .await;
+                let what = format!("{version} {coding} trailers: {trailers}");
+                assert!(said.ok, "{what}: {}", said.err);
+                let (text, size) = said.out.rsplit_once('\n').expect("its size");
+                assert!(text == page, "{what}: {} bytes", text.len());
+                assert!(size.parse::<usize>().expect("a number") < page.len() / 10, "{what}: {size}");
+            }
+        }
     }
 }
