@@ -96,7 +96,8 @@ interop() {
     need_lab
     need keepalived:keepalived tcpdump:tcpdump curl:curl openssl:openssl nghttp:nghttp2-client nghttpd:nghttp2-server
     need_stopped nginx:nginx haproxy:haproxy
-    need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4
+    need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4 \
+        brotli==1.2.1 zstandard==0.25.0
     tests interop "$WITH_OTHERS"
 }
 

@@ -89,6 +89,10 @@ pub struct AccessLog {
 pub struct Limits {
     /// The most client connections open at a time; above it new ones are closed at once.
     pub connections: usize,
+    /// The most of them that one client may have, by its address; of IPv6 the first 64 bits count. 0: as many as there
+    /// are. Behind the PROXY protocol it is the client that counts; proxies that are trusted to say who the client is
+    /// (`trusted_proxies`) have no such limit.
+    pub connections_per_client: u32,
     /// The largest request head, in bytes; above it the answer is 431.
     pub header_bytes: usize,
     /// The largest request body, in bytes; above it the answer is 413.
@@ -129,6 +133,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 50_000,
+            connections_per_client: 0,
             header_bytes: 64 << 10,
             body_bytes: 1 << 30,
             target_bytes: 16 << 10,

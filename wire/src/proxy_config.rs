@@ -9,6 +9,9 @@ use crate::actions::{ErrorPages, HeaderEdits, Redirect, Respond, Rewrite};
 use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
+use crate::clients::{ClientFrom, Forwarded, Network, is_default};
+use crate::compress::Compress;
+use crate::rates::RateLimit;
 use crate::routing::{FieldMatch, Share};
 use crate::{Generation, PoolName};
 
@@ -34,6 +37,25 @@ pub struct ProxyConfig {
     /// The pages of errors, where a route has none of its own for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub error_pages: ErrorPages,
+    /// The proxies before this one that are believed when they say who a client is. What anybody else says of that is
+    /// not passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client_from: ClientFrom,
+    /// How upstreams are told of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub forwarded: Forwarded,
+    /// Who may ask for anything; none: everybody. Others are refused with 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Network>,
+    /// Who may not, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Network>,
+    /// How often clients may ask, all routes together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
 }
 
 impl ProxyConfig {
@@ -118,9 +140,21 @@ pub struct Route {
     /// The pages of its errors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub error_pages: ErrorPages,
+    /// Which of its upstreams' answers are compressed; none: as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
     /// The largest body of a request, in bytes; none: what the balancer's own file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<u64>,
+    /// Whom it is for; none: everybody. Others are refused with 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Network>,
+    /// Whom it is not for, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Network>,
+    /// How often clients may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
     /// The longest wait for the first byte of an answer, over all tries, in milliseconds; none: what the pool's
     /// policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +186,11 @@ impl Default for Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             error_pages: ErrorPages::new(),
+            compress: None,
             body_bytes: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            rate_limits: Vec::new(),
             request_timeout_ms: None,
             repeatable: false,
         }

@@ -97,9 +97,15 @@ async fn accept(listener: TcpListener, place: Arc<Place>, state: &Arc<State>, se
 }
 
 fn admit(tcp: TcpStream, peer: SocketAddr, place: &Arc<Place>, state: &Arc<State>, server: &Arc<Server>) {
-    let Some(open) = Open::admit(state, server.limits.connections) else { return };
+    let Some(mut open) = Open::admit(state, server.limits.connections) else { return };
     let on_vip = server.vips.admit(|| tcp.local_addr().ok().map(|local| local.ip())).map(Arc::new);
     let peer = peer.ip().to_canonical();
+    let most = server.limits.connections_per_client;
+    // Behind the PROXY protocol it is not known yet whose it is.
+    let is_told = place.has_proxy();
+    if !is_told && !open.count_for(peer, most) {
+        return;
+    }
     let server = server.clone();
     if place.is_plain() {
         let client = ClientStream::new(Arrived::plain(tcp, peer), on_vip);
@@ -110,7 +116,9 @@ fn admit(tcp: TcpStream, peer: SocketAddr, place: &Arc<Place>, state: &Arc<State
     tokio::spawn(async move {
         // Boxed: what a handshake needs must not count for the connection afterwards.
         let arriving = Box::pin(arrive(tcp, peer, on_vip.as_deref(), &place, &server));
-        if let Some(arrived) = arriving.await {
+        if let Some(arrived) = arriving.await
+            && (!is_told || open.count_for(arrived.peer(), most))
+        {
             connection::serve(ClientStream::new(arrived, on_vip), open, server).await;
         }
     });

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::Version;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
@@ -42,6 +42,7 @@ use super::forward::tries::Tries;
 use super::forward::{self, is_repeatable, is_upgrade};
 use super::headers;
 use super::health::{self, Failure};
+use super::limits::guard;
 use super::metrics::Retry;
 use super::queue;
 use super::route;
@@ -95,16 +96,23 @@ impl ProxyHttp for App {
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
 
-        let sender = Sender::of(&client);
-        let log = self.state.access_log.clone();
-        let trace = log.map(|log| Trace::begin(log, session.req_header(), sender.address));
         let snapshot = self.state.snapshot();
+        let mut sender = Sender::of(&client);
+        let peer = sender.address;
+        if let Some(told) = snapshot.belief.told(&session.req_header().headers, peer) {
+            client.believe(told);
+            sender = Sender::of(&client);
+        }
+        let log = self.state.access_log.clone();
+        let trace = log.map(|log| Trace::begin(log, session.req_header(), (sender.address, peer)));
+        let everybody = snapshot.guard.clone();
         let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
             context.account =
                 Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
             let look = snapshot.look.clone();
             drop(snapshot);
-            Refusal::NoRoute.answer(session, &client, &look).await?;
+            let may = guard::judge(everybody.iter(), session.req_header(), sender, &self.state.unrouted);
+            may.err().unwrap_or(Refusal::NoRoute).answer(session, &client, &look).await?;
             return Ok(true);
         };
         drop(snapshot);
@@ -113,6 +121,24 @@ impl ProxyHttp for App {
         }
         let account = Account::open(route.stats.clone(), arrived, client.clone());
         context.account = Some(account.traced(trace.clone()));
+        let mut begun = arrived;
+        if everybody.is_some() || route.guard().is_some() {
+            let guards = everybody.iter().chain(route.guard());
+            match guard::judge(guards, session.req_header(), sender, &route.stats) {
+                Ok(None) => {}
+                Ok(Some(waiting)) => {
+                    if !guard::wait(waiting, &client).await {
+                        session.set_keepalive(None);
+                        return Ok(true);
+                    }
+                    begun = Instant::now();
+                }
+                Err(refusal) => {
+                    refusal.answer(session, &client, route.look()).await?;
+                    return Ok(true);
+                }
+            }
+        }
         if let Some(action) = route.action() {
             let (head, body) = action.answer(session.req_header(), sender, route.look(), &route.name)?;
             error_page::write(session, head, body).await?;
@@ -125,7 +151,7 @@ impl ProxyHttp for App {
         if !route.look().is_plain() {
             client.refuse_like(route.look().clone(), wants_json(&session.req_header().headers));
         }
-        let until = arrived + route.timeout;
+        let until = begun + route.timeout;
         let most = route.body_bytes(self.limits.body_bytes);
         let kept = forward::kept_body(session, &client, &route, length, most).await;
         let request = session.req_header();
@@ -145,7 +171,7 @@ impl ProxyHttp for App {
             return Ok(true);
         };
         // A slow upload was the client's time.
-        let until = if length > 0 { Instant::now() + (until - arrived) } else { until };
+        let until = if length > 0 { Instant::now() + (until - begun) } else { until };
         let request = session.req_header();
         let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
         let ours = (self.worker, body);
@@ -271,8 +297,8 @@ impl ProxyHttp for App {
         let Some(client) = &context.client else { return Ok(()) };
         // Pingora has dropped the hop-by-hop fields before.
         let sender = Sender::of(client);
-        headers::describe_client(request, &client.origin())?;
         let Some(tries) = &context.tries else { return Ok(()) };
+        headers::describe_client(request, &client.origin(), tries.route().forwarded())?;
         tries.route().change_request(request, session.req_header(), sender)
     }
 
@@ -388,6 +414,7 @@ impl ProxyHttp for App {
             if let Some(client) = &context.client {
                 tries.route().look().edit(response, session.req_header(), || Sender::of(client));
             }
+            context.encoder = tries.route().compress(session.req_header(), response)?.map(Box::new);
         }
         let is_tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         let is_stream =
@@ -400,6 +427,31 @@ impl ProxyHttp for App {
             session.set_keepalive(None);
         }
         Ok(())
+    }
+
+    /// Compresses each part by itself: it is not known here whether the next one comes soon.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let Some(encoder) = &mut context.encoder else { return Ok(None) };
+        let compressed = encoder.part(body.as_deref().unwrap_or_default(), end);
+        *body = Some(compressed.or_err(ErrorType::InternalError, "compressing an answer")?);
+        Ok(None)
+    }
+
+    /// The end of an answer that has trailers: those go, as what is compressed ends with its last byte.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        context: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let Some(encoder) = &mut context.encoder else { return Ok(None) };
+        encoder.part(&[], true).map(Some).or_err(ErrorType::InternalError, "compressing an answer")
     }
 
     async fn fail_to_proxy(

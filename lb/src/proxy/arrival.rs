@@ -72,6 +72,11 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
+    /// Whose connection it is.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     /// One that came to a plain listener.
     pub(crate) fn plain(tcp: TcpStream, peer: IpAddr) -> Self {
         Arrived {
@@ -85,6 +90,11 @@ impl Arrived {
 }
 
 impl Place {
+    /// Whether a header of the PROXY protocol comes ahead of requests.
+    pub(crate) fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// The place of `listener`.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::client_stream::ClientStream;
 use super::headers::Origin;
 use super::http2;
+use super::limits::hops::Told;
 use super::route::look::Look;
 use super::strict::Fault;
 
@@ -26,7 +27,15 @@ impl Client {
     pub(crate) fn origin(&self) -> Origin {
         match self {
             Client::Http1(stream) => stream.origin(),
-            Client::Http2(stream) => stream.origin().clone(),
+            Client::Http2(stream) => stream.origin(),
+        }
+    }
+
+    /// Believes what the peer, which is a trusted proxy, says of whose request it is.
+    pub(crate) fn believe(&self, told: Told) {
+        match self {
+            Client::Http1(stream) => stream.believe(Arc::new(told)),
+            Client::Http2(stream) => stream.believe(Arc::new(told)),
         }
     }
 

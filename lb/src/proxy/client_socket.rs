@@ -22,6 +22,7 @@ use super::arrival::Arrived;
 use super::client_stream::HeadRead;
 use super::half_closed::HalfClosed;
 use super::hand_over::OnVip;
+use super::limits::hops::Told;
 use super::patience::{Pace, Patience};
 use super::route::look::Look;
 use super::strict::chunked::Chunked;
@@ -69,6 +70,8 @@ pub(super) struct Socket {
     pub(super) answered: bool,
     /// How the present request is refused when Pingora is not asked, and whether in JSON; none: as any other.
     pub(super) look: Option<Box<(Arc<Look>, bool)>>,
+    /// What the peer says of whose the present request is, where it is believed.
+    pub(super) told: Option<Arc<Told>>,
 }
 
 /// How much of what comes belongs to the present request.
@@ -111,6 +114,7 @@ impl Socket {
             aborted: false,
             answered: false,
             look: None,
+            told: None,
         }
     }
 

@@ -21,11 +21,13 @@ use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
 use super::headers::Origin;
 use super::http2::PREFACE;
+use super::limits::hops::Told;
 use super::lock;
 use super::patience::Patience;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
 use super::route::look::Look;
+use super::route::sender::Sender;
 use super::strict::{self, Fault, HeadLimits};
 use super::unconfirmed::unconfirmed;
 
@@ -115,7 +117,7 @@ impl ClientStream {
         self.socket().has_sent()
     }
 
-    /// The client's address.
+    /// The address at the other end.
     pub(crate) fn peer(&self) -> IpAddr {
         self.socket().peer
     }
@@ -128,7 +130,19 @@ impl ClientStream {
     /// What upstreams are told of the client.
     pub(crate) fn origin(&self) -> Origin {
         let socket = self.socket();
-        Origin { client: socket.peer, is_secure: socket.is_secure, certificate: socket.certificate.clone() }
+        let (peer, is_secure) = (socket.peer, socket.is_secure);
+        Origin { peer, is_secure, certificate: socket.certificate.clone(), told: socket.told.clone() }
+    }
+
+    /// Whose the present request is.
+    pub(crate) fn sender(&self) -> Sender {
+        let socket = self.socket();
+        Sender::behind(socket.peer, socket.is_secure, socket.told.as_deref())
+    }
+
+    /// Believes what the peer says of whose the present request is.
+    pub(crate) fn believe(&self, told: Arc<Told>) {
+        self.socket().told = Some(told);
     }
 
     /// Whether the client begins as one does that speaks TLS, on a connection where it is not spoken. No request of
@@ -255,6 +269,7 @@ impl ClientStream {
         socket.answer_by = None;
         socket.answered = false;
         socket.look = None;
+        socket.told = None;
         socket.output = Vec::new();
         socket.sent = 0;
         socket.phase = Phase::Undecided;

@@ -33,7 +33,6 @@ use super::error_page::Refusal;
 use super::hand_over::{OnVip, Vips};
 use super::http2;
 use super::patience::Patience;
-use super::route::sender::Sender;
 use super::state::State;
 use super::state::connections::Open;
 use super::strict::{Fault, HeadLimits};
@@ -219,7 +218,7 @@ async fn refuse(client: &ClientStream, server: &Server, refusal: Refusal) -> Aft
 /// What `refusal` looks like to this client, and how much of it is the body.
 fn answer_of(refusal: Refusal, client: &ClientStream, server: &Server) -> (Vec<u8>, u64) {
     let (look, json) = client.look().unwrap_or_else(|| (server.state.snapshot().look.clone(), false));
-    refusal.raw(Sender::at(client), &look, json)
+    refusal.raw(client.sender(), &look, json)
 }
 
 async fn say(client: &ClientStream, answer: &[u8]) -> After {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::access_log::Trace;
 use super::client::Client;
 use super::client_stream::ClientStream;
+use super::compress::encoder::Encoder;
 use super::error_page::Refusal;
 use super::forward::hold::Since;
 use super::forward::is_upgrade;
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) refusal: Option<Refusal>,
     /// The head of the upstream's answer that is replaced by one of ours.
     pub(crate) replaced: Option<Box<ResponseHeader>>,
+    /// What the answer's body goes through, where it is compressed.
+    pub(crate) encoder: Option<Box<Encoder>>,
 }
 
 /// Counts a request when it is dropped, so also one that panics or is cut off.

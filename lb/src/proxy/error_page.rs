@@ -12,6 +12,7 @@ use wire::Problem;
 use super::client::Client;
 use super::context::is_last;
 use super::grpc;
+use super::limits::rate::Quota;
 use super::route::look::{Look, wants_json};
 use super::route::sender::Sender;
 use super::strict::Fault;
@@ -22,6 +23,8 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// Why a request is not answered by an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// 403: its client is not among those who may ask.
+    Forbidden,
     /// 404: no route matches.
     NoRoute,
     /// 4xx, 501 or 505: it is not one that can be understood in one way only, or its body did not come as it said.
@@ -30,6 +33,8 @@ pub(crate) enum Refusal {
     HeadTooSlow,
     /// 413: the request's body is larger than allowed.
     BodyTooLarge,
+    /// 429: its client, or whoever it counts for, asks too often.
+    TooOften(Quota),
     /// 431: the request's head is larger than allowed.
     HeadTooLarge,
     /// 502: an upstream was sent the request and broke off; it may have been executed.
@@ -55,10 +60,12 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(self) -> u16 {
         match self {
+            Refusal::Forbidden => 403,
             Refusal::NoRoute => 404,
             Refusal::Faulty(fault) => fault.status,
             Refusal::HeadTooSlow => 408,
             Refusal::BodyTooLarge => 413,
+            Refusal::TooOften(_) => 429,
             Refusal::HeadTooLarge => 431,
             Refusal::BadGateway | Refusal::UpstreamGone | Refusal::Unreachable => 502,
             Refusal::NoUpstream | Refusal::Busy | Refusal::Moving | Refusal::MovingMidway => 503,
@@ -68,6 +75,10 @@ impl Refusal {
 
     fn problem(self) -> Problem {
         let (title, detail) = match self {
+            Refusal::Forbidden => ("Forbidden", "this address may not ask for it"),
+            Refusal::TooOften(_) => {
+                ("Too many requests", "there were too many requests of late: wait a little")
+            }
             Refusal::NoRoute => ("No route", "no route matches this host and path"),
             Refusal::Faulty(fault) => (fault.title(), fault.detail),
             Refusal::HeadTooSlow => ("Request timeout", "the request's head did not arrive in time"),
@@ -112,7 +123,9 @@ impl Refusal {
             Refusal::Busy => "/problems/overloaded",
             Refusal::TooSlow => "/problems/too-slow",
             Refusal::UpstreamSilent => "/problems/upstream-silent",
-            Refusal::NoRoute
+            Refusal::TooOften(_) => "/problems/too-often",
+            Refusal::Forbidden
+            | Refusal::NoRoute
             | Refusal::Faulty(_)
             | Refusal::HeadTooSlow
             | Refusal::BodyTooLarge
@@ -147,6 +160,12 @@ impl Refusal {
         let (mut head, body) = look.of_problem(&self.problem(), request, client, json)?;
         if self.is_worth_repeating() {
             head.insert_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+        }
+        if let Refusal::TooOften(Quota { requests, seconds, retry_after }) = self {
+            head.insert_header(header::RETRY_AFTER, retry_after)?;
+            // draft-ietf-httpapi-ratelimit-headers
+            head.insert_header("RateLimit-Policy", format!("\"limit\";q={requests};w={seconds}"))?;
+            head.insert_header("RateLimit", format!("\"limit\";r=0;t={retry_after}"))?;
         }
         Ok((head, body))
     }

@@ -13,6 +13,7 @@ const GRPC: &[u8] = b"application/grpc";
 /// Statuses of gRPC (its `statuscodes.md`).
 const DEADLINE_EXCEEDED: u8 = 4;
 const RESOURCE_EXHAUSTED: u8 = 8;
+const PERMISSION_DENIED: u8 = 7;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
@@ -42,6 +43,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Result<ResponseHeader> {
 /// as such, because a client may repeat what was unavailable.
 fn status(http: u16) -> u8 {
     match http {
+        403 => PERMISSION_DENIED,
         404 => UNIMPLEMENTED,
         413 | 431 => RESOURCE_EXHAUSTED,
         429 | 502 | 503 => UNAVAILABLE,

@@ -8,7 +8,11 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Version};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
+use wire::clients::Forwarded;
 
+use super::limits::forwarded;
+use super::limits::hops::Told;
+use super::route::sender::Sender;
 use super::tls::client_certificate::{ClientCertificate, forged};
 
 /// How we name ourselves in `Via`.
@@ -32,15 +36,24 @@ pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
 const PROTECTED: [HeaderName; 4] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::VIA];
 
-/// What upstreams are told of a client.
+/// What is known of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// Its address.
-    pub(crate) client: IpAddr,
-    /// Its own connection is encrypted.
+    /// The address at the other end of its connection, or of a trusted proxy's (PROXY protocol).
+    pub(crate) peer: IpAddr,
+    /// That connection is encrypted.
     pub(crate) is_secure: bool,
     /// The certificate it has shown.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
+    /// What the peer says of whose request this is, where it is a proxy that is believed.
+    pub(crate) told: Option<Arc<Told>>,
+}
+
+impl Origin {
+    /// As rules see it.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender::behind(self.peer, self.is_secure, self.told.as_deref())
+    }
 }
 
 /// Makes a client's request one of ours to an upstream.
@@ -48,28 +61,34 @@ pub(crate) struct Origin {
 /// # Errors
 ///
 /// Where a value cannot be a header field, which a parsed request's parts always can.
-pub(crate) fn forward_request(request: &mut RequestHeader, client: &Origin) -> Result<()> {
+pub(crate) fn forward_request(
+    request: &mut RequestHeader,
+    client: &Origin,
+    forwarded: Forwarded,
+) -> Result<()> {
     for name in hop_by_hop(&request.headers) {
         request.remove_header(&name);
     }
     request.set_version(Version::HTTP_11);
-    describe_client(request, client)
+    describe_client(request, client, forwarded)
 }
 
-/// Adds who the client is and that the request came through us, and asks for the path alone: an absolute
-/// target is for proxies (RFC 9112, section 3.2.1).
+/// Says in the header fields of `forwarded` who the client is, and in `Via` that the request came through us, and asks
+/// for the path alone: an absolute target is for proxies (RFC 9112, section 3.2.1).
 ///
 /// # Errors
 ///
 /// As [`forward_request`].
-pub(crate) fn describe_client(request: &mut RequestHeader, origin: &Origin) -> Result<()> {
+pub(crate) fn describe_client(
+    request: &mut RequestHeader,
+    origin: &Origin,
+    forwarded: Forwarded,
+) -> Result<()> {
     // Pingora's URI has the path alone; only the target as it was sent has the rest.
     if !request.raw_path().starts_with(b"/") && request.uri.path().starts_with('/') {
         request.set_uri(request.uri.clone());
     }
-    let chain = appended(&request.headers, "x-forwarded-for", &origin.client.to_string());
-    request.insert_header("X-Forwarded-For", chain)?;
-    request.insert_header("X-Forwarded-Proto", if origin.is_secure { "https" } else { "http" })?;
+    forwarded::tell(request, origin, forwarded)?;
     for name in forged(&request.headers) {
         request.remove_header(&name);
     }
@@ -77,11 +96,6 @@ pub(crate) fn describe_client(request: &mut RequestHeader, origin: &Origin) -> R
         for (name, value) in certificate.fields() {
             request.insert_header(name, value)?;
         }
-    }
-    match request.headers.get(header::HOST).cloned() {
-        Some(host) => request.insert_header("X-Forwarded-Host", host)?,
-        // What the client says here, we do not know.
-        None => drop(request.remove_header("X-Forwarded-Host")),
     }
     let via = appended(&request.headers, "via", VIA);
     request.insert_header("Via", via)
@@ -133,52 +147,36 @@ fn appended(headers: &HeaderMap, name: &str, last: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn origin() -> Origin {
-        Origin { client: [192, 0, 2, 7].into(), is_secure: false, certificate: None }
+    fn forwarded(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
+        for (name, value) in fields {
+            request.append_header(*name, *value).expect("header");
+        }
+        let origin = Origin { peer: [192, 0, 2, 7].into(), is_secure: false, certificate: None, told: None };
+        forward_request(&mut request, &origin, Forwarded::XForwarded).expect("forwarded");
+        request
     }
 
     #[test]
-    fn nobody_is_believed_who_says_what_certificate_he_has_or_that_he_came_over_tls() {
-        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
-        for (name, value) in
-            [("Client-Cert", ":AA==:"), ("X_Client_Cert_Subject", "CN=me"), ("X-Forwarded-Proto", "https")]
-        {
-            request.append_header(name, value).expect("header");
-        }
-        forward_request(&mut request, &origin()).expect("forwarded");
-        assert_eq!(request.headers["x-forwarded-proto"], "http");
+    fn nobody_is_believed_who_says_what_certificate_he_has() {
+        let request = forwarded(&[("Client-Cert", ":AA==:"), ("X_Client_Cert_Subject", "CN=me")]);
         assert!(!request.headers.contains_key("client-cert"));
         assert!(!request.headers.contains_key("x_client_cert_subject"));
     }
 
     #[test]
-    fn a_request_without_host_is_for_no_host_whatever_it_says() {
-        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
-        request.append_header("X-Forwarded-Host", "bank.example").expect("header");
-        forward_request(&mut request, &origin()).expect("forwarded");
-        assert!(!request.headers.contains_key("x-forwarded-host"));
-    }
-
-    #[test]
     fn what_belongs_to_the_connection_goes_and_what_tells_of_the_client_comes() {
-        let mut request = RequestHeader::build("GET", b"/", None).expect("request");
-        for (name, value) in [
+        let request = forwarded(&[
             ("Host", "example.org:8080"),
             ("Connection", "close, X-Mine, Host"),
             ("X-Mine", "1"),
             ("Keep-Alive", "timeout=5"),
             ("TE", "trailers"),
-            ("X-Forwarded-For", "198.51.100.1"),
             ("X-Other", "2"),
-        ] {
-            request.append_header(name, value).expect("header");
-        }
-        forward_request(&mut request, &origin()).expect("forwarded");
+        ]);
         let names: std::collections::BTreeSet<_> = request.headers.keys().map(HeaderName::as_str).collect();
         let expected = ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"];
         assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
-        assert_eq!(request.headers["x-forwarded-for"], "198.51.100.1, 192.0.2.7");
-        assert_eq!(request.headers["x-forwarded-host"], "example.org:8080");
         assert_eq!(request.headers["via"], "1.1 lb");
     }
 }

@@ -72,11 +72,29 @@ impl Retry {
     }
 }
 
+/// What limits did to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limited {
+    /// Its client is not among those who may ask: 403.
+    Denied,
+    /// It came too soon after others: 429.
+    Refused,
+    /// It came too soon, and waited.
+    Delayed,
+}
+
+impl Limited {
+    /// All of them, with their names.
+    const ALL: [(Limited, &str); 3] =
+        [(Limited::Denied, "denied"), (Limited::Refused, "refused"), (Limited::Delayed, "delayed")];
+}
+
 /// What happened on one route. It outlives snapshots, as the route's name does.
 #[derive(Debug)]
 pub(crate) struct RouteStats {
     answers: [AtomicU64; CLASSES.len()],
     retries: [AtomicU64; Retry::ALL.len()],
+    limited: [AtomicU64; Limited::ALL.len()],
     duration: Histogram,
 }
 
@@ -90,6 +108,7 @@ impl Default for RouteStats {
         RouteStats {
             answers: Default::default(),
             retries: Default::default(),
+            limited: Default::default(),
             // Name and buckets are constants that are valid together.
             #[allow(clippy::expect_used)]
             duration: Histogram::with_opts(options).expect("valid histogram"),
@@ -108,6 +127,11 @@ impl RouteStats {
     /// Further tries so far.
     pub(crate) fn retries(&self) -> u64 {
         self.retries.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Counts a request that a limit did something to.
+    pub(crate) fn count_limited(&self, limited: Limited) {
+        self.limited[limited as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a further try.
@@ -168,6 +192,11 @@ impl StateCollector {
                 "Client connections closed at once because there were too many.",
                 self.state.connections.refused(),
             ),
+            (
+                "lb_connections_over_client_limit_total",
+                "Client connections closed at once because their clients had too many.",
+                self.state.connections.over(),
+            ),
         ] {
             let counter = prometheus::IntCounter::new(name, help)?;
             counter.inc_by(value);
@@ -186,6 +215,13 @@ fn routes(snapshot: &Snapshot, state: &State) -> prometheus::Result<Vec<MetricFa
         Opts::new("lb_retries_total", "Further tries by their reason."),
         &["route", "pool", "reason"],
     )?;
+    let limited = IntCounterVec::new(
+        Opts::new(
+            "lb_requests_limited_total",
+            "Requests that were denied, or refused or delayed as too many.",
+        ),
+        &["route", "pool", "outcome"],
+    )?;
     let mut durations: Option<MetricFamily> = None;
     let routed =
         snapshot.routes.iter().map(|route| (route.name.as_str(), route.pool.name.as_str(), &route.stats));
@@ -197,6 +233,12 @@ fn routes(snapshot: &Snapshot, state: &State) -> prometheus::Result<Vec<MetricFa
             let count = stats.retries[reason as usize].load(Ordering::Relaxed);
             retries.with_label_values(&[route, pool, reason.name()]).inc_by(count);
         }
+        for (outcome, name) in Limited::ALL {
+            let count = stats.limited[outcome as usize].load(Ordering::Relaxed);
+            if count > 0 {
+                limited.with_label_values(&[route, pool, name]).inc_by(count);
+            }
+        }
         for mut family in stats.duration.collect() {
             for metric in family.mut_metric() {
                 metric.set_label(vec![label("route", route), label("pool", pool)]);
@@ -207,7 +249,7 @@ fn routes(snapshot: &Snapshot, state: &State) -> prometheus::Result<Vec<MetricFa
             }
         }
     }
-    Ok([requests.collect(), retries.collect(), durations.into_iter().collect()].concat())
+    Ok([requests.collect(), retries.collect(), limited.collect(), durations.into_iter().collect()].concat())
 }
 
 fn upstreams(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFamily>> {

@@ -3,7 +3,7 @@
 //! A request's way through the files: `accept` (one worker per core) → `arrival` (PROXY protocol, `tls`) →
 //! `connection` (parked between requests) → `strict` (what can be read in two ways is refused) →
 //! `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
-//! `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `error_page`.
+//! `limits` and `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `compress`, `error_page`.
 //! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
@@ -20,6 +20,7 @@ mod client_body;
 mod client_socket;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
+mod compress;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod doubt;
@@ -32,6 +33,7 @@ pub(crate) mod hand_over;
 pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod http2;
+pub(crate) mod limits;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;

@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_error::Result;
-use pingora_http::RequestHeader;
-use wire::actions::ErrorPages;
-use wire::proxy_config;
+use pingora_http::{RequestHeader, ResponseHeader};
+use wire::clients::Forwarded;
+use wire::proxy_config::{self, ProxyConfig};
 
 pub(crate) use self::edits::is_refused;
 pub(crate) use self::matcher::regex;
@@ -40,6 +40,9 @@ use self::sender::Sender;
 use self::split::Split;
 use self::target::Rewrite;
 use self::template::Facts;
+use super::compress::Compress;
+use super::compress::encoder::Encoder;
+use super::limits::guard::Guard;
 use super::metrics::RouteStats;
 use super::state::pool::Pool;
 
@@ -70,14 +73,20 @@ pub(crate) struct Rules {
     rewrite: Option<Rewrite>,
     edits: Edits,
     look: Arc<Look>,
+    forwarded: Forwarded,
+    guard: Option<Arc<Guard>>,
+    compress: Option<Box<Compress>>,
     body_bytes: Option<u64>,
     timeout: Option<Duration>,
 }
 
 impl Rules {
-    /// Those of `described`, in a configuration with `pages` for everybody.
-    pub(crate) fn new(described: &proxy_config::Route, pages: &ErrorPages) -> Self {
+    /// Those of `described` in `config`; `before` are those that the route had until now.
+    pub(crate) fn new(described: &proxy_config::Route, config: &ProxyConfig, before: Option<&Rules>) -> Self {
+        let proxy_config::Route { allow, deny, rate_limits, .. } = described;
+        let before = before.and_then(|before| before.guard.as_deref());
         let path = PathRule::new(described);
+        let pages = &config.error_pages;
         let look = Look::new(&described.name, &described.error_pages, pages, &described.response_headers);
         Rules {
             hosts: described.hosts.iter().map(|host| HostRule::new(host)).collect(),
@@ -87,6 +96,9 @@ impl Rules {
             rewrite: Rewrite::new(described, &path),
             edits: Edits::new(&described.request_headers),
             look: Arc::new(look),
+            forwarded: config.forwarded,
+            guard: Guard::new(allow, deny, rate_limits, before),
+            compress: described.compress.as_ref().map(|compress| Box::new(Compress::new(compress))),
             body_bytes: described.body_bytes,
             timeout: described.request_timeout_ms.map(Duration::from_millis),
             path,
@@ -129,6 +141,30 @@ impl Route {
     /// The largest body of a request, where it is not what `usual` is.
     pub(crate) fn body_bytes(&self, usual: u64) -> u64 {
         self.rules.body_bytes.unwrap_or(usual)
+    }
+
+    /// How upstreams are told of clients.
+    pub(crate) fn forwarded(&self) -> Forwarded {
+        self.rules.forwarded
+    }
+
+    /// What its requests have to pass, if there is anything.
+    pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
+        self.rules.guard.as_ref()
+    }
+
+    /// Changes the head of an upstream's answer to `request` where it is to be compressed; what its body has to go
+    /// through then.
+    ///
+    /// # Errors
+    ///
+    /// Never for what was checked.
+    pub(crate) fn compress(
+        &self,
+        request: &RequestHeader,
+        answer: &mut ResponseHeader,
+    ) -> Result<Option<Encoder>> {
+        self.rules.compress.as_ref().map_or(Ok(None), |compress| compress.begin(request, answer))
     }
 
     /// What answers of ours look like.
@@ -184,7 +220,7 @@ mod tests {
             path: path.to_owned(),
             ..Default::default()
         };
-        Rules::new(&described, &ErrorPages::new())
+        Rules::new(&described, &ProxyConfig::default(), None)
     }
 
     fn matches(rules: &Rules, host: &str, path: &str) -> bool {
@@ -245,7 +281,8 @@ mod tests {
     fn a_path_can_be_exact_or_an_expression() {
         let exact = proxy_config::Route { path_exact: Some("/a".to_owned()), ..Default::default() };
         let regex = proxy_config::Route { path_regex: Some("^/[0-9]+$".to_owned()), ..Default::default() };
-        let [exact, regex] = [exact, regex].map(|described| Rules::new(&described, &ErrorPages::new()));
+        let [exact, regex] =
+            [exact, regex].map(|described| Rules::new(&described, &ProxyConfig::default(), None));
         for (path, is_exact, is_number) in [
             ("/a", true, false),
             ("/%61", true, false),

@@ -222,6 +222,41 @@ request_timeout_ms = 0"#, "6:22", "expected 1 to 86400000 milliseconds"),
 name = "r"
 pool = "p"
 body_bytes = -1"#, "6:14", "invalid value: integer `-1`, expected u64"),
+    (Both, "[config]\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "4:34", r#"expected a network such as "10.0.0.0/8", or an address, found "10.0.0.0/33""#),
+    (Both, "[config]\ntrusted_proxies = [\"10.0.0.1/8\"]", "4:20", r#"expected a network, found "10.0.0.1/8", which has more than its first 8 bits; did you mean `10.0.0.0/8`?"#),
+    (Both, "[config]\ntrusted_proxies = [\"gateway\"]", "4:20", r#"expected a network such as "10.0.0.0/8", or an address, found "gateway""#),
+    (Both, "[config]\nallow = [\"10.0.0.0\", \"10.0.0/24\"]", "4:22", r#"expected a network such as "10.0.0.0/8", or an address, found "10.0.0/24""#),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+rate_limits = [{ rate = "100" }]"#, "6:25", r#"expected 1 to 1000000 requests in some seconds, minutes or hours, at most a day, such as "100/s" or "5/10m", found "100""#),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+rate_limits = [{ rate = "1/s", burts = 5 }]"#, "6:32", "unknown field `burts`, expected one of …; did you mean `burst`?"),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+rate_limits = [{ rate = "1/s", burst = 0 }]"#, "6:40", "expected 1 to 1000000 requests"),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+rate_limits = [{ rate = "1/s", by = "cleint" }]"#, "6:37", "unknown variant `cleint`, expected one of `client`, `all`, `header`, `cookie`; did you mean `client`?"),
+    (Both, "[config]\nrate_limits = [{ rate = \"1/s\", by = { header = \"X Key\" } }]", "4:48", r#"expected a name of letters, digits, `-` and `_`, found "X Key"; did you mean `X-Key`?"#),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+compress = { codings = ["brotli"] }"#, "6:25", "unknown variant `brotli`, expected one of `zstd`, `br`, `gzip`"),
+    (Both, r#"[[config.routes]]
+name = "r"
+pool = "p"
+compress = { types = ["text/html", "html"] }"#, "6:36", r#"expected a type such as "text/html" or "text/*", found "html""#),
+    (Both, r#"[[config.routes]]
+name = "r"
+respond = {}
+compress = {}"#, "6:1", "says nothing without a `pool` or a `split`"),
+    (Both, "[config]\nclient_from = \"x-forward\"", "4:15", "unknown variant `x-forward`, expected `x-forwarded` or `forwarded`; did you mean `x-forwarded`?"),
+    (Both, "[config]\nforwarded = \"x-forward\"", "4:13", "unknown variant `x-forward`, expected one of `x-forwarded`, `forwarded`, `both`, `off`; did you mean `x-forwarded`?"),
 ];
 
 fn says(message: &str, expected: &str) -> bool {
@@ -261,6 +296,18 @@ fn the_example_of_the_documentation_is_not_broken() {
     let source = Source::from_text("lb.toml", &text);
     let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.proxying.config.expect("routes").routes.len(), 4);
+}
+
+#[test]
+fn nor_are_those_of_the_page_on_clients() {
+    let page = include_str!("../../../docs/limits.md");
+    let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for text in examples.clone() {
+        let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}"));
+        let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        assert!(settings.proxying.config.is_some(), "{text}");
+    }
+    assert_eq!(examples.count(), 4);
 }
 
 fn push(config: &Value) -> Result<(), Problem> {

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use wire::actions::{ErrorPage, ErrorPages};
 use wire::balancing::Secret;
+use wire::clients::{ClientFrom, Forwarded, Network};
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
+use wire::rates::RateLimit;
 use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
 use wire::{EndpointId, HostName, PoolName, Problem};
 
@@ -41,6 +43,18 @@ pub(super) struct ConfigFile {
     certificates: Vec<Spanned<CertificateFile>>,
     #[serde(default)]
     ticket_keys: Vec<Secret>,
+    #[serde(default)]
+    trusted_proxies: Vec<Network>,
+    #[serde(default)]
+    client_from: ClientFrom,
+    #[serde(default)]
+    forwarded: Forwarded,
+    #[serde(default)]
+    allow: Vec<Network>,
+    #[serde(default)]
+    deny: Vec<Network>,
+    #[serde(default)]
+    rate_limits: Vec<RateLimit>,
 }
 
 /// `[upstreams]` as it is written.
@@ -111,9 +125,34 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 
 /// The configuration with what its files contain.
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
-    let ConfigFile { routes, pools, error_pages, certificates, ticket_keys } = file;
+    let ConfigFile {
+        routes,
+        pools,
+        error_pages,
+        certificates,
+        ticket_keys,
+        trusted_proxies,
+        client_from,
+        forwarded,
+        allow,
+        deny,
+        rate_limits,
+    } = file;
     let certificates = certificates::check(source, certificates, &ticket_keys)?;
-    let mut config = ProxyConfig { generation: 0, routes, pools, error_pages, certificates, ticket_keys };
+    let mut config = ProxyConfig {
+        generation: 0,
+        routes,
+        pools,
+        error_pages,
+        certificates,
+        ticket_keys,
+        trusted_proxies,
+        client_from,
+        forwarded,
+        allow,
+        deny,
+        rate_limits,
+    };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {
         read_pages(source, &mut route.error_pages, &format!("config.routes[{index}].error_pages"))?;

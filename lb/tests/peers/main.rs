@@ -14,6 +14,7 @@ mod balancer;
 mod client;
 
 mod clients;
+mod compressed;
 mod frames;
 mod grpc;
 mod stage;

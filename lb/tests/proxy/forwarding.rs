@@ -47,7 +47,7 @@ async fn the_client_is_named_and_connection_fields_are_dropped_both_ways() {
         for expected in [
             &format!("{method} /a/b?c=d HTTP/1.1\n"),
             "host: example.org:81\n",
-            &format!("x-forwarded-for: 198.51.100.7, {client_ip}\n"),
+            &format!("x-forwarded-for: {client_ip}\n"),
             "x-forwarded-proto: http\n",
             "x-forwarded-host: example.org:81\n",
             "via: 1.1 lb\n",

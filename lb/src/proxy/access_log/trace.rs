@@ -27,7 +27,10 @@ pub(crate) struct Trace {
 #[derive(Debug, Serialize)]
 struct Entry {
     time: String,
+    /// Whose request it is.
     client: IpAddr,
+    /// The other end of the connection: the client, or a proxy that was believed when it said so.
+    peer: IpAddr,
     method: String,
     host: String,
     target: String,
@@ -67,16 +70,23 @@ pub(crate) struct Attempt {
 }
 
 impl Trace {
-    /// Begins the line of `request` from `client`.
-    pub(crate) fn begin(log: Arc<AccessLog>, request: &RequestHeader, client: IpAddr) -> Arc<Self> {
+    /// Begins the line of `request`, which is of the first of `from` and came from the second.
+    pub(crate) fn begin(log: Arc<AccessLog>, request: &RequestHeader, from: (IpAddr, IpAddr)) -> Arc<Self> {
         let host = request.headers.get(header::HOST).map(|host| text(host.as_bytes())).unwrap_or_default();
-        Self::new(log, client, text(request.method.as_str().as_bytes()), host, text(request.raw_path()))
+        Self::new(log, from, text(request.method.as_str().as_bytes()), host, text(request.raw_path()))
     }
 
-    fn new(log: Arc<AccessLog>, client: IpAddr, method: String, host: String, target: String) -> Arc<Self> {
+    fn new(
+        log: Arc<AccessLog>,
+        (client, peer): (IpAddr, IpAddr),
+        method: String,
+        host: String,
+        target: String,
+    ) -> Arc<Self> {
         let entry = Entry {
             time: String::new(),
             client,
+            peer,
             method,
             host,
             target,
@@ -90,14 +100,14 @@ impl Trace {
         Arc::new(Trace { log, arrived: SystemTime::now(), begun: Instant::now(), entry: Mutex::new(entry) })
     }
 
-    /// Begins the line of a request from `client` that is none, of which `head` is there: what can be made out of it.
-    pub(crate) fn begin_faulty(log: Arc<AccessLog>, head: &[u8], client: IpAddr) -> Arc<Self> {
+    /// Begins the line of a request from `peer` that is none, of which `head` is there: what can be made out of it.
+    pub(crate) fn begin_faulty(log: Arc<AccessLog>, head: &[u8], peer: IpAddr) -> Arc<Self> {
         let line =
             head.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
         let mut words = line.split(|&byte| byte == b' ');
         let mut word = || text(words.next().unwrap_or_default());
         let (method, target) = (word(), word());
-        Self::new(log, client, method, String::new(), target)
+        Self::new(log, (peer, peer), method, String::new(), target)
     }
 
     /// Notes where it goes.

@@ -186,7 +186,7 @@ fn request_for_upstream(session: &Session, client: &Client, tries: &Tries) -> Re
     let sent = session.req_header();
     let mut request = sent.clone();
     let sender = Sender::of(client);
-    headers::forward_request(&mut request, &client.origin())?;
+    headers::forward_request(&mut request, &client.origin(), tries.route().forwarded())?;
     tries.route().change_request(&mut request, sent, sender)?;
     Ok(request)
 }

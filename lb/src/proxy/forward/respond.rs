@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
 use pingora_core::protocols::Stream;
@@ -12,6 +13,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::super::client::Client;
+use super::super::compress::encoder::Encoder;
 use super::super::error_page;
 use super::super::headers;
 use super::super::route::sender::Sender;
@@ -52,6 +54,7 @@ pub(crate) async fn respond(
     headers::forward_response(&mut head)?;
     tries.keep_client(&mut head, in_flight.upstream());
     look.edit(&mut head, session.req_header(), || Sender::of(client));
+    let mut encoder = tries.route().compress(session.req_header(), &mut head)?.map(Box::new);
     if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
         session.set_keepalive(None);
     }
@@ -59,7 +62,8 @@ pub(crate) async fn respond(
         return Ok(Ending::ClientGone);
     }
     for chunk in held {
-        if session.as_downstream_mut().write_response_body(chunk, false).await.is_err() {
+        let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
+        if pass_on(session, chunk).await.is_err() {
             return Ok(Ending::ClientGone);
         }
     }
@@ -71,6 +75,12 @@ pub(crate) async fn respond(
                 Some(chunk) => chunk,
                 None => {
                     // Nothing more for now: what was gathered goes out before we wait.
+                    if let Some(encoder) = &mut encoder {
+                        let Ok(rest) = encoder.flush() else { return Ok(Ending::BrokenOff) };
+                        if pass_on(session, rest).await.is_err() {
+                            return Ok(Ending::ClientGone);
+                        }
+                    }
                     if client.send_gathered().await.is_err() {
                         return Ok(Ending::ClientGone);
                     }
@@ -87,20 +97,42 @@ pub(crate) async fn respond(
             return Ok(Ending::BrokenOff);
         };
         done = upstream.is_body_done();
-        if let Some(chunk) = chunk
-            && session.as_downstream_mut().write_response_body(chunk, false).await.is_err()
-        {
-            return Ok(Ending::ClientGone);
+        if let Some(chunk) = chunk {
+            let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
+            if pass_on(session, chunk).await.is_err() {
+                return Ok(Ending::ClientGone);
+            }
         }
     }
     // The connection is free before the client has the last byte: its next request may need it.
     keep(upstream, &in_flight).await;
     in_flight.done();
     drop(in_flight);
+    if let Some(mut encoder) = encoder {
+        let Ok(rest) = encoder.part(&[], true) else { return Ok(Ending::BrokenOff) };
+        if pass_on(session, rest).await.is_err() {
+            return Ok(Ending::ClientGone);
+        }
+    }
     match session.as_downstream_mut().finish_body().await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }
+}
+
+/// What there is to send of `chunk`, after `encoder` if there is one; none: it cannot be compressed.
+fn encoded(encoder: &mut Option<Box<Encoder>>, chunk: Bytes) -> Option<Bytes> {
+    match encoder {
+        None => Some(chunk),
+        Some(encoder) => encoder.push(&chunk).ok(),
+    }
+}
+
+async fn pass_on(session: &mut Session, chunk: Bytes) -> Result<()> {
+    if chunk.is_empty() {
+        return Ok(());
+    }
+    session.as_downstream_mut().write_response_body(chunk, false).await
 }
 
 /// Sends an answer of ours in the place of `upstream`'s.

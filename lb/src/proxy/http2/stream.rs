@@ -18,8 +18,10 @@ use http::{HeaderMap, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::headers::Origin;
+use super::super::limits::hops::Told;
 use super::super::lock;
 use super::super::route::look::Look;
+use super::super::route::sender::Sender;
 use super::Facts;
 
 /// A body that says no length is waited for so long before it is taken for a stream.
@@ -49,6 +51,7 @@ struct State {
     ended: bool,
     answer_by: Option<Instant>,
     look: Option<(Arc<Look>, bool)>,
+    told: Option<Arc<Told>>,
 }
 
 impl fmt::Debug for Stream {
@@ -69,13 +72,25 @@ impl Stream {
             ended: false,
             answer_by: None,
             look: None,
+            told: None,
         };
         Stream(Arc::new(Shared { facts, state: Mutex::new(state) }))
     }
 
     /// What upstreams are told of the client.
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.0.facts.origin
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { told: self.state().told.clone(), ..self.0.facts.origin.clone() }
+    }
+
+    /// Whose request it is.
+    pub(crate) fn sender(&self) -> Sender {
+        let Origin { peer, is_secure, .. } = self.0.facts.origin;
+        Sender::behind(peer, is_secure, self.state().told.as_deref())
+    }
+
+    /// Believes what the peer says of whose request it is.
+    pub(crate) fn believe(&self, told: Arc<Told>) {
+        self.state().told = Some(told);
     }
 
     /// Has it refused with this look from now on.

@@ -3,15 +3,14 @@
 use std::net::IpAddr;
 
 use super::super::client::Client;
-use super::super::client_stream::ClientStream;
-use super::super::headers::Origin;
+use super::super::limits::hops::Told;
 
 /// A client, as rules see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sender {
     /// Its address.
     pub(crate) address: IpAddr,
-    /// Whether it speaks to us over TLS.
+    /// Whether it speaks to us, or to the trusted proxy before us, over TLS.
     pub(crate) secure: bool,
 }
 
@@ -19,18 +18,17 @@ impl Sender {
     /// The client of a request.
     pub(crate) fn of(client: &Client) -> Self {
         match client {
-            Client::Http1(stream) => Self::at(stream),
-            Client::Http2(stream) => Self::described(stream.origin()),
+            Client::Http1(stream) => stream.sender(),
+            Client::Http2(stream) => stream.sender(),
         }
     }
 
-    /// The client at the other end of a connection.
-    pub(crate) fn at(stream: &ClientStream) -> Self {
-        Sender { address: stream.peer(), secure: stream.is_secure() }
-    }
-
-    fn described(origin: &Origin) -> Self {
-        Sender { address: origin.client, secure: origin.is_secure }
+    /// The one who asks by `peer`, which may have told who that is; its own connection may be `secure`.
+    pub(crate) fn behind(peer: IpAddr, secure: bool, told: Option<&Told>) -> Self {
+        Sender {
+            address: told.map_or(peer, |told| told.client),
+            secure: told.and_then(|told| told.is_secure).unwrap_or(secure),
+        }
     }
 
     /// The scheme of what it asks for.

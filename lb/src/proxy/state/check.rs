@@ -10,7 +10,7 @@ use wire::{Generation, MAX_COUNT, Problem};
 use super::super::tls;
 pub(crate) use super::check_actions::MAX_PAGE;
 pub(crate) use super::check_routes::pools_exist;
-use super::{check_actions, check_balance, check_checks, check_routes};
+use super::{check_actions, check_balance, check_checks, check_clients, check_routes};
 
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
@@ -70,7 +70,20 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
 ///
 /// As [`upstreams`].
 pub(crate) fn config(config: &ProxyConfig) -> Checked {
-    let ProxyConfig { generation, routes, pools, error_pages, certificates: _, ticket_keys: _ } = config;
+    let ProxyConfig {
+        generation,
+        routes,
+        pools,
+        error_pages,
+        certificates: _,
+        ticket_keys: _,
+        trusted_proxies,
+        client_from: _,
+        forwarded: _,
+        allow,
+        deny,
+        rate_limits,
+    } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
@@ -82,6 +95,8 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         check_routes::route(route, &format!("routes[{index}]"))?;
     }
     check_actions::pages(error_pages, "error_pages")?;
+    check_clients::networks(trusted_proxies, "trusted_proxies")?;
+    check_clients::limits(allow, deny, rate_limits, "")?;
     for (name, policy) in pools {
         is_name(name.as_str(), "pools")?;
         self::policy(policy, &format!("pools.{name}"))?;

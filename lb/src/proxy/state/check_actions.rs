@@ -4,10 +4,12 @@
 use http::{HeaderName, HeaderValue, header};
 use kit::guess;
 use wire::actions::{ErrorPage, ErrorPages, HeaderEdits, Redirect, Respond, Rewrite};
+use wire::compress::Compress;
 use wire::proxy_config::Route;
 
 use super::super::route::{self, look, template};
 use super::check::{Checked, MAX_NAME, at_most, ensure, is_path};
+use super::check_balance::is_token;
 use super::check_checks::is_host;
 use super::check_routes::is_header_name;
 
@@ -19,6 +21,9 @@ const MAX_VALUE: usize = 4_096;
 
 /// The largest page or fixed answer, in bytes.
 pub(crate) const MAX_PAGE: usize = 64 << 10;
+
+/// The most types of what is compressed.
+const MAX_TYPES: usize = 100;
 
 /// The most error pages of a route, and the most for everybody.
 const MAX_PAGES: usize = 200;
@@ -37,9 +42,11 @@ pub(super) fn of(route: &Route, place: &str) -> Checked {
         self::respond(respond, &field("respond"))?;
     }
     let asks = route.pool.is_some() || !route.split.is_empty();
-    for (name, given) in
-        [("rewrite", route.rewrite.is_some()), ("request_headers", !route.request_headers.is_empty())]
-    {
+    for (name, given) in [
+        ("rewrite", route.rewrite.is_some()),
+        ("request_headers", !route.request_headers.is_empty()),
+        ("compress", route.compress.is_some()),
+    ] {
         ensure(asks || !given, &field(name), || "says nothing without a `pool` or a `split`".to_owned())?;
     }
     if let Some(rewrite) = &route.rewrite {
@@ -47,7 +54,25 @@ pub(super) fn of(route: &Route, place: &str) -> Checked {
     }
     edits(&route.request_headers, &field("request_headers"), true)?;
     edits(&route.response_headers, &field("response_headers"), false)?;
+    if let Some(compress) = &route.compress {
+        self::compress(compress, &field("compress"))?;
+    }
     pages(&route.error_pages, &field("error_pages"))
+}
+
+fn compress(compress: &Compress, place: &str) -> Checked {
+    let Compress { codings, types, min_bytes: _ } = compress;
+    let field = |field: &str| format!("{place}.{field}");
+    ensure(!codings.is_empty(), &field("codings"), || "expected at least one coding".to_owned())?;
+    at_most(types.len(), MAX_TYPES, &field("types"))?;
+    for (index, kind) in types.iter().enumerate() {
+        let (main, sub) = kind.split_once('/').unwrap_or_default();
+        let is_name = |name: &str| is_token(name, place).is_ok() && !name.contains('*');
+        ensure(is_name(main) && (sub == "*" || is_name(sub)), &field(&format!("types[{index}]")), || {
+            format!("expected a type such as \"text/html\" or \"text/*\", found {kind:?}")
+        })?;
+    }
+    Ok(())
 }
 
 fn redirect(redirect: &Redirect, route: &Route, place: &str) -> Checked {

@@ -10,8 +10,8 @@ use wire::upstreams::UpstreamSet;
 
 use super::super::route;
 use super::check::{Checked, MAX_MILLIS, MAX_NAME, MAX_WEIGHT, at_most, ensure, is_name, is_path};
-use super::check_actions;
 use super::check_balance::is_token;
+use super::{check_actions, check_clients};
 
 /// The most host names of a route.
 const MAX_HOSTS: usize = 1_000;
@@ -93,7 +93,11 @@ pub(super) fn route(route: &Route, place: &str) -> Checked {
         request_headers: _,
         response_headers: _,
         error_pages: _,
+        compress: _,
         body_bytes: _,
+        allow,
+        deny,
+        rate_limits,
         request_timeout_ms,
         repeatable: _,
     } = route;
@@ -136,6 +140,7 @@ pub(super) fn route(route: &Route, place: &str) -> Checked {
     shares(split, split_by.as_ref(), place)?;
     let in_range = request_timeout_ms.is_none_or(|millis| (1..=MAX_MILLIS).contains(&millis));
     ensure(in_range, &field("request_timeout_ms"), || format!("expected 1 to {MAX_MILLIS} milliseconds"))?;
+    check_clients::limits(allow, deny, rate_limits, &format!("{place}."))?;
     check_actions::of(route, place)
 }
 
@@ -294,6 +299,23 @@ mod tests {
             ("split", 100, Box::new(|n| json!({"split": list(n, share)}))),
             ("split[0].weight", 1_000_000, Box::new(|n| json!({"split": [{"pool": "p", "weight": n}]}))),
             ("request_timeout_ms", 86_400_000, Box::new(|n| json!({"request_timeout_ms": n}))),
+            ("allow", 10_000, Box::new(|n| json!({"allow": list(n, |_| json!("10.0.0.0/8"))}))),
+            ("rate_limits", 8, Box::new(|n| json!({"rate_limits": list(n, |_| json!({"rate": "1/s"}))}))),
+            (
+                "rate_limits[0].burst",
+                1_000_000,
+                Box::new(|n| json!({"rate_limits": [{"rate": "1/s", "burst": n}]})),
+            ),
+            (
+                "rate_limits[0].delay_ms",
+                60_000,
+                Box::new(|n| json!({"rate_limits": [{"rate": "1/s", "delay_ms": n}]})),
+            ),
+            (
+                "rate_limits[0].keys",
+                1_000_000,
+                Box::new(|n| json!({"rate_limits": [{"rate": "1/s", "keys": n}]})),
+            ),
             ("rewrite.path", 4_096, Box::new(|n| json!({"rewrite": {"path": path(n)}}))),
             ("request_headers", 50, Box::new(|n| json!({"request_headers": {"set": map(n, &json!("v"))}}))),
             (

@@ -14,6 +14,7 @@ pub(crate) mod check;
 mod check_actions;
 mod check_balance;
 mod check_checks;
+mod check_clients;
 mod check_routes;
 pub(crate) mod connections;
 pub(crate) mod counters;

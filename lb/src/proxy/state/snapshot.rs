@@ -10,6 +10,8 @@ use wire::proxy_config::{self, ProxyConfig};
 use wire::upstreams::UpstreamSet;
 use wire::{EndpointId, HostName, MachineId, PoolName};
 
+use super::super::limits::guard::Guard;
+use super::super::limits::hops::Belief;
 use super::super::route::look::Look;
 use super::super::route::{Route, Rules};
 use super::origin::Origins;
@@ -39,6 +41,10 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Vec<Arc<Route>>,
     /// What answers of ours look like where no route is known.
     pub(crate) look: Arc<Look>,
+    /// Who is believed when it says who a client is.
+    pub(crate) belief: Arc<Belief>,
+    /// What all requests have to pass, if there is anything.
+    pub(crate) guard: Option<Arc<Guard>>,
     /// By name; those that only a route names are there too, empty.
     pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
     /// Where set and configuration come from.
@@ -74,6 +80,8 @@ impl Snapshot {
         let is_known = Arc::ptr_eq(&config, &self.config);
         let known: HashMap<_, _> =
             self.routes.iter().map(|route| ((route.name.as_str(), &route.pool.name), route)).collect();
+        let named: HashMap<_, _> =
+            self.routes.iter().map(|route| (route.name.as_str(), route.rules())).collect();
         let mut before = self.routes.iter().filter(|_| is_known).peekable();
         let mut nowhere = None;
         let mut routes = Vec::new();
@@ -83,7 +91,8 @@ impl Snapshot {
             while let Some(route) = before.next_if(|route| route.name == described.name) {
                 same = Some(route.rules().clone());
             }
-            let rules = same.unwrap_or_else(|| Arc::new(Rules::new(described, &config.error_pages)));
+            let last = named.get(described.name.as_str()).map(|rules| &***rules);
+            let rules = same.unwrap_or_else(|| Arc::new(Rules::new(described, &config, last)));
             let mut add = |pool: Arc<Pool>| {
                 let same = known.get(&(described.name.as_str(), &pool.name));
                 let stats = same.map(|route| route.stats.clone()).unwrap_or_default();
@@ -102,7 +111,13 @@ impl Snapshot {
         } else {
             Arc::new(Look::new("", &config.error_pages, &ErrorPages::new(), &HeaderEdits::default()))
         };
-        Snapshot { set, config, routes, look, pools, origins: Origins::default(), upstreams }
+        let belief = if is_known { self.belief.clone() } else { Arc::new(Belief::new(&config)) };
+        let guard = if is_known {
+            self.guard.clone()
+        } else {
+            Guard::new(&config.allow, &config.deny, &config.rate_limits, self.guard.as_deref())
+        };
+        Snapshot { set, config, routes, look, belief, guard, pools, origins: Origins::default(), upstreams }
     }
 
     /// The records that `next` has no more.
