@@ -10,6 +10,7 @@ use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
 use crate::checks::{Ask, Check};
 use crate::routing::{FieldMatch, Share};
+use crate::upstream_tls::UpstreamTls;
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -53,6 +54,10 @@ impl ProxyConfig {
         for policy in shown.pools.values_mut() {
             if let Ask::Http(ask) = &mut policy.check.ask {
                 ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
+            }
+            let certificate = policy.tls.as_mut().and_then(|tls| tls.certificate.as_mut());
+            if let Some(key) = certificate.and_then(|certificate| certificate.key.as_mut()) {
+                *key = Secret(Secret::HIDDEN.to_owned());
             }
         }
         shown.certificates = self.certificates.iter().map(Certificate::without_secrets).collect();
@@ -178,12 +183,26 @@ pub enum Protocol {
     H2c,
 }
 
+impl Protocol {
+    /// As it is called in a TLS handshake (ALPN, RFC 7301).
+    #[must_use]
+    pub const fn alpn(self) -> &'static [u8] {
+        match self {
+            Protocol::Http1 => b"http/1.1",
+            Protocol::H2c => b"h2",
+        }
+    }
+}
+
 /// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPolicy {
     /// What is spoken with the upstreams.
     pub protocol: Protocol,
+    /// TLS with the upstreams; none: plain connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
     /// The longest wait for a TCP connection to one upstream.
     pub connect_timeout_ms: u64,
     /// The bounds of the learned first-byte deadline that every try but the last has.
@@ -235,6 +254,7 @@ impl Default for PoolPolicy {
     fn default() -> Self {
         PoolPolicy {
             protocol: Protocol::default(),
+            tls: None,
             connect_timeout_ms: 250,
             first_byte_min_ms: 250,
             first_byte_max_ms: 3_000,

@@ -28,7 +28,7 @@ use wire::proxy_config;
 
 pub(crate) use self::edits::is_refused;
 pub(crate) use self::matcher::regex;
-pub(crate) use self::place::host;
+pub(crate) use self::place::{host, without_port};
 pub(crate) use self::respond::Action;
 
 use self::edits::Edits;
@@ -129,6 +129,11 @@ impl Route {
     /// The largest body of a request, where it is not what `usual` is.
     pub(crate) fn body_bytes(&self, usual: u64) -> u64 {
         self.rules.body_bytes.unwrap_or(usual)
+    }
+
+    /// The host, without port, that upstreams are asked for when a client has asked for `sent`.
+    pub(crate) fn host_of<'a>(&'a self, sent: &'a RequestHeader) -> &'a str {
+        self.rules.rewrite.as_ref().and_then(Rewrite::host).unwrap_or_else(|| host(sent))
     }
 
     /// What answers of ours look like.

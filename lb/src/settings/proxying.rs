@@ -18,6 +18,7 @@ use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
 use wire::{EndpointId, HostName, PoolName, Problem};
 
 use super::certificates::{self, CertificateFile};
+use super::upstream_tls;
 use crate::proxy::state::check::{self, MAX_PAGE};
 
 /// What the file says of routes, pools and upstreams.
@@ -113,8 +114,13 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 
 /// The configuration with what its files contain.
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
-    let ConfigFile { routes, pools, error_pages, certificates, ticket_keys } = file;
+    let ConfigFile { routes, mut pools, error_pages, certificates, ticket_keys } = file;
     let certificates = certificates::check(source, certificates, &ticket_keys)?;
+    for (name, policy) in &mut pools {
+        if let Some(tls) = &mut policy.tls {
+            upstream_tls::read(source, tls, &format!("config.pools.{name}.tls"))?;
+        }
+    }
     let mut config = ProxyConfig { generation: 0, routes, pools, error_pages, certificates, ticket_keys };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {

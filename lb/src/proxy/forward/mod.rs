@@ -17,6 +17,7 @@
 //! Both ways share `tries` (who is next, and when it is enough), `queue`, `hold` and `lost`.
 
 pub(crate) mod connect;
+pub(crate) mod dial;
 pub(crate) mod exchange;
 pub(crate) mod h2c;
 pub(crate) mod hold;

@@ -7,7 +7,7 @@ use wire::proxy_config::{PoolPolicy, Protocol, ProxyConfig};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
-use super::super::tls;
+use super::super::{tls, upstream_tls};
 pub(crate) use super::check_actions::MAX_PAGE;
 pub(crate) use super::check_routes::pools_exist;
 use super::{check_actions, check_balance, check_checks, check_routes};
@@ -112,6 +112,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         outlier: _,
         upstream_limits: _,
         protocol,
+        tls,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -159,6 +160,12 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         "asks by HTTP/1.1, which is not spoken there: expected `tcp` or `grpc`, or a `port` of its own"
             .to_owned()
     })?;
+    ensure(tls.is_none() || *protocol == Protocol::Http1, &format!("{place}.protocol"), || {
+        "is spoken over plain connections: expected no `tls`".to_owned()
+    })?;
+    if let Some(Err(unusable)) = tls.as_ref().map(upstream_tls::check) {
+        return Err(Problem::bad_parameter(&format!("{place}.tls.{}", unusable.field), unusable.message));
+    }
     check_balance::policy(policy, place)?;
     check_checks::check(check, &format!("{place}.check"))
 }
