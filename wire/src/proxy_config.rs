@@ -181,6 +181,8 @@ pub enum Protocol {
     /// HTTP/2 over plain connections, with prior knowledge (RFC 9113, section 3.3): what gRPC needs. Requests share
     /// connections, and are passed on as they come: there are no hedges and no learned first-byte deadlines.
     H2c,
+    /// HTTP/2 over TLS, where it has to be agreed on (ALPN: RFC 9113, section 3.2). Else as [`Protocol::H2c`].
+    H2,
 }
 
 impl Protocol {
@@ -189,7 +191,16 @@ impl Protocol {
     pub const fn alpn(self) -> &'static [u8] {
         match self {
             Protocol::Http1 => b"http/1.1",
-            Protocol::H2c => b"h2",
+            Protocol::H2c | Protocol::H2 => b"h2",
+        }
+    }
+
+    /// Whether it is HTTP/2, whose connections are shared by requests.
+    #[must_use]
+    pub const fn is_http2(self) -> bool {
+        match self {
+            Protocol::Http1 => false,
+            Protocol::H2c | Protocol::H2 => true,
         }
     }
 }

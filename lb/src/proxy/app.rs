@@ -209,13 +209,13 @@ impl ProxyHttp for App {
         // Requests share a connection of HTTP/2; what is lost with it is told as what is lost with one of their own.
         let may_reuse = is_repeatable(session.req_header(), tries.route())
             || policy.reuse_unrepeatable
-            || policy.protocol == Protocol::H2c;
+            || policy.protocol.is_http2();
         context.dial = policy.tls.is_some().then(|| {
             let name = upstream.name_for(tries.route().host_of(session.req_header()));
             let limit = Duration::from_millis(policy.connect_timeout_ms);
-            Dial::new(upstream.clone(), limit, self.worker, name)
+            Dial::new(upstream.clone(), limit, self.worker, name, policy.protocol)
         });
-        let fresh = choice.fresh || !may_reuse || context.dial.is_some();
+        let fresh = choice.fresh || !may_reuse || context.dial.as_ref().is_some_and(|dial| !dial.is_shared());
         let peer = pingora_peer(upstream, policy, fresh, context.dial.clone());
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
@@ -290,7 +290,11 @@ impl ProxyHttp for App {
         let sender = Sender::of(client);
         headers::describe_client(request, &client.origin())?;
         let Some(tries) = &context.tries else { return Ok(()) };
-        tries.route().change_request(request, session.req_header(), sender)
+        tries.route().change_request(request, session.req_header(), sender)?;
+        if tries.pool().policy.protocol == Protocol::H2 {
+            h2c::say_https(request);
+        }
+        Ok(())
     }
 
     fn error_while_proxy(

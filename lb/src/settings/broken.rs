@@ -196,7 +196,8 @@ expect_status = ["2xx"]"#, "4:17", r#"expected a status such as "204" or a range
     (Both, "[config.pools.p.tls]\nverify = false\ntimeout_ms = 0", "5:14", "expected 1 to 60000 milliseconds"),
     (Both, "[config.pools.p.tls]\nverify = false\ncertificate = { chain = \"x\" }", "5:1", "expected a `key`, or in a file a `key_file`"),
     (File, "[config.pools.p.tls]\nca_file = \"/nonexistent/ca.pem\"", "4:11", "/nonexistent/ca.pem: No such file or directory (os error 2)"),
-    (Both, "[config.pools.p]\nprotocol = \"h2c\"\ntls = { verify = false }", "4:12", "is spoken over plain connections: expected no `tls`"),
+    (Both, "[config.pools.p]\nprotocol = \"h2c\"\ntls = { verify = false }", "4:12", "is spoken over plain connections: expected no `tls`, or `h2`"),
+    (Both, "[config.pools.p]\nprotocol = \"h2\"", "4:12", "is spoken over TLS: expected a `tls`, or `h2c`"),
     (File, r#"[[upstreams.web]]
 address = "10.0.0.1"
 port = 0"#, "5:8", "expected 1 to 65535"),

@@ -150,7 +150,9 @@ pub(crate) fn config(
             builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
         }
     };
-    builder.with_single_cert(chain, key).expect("a key of its own")
+    let mut config = builder.with_single_cert(chain, key).expect("a key of its own");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// The CA's certificate as a text.

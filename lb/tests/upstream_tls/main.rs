@@ -18,6 +18,7 @@ mod client;
 
 mod certificates;
 mod front;
+mod http2;
 mod own_certificates;
 mod sharing;
 mod swaps;

@@ -116,7 +116,7 @@ async fn exchange(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
     let stream = Stream::open(upstream, check.port, host).await?;
     match &check.ask {
         // HTTP/1.1 is not spoken there (`state::check` lets nothing but the default through).
-        Ask::Http(_) if check.port.is_none() && upstream.policy().protocol == Protocol::H2c => {
+        Ask::Http(_) if check.port.is_none() && upstream.policy().protocol.is_http2() => {
             match grpc::ask(stream, &GrpcAsk::default()).await {
                 // No such service, but an answer.
                 Err(Fault::Status(_) | Fault::GrpcStatus(_)) => Ok(()),
@@ -144,7 +144,7 @@ pub(crate) async fn speaks(upstream: &Arc<Upstream>, check: &Check, limit: Durat
         let stream = Stream::open(upstream, None, question.host.as_deref()).await?;
         match protocol {
             Protocol::Http1 => http::ask(stream, &question).await,
-            Protocol::H2c => grpc::ask(stream, &GrpcAsk::default()).await,
+            Protocol::H2c | Protocol::H2 => grpc::ask(stream, &GrpcAsk::default()).await,
         }
     };
     // Its bytes are noted as they come; what they say does not matter.

@@ -4,6 +4,7 @@
 //! A handshake is a part of connecting: until it is done nothing was sent, and another upstream may be tried at no cost.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use wire::proxy_config::{PoolPolicy, Protocol};
+use wire::proxy_config::PoolPolicy;
 
 use super::super::plain_stream::plain_stream;
 use super::super::state::upstream::{MAX_IDLE_AGE, Opened, Security, Upstream, new_pool_key};
@@ -39,6 +40,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// A connection that is not used afterwards goes so soon. Not in no time: in the first millisecond of Pingora's timers,
 /// that would be before their beginning, which they take for a bug.
 const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// Stands for the address of a peer that has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Keep-alive questions without an answer before the connection is given up.
 const KEEPALIVE_COUNT: u32 = 3;
@@ -199,9 +203,15 @@ pub(crate) fn pingora_peer(
     dial: Option<Arc<Dial>>,
 ) -> HttpPeer {
     let limit = Duration::from_millis(policy.connect_timeout_ms);
-    let mut peer = HttpPeer::new(upstream.address, false, String::new());
+    // Pingora looks whether a connection that it shares leads to the peer's address, which what is relayed does not: with
+    // this one it does not look. Who the peer is, is said by the key, and whose name it has been asked for.
+    let (address, name) = match &dial {
+        Some(dial) if dial.is_shared() => (NOWHERE, dial.name().unwrap_or_default().to_owned()),
+        _ => (upstream.address, String::new()),
+    };
+    let mut peer = HttpPeer::new(address, false, name);
     let (key, idle) = if fresh { (new_pool_key(), AT_ONCE) } else { (upstream.pool_key(), MAX_IDLE_AGE) };
-    if policy.protocol == Protocol::H2c {
+    if policy.protocol.is_http2() {
         h2c::configure(&mut peer.options);
     }
     peer.group_key = key;

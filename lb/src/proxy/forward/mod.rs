@@ -24,6 +24,7 @@ pub(crate) mod hold;
 pub(crate) mod lost;
 pub(crate) mod race;
 mod racer;
+mod relay;
 pub(crate) mod respond;
 pub(crate) mod sound;
 pub(crate) mod tries;

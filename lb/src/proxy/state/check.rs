@@ -160,8 +160,12 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         "asks by HTTP/1.1, which is not spoken there: expected `tcp` or `grpc`, or a `port` of its own"
             .to_owned()
     })?;
-    ensure(tls.is_none() || *protocol == Protocol::Http1, &format!("{place}.protocol"), || {
-        "is spoken over plain connections: expected no `tls`".to_owned()
+    let field = format!("{place}.protocol");
+    ensure(tls.is_none() || *protocol != Protocol::H2c, &field, || {
+        "is spoken over plain connections: expected no `tls`, or `h2`".to_owned()
+    })?;
+    ensure(tls.is_some() || *protocol != Protocol::H2, &field, || {
+        "is spoken over TLS: expected a `tls`, or `h2c`".to_owned()
     })?;
     if let Some(Err(unusable)) = tls.as_ref().map(upstream_tls::check) {
         return Err(Problem::bad_parameter(&format!("{place}.tls.{}", unusable.field), unusable.message));
