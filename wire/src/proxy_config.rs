@@ -205,6 +205,16 @@ impl Protocol {
     }
 }
 
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyHeader {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
+}
+
 /// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -214,6 +224,10 @@ pub struct PoolPolicy {
     /// TLS with the upstreams; none: plain connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
+    /// What upstreams are told of a client ahead of everything else; none: nothing. Each request has a connection of its
+    /// own then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyHeader>,
     /// The longest wait for a TCP connection to one upstream.
     pub connect_timeout_ms: u64,
     /// The bounds of the learned first-byte deadline that every try but the last has.
@@ -266,6 +280,7 @@ impl Default for PoolPolicy {
         PoolPolicy {
             protocol: Protocol::default(),
             tls: None,
+            proxy_protocol: None,
             connect_timeout_ms: 250,
             first_byte_min_ms: 250,
             first_byte_max_ms: 3_000,

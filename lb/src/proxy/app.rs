@@ -32,7 +32,8 @@ use super::balance::ask::Ask;
 use super::client::Client;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::{self, Refusal};
-use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::announce;
+use super::forward::connect::{ConnectFailure, Purpose, pingora_peer};
 use super::forward::dial::Dial;
 use super::forward::exchange::unread;
 use super::forward::h2c;
@@ -210,10 +211,13 @@ impl ProxyHttp for App {
         let may_reuse = is_repeatable(session.req_header(), tries.route())
             || policy.reuse_unrepeatable
             || policy.protocol.is_http2();
-        context.dial = policy.tls.is_some().then(|| {
+        context.dial = (policy.tls.is_some() || policy.proxy_protocol.is_some()).then(|| {
             let name = upstream.name_for(tries.route().host_of(session.req_header()));
             let limit = Duration::from_millis(policy.connect_timeout_ms);
-            Dial::new(upstream.clone(), limit, self.worker, name, policy.protocol)
+            let client = context.client.as_ref().map(|client| Sender::of(client).address);
+            let header = |version| announce::header(version, client, upstream.address);
+            let purpose = Purpose { name, ahead: policy.proxy_protocol.map(header) };
+            Dial::new(upstream.clone(), limit, self.worker, purpose, policy.protocol)
         });
         let fresh = choice.fresh || !may_reuse || context.dial.as_ref().is_some_and(|dial| !dial.is_shared());
         let peer = pingora_peer(upstream, policy, fresh, context.dial.clone());

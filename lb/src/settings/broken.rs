@@ -197,6 +197,8 @@ expect_status = ["2xx"]"#, "4:17", r#"expected a status such as "204" or a range
     (Both, "[config.pools.p.tls]\nverify = false\ncertificate = { chain = \"x\" }", "5:1", "expected a `key`, or in a file a `key_file`"),
     (File, "[config.pools.p.tls]\nca_file = \"/nonexistent/ca.pem\"", "4:11", "/nonexistent/ca.pem: No such file or directory (os error 2)"),
     (Both, "[config.pools.p]\nprotocol = \"h2c\"\ntls = { verify = false }", "4:12", "is spoken over plain connections: expected no `tls`, or `h2`"),
+    (Both, "[config.pools.p]\nproxy_protocol = \"v2\"\nprotocol = \"h2c\"", "4:18", "is for one client, and connections of HTTP/2 are shared by many: expected `http1`"),
+    (Both, "[config.pools.p]\nproxy_protocol = \"v3\"", "4:18", "unknown variant `v3`, expected `v1` or `v2`; did you mean `v1`?"),
     (Both, "[config.pools.p]\nprotocol = \"h2\"", "4:12", "is spoken over TLS: expected a `tls`, or `h2c`"),
     (File, r#"[[upstreams.web]]
 address = "10.0.0.1"

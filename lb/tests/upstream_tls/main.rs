@@ -16,6 +16,7 @@ mod balancer;
 #[path = "../proxy/client.rs"]
 mod client;
 
+mod announced;
 mod certificates;
 mod front;
 mod http2;

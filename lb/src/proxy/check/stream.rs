@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::super::forward::announce;
 use super::super::forward::connect::{ConnectFailure, Heard, classify};
 use super::super::health;
 use super::super::route::without_port;
@@ -45,9 +46,13 @@ impl Stream {
         host: Option<&str>,
     ) -> Result<Self, Fault> {
         let address = SocketAddr::new(upstream.address.ip(), port.unwrap_or(upstream.address.port()));
-        let tcp = TcpStream::connect(address).await.map_err(|error| fault(classify(&error)))?;
+        let mut tcp = TcpStream::connect(address).await.map_err(|error| fault(classify(&error)))?;
         let _ = tcp.set_nodelay(true);
         let is_its_own = address == upstream.address;
+        if is_its_own && let Some(version) = upstream.policy().proxy_protocol {
+            let ours = announce::header(version, None, address);
+            tcp.write_all(&ours).await.map_err(|_error| Fault::Broken)?;
+        }
         let heard = Heard::new(tcp, is_its_own.then(|| upstream.clone()));
         let way = match &*upstream.security() {
             Security::Tls(tls) if is_its_own => {

@@ -16,7 +16,7 @@ use pingora_core::protocols;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use pingora_core::upstreams::peer::HttpPeer;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use wire::proxy_config::PoolPolicy;
@@ -43,6 +43,9 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Stands for the address of a peer that has none.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// The key of connections that are not kept; no pool has it.
+pub(crate) const NEVER_KEPT: u64 = 0;
 
 /// Keep-alive questions without an answer before the connection is given up.
 const KEEPALIVE_COUNT: u32 = 3;
@@ -72,6 +75,15 @@ pub(crate) struct Connection {
     _opened: Opened,
 }
 
+/// What a connection is for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Purpose {
+    /// The name that requests over it are for ([`Upstream::name_for`]).
+    pub(crate) name: Option<Box<str>>,
+    /// What is said of a client ahead of everything else; it is for no other client then, and not kept.
+    pub(crate) ahead: Option<Box<[u8]>>,
+}
+
 #[derive(Debug)]
 enum Stream {
     Plain(TcpStream),
@@ -87,8 +99,7 @@ pub(crate) struct Heard {
 }
 
 impl Connection {
-    /// Opens a connection to `upstream` within `limit`, and within that of its TLS after it, for requests of `worker`
-    /// for `name` ([`Upstream::name_for`]).
+    /// Opens a connection to `upstream` within `limit`, and within that of its TLS after it, for requests of `worker`.
     ///
     /// # Errors
     ///
@@ -97,15 +108,16 @@ impl Connection {
         upstream: &Arc<Upstream>,
         limit: Duration,
         worker: usize,
-        name: Option<Box<str>>,
+        purpose: Purpose,
     ) -> Result<Self, ConnectFailure> {
+        let Purpose { name, ahead } = purpose;
         // Before the way is known, which is another one before the key is another.
-        let pool_key = upstream.pool_key();
+        let pool_key = if ahead.is_some() { NEVER_KEPT } else { upstream.pool_key() };
         upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
         let opened = upstream.opening();
         // Boxed: few requests open a connection, and none should carry the space for it.
         let connecting = Box::pin(TcpStream::connect(upstream.address));
-        let tcp = tokio::time::timeout(limit, connecting)
+        let mut tcp = tokio::time::timeout(limit, connecting)
             .await
             .map_err(|_elapsed| ConnectFailure::TimedOut)?
             .map_err(|error| classify(&error))?;
@@ -115,6 +127,10 @@ impl Connection {
         let _ = tcp.set_nodelay(true);
         watch_for_death(&SockRef::from(&tcp));
         let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_PEER));
+        if let Some(ahead) = ahead {
+            let said = tokio::time::timeout(limit, tcp.write_all(&ahead)).await;
+            said.map_err(|_elapsed| ConnectFailure::TimedOut)?.map_err(|error| classify(&error))?;
+        }
         let stream = match &*upstream.security() {
             Security::Plain => Stream::Plain(tcp),
             Security::Unusable => return Err(ConnectFailure::Other),

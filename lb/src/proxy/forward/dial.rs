@@ -1,4 +1,5 @@
-//! Connections that Pingora's own path uses and does not open itself: those of TLS. They are made as all others are, so
+//! Connections that Pingora's own path uses and does not open itself: those of TLS, and those that begin with a header of
+//! the PROXY protocol. They are made as all others are, so
 //! that both paths share the sessions, the limits and what is held against an upstream.
 //!
 //! Pingora tells such connections apart by a number that it takes from plain sockets alone, and would mix them up in its
@@ -18,7 +19,7 @@ use pingora_error::{Error, ErrorType, OrErr as _, Result};
 use wire::proxy_config::Protocol;
 
 use super::super::state::upstream::Upstream;
-use super::connect::{ConnectFailure, Connection};
+use super::connect::{ConnectFailure, Connection, Purpose};
 use super::relay;
 
 /// Opens one connection, and says afterwards what came of it.
@@ -27,7 +28,7 @@ pub(crate) struct Dial {
     upstream: Arc<Upstream>,
     limit: Duration,
     worker: usize,
-    name: Option<Box<str>>,
+    purpose: Purpose,
     protocol: Protocol,
     outcome: OnceLock<Result<RawFd, ConnectFailure>>,
 }
@@ -38,10 +39,10 @@ impl Dial {
         upstream: Arc<Upstream>,
         limit: Duration,
         worker: usize,
-        name: Option<Box<str>>,
+        purpose: Purpose,
         protocol: Protocol,
     ) -> Arc<Self> {
-        Arc::new(Dial { upstream, limit, worker, name, protocol, outcome: OnceLock::new() })
+        Arc::new(Dial { upstream, limit, worker, purpose, protocol, outcome: OnceLock::new() })
     }
 
     /// Whether requests share the connection.
@@ -51,7 +52,7 @@ impl Dial {
 
     /// The name it is for, where others' requests may not share it.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.purpose.name.as_deref()
     }
 
     /// The socket of the connection, once there is one and Pingora does not know it.
@@ -68,7 +69,7 @@ impl Dial {
 #[async_trait]
 impl L4Connect for Dial {
     async fn connect(&self, _address: &Address) -> Result<Stream> {
-        let opened = Connection::open(&self.upstream, self.limit, self.worker, self.name.clone()).await;
+        let opened = Connection::open(&self.upstream, self.limit, self.worker, self.purpose.clone()).await;
         let _ = self.outcome.set(opened.as_ref().map(Connection::fd).map_err(|failure| *failure));
         match opened {
             Ok(connection) if self.is_shared() => {

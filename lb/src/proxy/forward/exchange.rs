@@ -11,6 +11,7 @@
 //! A try owns all it needs, so that it can go on when its request has been answered by another: what it
 //! brings is then thrown away, but its upstream is not taken for one that has nothing to do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +29,8 @@ use super::super::state::pool::Pool;
 use super::super::state::upstream::Upstream;
 use super::super::upstream_tls;
 use super::super::upstream_tls::failure::TlsFailure;
-use super::connect::{ConnectFailure, Connection};
+use super::announce;
+use super::connect::{ConnectFailure, Connection, Purpose};
 use super::sound::{MAX_INTERIM, is_sound};
 
 /// A request that cannot be written in this time will not be: it fits into any socket's buffer.
@@ -48,6 +50,8 @@ const HELD_FOR_UNKNOWN: Duration = Duration::from_millis(50);
 pub(crate) struct Message {
     pub(crate) head: RequestHeader,
     pub(crate) body: Bytes,
+    /// Who sent it.
+    pub(crate) client: IpAddr,
     pub(crate) worker: usize,
 }
 
@@ -106,7 +110,10 @@ pub(crate) fn begin(
     fresh: bool,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
     let name = if pool.policy.tls.is_some() { upstream.name_for(host(&message.head)) } else { None };
-    let kept = if fresh { None } else { upstream.take_idle(message.worker, name.as_deref()) };
+    let version = pool.policy.proxy_protocol;
+    let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
+    let kept =
+        if fresh || ahead.is_some() { None } else { upstream.take_idle(message.worker, name.as_deref()) };
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
     let exchange = async move {
@@ -115,7 +122,7 @@ pub(crate) fn begin(
             Some(connection) => connection,
             None => {
                 let limit = Duration::from_millis(pool.policy.connect_timeout_ms);
-                match Connection::open(&upstream, limit, message.worker, name).await {
+                match Connection::open(&upstream, limit, message.worker, Purpose { name, ahead }).await {
                     Ok(connection) => {
                         health::connected(&upstream);
                         connection

@@ -113,6 +113,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         upstream_limits: _,
         protocol,
         tls,
+        proxy_protocol,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -166,6 +167,9 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     })?;
     ensure(tls.is_some() || *protocol != Protocol::H2, &field, || {
         "is spoken over TLS: expected a `tls`, or `h2c`".to_owned()
+    })?;
+    ensure(proxy_protocol.is_none() || !protocol.is_http2(), &format!("{place}.proxy_protocol"), || {
+        "is for one client, and connections of HTTP/2 are shared by many: expected `http1`".to_owned()
     })?;
     if let Some(Err(unusable)) = tls.as_ref().map(upstream_tls::check) {
         return Err(Problem::bad_parameter(&format!("{place}.tls.{}", unusable.field), unusable.message));

@@ -28,7 +28,7 @@ use super::super::balance::latency::Latency;
 use super::super::check::record::Record as Checks;
 use super::super::clock;
 use super::super::doubt::Questions;
-use super::super::forward::connect::Connection;
+use super::super::forward::connect::{Connection, NEVER_KEPT};
 use super::super::health::Penalty;
 use super::super::lock;
 use super::super::upstream_tls::{PoolTls, UpstreamTls};
@@ -403,6 +403,9 @@ impl Upstream {
 
     /// Keeps `connection` for the next request of `worker`.
     pub(crate) fn put_idle(&self, worker: usize, connection: Connection) {
+        if connection.pool_key() == NEVER_KEPT {
+            return connection.discard();
+        }
         let Some(shelf) = self.idle.get(worker) else { return };
         let mut shelf = lock(shelf);
         // Compared under the lock: whoever changes the key clears the shelf afterwards.
