@@ -21,6 +21,12 @@ use crate::balancer::Balancer;
 /// The name that certificates are for.
 pub(crate) const NAME: &str = "app.internal";
 
+/// The size of a large answer, in bytes: many records, and more than is held back.
+pub(crate) const LARGE: usize = 4 << 20;
+
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
 /// An upstream that speaks TLS. Its connections end when it is dropped.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
@@ -49,7 +55,8 @@ impl Front {
 
     pub(crate) async fn with(config: ServerConfig) -> Self {
         let backend = Backend::start(|request| match request.path() {
-            "/slow" => Reply::Parts(vec![(std::time::Duration::from_millis(50), ok(&request.text()))]),
+            "/tunnel" => Reply::Tunnel(SWITCHED.into()),
+            "/large" => Reply::Bytes(ok(&"x".repeat(LARGE))),
             _ => Reply::Bytes(ok(&format!("{}", request.body.len()))),
         })
         .await;

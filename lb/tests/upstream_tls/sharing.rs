@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use crate::authority::Authority;
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, eventually};
 use crate::client::{Reader, get, post};
-use crate::front::{Front, NAME, figure, pem, serve};
+use crate::front::{Front, LARGE, NAME, figure, pem, serve};
 
 #[tokio::test]
 async fn connections_are_kept_and_sessions_resumed_on_both_paths() {
@@ -68,4 +68,28 @@ async fn a_pool_without_tls_beside_it_is_plain() {
     balancer.use_backends(&[&plain]).await;
     assert_eq!(get(balancer.clients(), "/").await.status(), 200);
     assert!(figure(&balancer, "lb_upstream_tls_handshakes_total{kind=\"full\"}").await < 1.0);
+}
+
+#[tokio::test]
+async fn large_answers_and_tunnels_pass() {
+    let balancer = Balancer::start().await;
+    let ca = Authority::new("test CA");
+    let front = Front::new(&ca.server(&[NAME])).await;
+    serve(&balancer, &[&front], json!({"ca": pem(&ca), "server_name": NAME}), json!({})).await;
+    let large = get(balancer.clients(), "/large").await;
+    assert_eq!((large.status(), large.body.len(), large.whole), (200, LARGE, true));
+    let mut client = Reader::connect(balancer.clients()).await;
+    let request = "GET /tunnel HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
+    assert_eq!(client.ask(request).await.status(), 101);
+    for word in ["one", "two", "three"] {
+        client.send(word).await;
+        let mut echoed = Vec::new();
+        while echoed.len() < word.len() {
+            echoed.extend(client.some().await.expect("still open"));
+        }
+        assert_eq!(echoed, word.as_bytes());
+    }
+    drop(client);
+    // What is left is the kept one of the large answer.
+    eventually("the tunnel ends", async || (front.seen.open.load(Ordering::SeqCst) <= 1).then_some(())).await;
 }
