@@ -50,10 +50,13 @@ async fn a_death_and_a_standstill_cost_no_get() {
     serve(&balancer, &[&one, &two, &three], tls, json!({})).await;
     under_load(&balancer, async || one.kill()).await;
     assert!(two.had("GET") > 0 && three.had("GET") > 0);
-    under_load(&balancer, async || two.freeze(true)).await;
     let id = two.id();
-    eventually("it is ejected", async || {
-        (balancer.record_of("p", &id).await["ejected"] == true).then_some(())
+    under_load(&balancer, async || {
+        two.freeze(true);
+        eventually("it is ejected", async || {
+            (balancer.record_of("p", &id).await["ejected"] == true).then_some(())
+        })
+        .await;
     })
     .await;
     two.freeze(false);
