@@ -21,6 +21,7 @@ mod change;
 mod listener;
 mod proxying;
 mod taken;
+mod upstream_tls;
 mod vip;
 
 use listener::ListenerFile;

@@ -31,6 +31,7 @@ pub mod seed;
 pub mod snapshot;
 pub mod switchover;
 pub mod tls;
+pub mod upstream_tls;
 pub mod upstreams;
 pub mod vip;
 

@@ -13,6 +13,7 @@ use crate::clients::{ClientFrom, Forwarded, Network, is_default};
 use crate::compress::Compress;
 use crate::rates::RateLimit;
 use crate::routing::{FieldMatch, Share};
+use crate::upstream_tls::UpstreamTls;
 use crate::{Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
@@ -75,6 +76,10 @@ impl ProxyConfig {
         for policy in shown.pools.values_mut() {
             if let Ask::Http(ask) = &mut policy.check.ask {
                 ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
+            }
+            let certificate = policy.tls.as_mut().and_then(|tls| tls.certificate.as_mut());
+            if let Some(key) = certificate.and_then(|certificate| certificate.key.as_mut()) {
+                *key = Secret(Secret::HIDDEN.to_owned());
             }
         }
         shown.certificates = self.certificates.iter().map(Certificate::without_secrets).collect();
@@ -214,6 +219,38 @@ pub enum Protocol {
     /// HTTP/2 over plain connections, with prior knowledge (RFC 9113, section 3.3): what gRPC needs. Requests share
     /// connections, and are passed on as they come: there are no hedges and no learned first-byte deadlines.
     H2c,
+    /// HTTP/2 over TLS, where it has to be agreed on (ALPN: RFC 9113, section 3.2). Else as [`Protocol::H2c`].
+    H2,
+}
+
+impl Protocol {
+    /// As it is called in a TLS handshake (ALPN, RFC 7301).
+    #[must_use]
+    pub const fn alpn(self) -> &'static [u8] {
+        match self {
+            Protocol::Http1 => b"http/1.1",
+            Protocol::H2c | Protocol::H2 => b"h2",
+        }
+    }
+
+    /// Whether it is HTTP/2, whose connections are shared by requests.
+    #[must_use]
+    pub const fn is_http2(self) -> bool {
+        match self {
+            Protocol::Http1 => false,
+            Protocol::H2c | Protocol::H2 => true,
+        }
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyHeader {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// How the upstreams of a pool are tried, timed, ejected and checked. All times in milliseconds.
@@ -222,6 +259,13 @@ pub enum Protocol {
 pub struct PoolPolicy {
     /// What is spoken with the upstreams.
     pub protocol: Protocol,
+    /// TLS with the upstreams; none: plain connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// What upstreams are told of a client ahead of everything else; none: nothing. Each request has a connection of its
+    /// own then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyHeader>,
     /// The longest wait for a TCP connection to one upstream.
     pub connect_timeout_ms: u64,
     /// The bounds of the learned first-byte deadline that every try but the last has.
@@ -273,6 +317,8 @@ impl Default for PoolPolicy {
     fn default() -> Self {
         PoolPolicy {
             protocol: Protocol::default(),
+            tls: None,
+            proxy_protocol: None,
             connect_timeout_ms: 250,
             first_byte_min_ms: 250,
             first_byte_max_ms: 3_000,

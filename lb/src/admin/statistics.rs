@@ -156,7 +156,7 @@ fn checks(line: &mut Line, pool: &Pool, member: &Member) {
     }
 }
 
-/// HAProxy's word for what a check came to, where L4 is the connection and L7 what is said over it.
+/// HAProxy's word for what a check came to, where L4 is the connection, L6 TLS and L7 what is said over it.
 fn check_status(outcome: Outcome, ask: &Ask) -> &'static str {
     let says_something = match ask {
         Ask::Http(_) | Ask::Grpc(_) => true,
@@ -168,6 +168,7 @@ fn check_status(outcome: Outcome, ask: &Ask) -> &'static str {
         Err(Fault::Refused) => "L4CON",
         Err(Fault::Timeout) if says_something => "L7TOUT",
         Err(Fault::Timeout) => "L4TOUT",
+        Err(Fault::Tls(_)) => "L6RSP",
         Err(Fault::Broken | Fault::Body) => "L7RSP",
         Err(Fault::Status(_) | Fault::GrpcStatus(_) | Fault::NotServing(_)) => "L7STS",
         Err(Fault::Void) => "SOCKERR",

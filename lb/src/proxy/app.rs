@@ -32,7 +32,10 @@ use super::balance::ask::Ask;
 use super::client::Client;
 use super::context::{Account, Context, client_of, expect_body};
 use super::error_page::{self, Refusal};
-use super::forward::connect::{ConnectFailure, pingora_peer};
+use super::forward::announce;
+use super::forward::connect::{ConnectFailure, Purpose, pingora_peer};
+use super::forward::dial::Dial;
+use super::forward::exchange::unread;
 use super::forward::h2c;
 use super::forward::hold::{Held, hold};
 use super::forward::lost::Lookout;
@@ -230,8 +233,17 @@ impl ProxyHttp for App {
         // Requests share a connection of HTTP/2; what is lost with it is told as what is lost with one of their own.
         let may_reuse = is_repeatable(session.req_header(), tries.route())
             || policy.reuse_unrepeatable
-            || policy.protocol == Protocol::H2c;
-        let peer = pingora_peer(upstream, policy, choice.fresh || !may_reuse);
+            || policy.protocol.is_http2();
+        context.dial = (policy.tls.is_some() || policy.proxy_protocol.is_some()).then(|| {
+            let name = upstream.name_for(tries.route().host_of(session.req_header()));
+            let limit = Duration::from_millis(policy.connect_timeout_ms);
+            let client = context.client.as_ref().map(|client| Sender::of(client).address);
+            let header = |version| announce::header(version, client, upstream.address);
+            let purpose = Purpose { name, ahead: policy.proxy_protocol.map(header) };
+            Dial::new(upstream.clone(), limit, self.worker, purpose, policy.protocol)
+        });
+        let fresh = choice.fresh || !may_reuse || context.dial.as_ref().is_some_and(|dial| !dial.is_shared());
+        let peer = pingora_peer(upstream, policy, fresh, context.dial.clone());
         upstream.asked(std::time::Instant::now(), SHORTEST_DOUBT);
         context.present = Some((choice, in_flight));
         Ok(Box::new(peer))
@@ -246,7 +258,9 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         if let (Some(tries), Some((choice, mut in_flight))) = (&mut context.tries, context.present.take()) {
             in_flight.failed(Retry::Connect);
+            let known = context.dial.take().and_then(|dial| dial.failure());
             let failure = match error.etype() {
+                _ if known.is_some() => known,
                 // A kept connection of HTTP/2 that ends: it says nothing about whether a new one could be had.
                 ErrorType::H2Error => None,
                 ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => Some(ConnectFailure::Refused),
@@ -272,11 +286,15 @@ impl ProxyHttp for App {
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
+        let dialled = context.dial.as_ref().and_then(|dial| dial.fd());
+        let fd = dialled.unwrap_or(fd);
         // A kept connection says nothing about whether a new one could be had.
         if let Some((choice, in_flight)) = &mut context.present {
             in_flight.connected(reused);
             if !reused {
-                choice.member.upstream.sockets.add(fd);
+                if dialled.is_none() {
+                    choice.member.upstream.sockets.add(fd);
+                }
                 health::connected(&choice.member.upstream);
             }
             let pool = context.tries.as_ref().map(Tries::pool);
@@ -299,7 +317,11 @@ impl ProxyHttp for App {
         let sender = Sender::of(client);
         let Some(tries) = &context.tries else { return Ok(()) };
         headers::describe_client(request, &client.origin(), tries.route().forwarded())?;
-        tries.route().change_request(request, session.req_header(), sender)
+        tries.route().change_request(request, session.req_header(), sender)?;
+        if tries.pool().policy.protocol == Protocol::H2 {
+            h2c::say_https(request);
+        }
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -322,7 +344,11 @@ impl ProxyHttp for App {
             return error;
         };
         let lost = context.lookout.take().and_then(|lookout| lookout.found());
-        let refused = h2c::was_refused(&error);
+        let unread = unread(&error, &choice.member.upstream);
+        if let Some(failure) = unread {
+            health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+        }
+        let refused = h2c::was_refused(&error) || unread.is_some();
         let reason = match (lost, reused) {
             (Some(lost), _) => lost.reason(),
             _ if refused => Retry::Refused,

@@ -15,6 +15,7 @@ use super::client::Client;
 use super::client_stream::ClientStream;
 use super::compress::encoder::Encoder;
 use super::error_page::Refusal;
+use super::forward::dial::Dial;
 use super::forward::hold::Since;
 use super::forward::is_upgrade;
 use super::forward::lost::Lookout;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     /// The tries on Pingora's own path.
     pub(crate) tries: Option<Tries>,
     pub(crate) present: Option<(Choice, InFlight)>,
+    /// What opens its connection, where Pingora does not.
+    pub(crate) dial: Option<Arc<Dial>>,
     /// Ends it when it will not be answered.
     pub(crate) lookout: Option<Lookout>,
     pub(crate) body_bytes: u64,

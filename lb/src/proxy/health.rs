@@ -53,6 +53,7 @@ impl Failure {
         match self {
             Failure::Connect(ConnectFailure::Refused) => "refused",
             Failure::Connect(ConnectFailure::TimedOut) => "connect_timeout",
+            Failure::Connect(ConnectFailure::Tls(failure)) => failure.name(),
             Failure::Connect(ConnectFailure::Other) => "connect",
             Failure::Broken => "broken",
             Failure::Silent => "silent",
@@ -127,7 +128,9 @@ pub(crate) fn failed(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure) {
             upstream.health.unreachable.store(true, Ordering::Relaxed);
             match kind {
                 ConnectFailure::Refused => pool.policy.eject_after,
-                ConnectFailure::TimedOut => 1,
+                // The next one will find the same certificate.
+                ConnectFailure::Tls(failure) if failure.is_certain() => pool.policy.eject_after,
+                ConnectFailure::TimedOut | ConnectFailure::Tls(_) => 1,
                 // Our own trouble, such as having no port left, says nothing about the upstream.
                 ConnectFailure::Other => 0,
             }

@@ -14,7 +14,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 
 use super::state::State;
 use super::state::snapshot::Snapshot;
-use super::{check, metrics_balance, tls};
+use super::{check, metrics_balance, tls, upstream_tls};
 
 /// Upper bounds of the duration histogram, in seconds.
 const BUCKETS: [f64; 14] =
@@ -157,6 +157,7 @@ impl StateCollector {
         families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
         families.extend(check::metrics::families(&snapshot)?);
         families.extend(tls::stats::families(&self.state.tls)?);
+        families.extend(upstream_tls::stats::families()?);
         families.extend(self.state.reloads.families()?);
         for (name, help, value) in [
             (

@@ -49,6 +49,7 @@ mod strict;
 pub(crate) mod tls;
 pub(crate) mod transport;
 mod unconfirmed;
+pub(crate) mod upstream_tls;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;

@@ -28,7 +28,7 @@ use wire::proxy_config::{self, ProxyConfig};
 
 pub(crate) use self::edits::is_refused;
 pub(crate) use self::matcher::regex;
-pub(crate) use self::place::host;
+pub(crate) use self::place::{host, without_port};
 pub(crate) use self::respond::Action;
 
 use self::edits::Edits;
@@ -165,6 +165,11 @@ impl Route {
         answer: &mut ResponseHeader,
     ) -> Result<Option<Encoder>> {
         self.rules.compress.as_ref().map_or(Ok(None), |compress| compress.begin(request, answer))
+    }
+
+    /// The host, without port, that upstreams are asked for when a client has asked for `sent`.
+    pub(crate) fn host_of<'a>(&'a self, sent: &'a RequestHeader) -> &'a str {
+        self.rules.rewrite.as_ref().and_then(Rewrite::host).unwrap_or_else(|| host(sent))
     }
 
     /// What answers of ours look like.

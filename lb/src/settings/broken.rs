@@ -188,6 +188,18 @@ balance = { algorithm = "leastrequests" }"#, "4:25", "unknown variant `leastrequ
     (Both, r#"[config.pools.p.check.ask.http]
 expect_status = ["2xx"]"#, "4:17", r#"expected a status such as "204" or a range such as "200-299", found "2xx""#),
     (Both, "[config.pools.p.check]\ninterval_ms = 5", "4:15", "expected 10 to 86400000 milliseconds"),
+    (Both, "[config.pools.p.tls]\nmin_version = \"1.3\"", "3:17", "expected a `ca`, or in a file a `ca_file`: …"),
+    (Both, "[config.pools.p.tls]\nverify = false\nmin_version = \"1.1\"", "5:15", "unknown variant `1.1`, expected `1.2` or `1.3`; did you mean `1.2`?"),
+    (Both, "[config.pools.p.tls]\nverfy = false", "4:1", "unknown field `verfy`, expected one of …; did you mean `verify`?"),
+    (Both, "[config.pools.p.tls]\nca = \"x\"", "4:6", "expected certificates as PEM, found none"),
+    (Both, "[config.pools.p.tls]\nverify = false\nserver_name = \"a b\"", "5:15", r#"expected a name such as "app.internal", an address or "{host}", found "a b""#),
+    (Both, "[config.pools.p.tls]\nverify = false\ntimeout_ms = 0", "5:14", "expected 1 to 60000 milliseconds"),
+    (Both, "[config.pools.p.tls]\nverify = false\ncertificate = { chain = \"x\" }", "5:1", "expected a `key`, or in a file a `key_file`"),
+    (File, "[config.pools.p.tls]\nca_file = \"/nonexistent/ca.pem\"", "4:11", "/nonexistent/ca.pem: No such file or directory (os error 2)"),
+    (Both, "[config.pools.p]\nprotocol = \"h2c\"\ntls = { verify = false }", "4:12", "is spoken over plain connections: expected no `tls`, or `h2`"),
+    (Both, "[config.pools.p]\nproxy_protocol = \"v2\"\nprotocol = \"h2c\"", "4:18", "is for one client, and connections of HTTP/2 are shared by many: expected `http1`"),
+    (Both, "[config.pools.p]\nproxy_protocol = \"v3\"", "4:18", "unknown variant `v3`, expected `v1` or `v2`; did you mean `v1`?"),
+    (Both, "[config.pools.p]\nprotocol = \"h2\"", "4:12", "is spoken over TLS: expected a `tls`, or `h2c`"),
     (File, r#"[[upstreams.web]]
 address = "10.0.0.1"
 port = 0"#, "5:8", "expected 1 to 65535"),

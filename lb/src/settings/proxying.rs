@@ -18,6 +18,7 @@ use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
 use wire::{EndpointId, HostName, PoolName, Problem};
 
 use super::certificates::{self, CertificateFile};
+use super::upstream_tls;
 use crate::proxy::state::check::{self, MAX_PAGE};
 
 /// What the file says of routes, pools and upstreams.
@@ -127,7 +128,7 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
     let ConfigFile {
         routes,
-        pools,
+        mut pools,
         error_pages,
         certificates,
         ticket_keys,
@@ -139,6 +140,11 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
         rate_limits,
     } = file;
     let certificates = certificates::check(source, certificates, &ticket_keys)?;
+    for (name, policy) in &mut pools {
+        if let Some(tls) = &mut policy.tls {
+            upstream_tls::read(source, tls, &format!("config.pools.{name}.tls"))?;
+        }
+    }
     let mut config = ProxyConfig {
         generation: 0,
         routes,

@@ -1,5 +1,5 @@
-//! Other people's proxies before us: the real HAProxy says who its clients are, in both versions of the PROXY protocol,
-//! and speaks TLS to us after it.
+//! Other people's proxies before us and behind us: the real HAProxy says who its clients are, in both versions of the PROXY
+//! protocol, and speaks TLS to us after it; and nginx, HAProxy and OpenSSL as upstreams hear the same from us.
 
 #![allow(clippy::expect_used)] // helpers of tests; the configuration knows only tests themselves
 
@@ -23,3 +23,4 @@ mod peers;
 mod stage;
 
 mod haproxy;
+mod upstreams;

@@ -62,7 +62,26 @@ impl Authority {
         self.issue(&[], name, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A server's certificate for `names` that was good until the beginning of 2001.
+    #[allow(dead_code)] // of the test programs that share this file, one has use for it
+    pub(crate) fn expired(&self, names: &[&str]) -> Issued {
+        let (from, until) = (rcgen::date_time_ymd(2000, 1, 1), rcgen::date_time_ymd(2001, 1, 1));
+        self.issue_with(names, "server", ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            (params.not_before, params.not_after) = (from, until);
+        })
+    }
+
     fn issue(&self, names: &[&str], common: &str, purpose: ExtendedKeyUsagePurpose) -> Issued {
+        self.issue_with(names, common, purpose, |_| {})
+    }
+
+    fn issue_with(
+        &self,
+        names: &[&str],
+        common: &str,
+        purpose: ExtendedKeyUsagePurpose,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let key = KeyPair::generate().expect("key");
         let mut params =
             CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
@@ -70,6 +89,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, common);
         params.extended_key_usages = vec![purpose];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
         let chain = params.signed_by(&key, &self.issuer).expect("signed").pem();
         self.keep(chain, key.serialize_pem())
     }

@@ -41,8 +41,10 @@ pub(super) async fn ask(stream: Stream, ask: &GrpcAsk) -> Outcome {
 
 fn request(stream: &Stream, ask: &GrpcAsk) -> http::Result<Request<()>> {
     let authority = ask.host.clone().unwrap_or_else(|| stream.address.to_string());
-    let uri =
-        Uri::builder().scheme("http").authority(authority).path_and_query("/grpc.health.v1.Health/Check");
+    let uri = Uri::builder()
+        .scheme(stream.scheme())
+        .authority(authority)
+        .path_and_query("/grpc.health.v1.Health/Check");
     Request::post(uri.build()?)
         .version(Version::HTTP_2)
         .header(header::CONTENT_TYPE, "application/grpc")

@@ -30,6 +30,7 @@ use wire::proxy_config::Protocol;
 
 use self::stream::Stream;
 use super::state::upstream::Upstream;
+use super::upstream_tls::failure::TlsFailure;
 
 /// What checks call themselves.
 const USER_AGENT: &str = "lb-probe";
@@ -44,6 +45,8 @@ pub(crate) enum Fault {
     Refused,
     /// No connection, or not all of the answer, in time.
     Timeout,
+    /// There is a connection, but no TLS over it.
+    Tls(TlsFailure),
     /// It closed or reset the connection, or spoke another protocol.
     Broken,
     /// This HTTP status.
@@ -63,7 +66,7 @@ impl Fault {
     pub(crate) fn is_answer(self) -> bool {
         match self {
             Fault::Status(_) | Fault::Body | Fault::GrpcStatus(_) | Fault::NotServing(_) => true,
-            Fault::Refused | Fault::Timeout | Fault::Broken | Fault::Void => false,
+            Fault::Refused | Fault::Timeout | Fault::Tls(_) | Fault::Broken | Fault::Void => false,
         }
     }
 }
@@ -73,6 +76,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Refused => f.write_str("the connection was refused"),
             Fault::Timeout => f.write_str("no answer in time"),
+            Fault::Tls(failure) => write!(f, "no TLS: {}", failure.name()),
             Fault::Broken => f.write_str("the connection was closed, or another protocol was spoken"),
             Fault::Status(status) => write!(f, "status {status}"),
             Fault::Body => f.write_str("the answer does not contain what is expected"),
@@ -104,10 +108,15 @@ async fn ask(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
 }
 
 async fn exchange(upstream: &Arc<Upstream>, check: &Check) -> Outcome {
-    let stream = Stream::open(upstream, check.port).await?;
+    let host = match &check.ask {
+        Ask::Http(ask) => ask.host.as_deref(),
+        Ask::Grpc(ask) => ask.host.as_deref(),
+        Ask::Tcp(_) => None,
+    };
+    let stream = Stream::open(upstream, check.port, host).await?;
     match &check.ask {
         // HTTP/1.1 is not spoken there (`state::check` lets nothing but the default through).
-        Ask::Http(_) if check.port.is_none() && upstream.policy().protocol == Protocol::H2c => {
+        Ask::Http(_) if check.port.is_none() && upstream.policy().protocol.is_http2() => {
             match grpc::ask(stream, &GrpcAsk::default()).await {
                 // No such service, but an answer.
                 Err(Fault::Status(_) | Fault::GrpcStatus(_)) => Ok(()),
@@ -132,10 +141,10 @@ pub(crate) async fn speaks(upstream: &Arc<Upstream>, check: &Check, limit: Durat
     };
     let protocol = upstream.policy().protocol;
     let asked = async {
-        let stream = Stream::open(upstream, None).await?;
+        let stream = Stream::open(upstream, None, question.host.as_deref()).await?;
         match protocol {
             Protocol::Http1 => http::ask(stream, &question).await,
-            Protocol::H2c => grpc::ask(stream, &GrpcAsk::default()).await,
+            Protocol::H2c | Protocol::H2 => grpc::ask(stream, &GrpcAsk::default()).await,
         }
     };
     // Its bytes are noted as they come; what they say does not matter.

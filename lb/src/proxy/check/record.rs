@@ -11,8 +11,8 @@ use super::super::lock;
 use super::{Fault, Outcome};
 
 /// The names of all results in metrics and `/status`.
-pub(crate) const RESULTS: [&str; 9] =
-    ["passed", "refused", "timeout", "broken", "status", "body", "grpc_status", "not_serving", "void"];
+pub(crate) const RESULTS: [&str; 10] =
+    ["passed", "refused", "timeout", "broken", "status", "body", "grpc_status", "not_serving", "void", "tls"];
 
 /// The place of the good one among them.
 pub(crate) const PASSED: usize = 0;
@@ -29,6 +29,7 @@ pub(crate) fn index(outcome: Outcome) -> usize {
         Err(Fault::GrpcStatus(_)) => 6,
         Err(Fault::NotServing(_)) => 7,
         Err(Fault::Void) => 8,
+        Err(Fault::Tls(_)) => 9,
     }
 }
 
@@ -148,6 +149,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::upstream_tls::failure::TlsFailure;
     use super::*;
 
     #[test]
@@ -161,6 +163,7 @@ mod tests {
             Fault::GrpcStatus(12),
             Fault::NotServing(2),
             Fault::Void,
+            Fault::Tls(TlsFailure::Expired),
         ];
         let places: Vec<_> = [Ok(())].into_iter().chain(faults.map(Err)).map(index).collect();
         assert_eq!(places, (0..RESULTS.len()).collect::<Vec<_>>());

@@ -7,43 +7,83 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
-use super::super::forward::connect::{ConnectFailure, classify};
+use super::super::forward::announce;
+use super::super::forward::connect::{ConnectFailure, Heard, classify};
 use super::super::health;
-use super::super::state::upstream::Upstream;
+use super::super::route::without_port;
+use super::super::state::upstream::{Security, Upstream};
+use super::super::upstream_tls::failure::TlsFailure;
 use super::Fault;
 
-/// A TCP connection for one check.
+/// A connection for one check: plain, or by TLS where requests have it.
 #[derive(Debug)]
 pub(super) struct Stream {
-    tcp: TcpStream,
+    way: Way,
     /// Where it leads.
     pub(super) address: SocketAddr,
-    /// Whose life its bytes are a sign of; none where another process may listen.
-    upstream: Option<Arc<Upstream>>,
+}
+
+#[derive(Debug)]
+enum Way {
+    Plain(Heard),
+    Tls(Box<TlsStream<Heard>>),
 }
 
 impl Stream {
-    /// Connects to `upstream`, at `port` if that is another one. Takes as long as the system lets it.
+    /// Connects to `upstream`, at `port` if that is another one: there nobody speaks TLS. Takes as long as the system lets
+    /// it. `host` is what will be asked for.
     ///
     /// # Errors
     ///
     /// The fault, if there is no connection.
-    pub(super) async fn open(upstream: &Arc<Upstream>, port: Option<u16>) -> Result<Self, Fault> {
+    pub(super) async fn open(
+        upstream: &Arc<Upstream>,
+        port: Option<u16>,
+        host: Option<&str>,
+    ) -> Result<Self, Fault> {
         let address = SocketAddr::new(upstream.address.ip(), port.unwrap_or(upstream.address.port()));
-        let tcp = TcpStream::connect(address).await.map_err(|error| match classify(&error) {
-            ConnectFailure::Refused => Fault::Refused,
-            ConnectFailure::TimedOut => Fault::Timeout,
-            ConnectFailure::Other => Fault::Void,
-        })?;
+        let mut tcp = TcpStream::connect(address).await.map_err(|error| fault(classify(&error)))?;
         let _ = tcp.set_nodelay(true);
         let is_its_own = address == upstream.address;
+        if is_its_own && let Some(version) = upstream.policy().proxy_protocol {
+            let ours = announce::header(version, None, address);
+            tcp.write_all(&ours).await.map_err(|_error| Fault::Broken)?;
+        }
+        let heard = Heard::new(tcp, is_its_own.then(|| upstream.clone()));
+        let way = match &*upstream.security() {
+            Security::Tls(tls) if is_its_own => {
+                let name = host.and_then(|host| tls.name_for(without_port(host)));
+                let shaking = tls.handshake(heard, address, name.as_deref());
+                Way::Tls(Box::new(shaking.await.map_err(|failure| fault(ConnectFailure::Tls(failure)))?))
+            }
+            Security::Unusable if is_its_own => return Err(Fault::Void),
+            Security::Plain | Security::Tls(_) | Security::Unusable => Way::Plain(heard),
+        };
         if is_its_own {
             health::connected(upstream);
         }
-        Ok(Stream { tcp, address, upstream: is_its_own.then(|| upstream.clone()) })
+        Ok(Stream { way, address })
+    }
+
+    /// What URLs for it begin with.
+    pub(super) fn scheme(&self) -> &'static str {
+        match self.way {
+            Way::Plain(_) => "http",
+            Way::Tls(_) => "https",
+        }
+    }
+}
+
+fn fault(failure: ConnectFailure) -> Fault {
+    match failure {
+        ConnectFailure::Refused => Fault::Refused,
+        ConnectFailure::TimedOut | ConnectFailure::Tls(TlsFailure::TimedOut) => Fault::Timeout,
+        ConnectFailure::Tls(failure) => Fault::Tls(failure),
+        ConnectFailure::Other => Fault::Void,
     }
 }
 
@@ -53,14 +93,10 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.tcp).poll_read(context, buffer);
-        if buffer.filled().len() > before
-            && let Some(upstream) = &self.upstream
-        {
-            upstream.touch();
+        match &mut self.way {
+            Way::Plain(heard) => Pin::new(heard).poll_read(context, buffer),
+            Way::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         }
-        result
     }
 }
 
@@ -70,15 +106,24 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
+        match &mut self.way {
+            Way::Plain(heard) => Pin::new(heard).poll_write(context, bytes),
+            Way::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
+        match &mut self.way {
+            Way::Plain(heard) => Pin::new(heard).poll_flush(context),
+            Way::Tls(tls) => Pin::new(tls).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        match &mut self.way {
+            Way::Plain(heard) => Pin::new(heard).poll_shutdown(context),
+            Way::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+        }
     }
 }
 

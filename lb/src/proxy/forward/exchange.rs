@@ -11,6 +11,7 @@
 //! A try owns all it needs, so that it can go on when its request has been answered by another: what it
 //! brings is then thrown away, but its upstream is not taken for one that has nothing to do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,9 +24,13 @@ use tokio::time::timeout_at;
 
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
+use super::super::route::host;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::Upstream;
-use super::connect::Connection;
+use super::super::upstream_tls;
+use super::super::upstream_tls::failure::TlsFailure;
+use super::announce;
+use super::connect::{ConnectFailure, Connection, Purpose};
 use super::sound::{MAX_INTERIM, is_sound};
 
 /// A request that cannot be written in this time will not be: it fits into any socket's buffer.
@@ -45,6 +50,8 @@ const HELD_FOR_UNKNOWN: Duration = Duration::from_millis(50);
 pub(crate) struct Message {
     pub(crate) head: RequestHeader,
     pub(crate) body: Bytes,
+    /// Who sent it.
+    pub(crate) client: IpAddr,
     pub(crate) worker: usize,
 }
 
@@ -102,7 +109,11 @@ pub(crate) fn begin(
     message: Message,
     fresh: bool,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
-    let kept = if fresh { None } else { upstream.take_idle(message.worker) };
+    let name = if pool.policy.tls.is_some() { upstream.name_for(host(&message.head)) } else { None };
+    let version = pool.policy.proxy_protocol;
+    let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
+    let kept =
+        if fresh || ahead.is_some() { None } else { upstream.take_idle(message.worker, name.as_deref()) };
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
     let exchange = async move {
@@ -111,7 +122,7 @@ pub(crate) fn begin(
             Some(connection) => connection,
             None => {
                 let limit = Duration::from_millis(pool.policy.connect_timeout_ms);
-                match Connection::open(&upstream, limit, message.worker).await {
+                match Connection::open(&upstream, limit, message.worker, Purpose { name, ahead }).await {
                     Ok(connection) => {
                         health::connected(&upstream);
                         connection
@@ -153,8 +164,16 @@ impl Exchange {
 
     /// Reads the next answer.
     pub(crate) async fn go_on(mut self) -> Outcome {
-        let read = self.session.read_response().await;
-        let Some(head) = read.ok().and(self.session.resp_header()) else { return self.broken() };
+        if let Err(error) = self.session.read_response().await {
+            return match unread(&error, &self.upstream) {
+                Some(failure) if !self.reused && self.interim == 0 => {
+                    health::failed(&self.pool, &self.upstream, Failure::Connect(failure));
+                    Outcome::Failed(Retry::Connect)
+                }
+                _ => self.broken(),
+            };
+        }
+        let Some(head) = self.session.resp_header() else { return self.broken() };
         let status = head.status;
         // We sent no `Upgrade`, so there is nothing to switch to.
         if status == http::StatusCode::SWITCHING_PROTOCOLS {
@@ -207,6 +226,13 @@ impl Exchange {
         health::failed(&self.pool, &self.upstream, Failure::Broken);
         Outcome::Failed(Retry::Broken)
     }
+}
+
+/// Why `upstream` has not read what it was sent, if `error`, which came in place of an answer, tells so.
+pub(crate) fn unread(error: &pingora_error::Error, upstream: &Upstream) -> Option<ConnectFailure> {
+    let error = error.root_cause().downcast_ref::<std::io::Error>()?;
+    let failure = TlsFailure::after_the_handshake(error)?;
+    Some(ConnectFailure::Tls(upstream_tls::stats::failed(failure, upstream.address, Some(error))))
 }
 
 /// How long the body after `head` may be waited for; none if it is large or is to be passed on as it comes.

@@ -52,6 +52,20 @@ pub(crate) async fn prepare(session: &mut Session, request: &mut RequestHeader) 
     Ok(())
 }
 
+/// Has `request` say that it goes over TLS. Pingora, which does not know, would say otherwise where there is a `Host`.
+pub(crate) fn say_https(request: &mut RequestHeader) {
+    let Some(host) = request.headers.get(header::HOST) else { return };
+    let mut uri = http::Uri::builder().scheme("https").authority(host.as_bytes());
+    if let Some(target) = request.uri.path_and_query() {
+        uri = uri.path_and_query(target.clone());
+    }
+    // What is none stays as it is, and Pingora says what is wrong with it.
+    if let Ok(uri) = uri.build() {
+        request.set_uri(uri);
+        request.remove_header(&header::HOST);
+    }
+}
+
 fn asks_for_trailers(request: &RequestHeader) -> bool {
     let values = request.headers.get_all(header::TE).iter();
     let mut codings = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use wire::proxy_config::Protocol;
 
 use super::super::doubt;
 use super::super::error_page::Refusal;
@@ -106,7 +105,7 @@ impl Lookout {
         let task = tokio::spawn(async move {
             // What streams is not timed by route.
             let first_byte = Duration::from_millis(pool.policy.first_byte_cold_ms);
-            let shares = pool.policy.protocol == Protocol::H2c;
+            let shares = pool.policy.protocol.is_http2();
             let why = tokio::select! {
                 why = lost(&pool, &upstream, first_byte) => why,
                 never = keep_asking(&pool, &upstream, first_byte), if shares => match never {},

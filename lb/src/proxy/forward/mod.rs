@@ -16,13 +16,16 @@
 //!
 //! Both ways share `tries` (who is next, and when it is enough), `queue`, `hold` and `lost`.
 
+pub(crate) mod announce;
 pub(crate) mod connect;
+pub(crate) mod dial;
 pub(crate) mod exchange;
 pub(crate) mod h2c;
 pub(crate) mod hold;
 pub(crate) mod lost;
 pub(crate) mod race;
 mod racer;
+mod relay;
 pub(crate) mod respond;
 pub(crate) mod sound;
 pub(crate) mod tries;
@@ -136,7 +139,8 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Message { head: request_for_upstream(session, client, tries)?, body, worker };
+    let head = request_for_upstream(session, client, tries)?;
+    let message = Message { head, body, client: Sender::of(client).address, worker };
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {

@@ -75,7 +75,8 @@ pub(crate) fn host(request: &RequestHeader) -> &str {
     without_port(host.unwrap_or_default())
 }
 
-pub(super) fn without_port(authority: &str) -> &str {
+/// `authority` without its port.
+pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         // The last colon of a bare IPv6 address in brackets is inside of them.
         Some((host, port)) if !port.contains(']') => host,

@@ -12,7 +12,7 @@ use wire::proxy_config;
 
 use super::path::{Path, encoded};
 use super::sender::Sender;
-use super::{PathRule, host};
+use super::{PathRule, host, without_port};
 
 /// What becomes of a path.
 #[derive(Clone, Debug)]
@@ -113,6 +113,11 @@ impl Rewrite {
         let actions::Rewrite { path, replace_prefix, host } = described.rewrite.as_ref()?;
         let path = NewPath::new(rule, path.as_ref(), replace_prefix.as_ref());
         Some(Rewrite { path, host: host.as_ref().and_then(|host| HeaderValue::from_str(host).ok()) })
+    }
+
+    /// The host that is asked for instead of the client's, without port.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_ref().and_then(|host| host.to_str().ok()).map(without_port)
     }
 
     /// Makes `request` ask for something else.

@@ -7,7 +7,7 @@ use wire::proxy_config::{PoolPolicy, Protocol, ProxyConfig};
 use wire::upstreams::{Upstream, UpstreamSet};
 use wire::{Generation, MAX_COUNT, Problem};
 
-use super::super::tls;
+use super::super::{tls, upstream_tls};
 pub(crate) use super::check_actions::MAX_PAGE;
 pub(crate) use super::check_routes::pools_exist;
 use super::{check_actions, check_balance, check_checks, check_clients, check_routes};
@@ -127,6 +127,8 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         outlier: _,
         upstream_limits: _,
         protocol,
+        tls,
+        proxy_protocol,
     } = policy;
     for (name, millis) in [
         ("connect_timeout_ms", connect_timeout_ms),
@@ -174,6 +176,19 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         "asks by HTTP/1.1, which is not spoken there: expected `tcp` or `grpc`, or a `port` of its own"
             .to_owned()
     })?;
+    let field = format!("{place}.protocol");
+    ensure(tls.is_none() || *protocol != Protocol::H2c, &field, || {
+        "is spoken over plain connections: expected no `tls`, or `h2`".to_owned()
+    })?;
+    ensure(tls.is_some() || *protocol != Protocol::H2, &field, || {
+        "is spoken over TLS: expected a `tls`, or `h2c`".to_owned()
+    })?;
+    ensure(proxy_protocol.is_none() || !protocol.is_http2(), &format!("{place}.proxy_protocol"), || {
+        "is for one client, and connections of HTTP/2 are shared by many: expected `http1`".to_owned()
+    })?;
+    if let Some(Err(unusable)) = tls.as_ref().map(upstream_tls::check) {
+        return Err(Problem::bad_parameter(&format!("{place}.tls.{}", unusable.field), unusable.message));
+    }
     check_balance::policy(policy, place)?;
     check_checks::check(check, &format!("{place}.check"))
 }

@@ -14,6 +14,7 @@ use super::super::balance::latency::Usual;
 use super::super::balance::spread::Spread;
 use super::super::balance::sticky::Cookies;
 use super::super::queue::Queue;
+use super::super::upstream_tls::PoolTls;
 use super::budget::Budget;
 use super::trial;
 use super::upstream::Upstream;
@@ -29,6 +30,8 @@ pub(crate) struct Pool {
     pub(crate) budget: Arc<Budget>,
     /// Likewise.
     pub(crate) lasting: Arc<Lasting>,
+    /// What is spoken with its upstreams; none where that is no TLS.
+    tls: Option<Arc<PoolTls>>,
     spread: Spread,
     /// What is wrong in it, as of so many changes.
     signals: AtomicU64,
@@ -156,7 +159,9 @@ impl Pool {
             before.map_or_else(|| Arc::new(Budget::new(Instant::now())), |before| before.budget.clone());
         let lasting = before.map(|before| before.lasting.clone()).unwrap_or_default();
         let policy = Arc::new(policy);
+        let tls = tls(&name, &policy, before);
         for member in &members {
+            member.upstream.secure(policy.tls.is_some(), tls.as_ref());
             member.upstream.adopt(&policy);
         }
         let mut start = 0;
@@ -167,7 +172,7 @@ impl Pool {
         });
         let spread =
             Spread::new(&policy.balance, &name, &members, ranks, before.map(|before| &before.spread));
-        Pool { name, policy, budget, lasting, spread, signals: AtomicU64::new(0), members, ends }
+        Pool { name, policy, budget, lasting, tls, spread, signals: AtomicU64::new(0), members, ends }
     }
 
     /// Every upstream.
@@ -258,5 +263,33 @@ impl Pool {
     /// Whether nobody is known to answer: every upstream is ejected or could not be connected to.
     pub(crate) fn is_dead(&self) -> bool {
         self.offered().iter().all(|member| member.upstream.is_down())
+    }
+}
+
+/// The TLS of the pool `name`: that of `before`, if nothing of it has changed.
+fn tls(name: &PoolName, policy: &PoolPolicy, before: Option<&Pool>) -> Option<Arc<PoolTls>> {
+    let described = policy.tls.as_ref()?;
+    let same = before.filter(|before| {
+        before.policy.tls.as_ref() == Some(described) && before.policy.protocol == policy.protocol
+    });
+    if let Some(before) = same {
+        return before.tls.clone();
+    }
+    if !described.verify {
+        tracing::warn!(
+            pool = %name,
+            "CERTIFICATES OF UPSTREAMS ARE NOT LOOKED AT (tls.verify = false): anybody on the way can be the upstream"
+        );
+    }
+    match PoolTls::new(described, policy.protocol.alpn()) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(unusable) => {
+            // It was looked at before it came here.
+            tracing::error!(
+                pool = %name, field = unusable.field, problem = unusable.message,
+                "TLS WITH THE UPSTREAMS CANNOT BE USED: there are no connections"
+            );
+            None
+        }
     }
 }

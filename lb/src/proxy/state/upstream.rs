@@ -28,9 +28,10 @@ use super::super::balance::latency::Latency;
 use super::super::check::record::Record as Checks;
 use super::super::clock;
 use super::super::doubt::Questions;
-use super::super::forward::connect::Connection;
+use super::super::forward::connect::{Connection, NEVER_KEPT};
 use super::super::health::Penalty;
 use super::super::lock;
+use super::super::upstream_tls::{PoolTls, UpstreamTls};
 use super::counters::Counters;
 use super::ramp::Ramp;
 use super::sockets::Sockets;
@@ -72,6 +73,7 @@ pub(crate) struct Upstream {
     pub(crate) sockets: Sockets,
     /// That of its pool in the snapshot in use.
     policy: ArcSwap<PoolPolicy>,
+    security: ArcSwap<Security>,
     in_flight: AtomicU32,
     /// The most requests it may have in flight, and connections open.
     most: Most,
@@ -86,6 +88,18 @@ pub(crate) struct Upstream {
     pool_key: AtomicU64,
     retired: AtomicBool,
     idle: Box<[Mutex<VecDeque<Idle>>]>,
+}
+
+/// How connections to it are secured.
+#[derive(Debug, Default)]
+pub(crate) enum Security {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// By TLS.
+    Tls(UpstreamTls),
+    /// By a TLS that cannot be used: there are none. What is wrong with it was said when it came.
+    Unusable,
 }
 
 /// The part of the record that [`super::super::health`] writes.
@@ -141,6 +155,7 @@ impl Upstream {
             latency: Latency::default(),
             sockets: Sockets::default(),
             policy: ArcSwap::default(),
+            security: ArcSwap::default(),
             in_flight: AtomicU32::new(0),
             most: Most { requests: AtomicU32::new(u32::MAX), connections: AtomicU32::new(u32::MAX) },
             open: AtomicU32::new(0),
@@ -173,6 +188,41 @@ impl Upstream {
         self.most.connections.store(limits.max_connections, Ordering::Relaxed);
         if is_new {
             self.begin_ramp(Instant::now());
+        }
+    }
+
+    /// From now on connections to it are secured as its pool says: if by TLS (`secured`), by `tls`. Those from before are
+    /// not kept if that is another way.
+    pub(crate) fn secure(&self, secured: bool, tls: Option<&Arc<PoolTls>>) {
+        let is_so = match (&**self.security.load(), tls) {
+            (Security::Plain, _) => !secured,
+            (Security::Tls(own), Some(tls)) => secured && own.is_of(tls),
+            (Security::Unusable, None) => secured,
+            (Security::Tls(_), None) | (Security::Unusable, Some(_)) => false,
+        };
+        if is_so {
+            return;
+        }
+        let next = match (secured, tls) {
+            (false, _) => Security::Plain,
+            (true, Some(tls)) => Security::Tls(UpstreamTls::new(tls)),
+            (true, None) => Security::Unusable,
+        };
+        // The key changes afterwards: what is opened under the new one is opened in the new way.
+        self.security.store(Arc::new(next));
+        self.forget_connections();
+    }
+
+    /// How connections to it are secured.
+    pub(crate) fn security(&self) -> Arc<Security> {
+        self.security.load_full()
+    }
+
+    /// The name that a connection for requests to `host` has to be for; none where all may share it.
+    pub(crate) fn name_for(&self, host: &str) -> Option<Box<str>> {
+        match &**self.security.load() {
+            Security::Tls(tls) => tls.name_for(host),
+            Security::Plain | Security::Unusable => None,
         }
     }
 
@@ -338,10 +388,12 @@ impl Upstream {
         }
     }
 
-    /// An idle connection of `worker` that is still open, if there is one.
-    pub(crate) fn take_idle(&self, worker: usize) -> Option<Connection> {
+    /// An idle connection of `worker` for `name` that is still open, if there is one.
+    pub(crate) fn take_idle(&self, worker: usize, name: Option<&str>) -> Option<Connection> {
         let mut shelf = lock(self.idle.get(worker)?);
-        while let Some(Idle { mut connection, since }) = shelf.pop_back() {
+        // The newest first.
+        while let Some(at) = shelf.iter().rposition(|idle| idle.connection.is_for(name)) {
+            let Idle { mut connection, since } = shelf.remove(at)?;
             if since.elapsed() < MAX_IDLE_AGE && connection.is_open() {
                 return Some(connection);
             }
@@ -351,6 +403,9 @@ impl Upstream {
 
     /// Keeps `connection` for the next request of `worker`.
     pub(crate) fn put_idle(&self, worker: usize, connection: Connection) {
+        if connection.pool_key() == NEVER_KEPT {
+            return connection.discard();
+        }
         let Some(shelf) = self.idle.get(worker) else { return };
         let mut shelf = lock(shelf);
         // Compared under the lock: whoever changes the key clears the shelf afterwards.

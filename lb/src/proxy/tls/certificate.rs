@@ -110,7 +110,7 @@ impl Usable {
     }
 
     /// What is shown to clients at `now`.
-    pub(super) fn shown(&self, now: SystemTime) -> Arc<CertifiedKey> {
+    pub(crate) fn shown(&self, now: SystemTime) -> Arc<CertifiedKey> {
         match &self.stapled {
             Some((staple, key)) if staple.is_fresh(now, STAPLE_MARGIN) => key.clone(),
             _ => self.plain.clone(),
