@@ -25,6 +25,7 @@ pub mod problem;
 pub mod proxy_config;
 pub mod routing;
 pub mod seed;
+pub mod shared_secrets;
 pub mod snapshot;
 pub mod switchover;
 pub mod tls;

@@ -1,0 +1,26 @@
+//! `/certificates`: what managers share of what clients are shown.
+
+use axum::extract::{ConnectInfo, State};
+use kit::api::{ApiError, Json};
+use wire::Problem;
+use wire::shared_secrets::SecretsExchange;
+
+use super::Api;
+use crate::access::Origin;
+
+/// Takes what another manager holds, and answers with what this one does. Only hosts of the cluster get an answer, by
+/// their certificates: there are private keys in it.
+#[utoipa::path(post, path = "/certificates/exchange", request_body = SecretsExchange, responses(
+    (status = 200, body = SecretsExchange),
+    (status = 403, description = "not a host of this cluster", body = Problem),
+))]
+pub(super) async fn exchange(
+    State(api): State<Api>,
+    ConnectInfo(origin): ConnectInfo<Origin>,
+    Json(told): Json<SecretsExchange>,
+) -> Result<Json<SecretsExchange>, ApiError> {
+    if origin.certified.is_none() {
+        return Err(Problem::forbidden("keys are shared with hosts of this cluster only").into());
+    }
+    Ok(Json(super::blocking(move || api.certificates.answer(&told)).await?))
+}
