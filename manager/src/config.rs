@@ -18,6 +18,7 @@ use wire::HostName;
 use crate::address_pool::AddressPool;
 use crate::pki::LEAF_LIFETIME;
 
+mod acme;
 mod certificate;
 mod file;
 mod hardware;
@@ -26,6 +27,7 @@ mod listener;
 mod service;
 mod vip;
 
+pub use acme::{Acme, Challenge, ExternalAccount};
 pub use certificate::CertificateFiles;
 use file::File;
 use hardware::DEFAULT_LB_MEMORY_MIB;
@@ -108,6 +110,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What it shows them over TLS, from files.
     pub certificates: Vec<CertificateFiles>,
+    /// The same from an ACME server.
+    pub acme: Option<Acme>,
     /// What runs on this host.
     pub services: Vec<Service>,
     /// When a silent machine counts as dead.
@@ -167,6 +171,7 @@ impl Config {
             notify,
             listeners,
             certificates,
+            acme,
             services,
             heartbeat,
         } = source.parse()?;
@@ -235,6 +240,7 @@ impl Config {
         let notify = check_notifies(source, notify)?;
         let listeners = listener::check(source, listeners)?;
         let certificates = certificate::check(source, certificates)?;
+        let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
         let mut checked_services: Vec<Service> = Vec::new();
         for service in services {
             let service = service.into_inner().check(source, &images, &checked_services)?;
@@ -286,6 +292,7 @@ impl Config {
             notify,
             listeners,
             certificates,
+            acme,
             services: checked_services,
             heartbeat,
         })

@@ -115,7 +115,8 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
     let ConfigFile { routes, pools, error_pages, certificates, ticket_keys } = file;
     let certificates = certificates::check(source, certificates, &ticket_keys)?;
-    let mut config = ProxyConfig { generation: 0, routes, pools, error_pages, certificates, ticket_keys };
+    let mut config =
+        ProxyConfig { routes, pools, error_pages, certificates, ticket_keys, ..ProxyConfig::default() };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {
         read_pages(source, &mut route.error_pages, &format!("config.routes[{index}].error_pages"))?;

@@ -6,7 +6,7 @@ use wire::Problem;
 use wire::shared_secrets::SecretsExchange;
 
 use super::Api;
-use crate::access::Origin;
+use crate::access::{Origin, unix_ms};
 
 /// Takes what another manager holds, and answers with what this one does. Only hosts of the cluster get an answer, by
 /// their certificates: there are private keys in it.
@@ -22,5 +22,15 @@ pub(super) async fn exchange(
     if origin.certified.is_none() {
         return Err(Problem::forbidden("keys are shared with hosts of this cluster only").into());
     }
-    Ok(Json(super::blocking(move || api.certificates.answer(&told)).await?))
+    let answered = super::blocking(move || {
+        api.certificates.answer(&told, || {
+            let shares = api.pki.live().is_some();
+            let front = api.certificates.front(unix_ms(), shares);
+            api.shared.ask(|engine, _| {
+                engine.show(front);
+                engine.front_is_behind()
+            })
+        })
+    });
+    Ok(Json(answered.await?))
 }

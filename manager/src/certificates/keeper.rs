@@ -1,17 +1,18 @@
 //! Holds what clients are shown, in memory and in the store, so that a manager that starts while a file is missing or
 //! the others are away takes nothing from its balancer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wire::balancing::Secret;
 use wire::certificates::Certificate;
-use wire::shared_secrets::{SharedSecrets, TicketKey};
+use wire::shared_secrets::{AcmeAccount, AcmeChallenge, Attempt, Issued, SharedSecrets, TicketKey};
 
 use super::files::{self, Read};
-use super::merge::{digest, hexadecimal, merged};
-use super::ticket_keys;
-use crate::config::{CertificateFiles, Config};
+use super::merge::{digest, hexadecimal, is_as_it_says, is_challenge, kept, merged};
+use super::{acme, pem, ticket_keys};
+use crate::access::unix_ms;
+use crate::config::{Acme, CertificateFiles, Config};
 use crate::engine::Front;
 use crate::store::{Store, StoreError, Table};
 
@@ -22,12 +23,16 @@ const FILES: Table<Certificate> = Table::new("certificate-files");
 const SHARED: Table<SharedSecrets> = Table::new("shared-secrets");
 const CLUSTER: &str = "cluster";
 
+/// The longest message of a failure, in characters.
+const MESSAGE: usize = 500;
+
 /// A key for tickets, in random bytes.
 const KEY: usize = 32;
 
 /// What clients are shown, as this manager knows it.
 pub struct Keeper {
     files: Vec<CertificateFiles>,
+    pub(super) acme: Option<Acme>,
     store: Store,
     state: Mutex<State>,
 }
@@ -53,7 +58,8 @@ impl Keeper {
         let shared = store.get(&SHARED, CLUSTER).map_err(stored).ok().flatten().unwrap_or_default();
         let state =
             State { stored_files: read.clone(), read, stored: shared.clone(), shared, ..State::default() };
-        let keeper = Keeper { files: config.certificates.clone(), store, state: Mutex::new(state) };
+        let (files, acme) = (config.certificates.clone(), config.acme.clone());
+        let keeper = Keeper { files, acme, store, state: Mutex::new(state) };
         keeper.read_files();
         keeper
     }
@@ -116,10 +122,28 @@ impl Keeper {
     pub fn front(&self, now: u64, shares: bool) -> Front {
         let state = self.state();
         let in_their_order = self.files.iter().filter_map(|files| state.read.get(&files::name(files)));
+        let issued = self.ids().into_iter().filter_map(|id| Some(&state.shared.issued.get(&id)?.certificate));
+        let asked = state.shared.challenges.iter().filter(|(_, challenge)| challenge.until_unix_ms > now);
+        let mut answers = BTreeMap::new();
+        let mut challenge_certificates = Vec::new();
+        for (token, challenge) in asked {
+            match &challenge.certificate {
+                Some(certificate) => challenge_certificates.push(certificate.clone()),
+                None => _ = answers.insert(token.clone(), challenge.key_authorization.clone()),
+            }
+        }
         Front {
-            certificates: in_their_order.cloned().collect(),
+            certificates: in_their_order.chain(issued).cloned().collect(),
+            answers,
+            challenge_certificates,
             ticket_keys: if shares { ticket_keys::given(&state.shared.ticket_keys, now) } else { Vec::new() },
-            warnings: state.file_troubles.iter().chain(&state.store_trouble).cloned().collect(),
+            warnings: state
+                .file_troubles
+                .iter()
+                .cloned()
+                .chain(state.store_trouble.clone())
+                .chain(self.ids().iter().filter_map(|id| failure(&state.shared, id, now)))
+                .collect(),
         }
     }
 
@@ -130,7 +154,8 @@ impl Keeper {
     /// When the system has no random numbers.
     pub(super) fn tend(&self, now: u64) -> Result<(), getrandom::Error> {
         let mut state = self.state();
-        let mut keys = ticket_keys::kept(&state.shared.ticket_keys, now);
+        state.shared = kept(std::mem::take(&mut state.shared), now);
+        let mut keys = state.shared.ticket_keys.clone();
         if ticket_keys::due(&keys, now) {
             let mut random = [0; KEY];
             getrandom::fill(&mut random)?;
@@ -159,11 +184,117 @@ impl Keeper {
 
     /// Whether any certificate for TLS to clients is configured: without, nobody needs keys for tickets.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.files.is_empty()
+        !self.files.is_empty() || self.acme.is_some()
+    }
+
+    /// Which certificates this manager can get, as they are called in what is shared.
+    pub(super) fn ids(&self) -> Vec<String> {
+        let names = |acme: &Acme| acme.certificates.iter().map(|names| acme::id(acme, names)).collect();
+        self.acme.as_ref().map(names).unwrap_or_default()
+    }
+
+    /// There is an account at the server of `directory`.
+    pub(super) fn has_account(&self, directory: String, account: AcmeAccount) {
+        self.state().shared.accounts.insert(directory, account);
+    }
+
+    /// A server may ask for `token` from now on.
+    ///
+    /// # Errors
+    ///
+    /// When what it wants to see is none of what servers want to see.
+    pub(super) fn challenged(&self, token: String, challenge: AcmeChallenge) -> Result<(), String> {
+        if !is_challenge(&token, &challenge, unix_ms()) {
+            return Err("the server's challenge is not as it should be (RFC 8555, section 8.1)".to_owned());
+        }
+        self.state().shared.challenges.insert(token, challenge);
+        Ok(())
+    }
+
+    /// At `now` no server has anything to ask any more.
+    pub(super) fn end_challenges(&self, now: u64) {
+        for challenge in self.state().shared.challenges.values_mut() {
+            challenge.until_unix_ms = challenge.until_unix_ms.min(now);
+        }
+    }
+
+    /// The server issued `certificate` for what is called `id`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not for that.
+    pub(super) fn issued(&self, id: &str, certificate: Certificate) -> Result<(), String> {
+        let facts = pem::look(&certificate).map_err(|error| format!("what the server issued: {error}"))?;
+        let seconds = |time: i64| u64::try_from(time).unwrap_or_default();
+        let issued = Issued {
+            certificate,
+            not_before_unix_s: seconds(facts.not_before),
+            not_after_unix_s: seconds(facts.not_after),
+        };
+        if !is_as_it_says(id, &issued) {
+            return Err(format!("the server issued a certificate for {}", facts.names.join(", ")));
+        }
+        self.state().shared.issued.insert(id.to_owned(), issued);
+        Ok(())
+    }
+
+    /// An attempt to get what is called `id` ended at `now`; how many in a row have failed.
+    pub(super) fn attempted(&self, id: &str, outcome: Result<(), String>, now: u64) -> u32 {
+        let mut state = self.state();
+        let before = state.shared.attempts.get(id).map_or(0, |last| last.failures);
+        let (failures, message) = match outcome {
+            Ok(()) => (0, String::new()),
+            Err(message) => (before.saturating_add(1), shortened(message)),
+        };
+        let attempt = Attempt { ended_unix_ms: now, failures, message };
+        state.shared.attempts.insert(id.to_owned(), attempt);
+        failures
+    }
+
+    /// Until when what clients are shown is good, in seconds since 1970-01-01 UTC, by name.
+    pub fn ends(&self) -> BTreeMap<String, i64> {
+        let front = self.front(unix_ms(), false);
+        let mut ends = BTreeMap::new();
+        for facts in front.certificates.iter().filter_map(|certificate| pem::look(certificate).ok()) {
+            for name in facts.names {
+                // The first for a name is the one that is shown.
+                ends.entry(name).or_insert(facts.not_after);
+            }
+        }
+        ends
+    }
+
+    /// How many attempts in a row to get each certificate have failed, by its names.
+    pub fn failures(&self) -> BTreeMap<String, u32> {
+        let state = self.state();
+        let failures = |id: &String| state.shared.attempts.get(id).map_or(0, |last| last.failures);
+        self.ids().iter().map(|id| (acme::names(id).join(" "), failures(id))).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a person should know of the certificate called `id`.
+fn failure(shared: &SharedSecrets, id: &str, now: u64) -> Option<String> {
+    let last = shared.attempts.get(id).filter(|last| last.failures > 0)?;
+    let held = match shared.issued.get(id) {
+        Some(held) => {
+            let left = held.not_after_unix_s.saturating_sub(now / 1_000);
+            format!("the present one is good for {} more days", left / 86_400)
+        }
+        None => "there is none".to_owned(),
+    };
+    let (names, times) = (acme::names(id).join(", "), last.failures);
+    Some(format!("no certificate for {names} after {times} attempts: {}; {held}", last.message))
+}
+
+/// What servers say may be long.
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
     }
 }
 

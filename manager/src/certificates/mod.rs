@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   [[certificate]] files ─▶ files ─┐
-//!   owner: ticket_keys (made) ──────┼─▶ keeper ─▶ engine (Front) ─▶ PUT /config, the seed of a balancer
+//!   owner: ticket_keys, acme ───────┼─▶ keeper ─▶ engine (Front) ─▶ PUT /config, the seed of a balancer
 //!   other managers ◀─▶ exchange ────┘     └─▶ the store
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! each other are owners both, which costs nothing but work: what they made is merged ([`merge`]) as soon as they meet,
 //! in the same way on both sides.
 
+mod acme;
 mod exchange;
 mod files;
 pub mod keeper;

@@ -9,6 +9,7 @@ use toml::Spanned;
 use wire::HostName;
 
 use super::Hypervisor;
+use super::acme::AcmeFile;
 use super::certificate::CertificateFiles;
 use super::hardware::HardwareFile;
 use super::heartbeat::Heartbeat;
@@ -68,6 +69,8 @@ pub(super) struct File {
     pub(super) listeners: Vec<Spanned<ListenerFile>>,
     #[serde(default, rename = "certificate")]
     pub(super) certificates: Vec<Spanned<CertificateFiles>>,
+    #[serde(default)]
+    pub(super) acme: Option<AcmeFile>,
     #[serde(default, rename = "service")]
     pub(super) services: Vec<Spanned<ServiceFile>>,
     #[serde(default)]

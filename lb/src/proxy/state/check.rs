@@ -70,7 +70,15 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
 ///
 /// As [`upstreams`].
 pub(crate) fn config(config: &ProxyConfig) -> Checked {
-    let ProxyConfig { generation, routes, pools, error_pages, certificates: _, ticket_keys: _ } = config;
+    let ProxyConfig {
+        generation,
+        routes,
+        pools,
+        error_pages,
+        certificates: _,
+        challenge_certificates: _,
+        ticket_keys: _,
+    } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
     at_most(pools.len(), MAX_POOLS, "pools")?;
