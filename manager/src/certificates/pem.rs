@@ -3,8 +3,6 @@
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
 use wire::certificates::Certificate;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
@@ -38,25 +36,26 @@ pub(super) fn look(certificate: &Certificate) -> Result<Facts, String> {
     if chain.len() > MAX_CHAIN {
         return Err(format!("expected at most {MAX_CHAIN} certificates in a chain"));
     }
-    let mut facts = None;
+    let mut leaf = None;
     for der in &chain {
         let (_, parsed) = X509Certificate::from_der(der)
             .map_err(|error| format!("expected X.509 certificates: {error}"))?;
-        if facts.is_none() {
-            facts = Some(facts_of(&parsed)?);
+        if leaf.is_none() {
+            leaf = Some((facts_of(&parsed)?, parsed.public_key().raw.to_vec()));
         }
     }
-    let facts = facts.ok_or("expected certificates as PEM, found none")?;
+    let (facts, public_key) = leaf.ok_or("expected certificates as PEM, found none")?;
     // What the library says may show some of the key.
     let key = PrivateKeyDer::from_pem_slice(certificate.key.0.as_bytes())
         .map_err(|_| "expected a private key as PEM that is not encrypted".to_owned())?;
-    match CertifiedKey::from_der(chain, key, &kit::tls::provider()) {
-        Ok(_) => Ok(facts),
-        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err("the key is not that of the first certificate".to_owned())
-        }
-        Err(error) => Err(format!("the key cannot be used: {error}")),
+    let key = kit::tls::provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| format!("the key cannot be used: {error}"))?;
+    if key.public_key().is_some_and(|of_key| of_key.as_ref() != public_key) {
+        return Err("the key is not that of the first certificate".to_owned());
     }
+    Ok(facts)
 }
 
 fn facts_of(leaf: &X509Certificate<'_>) -> Result<Facts, String> {

@@ -70,8 +70,10 @@ fn one_manager_gets_the_certificate_every_balancer_shows_it_and_another_manager_
 
     nobody_is_shown_a_secret(&lab);
 
-    // The owner's manager dies. The other one goes on where it ended, with the same account.
+    // The owner's manager dies, and its balancer, which nobody could tell anything any more. The other manager goes on
+    // where it ended, with the same account.
     lab.fault(&["stop-manager", "a"]);
+    lab.fault(&["kill", "a-lb"]);
     for host in ["a", "b"] {
         let config = lab.host_file(host, "manager.toml");
         let text = read(&config);
