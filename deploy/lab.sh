@@ -30,6 +30,8 @@
 # The two hosts are one cluster with certificates, as `manager init` on a and `manager join` on b make it.
 # HOLDFAST_CERTIFICATES=0 leaves that out: then the managers believe each other by address.
 #
+# HOLDFAST_SETTINGS names a file whose tables are added to both hosts' configurations.
+#
 # With HOLDFAST_BARE=1 the hosts have a cable called enp3s0 and nothing of Holdfast: neither bridge nor
 # address nor manager. What is installed there (in /usr/bin, /etc/holdfast, /var/lib/holdfast) is theirs.
 set -euo pipefail
@@ -48,6 +50,7 @@ LIBVIRTD_RESTART=${HOLDFAST_LIBVIRTD_RESTART:-1}
 HOST_RETURN=${HOLDFAST_HOST_RETURN:-4}
 BARE=${HOLDFAST_BARE:-0}
 CERTIFICATES=${HOLDFAST_CERTIFICATES:-1}
+SETTINGS=${HOLDFAST_SETTINGS:-}
 
 # How long the first manager may take until a host can join at it.
 JOIN_PATIENCE=60
@@ -199,6 +202,7 @@ profile() {
     sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|
         s|^chaos = .*|chaos = true|; s|^hypervisor = .*|$hypervisor|; /^libvirt_uri = /d; /^images = /d" \
         "$DEPLOY/profiles/host-$host.toml"
+    [ -z "$SETTINGS" ] || cat "$SETTINGS"
 }
 
 # A host is a process namespace in its network: its first process stands for the hardware.

@@ -9,7 +9,10 @@ use thiserror::Error;
 
 use crate::guess;
 
+mod file;
 mod locate;
+
+pub use file::{MAX_PEM, as_pem, read_file, read_pem};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]

@@ -18,16 +18,22 @@ use wire::HostName;
 use crate::address_pool::AddressPool;
 use crate::pki::LEAF_LIFETIME;
 
+mod acme;
+mod certificate;
 mod file;
 mod hardware;
 mod heartbeat;
+mod listener;
 mod service;
 mod vip;
 
+pub use acme::{Acme, Challenge, ExternalAccount};
+pub use certificate::CertificateFiles;
 use file::File;
 use hardware::DEFAULT_LB_MEMORY_MIB;
 pub use hardware::Hardware;
 pub use heartbeat::Heartbeat;
+pub use listener::{Listener, ListenerTls};
 pub use service::Service;
 pub use vip::{Vip, link_local_of};
 
@@ -100,6 +106,12 @@ pub struct Config {
     pub vips: Vec<Vip>,
     /// Whom the balancer tells of every change of a public address.
     pub notify: Vec<Notify>,
+    /// Where the balancer takes clients' requests; none: on port 80, without TLS.
+    pub listeners: Vec<Listener>,
+    /// What it shows them over TLS, from files.
+    pub certificates: Vec<CertificateFiles>,
+    /// The same from an ACME server.
+    pub acme: Option<Acme>,
     /// What runs on this host.
     pub services: Vec<Service>,
     /// When a silent machine counts as dead.
@@ -157,6 +169,9 @@ impl Config {
             socket_group,
             vips,
             notify,
+            listeners,
+            certificates,
+            acme,
             services,
             heartbeat,
         } = source.parse()?;
@@ -223,6 +238,9 @@ impl Config {
         }
         let vips = vip::check(source, *address.as_ref(), vips)?;
         let notify = check_notifies(source, notify)?;
+        let listeners = listener::check(source, listeners)?;
+        let certificates = certificate::check(source, certificates)?;
+        let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
         let mut checked_services: Vec<Service> = Vec::new();
         for service in services {
             let service = service.into_inner().check(source, &images, &checked_services)?;
@@ -272,6 +290,9 @@ impl Config {
             socket_group,
             vips,
             notify,
+            listeners,
+            certificates,
+            acme,
             services: checked_services,
             heartbeat,
         })

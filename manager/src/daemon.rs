@@ -14,6 +14,7 @@ use crate::access::listen::{self, serve};
 use crate::access::tokens::Tokens;
 use crate::access::unix_ms;
 use crate::api;
+use crate::certificates::{keeper::Keeper, rounds};
 use crate::config::{Config, Hypervisor as Driver};
 use crate::engine::Engine;
 use crate::executor::{self, Ports, Shared};
@@ -88,24 +89,46 @@ async fn serve_host(config: Config) -> Result<()> {
         })
         .ok();
     let origin = Instant::now();
+    let certificates = Arc::new(Keeper::open(&config, store.clone()));
+    let address = config.address;
+    let shares = config.peers.is_empty() || pki.live().is_some();
     let mut engine = Engine::new(config, stored, origin.elapsed());
+    // Before anything is told to the balancer, which would take its certificates from it.
+    engine.show(certificates.front(unix_ms(), shares));
     if let Some(maintained) = maintained {
         engine.set_maintenance(origin.elapsed(), maintained.for_engine(origin.elapsed(), unix_ms()));
     }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
     let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
-    let router = api::router(Arc::clone(&shared), hypervisor, store, gate, Arc::clone(&pki), chaos);
+    let router = api::router(
+        Arc::clone(&shared),
+        hypervisor,
+        store,
+        gate,
+        Arc::clone(&pki),
+        Arc::clone(&certificates),
+        chaos,
+    );
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
         listeners.spawn(serve(socket, router.clone(), listen::on_the_socket));
     }
     listeners.spawn(serve(listener, router.clone(), listen::on_the_network));
+    let shown = rounds::Rounds {
+        address,
+        keeper: certificates,
+        shared: Arc::clone(&shared),
+        transport: transport.clone(),
+        pki: Arc::clone(&pki),
+    };
+    let shown = tokio::spawn(shown.walk());
     let rounds = Rounds { tls, router, shared: Arc::clone(&shared), transport, pki };
     let rounds = tokio::spawn(rounds.walk());
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
         Some(ended) = listeners.join_next() => match ended.context("the API ended")? {},
         ended = rounds => ended.context("the rounds ended")?,
+        ended = shown => ended.context("the rounds of certificates ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
     }
     Ok(())

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod address_pool;
 pub mod api;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod daemon;

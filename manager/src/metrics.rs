@@ -1,11 +1,16 @@
 //! The manager's metrics.
 
+use std::collections::BTreeMap;
+
 use kit::api::process_registry;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use wire::cluster::{ClusterView, Phase};
 
 /// All phases, so that each has a series from the start.
 const PHASES: [Phase; 5] = [Phase::Booting, Phase::Ready, Phase::Suspect, Phase::Draining, Phase::Dead];
+
+/// The most names that have a series of their own.
+const MOST_NAMES: usize = 1_000;
 
 /// The manager's metrics and where they are registered.
 pub struct Metrics {
@@ -18,6 +23,9 @@ pub struct Metrics {
     maintenance: IntGauge,
     audit_lost: IntCounter,
     uplink_lost: IntGauge,
+    certificate_ends: IntGaugeVec,
+    acme_failures: IntGaugeVec,
+    acme_orders: IntCounterVec,
 }
 
 impl Metrics {
@@ -51,7 +59,26 @@ impl Metrics {
             "Changes and refusals that could not be written to the audit log.",
         )?;
         registry.register(Box::new(audit_lost.clone()))?;
+        let acme_orders = IntCounterVec::new(
+            Opts::new("manager_acme_orders_total", "Certificates that this manager ordered, by outcome."),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(acme_orders.clone()))?;
+        for outcome in ["issued", "failed"] {
+            acme_orders.with_label_values(&[outcome]);
+        }
         Ok(Metrics {
+            acme_orders,
+            certificate_ends: gauge(
+                "manager_certificate_expires_timestamp_seconds",
+                "Until when what clients are shown for a name is good.",
+                "name",
+            )?,
+            acme_failures: gauge(
+                "manager_acme_failures",
+                "How many attempts in a row to get a certificate have failed, by its names.",
+                "names",
+            )?,
             maintenance,
             audit_lost,
             events: counter,
@@ -77,6 +104,24 @@ impl Metrics {
     pub fn set_own(&self, maintenance: bool, audit_lost: u64) {
         self.maintenance.set(i64::from(maintenance));
         self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
+    }
+
+    /// Counts a certificate that was ordered.
+    pub fn count_order(&self, issued: bool) {
+        self.acme_orders.with_label_values(&[if issued { "issued" } else { "failed" }]).inc();
+    }
+
+    /// Sets until when what clients are shown is good, and how often it could not be got, by names.
+    pub fn set_certificates(&self, ends: &BTreeMap<String, i64>, failures: &BTreeMap<String, u32>) {
+        // A name that is not shown any more has no series any more.
+        self.certificate_ends.reset();
+        self.acme_failures.reset();
+        for (name, end) in ends.iter().take(MOST_NAMES) {
+            self.certificate_ends.with_label_values(&[name]).set(*end);
+        }
+        for (names, count) in failures {
+            self.acme_failures.with_label_values(&[names]).set(i64::from(*count));
+        }
     }
 
     /// Sets whether this host's uplink is lost.

@@ -30,6 +30,9 @@ pub struct ProxyConfig {
     /// What clients are shown over TLS. They outrank those of the balancer's own file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
+    /// What an ACME server is shown that asks whether a name is ours (RFC 8737), and nobody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenge_certificates: Vec<Certificate>,
     /// What session tickets are encrypted with, the same on all balancers, so that each resumes the sessions of the
     /// others: new tickets with the first, and those of all are taken. Each is a text of 32 bytes or more. Without
     /// any, a balancer makes its own, which are lost when it ends.
@@ -83,6 +86,8 @@ impl ProxyConfig {
             }
         }
         shown.certificates = self.certificates.iter().map(Certificate::without_secrets).collect();
+        shown.challenge_certificates =
+            self.challenge_certificates.iter().map(Certificate::without_secrets).collect();
         shown.ticket_keys.iter_mut().for_each(|key| *key = Secret(Secret::HIDDEN.to_owned()));
         shown
     }

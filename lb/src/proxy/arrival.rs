@@ -26,9 +26,9 @@ use super::client_stream::HANDSHAKE_RECORD;
 use super::connection::{Server, cut, to_end};
 use super::hand_over::OnVip;
 use super::proxy_protocol::{self, Told};
-use super::tls::Tls;
 use super::tls::client_certificate::ClientCertificate;
 use super::tls::failure::Failure;
+use super::tls::{ACME, Tls};
 use super::transport::{Transport, Wire};
 use crate::settings::{Listener, Protocol, ProxyProtocol};
 
@@ -208,7 +208,12 @@ async fn rest(
         refuse_plain(wire, place.address).await;
         return Err(Failure::PlainHttp.into());
     }
-    let stream = shake_hands(wire, tls.clone(), deadline).await?;
+    let mut stream = shake_hands(wire, tls.clone(), deadline).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(ACME) {
+        // It has seen what it asked for. How it ends is nothing to it.
+        let _ = timeout(LAST_WORDS, stream.shutdown()).await;
+        return Err(Failure::AcmeChallenge.into());
+    }
     let (_, session) = stream.get_ref();
     let certificate = match session.peer_certificates().and_then(<[_]>::first) {
         Some(shown) => Some(Arc::new(ClientCertificate::of(shown).ok_or(Failure::ClientCertificate)?)),

@@ -1,13 +1,11 @@
 //! `[[config.certificates]]` in the settings' file: as a configuration that is pushed has them, and their parts may
 //! also be in files of their own.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, MAX_PEM, Source, as_pem, read_file};
 use serde::Deserialize;
 use toml::Spanned;
 use wire::balancing::Secret;
@@ -15,9 +13,6 @@ use wire::certificates::Certificate;
 
 use crate::proxy::tls::certificate::{Part, Usable};
 use crate::proxy::tls::{MAX_CERTIFICATES, MAX_TICKET_KEYS, check_ticket_key};
-
-/// A larger file is none of these, in bytes.
-pub(super) const MAX_FILE: u64 = 1 << 20;
 
 /// One certificate; each part is a text, or in a file.
 #[derive(Deserialize)]
@@ -74,9 +69,9 @@ impl CertificateFile {
         let missing = |name: &str| {
             source.error_at(Some(whole.clone()), &format!("expected either `{name}` or `{name}_file`"))
         };
-        let chain = written(source, "chain", chain, chain_file, as_text)?.ok_or_else(|| missing("chain"))?;
+        let chain = written(source, "chain", chain, chain_file, as_pem)?.ok_or_else(|| missing("chain"))?;
         let key = key.map(|key| Spanned::new(key.span(), key.into_inner().0));
-        let key = written(source, "key", key, key_file, as_text)?.ok_or_else(|| missing("key"))?;
+        let key = written(source, "key", key, key_file, as_pem)?.ok_or_else(|| missing("key"))?;
         let ocsp = written(source, "ocsp", ocsp, ocsp_file, |bytes| Ok(as_base64(&bytes)))?;
         let places = [
             (Part::Chain, chain.place.clone(), chain.file.clone()),
@@ -116,7 +111,7 @@ fn written(
     name: &str,
     text: Option<Spanned<String>>,
     file: Option<Spanned<PathBuf>>,
-    read: impl FnOnce(Vec<u8>) -> Result<String, &'static str>,
+    read: impl FnOnce(Vec<u8>) -> Result<String, String>,
 ) -> Result<Option<Written<String>>, ConfigError> {
     match (text, file) {
         (None, None) => Ok(None),
@@ -129,7 +124,7 @@ fn written(
             let wrong = |what: &dyn std::fmt::Display| {
                 source.error_at(Some(place.clone()), &format!("{}: {what}", path.display()))
             };
-            let bytes = read_file(&path, MAX_FILE).map_err(|error| wrong(&error))?;
+            let bytes = read_file(&path, MAX_PEM).map_err(|error| wrong(&error))?;
             let content = read(bytes).map_err(|error| wrong(&error))?;
             Ok(Some(Written { content, place, file: Some(path) }))
         }
@@ -138,25 +133,6 @@ fn written(
             Err(source.error_at(Some(file.span()), &message))
         }
     }
-}
-
-/// What is in the file at `path`, of `most` bytes at most.
-pub(super) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    // Others may never end.
-    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
-        return Err("it is no file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > most {
-        return Err(format!("it has more than {most} bytes"));
-    }
-    Ok(bytes)
-}
-
-fn as_text(bytes: Vec<u8>) -> Result<String, &'static str> {
-    String::from_utf8(bytes).map_err(|_| "expected PEM, found bytes that are no text")
 }
 
 /// `openssl ocsp -respout` writes bytes; others write them as base64.

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, read_pem};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use toml::Spanned;
-
-use super::certificates::{MAX_FILE, read_file};
 
 /// The most listeners. Each is opened once by every worker.
 const MAX_LISTENERS: usize = 64;
@@ -122,6 +120,9 @@ struct TlsFile {
     client_certificates: Option<Spanned<Asked>>,
     #[serde(default)]
     client_ca_file: Option<Spanned<PathBuf>>,
+    /// The same as a text: a manager has no files in its balancer's machine.
+    #[serde(default)]
+    client_ca: Option<Spanned<String>>,
     #[serde(default)]
     refuse_unknown_names: bool,
 }
@@ -181,38 +182,77 @@ impl ListenerFile {
 
 impl TlsFile {
     fn check(self, source: &Source) -> Result<ListenerTls, ConfigError> {
-        let TlsFile { min_version, alpn, client_certificates, client_ca_file, refuse_unknown_names } = self;
+        let TlsFile {
+            min_version,
+            alpn,
+            client_certificates,
+            client_ca_file,
+            client_ca,
+            refuse_unknown_names,
+        } = self;
         if let Some(alpn) = alpn.as_ref().filter(|alpn| alpn.get_ref().is_empty()) {
             return Err(source.error_at(Some(alpn.span()), "expected a protocol, such as \"http/1.1\""));
         }
         let asked = client_certificates.as_ref().map_or(Asked::Off, |asked| *asked.get_ref());
-        let client_certificates = match (asked, client_ca_file) {
+        let written = match (client_ca_file, client_ca) {
+            (Some(_), Some(text)) => {
+                let message = "expected one of client_ca and client_ca_file, found both";
+                return Err(source.error_at(Some(text.span()), message));
+            }
+            (Some(file), None) => Some((file.span(), Written::File(file.into_inner()))),
+            (None, Some(text)) => Some((text.span(), Written::Text(text.into_inner()))),
+            (None, None) => None,
+        };
+        let client_certificates = match (asked, written) {
             (Asked::Off, None) => ClientCertificates::Off,
-            (Asked::Off, Some(file)) => {
+            (Asked::Off, Some((span, written))) => {
+                let name = written.name();
                 let message =
-                    "client_ca_file says nothing without client_certificates = \"optional\" or \"required\"";
-                return Err(source.error_at(Some(file.span()), message));
+                    format!("{name} says nothing without client_certificates = \"optional\" or \"required\"");
+                return Err(source.error_at(Some(span), &message));
             }
             (Asked::Optional | Asked::Required, None) => {
                 let span = client_certificates.map(|asked| asked.span());
                 return Err(source.error_at(span, "client_ca_file is missing: whose certificates are good?"));
             }
-            (Asked::Optional, Some(file)) => ClientCertificates::Optional(cas(source, &file)?),
-            (Asked::Required, Some(file)) => ClientCertificates::Required(cas(source, &file)?),
+            (Asked::Optional, Some((span, written))) => {
+                ClientCertificates::Optional(source.checked(span, cas(&written))?)
+            }
+            (Asked::Required, Some((span, written))) => {
+                ClientCertificates::Required(source.checked(span, cas(&written))?)
+            }
         };
         let alpn = alpn.map_or_else(|| vec![Protocol::Http2, Protocol::Http1], Spanned::into_inner);
         Ok(ListenerTls { min_version, alpn, client_certificates, refuse_unknown_names })
     }
 }
 
-/// The CAs in `file`, each looked at.
-fn cas(source: &Source, file: &Spanned<PathBuf>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let path = file.get_ref();
-    let wrong = |what: &dyn std::fmt::Display| {
-        source.error_at(Some(file.span()), &format!("{}: {what}", path.display()))
+/// Where CAs are written.
+enum Written {
+    File(PathBuf),
+    Text(String),
+}
+
+impl Written {
+    fn name(&self) -> &'static str {
+        match self {
+            Written::File(_) => "client_ca_file",
+            Written::Text(_) => "client_ca",
+        }
+    }
+}
+
+/// The CAs in `written`, each looked at.
+fn cas(written: &Written) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |what: &dyn std::fmt::Display| match written {
+        Written::File(path) => format!("{}: {what}", path.display()),
+        Written::Text(_) => format!("client_ca: {what}"),
     };
-    let text = read_file(path, MAX_FILE).map_err(|error| wrong(&error))?;
-    let cas: Vec<_> = CertificateDer::pem_slice_iter(&text)
+    let text = match written {
+        Written::File(path) => read_pem(path).map_err(|error| wrong(&error))?,
+        Written::Text(text) => text.clone(),
+    };
+    let cas: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| wrong(&"expected certificates as PEM"))?;
     if !(1..=MAX_CLIENT_CAS).contains(&cas.len()) {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, read_file};
 use serde::Deserialize;
 use toml::Spanned;
 use wire::actions::{ErrorPage, ErrorPages};
@@ -146,7 +146,6 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
         }
     }
     let mut config = ProxyConfig {
-        generation: 0,
         routes,
         pools,
         error_pages,
@@ -158,6 +157,7 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
         allow,
         deny,
         rate_limits,
+        ..ProxyConfig::default()
     };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {
@@ -184,6 +184,6 @@ fn read_pages(source: &Source, pages: &mut ErrorPages, place: &str) -> Result<()
 }
 
 fn read_page(path: &Path) -> Result<String, String> {
-    let bytes = certificates::read_file(path, MAX_PAGE as u64)?;
+    let bytes = read_file(path, MAX_PAGE as u64)?;
     String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8".to_owned())
 }

@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, read_pem};
 use wire::balancing::Secret;
 use wire::upstream_tls::{ClientCertificate, UpstreamTls};
 
-use super::certificates::read_file;
 use crate::proxy::upstream_tls;
 
 /// Takes into `tls`, which is written at `place`, what its files contain, and looks whether it can be used: here and not
@@ -24,10 +23,8 @@ pub(super) fn read(source: &Source, tls: &mut UpstreamTls, place: &str) -> Resul
         }
         // Beside the settings, unless it says otherwise.
         let path = source.path().parent().unwrap_or(Path::new("")).join(path);
-        let text = read_file(&path).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| "expected PEM, found bytes that are no text".to_owned())
-        });
-        let text = text.map_err(|error| source.error_in(&place, &format!("{}: {error}", path.display())))?;
+        let text = read_pem(&path)
+            .map_err(|error| source.error_in(&place, &format!("{}: {error}", path.display())))?;
         files.push((field, place, path));
         Ok(Some(text))
     };

@@ -253,6 +253,7 @@ pub fn need(method: &Method, route: &str) -> Need {
         access if access.starts_with("/access/") => Need::Tokens,
         "/audit" if reads => Need::Records,
         "/peers/{host}" | "/pki/revocations" if method == Method::PUT => Need::Snapshot,
+        "/certificates/exchange" => Need::Snapshot,
         "/pki/join" => Need::Enrol,
         "/vms/{id}/fault" => Need::Change(Scope::Chaos),
         // Whoever sits at a console can do everything there.

@@ -60,5 +60,6 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
         api.shared.look(|engine, now| (engine.cluster(now), engine.uplink_lost(), engine.in_maintenance()));
     api.shared.metrics().set_uplink_lost(lost.unwrap_or(false));
     api.shared.metrics().set_own(maintenance, api.gate.audit.lost());
+    api.shared.metrics().set_certificates(&api.certificates.ends(), &api.certificates.failures());
     metrics_response(api.shared.metrics().updated(&view))
 }

@@ -1,6 +1,7 @@
 //! The manager's HTTP interface.
 
 mod access;
+mod certificates;
 mod cluster;
 pub(crate) mod console;
 mod machines;
@@ -20,6 +21,7 @@ use utoipa_axum::routes;
 use wire::Problem;
 
 use crate::access::gate::{Gate, gate as gatekeeper};
+use crate::certificates::keeper::Keeper;
 use crate::executor::Shared;
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
@@ -33,6 +35,7 @@ pub struct Api {
     store: Store,
     gate: Arc<Gate>,
     pki: Arc<Pki>,
+    certificates: Arc<Keeper>,
 }
 
 #[derive(OpenApi)]
@@ -46,6 +49,7 @@ pub fn router(
     store: Store,
     gate: Arc<Gate>,
     pki: Arc<Pki>,
+    certificates: Arc<Keeper>,
     chaos: bool,
 ) -> Router {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
@@ -58,6 +62,7 @@ pub fn router(
         .routes(routes!(peers::receive, peers::forget))
         .routes(routes!(pki::join))
         .routes(routes!(pki::revocations, pki::take_revocations))
+        .routes(routes!(certificates::exchange))
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
@@ -72,7 +77,7 @@ pub fn router(
     if chaos {
         router = router.routes(routes!(machines::fault));
     }
-    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki };
+    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki, certificates };
     let (router, document) = router.with_state(api).split_for_parts();
     with_fallbacks(with_docs(router, document)).layer(from_fn_with_state(gate, gatekeeper))
 }

@@ -9,8 +9,11 @@ use toml::Spanned;
 use wire::HostName;
 
 use super::Hypervisor;
+use super::acme::AcmeFile;
+use super::certificate::CertificateFiles;
 use super::hardware::HardwareFile;
 use super::heartbeat::Heartbeat;
+use super::listener::ListenerFile;
 use super::service::ServiceFile;
 use super::vip::VipFile;
 use crate::address_pool::AddressRange;
@@ -62,6 +65,12 @@ pub(super) struct File {
     pub(super) vips: Vec<Spanned<VipFile>>,
     #[serde(default)]
     pub(super) notify: Vec<Spanned<NotifyFile>>,
+    #[serde(default, rename = "listener")]
+    pub(super) listeners: Vec<Spanned<ListenerFile>>,
+    #[serde(default, rename = "certificate")]
+    pub(super) certificates: Vec<Spanned<CertificateFiles>>,
+    #[serde(default)]
+    pub(super) acme: Option<AcmeFile>,
     #[serde(default, rename = "service")]
     pub(super) services: Vec<Spanned<ServiceFile>>,
     #[serde(default)]

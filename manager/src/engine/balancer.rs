@@ -25,7 +25,12 @@ pub(super) struct Balancer {
     pub(super) unsure: bool,
     /// The same of its configuration.
     pub(super) config_generation: Generation,
+    /// Without what clients are shown, which is nothing to be shown to others.
     pub(super) confirmed_config: Option<ProxyConfig>,
+    /// Which version of what clients are shown it confirmed.
+    pub(super) confirmed_front: Option<u64>,
+    /// Which one it is being given.
+    pub(super) pushed_front: u64,
     /// Its part in the VIPs, when last asked; none while it is not there.
     pub(super) vip: Option<VipStatus>,
     /// Whether it was asked to hand its VIPs over.
@@ -76,6 +81,7 @@ impl Balancer {
         // The next one starts above all that is on its way.
         self.unsure = false;
         self.confirmed_config = None;
+        self.confirmed_front = None;
         self.vip = None;
         self.handed_over = false;
         self.read_at = Time::ZERO;

@@ -66,8 +66,15 @@ impl Engine {
                 .any(|snapshot| snapshot.host == *host)
     }
 
-    /// One route: everything goes to the first service. Without a service there is none.
+    /// All that the balancer is told but its upstreams.
     pub(super) fn proxy_config(&self) -> ProxyConfig {
+        let mut config = self.routing();
+        self.shown.add_to(&mut config);
+        config
+    }
+
+    /// One route: everything goes to the first service. Without a service there is none.
+    fn routing(&self) -> ProxyConfig {
         let route = self.config.services.first().map(|service| Route {
             name: service.name.to_string(),
             pool: Some(service.name.clone()),
@@ -116,14 +123,14 @@ impl Engine {
                 plan.wake_by(self.balancer.push_at, "push again");
             }
         }
-        let mut config = self.proxy_config();
-        let known = self.balancer.confirmed_config.as_ref().is_some_and(|confirmed| {
-            config.generation = confirmed.generation;
-            &config == confirmed
-        });
+        let routing = self.routing();
+        let known = self.balancer.confirmed_front == Some(self.shown.version)
+            && self.balancer.confirmed_config.as_ref() == Some(&routing);
         if !known && !self.flights.contains_key(&Job::Configure) {
             if now >= self.balancer.configure_at {
+                let config = self.proxy_config();
                 let config = self.balancer.next_config(config);
+                self.balancer.pushed_front = self.shown.version;
                 self.start(now, Job::Configure, Command::Configure { lb, config }, plan);
             } else {
                 plan.wake_by(self.balancer.configure_at, "configure again");
@@ -213,7 +220,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn configure_finished(&mut self, now: Time, config: ProxyConfig, outcome: Outcome) {
+    pub(super) fn configure_finished(&mut self, now: Time, outcome: Outcome) {
         match outcome {
             Outcome::Stale(held) => {
                 self.balancer.config_generation = self.balancer.config_generation.max(held)
@@ -228,7 +235,11 @@ impl Engine {
                     format!("cannot push the configuration: {reason}"),
                 );
             }
-            _ if self.ready_lb().is_some() => self.balancer.confirmed_config = Some(config),
+            // What it is told of routes is what the configuration says, and that stays the same.
+            _ if self.ready_lb().is_some() => {
+                self.balancer.confirmed_config = Some(self.routing());
+                self.balancer.confirmed_front = Some(self.balancer.pushed_front);
+            }
             _ => {}
         }
     }

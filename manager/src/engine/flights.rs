@@ -81,7 +81,7 @@ impl Engine {
                 self.watch_finished(now, &machine, incarnation, outcome);
             }
             Command::Push { set, .. } => self.push_finished(now, set, outcome),
-            Command::Configure { config, .. } => self.configure_finished(now, config, outcome),
+            Command::Configure { .. } => self.configure_finished(now, outcome),
             Command::ReadLb { .. } => self.lb_read(now, outcome),
             Command::HandOver { .. } => self.hand_over_finished(now, outcome),
             Command::Forward { .. } => self.forward_finished(now, outcome),

@@ -21,6 +21,7 @@ mod balancing;
 mod deaths;
 mod desired;
 mod flights;
+mod front;
 mod limits;
 mod listing;
 mod machine;
@@ -48,6 +49,7 @@ use wire::{Incarnation, MachineId};
 
 pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
+pub use front::Front;
 pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity};
@@ -58,6 +60,7 @@ use crate::config::Config;
 use addresses::Foreign;
 use balancer::{Balancer, Pools};
 use flights::Flight;
+use front::Shown;
 use machine::{Life, Machine};
 use peer::Peer;
 use switchover::{Forward, Switching};
@@ -138,6 +141,7 @@ pub struct Engine {
     built: BTreeMap<MachineId, Time>,
     peers: BTreeMap<std::net::Ipv4Addr, Peer>,
     balancer: Balancer,
+    shown: Shown,
     /// What the balancer knew of other hosts when this manager first read it.
     inherited: Option<Pools>,
     /// A balancer that died holding, or perhaps holding, a VIP.
@@ -203,6 +207,7 @@ impl Engine {
             built: BTreeMap::new(),
             peers,
             balancer: Balancer::default(),
+            shown: Shown::default(),
             inherited: None,
             resign: None,
             switching: None,

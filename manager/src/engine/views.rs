@@ -98,6 +98,7 @@ impl Engine {
         }));
         warnings.extend(self.foreign_warnings());
         warnings.extend(self.uplink_warning());
+        warnings.extend(self.shown.warnings());
         warnings
     }
 

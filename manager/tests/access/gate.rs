@@ -11,6 +11,7 @@ use manager::access::audit::Audit;
 use manager::access::gate::{Gate, PKI};
 use manager::access::tokens::Tokens;
 use manager::access::{From, Origin};
+use manager::certificates::keeper::Keeper;
 use manager::config::Config;
 use manager::engine::Engine;
 use manager::executor::Shared;
@@ -46,11 +47,12 @@ impl Manager {
         let (exits, _) = tokio::sync::mpsc::unbounded_channel();
         let hypervisor = Arc::new(Namespaces::new(&config, exits).expect("a driver"));
         let pki = Arc::new(Pki::new(&config));
+        let certificates = Arc::new(Keeper::open(&config, store.clone()));
         let engine = Engine::new(config, None, Duration::ZERO);
         let shared = Arc::new(Shared::new(engine, Instant::now(), Metrics::new().expect("metrics")));
         let (tokens, audit) = (Tokens::new(store.clone()), Audit::new(directory.path()));
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
-        let router = manager::api::router(shared, hypervisor, store, gate, pki, true);
+        let router = manager::api::router(shared, hypervisor, store, gate, pki, certificates, true);
         Manager { directory, router, tokens, audit }
     }
 

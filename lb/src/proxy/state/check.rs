@@ -76,6 +76,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         pools,
         error_pages,
         certificates: _,
+        challenge_certificates: _,
         ticket_keys: _,
         trusted_proxies,
         client_from: _,

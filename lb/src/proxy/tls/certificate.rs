@@ -8,7 +8,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
 use thiserror::Error as ThisError;
 use wire::certificates::Certificate;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
@@ -87,14 +86,19 @@ impl Usable {
         let (not_before, not_after) = (leaf.validity().not_before, leaf.validity().not_after);
         let staple = certificate.ocsp.as_deref().map(|text| ocsp::read(text, leaf.raw_serial()));
         let staple = staple.transpose().map_err(|message| Unusable::new(Part::Ocsp, message))?;
+        let public_key = leaf.public_key().raw.to_vec();
         drop(parsed);
-        let key = key(&certificate.key.0)?;
-        let plain = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                Unusable::new(Part::Key, "the key is not that of the first certificate of the chain")
-            }
-            error => Unusable::new(Part::Key, format!("the key cannot be used: {error}")),
-        })?;
+        let key = provider
+            .key_provider
+            .load_private_key(key(&certificate.key.0)?)
+            .map_err(|error| Unusable::new(Part::Key, format!("the key cannot be used: {error}")))?;
+        // What rustls itself would compare; but it refuses a certificate for an ACME server to look at, whose
+        // extension is critical and means nothing to it (RFC 8737, section 3).
+        if key.public_key().is_some_and(|of_key| of_key.as_ref() != public_key) {
+            let message = "the key is not that of the first certificate of the chain";
+            return Err(Unusable::new(Part::Key, message));
+        }
+        let plain = CertifiedKey::new(chain, key);
         let stapled = staple.map(|staple| {
             let key = CertifiedKey { ocsp: Some(staple.der.clone()), ..plain.clone() };
             (staple, Arc::new(key))

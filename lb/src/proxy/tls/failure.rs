@@ -39,13 +39,15 @@ pub(crate) enum Failure {
     ProxyMalformed,
     /// It comes from somebody who may not send one.
     ProxyUntrusted,
+    /// An ACME server that has seen what it asked for: no failure, but there is nothing to serve either.
+    AcmeChallenge,
     /// Something else.
     Other,
 }
 
 impl Failure {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Failure; 17] = [
+    pub(crate) const ALL: [Failure; 18] = [
         Failure::Timeout,
         Failure::Closed,
         Failure::Moved,
@@ -62,6 +64,7 @@ impl Failure {
         Failure::ProxyTimeout,
         Failure::ProxyMalformed,
         Failure::ProxyUntrusted,
+        Failure::AcmeChallenge,
         Failure::Other,
     ];
 
@@ -84,6 +87,7 @@ impl Failure {
             Failure::ProxyTimeout => "proxy_timeout",
             Failure::ProxyMalformed => "proxy_malformed",
             Failure::ProxyUntrusted => "proxy_untrusted",
+            Failure::AcmeChallenge => "acme_challenge",
             Failure::Other => "other",
         }
     }

@@ -36,6 +36,10 @@ use self::tickets::Tickets;
 use super::lock;
 use crate::settings::ListenerTls;
 
+/// What ACME servers offer in the handshake that asks whether a name is ours (RFC 8737, section 6.2). There is nothing
+/// to say over such a connection.
+pub(crate) const ACME: &[u8] = b"acme-tls/1";
+
 /// The most certificates of a configuration.
 pub(crate) const MAX_CERTIFICATES: usize = 1_000;
 
@@ -50,6 +54,8 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     certificates: Arc<ArcSwap<Certificates>>,
+    /// What is shown to ACME servers only.
+    challenges: Arc<ArcSwap<Certificates>>,
     tickets: Arc<Tickets>,
     pub(crate) stats: Stats,
     sources: Mutex<Sources>,
@@ -60,6 +66,7 @@ pub(crate) struct Tls {
 struct Sources {
     file: Source,
     pushed: Source,
+    challenges: Vec<Certificate>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +87,7 @@ impl Source {
             self.config = next;
             return false;
         }
-        let certificates = match read(&next.certificates, provider) {
+        let certificates = match read(&next.certificates, "certificates", provider) {
             Ok(certificates) => certificates,
             Err(problem) => {
                 // They were looked at before they came here.
@@ -108,6 +115,7 @@ impl Default for Tls {
         Tls {
             provider: kit::tls::provider(),
             certificates: Arc::default(),
+            challenges: Arc::default(),
             tickets: Arc::new(Tickets::new(SystemTime::now())),
             stats: Stats::default(),
             sources: Mutex::default(),
@@ -120,6 +128,7 @@ impl Tls {
     /// What is pushed outranks the file.
     pub(crate) fn take(&self, file: Option<&Arc<ProxyConfig>>, pushed: Option<&Arc<ProxyConfig>>) {
         let mut sources = lock(&self.sources);
+        self.take_challenges(&mut sources.challenges, pushed.or(file).map(Arc::as_ref));
         let changed = [sources.file.take(file, &self.provider), sources.pushed.take(pushed, &self.provider)];
         if !changed.contains(&true) {
             return;
@@ -133,6 +142,19 @@ impl Tls {
         let keys = [&sources.pushed, &sources.file].map(|source| &source.config.ticket_keys[..]);
         let given = keys.into_iter().find(|keys| !keys.is_empty()).unwrap_or_default();
         self.tickets.take(given, SystemTime::now());
+    }
+
+    /// Takes into use what ACME servers are to be shown, where that is another than what is `held`.
+    fn take_challenges(&self, held: &mut Vec<Certificate>, config: Option<&ProxyConfig>) {
+        let given = config.map_or(&[][..], |config| &config.challenge_certificates);
+        if held == given {
+            return;
+        }
+        // They were looked at before they came here.
+        if let Ok(read) = read(given, "challenge_certificates", &self.provider) {
+            self.challenges.store(Arc::new(Certificates::new(read.into_iter().map(Arc::new))));
+            given.clone_into(held);
+        }
     }
 
     /// Whether there is no certificate to show.
@@ -156,19 +178,22 @@ impl Tls {
 ///
 /// A problem of 400 that names the first field that cannot.
 pub(crate) fn check(config: &ProxyConfig) -> Result<(), Problem> {
-    let ProxyConfig { certificates, ticket_keys, .. } = config;
+    let ProxyConfig { certificates, challenge_certificates, ticket_keys, .. } = config;
     let too_many = |field: &str, count: usize, most: usize| {
         let detail = format!("{count} are more than the {most} allowed");
         (count > most).then(|| Problem::bad_parameter(field, detail)).map_or(Ok(()), Err)
     };
     too_many("certificates", certificates.len(), MAX_CERTIFICATES)?;
+    too_many("challenge_certificates", challenge_certificates.len(), MAX_CERTIFICATES)?;
     too_many("ticket_keys", ticket_keys.len(), MAX_TICKET_KEYS)?;
     for (index, key) in ticket_keys.iter().enumerate() {
         if let Err(expected) = check_ticket_key(key) {
             return Err(Problem::bad_parameter(&format!("ticket_keys[{index}]"), expected));
         }
     }
-    read(certificates, &kit::tls::provider()).map(drop)
+    let provider = kit::tls::provider();
+    read(certificates, "certificates", &provider)?;
+    read(challenge_certificates, "challenge_certificates", &provider).map(drop)
 }
 
 /// Whether `key` can be one for tickets.
@@ -188,10 +213,10 @@ pub(crate) fn check_ticket_key(key: &Secret) -> Result<(), String> {
     ))
 }
 
-fn read(certificates: &[Certificate], provider: &CryptoProvider) -> Result<Vec<Usable>, Problem> {
+fn read(certificates: &[Certificate], list: &str, provider: &CryptoProvider) -> Result<Vec<Usable>, Problem> {
     let read = certificates.iter().enumerate().map(|(index, certificate)| {
         Usable::read(certificate, provider).map_err(|unusable| {
-            let field = format!("certificates[{index}].{}", unusable.part.name());
+            let field = format!("{list}[{index}].{}", unusable.part.name());
             Problem::bad_parameter(&field, unusable.message)
         })
     });

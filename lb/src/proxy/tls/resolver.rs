@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::ACME;
 use super::certificate::Usable;
 
 /// All certificates in use at one time, found by name.
@@ -76,15 +77,22 @@ impl Certificates {
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) certificates: Arc<ArcSwap<Certificates>>,
+    /// What ACME servers are shown.
+    pub(super) challenges: Arc<ArcSwap<Certificates>>,
     /// Whoever asks for a name that nobody has, or for none, is shown nothing and gets no connection.
     pub(super) refuse_unknown_names: bool,
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let now = SystemTime::now();
+        // That protocol and no other is what they offer (RFC 8737, section 3).
+        if hello.alpn().is_some_and(|offered| offered.eq([ACME])) {
+            let challenges = self.challenges.load();
+            return challenges.find(hello.server_name(), false).first().map(|one| one.shown(now));
+        }
         let certificates = self.certificates.load();
         let found = certificates.find(hello.server_name(), !self.refuse_unknown_names);
-        let now = SystemTime::now();
         let mut shown = found.iter().map(|certificate| certificate.shown(now));
         let first = shown.next()?;
         let fits = |key: &Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();

@@ -9,9 +9,9 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier}
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::Tls;
 use super::resolver::Resolver;
 use super::tickets::Ticketer;
+use super::{ACME, Tls};
 use crate::settings::{ClientCertificates, ListenerTls, TlsVersion};
 
 /// Since TLS 1.3 a server gives as many tickets as it likes; a browser opens a few connections at once, and each
@@ -30,9 +30,11 @@ pub(super) fn config(settings: &ListenerTls, tls: &Tls) -> anyhow::Result<Arc<Se
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(Resolver {
             certificates: tls.certificates.clone(),
+            challenges: tls.challenges.clone(),
             refuse_unknown_names: settings.refuse_unknown_names,
         }));
-    config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.id().to_vec()).collect();
+    let spoken = settings.alpn.iter().map(|protocol| protocol.id());
+    config.alpn_protocols = spoken.chain([ACME]).map(<[u8]>::to_vec).collect();
     // All that is known of a session is in its ticket: nothing of it is kept here.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(Ticketer::new(tls.tickets.clone(), policy(&settings.client_certificates)));

@@ -8,7 +8,7 @@ use vrrp::ChecksumForm;
 
 use super::super::desired::Slot;
 use super::super::millis;
-use crate::config::{Config, Vip};
+use crate::config::{Config, Listener, Vip};
 
 /// Where a balancer takes clients' requests when one of its addresses is IPv6: there for IPv4 too.
 const LISTEN_BOTH: &str = "[::]:80";
@@ -23,6 +23,8 @@ pub(super) struct LbSettings<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<&'static str>,
     managers: [Ipv4Addr; 1],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    listener: &'a [Listener],
     vip: Vec<LbVip<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notify: &'a [Notify],
@@ -50,8 +52,11 @@ pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot) -> LbSettings<'a> {
         machine: slot.id.as_str(),
         address: slot.address,
         zone: config.prefer_own_host.then_some(config.name.as_str()),
-        listen: config.vips.iter().any(|vip| vip.address.is_ipv6()).then_some(LISTEN_BOTH),
+        // Whoever names listeners names all of them.
+        listen: (config.listeners.is_empty() && config.vips.iter().any(|vip| vip.address.is_ipv6()))
+            .then_some(LISTEN_BOTH),
         managers: [config.address],
+        listener: &config.listeners,
         vip: config.vips.iter().map(vip_of).collect(),
         notify: &config.notify,
     }
@@ -133,6 +138,35 @@ virtual_mac = true
 command = "/bin/true"
 "#;
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn listeners_that_are_named_are_all_there_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ca = directory.path().join("ca.pem");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .expect("a certificate")
+            .pem()
+            .replace('\r', "");
+        std::fs::write(&ca, &made).expect("written");
+        let listeners = format!(
+            "[[listener]]\naddress = \"[::]:80\"\nproxy_protocol = true\ntrusted = [\"10.0.0.0/8\"]\n\
+             [[listener]]\naddress = \"[::]:443\"\n[listener.tls]\nmin_version = \"1.3\"\nalpn = [\"h2\"]\n\
+             client_certificates = \"optional\"\nclient_ca_file = {ca:?}\n"
+        );
+        let config =
+            Config::check(&Source::from_text("a.toml", &format!("{CONFIG}{listeners}"))).expect("valid");
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
+        let text = toml::to_string(&of(&config, &slot)).expect("TOML");
+        let expected = format!(
+            "managers = [\"192.168.10.1\"]\n\n[[listener]]\naddress = \"[::]:80\"\nproxy_protocol = true\n\
+             trusted = [\"10.0.0.0/8\"]\n\n[[listener]]\naddress = \"[::]:443\"\nproxy_protocol = false\n\n\
+             [listener.tls]\nmin_version = \"1.3\"\nalpn = [\"h2\"]\nclient_certificates = \"optional\"\n\
+             client_ca = \"\"\"\n{made}\"\"\"\nrefuse_unknown_names = false\n\n[[vip]]\n"
+        );
+        assert!(!text.contains("listen = ") && text.contains(&expected), "{text}\n{expected}");
     }
 
     #[test]

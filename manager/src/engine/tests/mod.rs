@@ -9,6 +9,7 @@ mod crash_loop;
 mod death;
 mod deletion;
 mod fencing;
+mod front;
 mod hostile_peers;
 mod maintenance;
 mod members;
