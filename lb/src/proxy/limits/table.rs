@@ -72,13 +72,19 @@ fn forget(shard: &mut Shard, least: f64, most: usize) {
     if shard.len() > room {
         let mut numbers: Vec<f64> = shard.values().copied().collect();
         let (_, &mut limit, _) = numbers.select_nth_unstable_by(shard.len() - room, f64::total_cmp);
-        shard.retain(|_, number| *number >= limit);
+        let mut surplus = shard.len() - room;
+        shard.retain(|_, number| *number >= limit || !take(&mut surplus));
         // Many may say the same.
-        let surplus: Vec<u64> = shard.keys().copied().take(shard.len().saturating_sub(room)).collect();
-        for key in surplus {
-            shard.remove(&key);
-        }
+        shard.retain(|_, number| *number > limit || !take(&mut surplus));
     }
+}
+
+/// One of `surplus`, if there is one.
+fn take(surplus: &mut usize) -> bool {
+    surplus.checked_sub(1).is_some_and(|rest| {
+        *surplus = rest;
+        true
+    })
 }
 
 #[cfg(test)]
