@@ -31,9 +31,12 @@ impl World {
         let clock = mistaken.or_else(|| Some(self.hosts[host].balancer()?.clock(self.now)));
         let (Some(clock), Some(lb)) = (clock, self.lb_mut(host)) else { return false };
         let Some(speaker) = lb.speaker.as_mut() else { return false };
-        let took_part = speaker.takes_part();
+        let (took_part, listened_until) = (speaker.takes_part(), speaker.listens_until());
         let obeyed = speaker.turn(clock, turn, never_again);
-        if took_part != speaker.takes_part() {
+        // It may have stood still long ago, and find it out only now.
+        let listens_anew =
+            lb.doubtful && matches!(turn, Turn::Stamp(_)) && speaker.listens_until() > listened_until;
+        if took_part != speaker.takes_part() || listens_anew {
             self.checks.disturbed(self.now);
         }
         self.carry_out_all(host, clock);

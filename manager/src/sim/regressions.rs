@@ -92,6 +92,13 @@ fn what_a_host_had_sent_when_it_lost_power_reaches_nobody() {
     keeps_all_promises(&[4284, 5660, 22446, 25007, 32067, 45432, 54498, 57425]);
 }
 
+/// Where the checker was wrong: a standby that waits for a silent holder listens anew when its host's clock jumps,
+/// which looks like a pause of its own, and so the address is free for longer than after one fault alone.
+#[test]
+fn a_standby_may_take_a_jump_of_the_clock_for_a_pause() {
+    keeps_all_promises(&[43585]);
+}
+
 /// Where the network was wrong: what a manager had not read when it was killed was read by the next one, four
 /// seconds later, as if it were news.
 #[test]

@@ -178,6 +178,12 @@ impl Speaker {
         self.router.state() != State::Init
     }
 
+    /// When it takes the address by its machine's clock, if it hears of no holder until then; `None` for a holder.
+    pub(super) fn listens_until(&self) -> Option<Duration> {
+        let waits = self.router.state() == State::Backup;
+        self.router.next_wake().filter(|_| waits).map(|(due, _)| due + self.origin)
+    }
+
     pub(super) fn is_fit(&self) -> bool {
         self.router.priority() >= vrrp::fitness::FIT_FROM
     }
