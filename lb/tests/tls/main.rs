@@ -29,6 +29,7 @@ mod crowds;
 mod ends;
 mod names;
 mod ocsp;
+mod operations;
 mod peers;
 mod proxied;
 mod stage;
