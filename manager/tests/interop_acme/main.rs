@@ -12,6 +12,7 @@ mod run;
 mod server;
 
 use std::fs;
+use std::time::Duration;
 
 use lab::{Lab, MANAGERS, VIP, program, read};
 use run::eventually;
@@ -124,6 +125,25 @@ fn nobody_is_shown_a_secret(lab: &Lab) {
         metrics.contains("manager_certificate_expires_timestamp_seconds{name=\"example.org\"}"),
         "{metrics}"
     );
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_ends_and_no_client_notices() {
+    let server = Server::make_for(r#"certificates = [["www.example.org"]]"#, Duration::from_secs(30));
+    let lab = Lab::begin_with(&[("HOLDFAST_CERTIFICATES", "1"), ("HOLDFAST_SETTINGS", server.settings())]);
+    server.start(&lab);
+    lab.wait_until_whole();
+    let mut before = everywhere(&lab, "www.example.org");
+    // The first one has ended when the third is shown, and clients look at the time.
+    for _ in 0..2 {
+        before = eventually("another one is shown", || {
+            is_served(&lab, &server, "www.example.org");
+            shown(&lab, BALANCERS[0], "www.example.org").filter(|shown| *shown != before)
+        });
+    }
+    assert_eq!(server.accounts(), 1);
+    let metrics = lab.get(&format!("{}/metrics", MANAGERS[0]));
+    assert!(metrics.contains("manager_acme_failures{names=\"www.example.org\"} 0"), "{metrics}");
 }
 
 #[test]

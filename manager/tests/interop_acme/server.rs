@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -20,6 +21,11 @@ pub(crate) struct Server {
 impl Server {
     /// Its files, and the settings of hosts that get `certificates` from it.
     pub(crate) fn make(certificates: &str) -> Self {
+        Self::make_for(certificates, Duration::from_secs(90 * 86_400))
+    }
+
+    /// The same, of one whose certificates are good for `validity`.
+    pub(crate) fn make_for(certificates: &str, validity: Duration) -> Self {
         let directory = tempfile::Builder::new().prefix("holdfast-acme-").tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name).display().to_string();
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("written");
@@ -40,6 +46,7 @@ impl Server {
             "privateKey": at("own.key"),
             "httpPort": 80,
             "tlsPort": 443,
+            "certificateValidityPeriod": validity.as_secs(),
         }});
         write("pebble.json", &config.to_string());
         write(
