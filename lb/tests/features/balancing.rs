@@ -1,6 +1,6 @@
 //! Who gets a request, and who is well enough for one.
 
-use crate::row::{Row, had};
+use crate::row::{Row, had, left_out};
 
 pub(crate) const ROWS: &[Row] = &[
     had(
@@ -160,5 +160,10 @@ pub(crate) const HEALTH: &[Row] = &[
             "lb::proxy overrides::in_maintenance_a_machine_is_left_alone_even_when_it_is_the_last",
             "lb::proxy swaps::a_draining_upstream_gets_nothing_new_and_finishes_what_it_has",
         ],
+    ),
+    left_out(
+        "Upstreams by DNS name",
+        "A name is looked up by somebody who is told of changes: a manager, or whoever pushes the set. A balancer that waits for a name server \
+         has one more thing to fail on.",
     ),
 ];

@@ -12,10 +12,14 @@ pub(crate) const ROWS: &[Row] = &[
             "lb::proxy failover::a_kept_connection_that_turns_out_closed_is_no_failure",
         ],
     ),
-    left_out(
+    had(
         "Retry on a status",
-        "An answer is an answer: where all are overloaded, retries would make it worse, and who alone answers with errors is ejected. \
-         Only the request that decides whether an ejected upstream is used again goes elsewhere after a 5xx: [balancing](balancing.md#who-is-left-out).",
+        "`retry_statuses`, within the retry budget, for what may be repeated: [balancing](balancing.md#answers-that-are-not-passed-on).",
+        &[
+            "lb::proxy statuses::another_is_asked_in_place_of_a_listed_status",
+            "lb::proxy statuses::what_may_not_be_repeated_is_answered_as_it_was",
+            "lb::proxy statuses::a_storm_is_bounded_by_the_budget",
+        ],
     ),
     had(
         "POST is not replayed by default",
@@ -28,7 +32,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     had(
         "Retry budget",
-        "`retry_budget_ratio` and `retry_budget_per_second`; what was not sent is free: [architecture](architecture.md#the-way-of-a-request).",
+        "`retry_budget_ratio` and `retry_budget_per_second`; what was not sent is free: [balancing](balancing.md#times-and-retries).",
         &[
             "lb::claims errors::broken_connections_are_retried_within_the_budget",
             "lb proxy::state::budget::tests::retries_are_a_share_of_the_requests_plus_some_per_second",
@@ -36,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     had(
         "Timeout for each try",
-        "`connect_timeout_ms`, and a deadline for the first byte that is learned for each path, within `first_byte_min_ms` and `first_byte_max_ms`: [architecture](architecture.md#the-way-of-a-request).",
+        "`connect_timeout_ms`, and a deadline for the first byte that is learned for each path, within `first_byte_min_ms` and `first_byte_max_ms`: [balancing](balancing.md#times-and-retries).",
         &[
             "lb::proxy slowness::an_upstream_whose_connections_nobody_accepts_is_left",
             "lb::proxy vanished::where_no_connection_comes_about_impatient_clients_are_soon_well",

@@ -5,7 +5,7 @@ use crate::row::{Row, had, left_out};
 pub(crate) const ROWS: &[Row] = &[
     had(
         "Hedging by latency quantiles",
-        "What is late is learned for each path, from the answers of its upstreams: [architecture](architecture.md#the-way-of-a-request).",
+        "What is late is learned for each path, from the answers of its upstreams: [balancing](balancing.md#times-and-retries).",
         &[
             "lb::claims grey::one_slow_backend_of_three_slows_hardly_anyone",
             "lb proxy::state::learned::tests::a_few_slow_answers_do_not_move_the_hedge_time",

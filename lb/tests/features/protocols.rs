@@ -74,7 +74,7 @@ pub(crate) const ROWS: &[Row] = &[
     left_out("gRPC-Web", "The page and its own proxy translate it: [HTTP](http.md#left-out)."),
     left_out(
         "Trailers of requests, and over HTTP/1.1",
-        "The library below has no way for them, and gRPC has neither: [HTTP](http.md#left-out).",
+        "The library below has no way for them, and gRPC needs neither: [HTTP](http.md#left-out).",
     ),
     had(
         "WebSocket",

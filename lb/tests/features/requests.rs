@@ -78,6 +78,10 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     ),
     left_out(
+        "Authentication (Basic, by subrequest)",
+        "It belongs to the service, which knows its users; machines are known by their certificates: [clients' certificates](tls.md#clients-certificates).",
+    ),
+    left_out(
         "Response caching",
         "Each balancer would have its own, and an empty one after each failover; a cache of one's own, behind the balancer, outlives both.",
     ),
