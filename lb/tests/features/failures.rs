@@ -1,6 +1,6 @@
 //! What becomes of requests whose upstream fails.
 
-use crate::row::{Row, had, left_out};
+use crate::row::{Row, had};
 
 pub(crate) const ROWS: &[Row] = &[
     had(
