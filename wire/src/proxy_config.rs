@@ -288,6 +288,10 @@ pub struct PoolPolicy {
     pub retry_budget_ratio: f64,
     /// … and so many per second on top.
     pub retry_budget_per_second: f64,
+    /// Answers with these statuses, 400 to 599, are not passed on while another upstream can be asked: for requests that
+    /// may be repeated, and within that budget. None: every answer is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retry_statuses: Vec<u16>,
     /// While an answer is late that other upstreams give at once, another one may be asked too: at most for
     /// this share of the requests.
     pub hedge_ratio: f64,
@@ -332,6 +336,7 @@ impl Default for PoolPolicy {
             max_tries: 3,
             retry_budget_ratio: 0.2,
             retry_budget_per_second: 10.0,
+            retry_statuses: Vec::new(),
             hedge_ratio: 0.05,
             hold_ms: 5_000,
             hold_requests: 3_000,

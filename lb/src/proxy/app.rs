@@ -65,6 +65,11 @@ const CLIENT_SILENCE: Duration = Duration::from_secs(3600);
 /// The rest of a body that nobody waits for any more is read away for so long.
 const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Whether a request that was sent on Pingora's path may be sent again, and can be: all of it is still there.
+fn may_repeat(session: &Session, tries: &Tries) -> bool {
+    is_repeatable(session.req_header(), tries.route()) && !session.as_ref().retry_buffer_truncated()
+}
+
 /// The proxy as one worker's Pingora knows it.
 pub(crate) struct App {
     pub(crate) state: Arc<State>,
@@ -343,6 +348,12 @@ impl ProxyHttp for App {
         else {
             return error;
         };
+        if std::mem::take(&mut context.is_unwanted) {
+            in_flight.done();
+            tries.failed(choice, Retry::Status);
+            error.set_retry(true);
+            return error;
+        }
         let lost = context.lookout.take().and_then(|lookout| lookout.found());
         let unread = unread(&error, &choice.member.upstream);
         if let Some(failure) = unread {
@@ -360,10 +371,8 @@ impl ProxyHttp for App {
         };
         in_flight.failed(reason);
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
-        if (refused || is_repeatable(session.req_header(), tries.route()))
-            && !session.as_ref().retry_buffer_truncated()
-            && context.refusal.is_none()
-        {
+        let whole = !session.as_ref().retry_buffer_truncated();
+        if whole && (refused || may_repeat(session, tries)) && context.refusal.is_none() {
             tries.failed(choice, reason);
             error.set_retry(true);
         } else if let Some(lost) = lost {
@@ -374,7 +383,7 @@ impl ProxyHttp for App {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
@@ -390,6 +399,14 @@ impl ProxyHttp for App {
                 health::answered(&choice.member.upstream);
                 in_flight.answered(response.status.as_u16(), std::time::Instant::now());
             }
+        }
+        if let Some(tries) = &context.tries
+            && may_repeat(session, tries)
+            && tries.would_rather_ask_another(response.status.as_u16())
+        {
+            context.is_unwanted = true;
+            // `error_while_proxy` says what follows.
+            return Err(Error::new_up(ErrorType::HTTPStatus(response.status.as_u16())));
         }
         if let Some(client) = &context.client
             && (!response.status.is_informational()

@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) refusal: Option<Refusal>,
     /// The head of the upstream's answer that is replaced by one of ours.
     pub(crate) replaced: Option<Box<ResponseHeader>>,
+    /// The upstream has answered, and another one is asked instead.
+    pub(crate) is_unwanted: bool,
     /// What the answer's body goes through, where it is compressed.
     pub(crate) encoder: Option<Box<Encoder>>,
 }

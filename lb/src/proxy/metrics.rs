@@ -42,11 +42,13 @@ pub(crate) enum Retry {
     Hedge,
     /// The upstream said that it did not look at the request (HTTP/2: REFUSED_STREAM, GOAWAY).
     Refused,
+    /// The upstream answered with a status that is asked elsewhere (`retry_statuses`).
+    Status,
 }
 
 impl Retry {
     /// All of them.
-    pub(crate) const ALL: [Retry; 8] = [
+    pub(crate) const ALL: [Retry; 9] = [
         Retry::Connect,
         Retry::Stale,
         Retry::Broken,
@@ -55,6 +57,7 @@ impl Retry {
         Retry::Ejected,
         Retry::Hedge,
         Retry::Refused,
+        Retry::Status,
     ];
 
     /// Its name in metrics and logs.
@@ -68,6 +71,7 @@ impl Retry {
             Retry::Ejected => "ejected",
             Retry::Hedge => "hedge",
             Retry::Refused => "refused",
+            Retry::Status => "status",
         }
     }
 }

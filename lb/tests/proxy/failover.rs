@@ -205,3 +205,31 @@ async fn a_refusal_says_whether_the_request_may_have_been_executed() {
     let answer = post(balancer.clients(), "/", "x").await;
     assert_eq!((answer.status(), kind(&answer).as_str()), (503, "/problems/no-upstream"));
 }
+
+#[tokio::test]
+async fn a_backup_is_used_while_there_is_nobody_else() {
+    let balancer = Balancer::start().await;
+    let primary = Backend::start(|_| Reply::Bytes(ok("primary"))).await;
+    let backup = Backend::start(|_| Reply::Bytes(ok("backup"))).await;
+    let mut second = backup.upstream();
+    second["backup"] = true.into();
+    // Whoever is a little late on a busy machine is waited for.
+    balancer.use_policy(json!({"first_byte_cold_ms": 60_000, "first_byte_max_ms": 60_000})).await;
+    balancer.use_upstreams(&[second, primary.upstream()]).await;
+    let ask = async || {
+        let answers = [get(balancer.clients(), "/").await, post(balancer.clients(), "/", "body").await];
+        answers.map(|answer| answer.text())
+    };
+    for _ in 0..20 {
+        assert_eq!(ask().await, ["primary", "primary"]);
+    }
+    primary.stop().await;
+    for _ in 0..5 {
+        assert_eq!(ask().await, ["backup", "backup"]);
+    }
+    let _again = Backend::start_at(primary.address, |_| Reply::Bytes(ok("primary"))).await;
+    eventually("the first choice has the requests again", async || {
+        (ask().await == ["primary", "primary"]).then_some(())
+    })
+    .await;
+}

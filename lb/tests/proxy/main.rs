@@ -35,6 +35,7 @@ mod slowness;
 mod speaker;
 mod splitting;
 mod standalone;
+mod statuses;
 mod streams;
 mod supervised;
 mod swaps;

@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::balancer::eventually;
 use crate::peers::{curl, openssl, s_client};
 use crate::stage::{NAME, Stage};
 
@@ -69,6 +71,33 @@ async fn what_is_pushed_outranks_the_file_is_kept_and_its_keys_are_not_shown() {
     assert_eq!(status, 200);
     assert_eq!(shown(&stage, NAME).await, "DNS:www.example", "the file's is there as before");
     assert!(curl(&stage.ca.file(), NAME, stage.tls(), "/", &[]).await.ok);
+}
+
+/// As whatever renews them does it: the settings say the same as before.
+#[tokio::test]
+async fn files_that_were_renewed_are_read_anew_with_the_settings() {
+    let mut issued = None;
+    let stage = Stage::with("", |ca| issued.insert(ca.server(&["file.example"])).toml()).await;
+    let issued = issued.expect("a certificate");
+    let mut kept = stage.connect().await;
+    let reload = async |taken: u64| {
+        let before = stage.balancer.reloads().await;
+        stage.balancer.signal(Signal::SIGHUP);
+        eventually("the files are read", async || (stage.balancer.reloads().await > before).then_some(()))
+            .await;
+        assert_eq!(stage.balancer.get_json("/status").await["file"]["taken"], taken);
+    };
+    let renewed = stage.ca.server(&["file.example", "more.example"]);
+    std::fs::write(&issued.chain_file, &renewed.chain).expect("written");
+    reload(0).await;
+    assert_eq!(shown(&stage, "file.example").await, "DNS:file.example", "half of it is none");
+    std::fs::write(&issued.key_file, &renewed.key).expect("written");
+    reload(1).await;
+    for name in ["file.example", "more.example"] {
+        assert_eq!(shown(&stage, name).await, "DNS:file.example, DNS:more.example");
+    }
+    let answer = kept.ask("GET / HTTP/1.1\r\nHost: www.example\r\n\r\n").await;
+    assert_eq!(answer.status(), 200, "who was there stays");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use super::super::state::learned::Cell;
 use super::exchange::{self, Answer, Exchange, Message, Outcome};
 use super::lost::{Lost, lost};
 use super::racer::{Racer, Running};
+use super::respond;
 use super::tries::{Choice, Tries};
 use super::watch::{Signal, Watch};
 
@@ -87,7 +88,7 @@ pub(crate) async fn run(
     };
     match outcome {
         Some(Outcome::Answered(answer)) => {
-            return answered(call, tries, first.choice, first.in_flight, answer);
+            return answered(call, tries, first.choice, first.in_flight, answer).await;
         }
         Some(Outcome::Failed(reason)) => {
             return failed(tries, first.choice, first.in_flight, reason);
@@ -148,7 +149,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
             }
             Event::Outcome(index, Outcome::Answered(answer)) => {
                 let racer = racers.swap_remove(index);
-                let ended = answered(call, tries, racer.choice, racer.in_flight, answer);
+                let ended = answered(call, tries, racer.choice, racer.in_flight, answer).await;
                 if matches!(ended, Ended::Failed) && !racers.is_empty() {
                     continue;
                 }
@@ -195,7 +196,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
 }
 
 /// Notes that a try was answered, and says what follows: the client sees it, or it came to nothing all the same.
-fn answered(
+async fn answered(
     call: &Call<'_>,
     tries: &mut Tries,
     choice: Choice,
@@ -206,6 +207,11 @@ fn answered(
     in_flight.answered(answer.status, answer.head_at);
     if has_failed_its_trial(tries, &in_flight, answer.status) {
         tries.failed(choice, Retry::Ejected);
+        return Ended::Failed;
+    }
+    if tries.is_repeatable() && tries.would_rather_ask_another(answer.status) {
+        respond::keep_connection(*answer, &mut in_flight).await;
+        tries.failed(choice, Retry::Status);
         return Ended::Failed;
     }
     Ended::Answered(answer, in_flight)

@@ -237,6 +237,12 @@ impl Tries {
         pool.eligible().iter().any(fits)
     }
 
+    /// Whether an answer with `status` is not to be passed on, as another upstream can be asked instead: for a request
+    /// that may be repeated. It is paid for then.
+    pub(crate) fn would_rather_ask_another(&self, status: u16) -> bool {
+        self.route.pool.policy.retry_statuses.contains(&status) && self.may_move() && self.afford()
+    }
+
     /// Whether the pool can afford a retry that is not free.
     pub(crate) fn afford(&self) -> bool {
         self.route.pool.budget.take(&self.route.pool.policy, Instant::now())
@@ -271,7 +277,12 @@ impl Tries {
         self.excused = match reason {
             Retry::Connect | Retry::Stale => true,
             Retry::Broken => died,
-            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge | Retry::Refused => false,
+            Retry::Silent
+            | Retry::TooSlow
+            | Retry::Ejected
+            | Retry::Hedge
+            | Retry::Refused
+            | Retry::Status => false,
         };
         match reason {
             Retry::Connect => {
@@ -292,8 +303,10 @@ impl Tries {
             }
             // It was not looked at; that it counts bounds how often others are asked.
             Retry::Refused => {}
-            // Paid for when another joined.
-            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge => self.was_sent = true,
+            // Paid for when another joined, or when it was decided.
+            Retry::Silent | Retry::TooSlow | Retry::Ejected | Retry::Hedge | Retry::Status => {
+                self.was_sent = true;
+            }
         }
         self.last = Some(reason);
     }

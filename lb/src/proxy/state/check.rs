@@ -20,6 +20,9 @@ const MAX_UPSTREAMS: usize = 50_000;
 const MAX_ROUTES: usize = 1_000;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4_096;
+
+/// The most statuses for which others are asked.
+const MAX_RETRY_STATUSES: usize = 32;
 /// The longest name or id, in bytes.
 pub(super) const MAX_NAME: usize = 200;
 /// The largest weight.
@@ -115,6 +118,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         max_tries,
         retry_budget_ratio,
         retry_budget_per_second,
+        retry_statuses,
         hedge_ratio,
         hold_ms,
         hold_requests,
@@ -167,6 +171,11 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         ("retry_budget_per_second", retry_budget_per_second, 1_000_000.0),
     ] {
         ensure((0.0..=most).contains(value), &format!("{place}.{name}"), || format!("expected 0 to {most}"))?;
+    }
+    let field = format!("{place}.retry_statuses");
+    at_most(retry_statuses.len(), MAX_RETRY_STATUSES, &field)?;
+    for status in retry_statuses {
+        ensure((400..=599).contains(status), &field, || format!("expected 400 to 599, found {status}"))?;
     }
     let default = HttpAsk::default();
     let is_spoken = match &check.ask {

@@ -1,0 +1,106 @@
+//! What a balancer is run with.
+
+use crate::row::{Row, had, not_yet};
+
+pub(crate) const ROWS: &[Row] = &[
+    had(
+        "Reload without a lost request",
+        "SIGHUP; what is in progress ends as it began: [routing](routing.md#a-balancer-without-a-manager).",
+        &[
+            "lb::proxy reload::a_hundred_reloads_under_load_cost_no_request",
+            "lb::proxy reload::what_can_change_is_taken_and_the_rest_is_named",
+        ],
+    ),
+    had(
+        "A bad file leaves what runs in place",
+        "It is refused with file, line, column and what was perhaps meant; `--check` says so before: [routing](routing.md#a-balancer-without-a-manager).",
+        &[
+            "lb::proxy reload::a_bad_file_leaves_what_is_in_use_in_place",
+            "lb::proxy standalone::a_check_says_all_that_is_wrong_and_a_wrong_file_starts_nothing",
+            "lb settings::broken::each_is_refused_with_its_place_and_what_was_expected",
+        ],
+    ),
+    had(
+        "Upstreams are pushed, without a reload",
+        "`PUT /upstreams`, as often as one likes: [architecture](architecture.md#the-way-of-a-request).",
+        &[
+            "lb::claims churn::swaps_cost_no_request_and_leave_no_sockets",
+            "lb::proxy swaps::swapping_upstreams_under_load_loses_nothing",
+            "lb::proxy admin::what_was_accepted_is_served_again_after_a_kill",
+        ],
+    ),
+    had(
+        "Hitless binary upgrade",
+        "A second program takes over the port, handshakes under way and what was stored, and kept connections are told to connect anew; hand a `[[vip]]` over before: [architecture](architecture.md#the-way-of-a-request).",
+        &[
+            "lb::claims upgrade::another_program_takes_over_without_an_error",
+            "lb::claims upgrade::handshakes_under_way_are_ended_by_the_other_program",
+            "lb::claims upgrade::kept_connections_are_told_before_another_program_takes_over",
+            "lb::tls swaps::another_program_takes_over_and_no_client_over_tls_notices",
+        ],
+    ),
+    had(
+        "Graceful stop within a stated time",
+        "`stop_timeout_ms`: requests end, idle connections are closed, tunnels are ended when it is over: [HTTP](http.md#websocket).",
+        &[
+            "lb::proxy swaps::an_orderly_stop_finishes_requests_and_ends_with_zero",
+            "lb::peers streams::a_balancer_that_stops_answers_what_it_was_asked_and_says_that_it_ends",
+            "lb::peers websocket::a_balancer_that_stops_ends_tunnels_when_their_time_is_over",
+        ],
+    ),
+    had(
+        "The public address is handed over without a failed request",
+        "`manager switchover`: kept connections are told to close, new ones are held back and passed on: [architecture](architecture.md#the-way-of-an-address-that-is-asked-to-move).",
+        &[
+            "manager::cluster switchover::no_request_fails_while_the_address_moves_back_and_forth",
+            "lb::proxy hand_over::no_request_fails_on_kept_and_fresh_connections_through_many_hand_overs",
+            "lb::proxy http2::no_request_fails_on_connections_of_http_2_through_hand_overs",
+        ],
+    ),
+    had(
+        "Failover of the public address (VRRPv3)",
+        "[The public address](vip.md).",
+        &[
+            "manager::cluster balancers::the_other_balancer_takes_over_and_keeps_the_address",
+            "lb::vip a_dead_or_hung_proxy_moves_the_address_and_its_return_does_not",
+            "lb::interop three::two_of_ours_and_a_keepalived",
+        ],
+    ),
+    not_yet(
+        "Several public addresses, spread evenly over all balancers",
+        "There may be several `[[vip]]`, and each goes where its `role` says; nothing spreads them anew when a balancer comes or goes: [the public address](vip.md).",
+    ),
+    had(
+        "Statistics for each upstream, as CSV and JSON",
+        "`/statistics.csv` and `/status`: requests, failures, checks, connections, waiting, state: [to see it](balancing.md#to-see-it).",
+        &["lb::proxy observed::statistics_have_haproxys_columns", "lb::proxy admin::it_tells_about_itself"],
+    ),
+    not_yet(
+        "Statistics as a page for people",
+        "The figures are there as CSV, JSON and metrics: [to see it](balancing.md#to-see-it).",
+    ),
+    had(
+        "Prometheus metrics",
+        "`/metrics`: [to see it](balancing.md#to-see-it).",
+        &[
+            "lb::proxy admin::it_tells_about_itself",
+            "lb::claims accounts::every_attempt_is_written_down_and_counted",
+        ],
+    ),
+    not_yet("Dashboards and alert rules", "Write them over `/metrics`: [to see it](balancing.md#to-see-it)."),
+    had(
+        "Access log as JSON",
+        "`[access_log]`, with rotation, logrotate and SIGUSR1; never waited for: [to see it](balancing.md#to-see-it).",
+        &[
+            "lb::proxy observed::every_attempt_is_in_the_log_and_in_the_figures",
+            "lb::proxy observed::a_log_that_was_moved_is_begun_anew_and_the_end_loses_nothing",
+            "lb::proxy reopen::the_access_log_is_there_again_before_anything_is_written",
+            "lb proxy::access_log::file::tests::a_large_file_is_rotated_and_the_oldest_goes",
+        ],
+    ),
+    not_yet(
+        "Tracing (OpenTelemetry)",
+        "Fields such as `traceparent` are passed on like any other, but no spans are sent; the access log has each attempt with its times: [to see it](balancing.md#to-see-it).",
+    ),
+    not_yet("Packages", "Programs and images are built from the source, as the [README](../README.md) says."),
+];
