@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::header;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
@@ -35,6 +35,9 @@ use super::sound::{MAX_INTERIM, is_sound};
 
 /// A request that cannot be written in this time will not be: it fits into any socket's buffer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// On a connection that takes no more, what is to be read has come, or is about to.
+const REASON_WAIT: Duration = Duration::from_millis(100);
 
 /// An answer's body up to so many bytes is complete before the client gets the first of them …
 pub(crate) const HELD_BODY: usize = 256 << 10;
@@ -156,10 +159,23 @@ impl Exchange {
             pingora_error::Result::<()>::Ok(())
         };
         if sent.await.is_err() {
-            return self.broken();
+            return self.refused_or_broken().await;
         }
         self.sent_at = Instant::now();
         self.go_on().await
+    }
+
+    /// What it means that the request could not be written. A server that refuses the handshake of TLS 1.3 does so after we
+    /// think that it is done, and may have closed the connection before all was written: its reason is there to be read.
+    async fn refused_or_broken(mut self) -> Outcome {
+        if !self.reused
+            && let Ok(Err(error)) = timeout(REASON_WAIT, self.session.read_response()).await
+            && let Some(failure) = unread(&error, &self.upstream)
+        {
+            health::failed(&self.pool, &self.upstream, Failure::Connect(failure));
+            return Outcome::Failed(Retry::Connect);
+        }
+        self.broken()
     }
 
     /// Reads the next answer.
