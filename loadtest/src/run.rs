@@ -19,8 +19,9 @@ use crate::faults::way::Ways;
 use crate::faults::{Ending, Injector, ensure_whole};
 use crate::options::{Options, Target};
 use crate::pace::{Clock, Pacer, micros};
+use crate::report::environment::Environment;
 use crate::report::progress::Progress;
-use crate::report::{Facts, Report};
+use crate::report::{Facts, Report, json};
 use crate::send::Sender;
 
 /// Why there is no report.
@@ -51,10 +52,10 @@ type Drivers = BTreeMap<HostName, String>;
 ///
 /// See [`RunError`]. A goal that was missed is no error; the report says so.
 pub async fn run(options: Options) -> Result<Report, RunError> {
-    let (target, managers, drivers, json) = prepare(&options).await.map_err(RunError::Input)?;
+    let (target, managers, drivers, file) = prepare(&options).await.map_err(RunError::Input)?;
     let report = measure(options, target, managers, drivers).await.map_err(RunError::Broken)?;
-    if let Some(file) = json {
-        serde_json::to_writer_pretty(&file, &report)
+    if let Some(file) = file {
+        json::write(&report, &file)
             .map_err(|error| RunError::Broken(anyhow!(error).context("writing the JSON report")))?;
     }
     Ok(report)
@@ -150,6 +151,7 @@ async fn measure(
         duration_us: end_us,
         interrupted,
         min_availability_percent: options.min_availability,
+        environment: Environment::here(None),
     };
     let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Report::new(facts, ledger, log))
