@@ -1,7 +1,6 @@
 //! One run, from the checks before the first request to the report after the last.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,8 +19,9 @@ use crate::faults::{Ending, Injector, ensure_whole};
 use crate::options::{Options, Target};
 use crate::pace::{Clock, Pacer, micros};
 use crate::report::environment::Environment;
+use crate::report::outputs::Files;
 use crate::report::progress::Progress;
-use crate::report::{Facts, Report, json};
+use crate::report::{Facts, Report};
 use crate::send::Sender;
 
 /// Why there is no report.
@@ -46,23 +46,20 @@ const SPARE_DESCRIPTORS: u64 = 4096;
 /// What makes the machines, by host.
 type Drivers = BTreeMap<HostName, String>;
 
-/// Checks everything, sends the load, injects the faults, and writes the report to `options.json`.
+/// Checks everything, sends the load, injects the faults, and writes the report to its files.
 ///
 /// # Errors
 ///
 /// See [`RunError`]. A goal that was missed is no error; the report says so.
 pub async fn run(options: Options) -> Result<Report, RunError> {
-    let (target, managers, drivers, file) = prepare(&options).await.map_err(RunError::Input)?;
+    let (target, managers, drivers, files) = prepare(&options).await.map_err(RunError::Input)?;
     let report = measure(options, target, managers, drivers).await.map_err(RunError::Broken)?;
-    if let Some(file) = file {
-        json::write(&report, &file)
-            .map_err(|error| RunError::Broken(anyhow!(error).context("writing the JSON report")))?;
-    }
+    files.write(&report).map_err(RunError::Broken)?;
     Ok(report)
 }
 
 /// Everything that can be found wrong before the first request.
-async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Drivers, Option<File>)> {
+async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Drivers, Files)> {
     options.check()?;
     let target = Target::find(&options.url).await?;
     let mut drivers = Drivers::new();
@@ -74,11 +71,8 @@ async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>,
             Some(managers)
         }
     };
-    // Emptied now, so that an older run's report is never taken for this one's.
-    let json = options.json.as_ref().map(|path| {
-        File::create(path).with_context(|| format!("--json {}: cannot be written", path.display()))
-    });
-    Ok((target, managers, drivers, json.transpose()?))
+    let files = options.outputs.open(options.json.as_deref())?;
+    Ok((target, managers, drivers, files))
 }
 
 async fn measure(

@@ -184,7 +184,7 @@ mod tests {
     fn what_is_no_report_is_refused_with_what_it_is() {
         for (text, said) in [
             ("", "no report of loadtest in JSON"),
-            ("[1]", "no report of loadtest in JSON"),
+            ("[]", "no report of loadtest in JSON"),
             ("{}", "has no `schema`"),
             (r#"{"schema": 2, "later": true}"#, "schema 2; this program reads schema 1"),
             (r#"{"schema": 1}"#, "missing field"),

@@ -3,7 +3,11 @@
 pub mod distribution;
 pub mod environment;
 pub mod fault;
+pub mod hgrm;
+pub mod html;
 pub mod json;
+pub mod junit;
+pub mod outputs;
 pub mod progress;
 pub mod series;
 pub mod text;

@@ -76,15 +76,28 @@ impl Report {
     }
 
     fn availability(&self) -> String {
-        let share = format!("{} of {} intended", self.succeeded, self.intended);
-        if self.failed == 0 {
-            return format!("{} %  ({share})", self.availability_percent);
+        let (figure, share) =
+            (self.availability_figure(), format!("{} of {} intended", self.succeeded, self.intended));
+        match self.nines() {
+            None => format!("{figure} %  ({share})"),
+            Some(nines) => format!("{figure} %  ({share}; {nines:.1} nines)"),
         }
-        // As many digits as one request makes a difference in.
+    }
+
+    /// The availability in percent, with as many digits as one request makes a difference in.
+    pub(super) fn availability_figure(&self) -> String {
+        if self.failed == 0 {
+            return self.availability_percent.to_string();
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let digits = (self.intended as f64).log10().ceil() as usize;
+        format!("{:.digits$}", self.availability_percent)
+    }
+
+    /// How many nines the availability has; no number says it where nothing failed.
+    pub(super) fn nines(&self) -> Option<f64> {
         let nines = -(1.0 - self.availability_percent / 100.0).log10();
-        format!("{:.digits$} %  ({share}; {:.1} nines)", self.availability_percent, nines.max(0.0))
+        (self.failed > 0).then_some(nines.max(0.0))
     }
 
     fn fault_table(&self) -> Table {
@@ -149,6 +162,6 @@ fn millis(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.1}"))
 }
 
-fn by_kind(failures: &BTreeMap<Failure, u64>) -> String {
+pub(super) fn by_kind(failures: &BTreeMap<Failure, u64>) -> String {
     failures.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect::<Vec<_>>().join(", ")
 }
