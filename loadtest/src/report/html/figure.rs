@@ -1,6 +1,10 @@
 //! Numbers as they stand on the page, each with the place in the JSON that it comes from.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
+
+use crate::count::Failure;
 
 /// A number of the report with so many digits behind the point; `pointer` is its place in the JSON.
 pub(super) fn number(pointer: &str, value: f64, digits: usize) -> Markup {
@@ -17,6 +21,22 @@ pub(super) fn millis(pointer: &str, value: Option<f64>) -> Markup {
     match value {
         Some(value) => number(pointer, value, if value < 10.0 { 2 } else { 1 }),
         None => html! { "–" },
+    }
+}
+
+/// A time in milliseconds, shown in seconds.
+pub(super) fn seconds(pointer: &str, ms: f64, digits: usize) -> Markup {
+    let text = grouped(&format!("{:.digits$}", ms / 1000.0));
+    html! { data class="n" data-json=(pointer) data-times="1000" value=(ms) { (text) } }
+}
+
+/// Failures by kind; the name and the count of each stay together.
+pub(super) fn by_kind(failures: &BTreeMap<Failure, u64>) -> Markup {
+    html! {
+        @for (index, (kind, count)) in failures.iter().enumerate() {
+            @if index > 0 { ", " }
+            span class="together" { (kind.name()) " " (grouped(&count.to_string())) }
+        }
     }
 }
 

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::axis::{self, Log};
-use super::figure::grouped;
+use super::figure::{by_kind, grouped};
 use super::plot::{HEIGHT, Path, Plot, WIDTH, height, percent};
 use crate::count::Failure;
 use crate::report::Report;
-use crate::report::fault::Fault;
 use crate::report::series::{Bucket, Series};
 
 /// More columns than this are not told apart on a page.
@@ -87,7 +86,7 @@ fn answered(report: &Report, series: &Series) -> Plot {
         class: "tall",
         x: times(series),
         y,
-        drawn: html! { (good.markup("good")) (bad.markup("bad")) (bands(report, series)) },
+        drawn: html! { (bands(report, series)) (good.markup("good")) (bad.markup("bad")) (begins(report, series)) },
         over: html! {
             @for (index, fault) in report.faults.iter().enumerate() {
                 span class="mark" style={ "left:" (percent((fault.at_ms / total_ms(series)).clamp(0.0, 1.0))) } title=(fault.fault) { (index + 1) }
@@ -128,10 +127,11 @@ fn failed(report: &Report, series: &Series, kinds: &[Failure]) -> Plot {
         x: times(series),
         y,
         drawn: html! {
+            (bands(report, series))
             @for (place, kind) in kinds.iter().enumerate() {
                 @if let Some(path) = paths.get(kind) { (path.markup(&colour(place))) }
             }
-            (bands(report, series))
+            (begins(report, series))
         },
         over: html! {},
     }
@@ -174,9 +174,10 @@ fn heat(report: &Report, series: &Series) -> Option<Plot> {
         x: times(series),
         y: axis.marks(),
         drawn: html! {
+            (bands(report, series))
             @for (index, path) in shades.iter().enumerate() { (path.markup(&format!("h{}", index + 1))) }
             (p99.markup("p99"))
-            (bands(report, series))
+            (begins(report, series))
         },
         over: html! {},
     })
@@ -189,22 +190,32 @@ fn shade(count: u64, deepest: u64) -> usize {
     ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES) - 1
 }
 
-/// From a fault's moment to its recovery, or to the end.
+/// Behind what is drawn: from each fault's moment to its recovery, or to the end.
 fn bands(report: &Report, series: &Series) -> Markup {
-    let total = total_ms(series);
-    let x = |at_ms: f64| (at_ms / total).clamp(0.0, 1.0) * WIDTH;
-    let span = |fault: &Fault| {
-        let end = fault.recovered_after_ms.map_or(total, |after| fault.at_ms + after);
-        (x(fault.at_ms), x(end))
-    };
-    let (mut over, mut lasting, mut begun) = (Path::default(), Path::default(), Path::default());
+    let (mut over, mut lasting) = (Path::default(), Path::default());
     for fault in &report.faults {
-        let (from, to) = span(fault);
-        let band = if fault.recovered_after_ms.is_some() { &mut over } else { &mut lasting };
+        let from = moment(fault.at_ms, series);
+        let (band, to) = match fault.recovered_after_ms {
+            Some(after) => (&mut over, moment(fault.at_ms + after, series)),
+            None => (&mut lasting, WIDTH),
+        };
         band.rectangle(from, 0.0, to - from, HEIGHT);
-        begun.line((from, 0.0), (from, HEIGHT));
     }
-    html! { (over.markup("band")) (lasting.markup("band lasting")) (begun.markup("begun")) }
+    html! { (over.markup("band")) (lasting.markup("band lasting")) }
+}
+
+/// Before what is drawn: a line at each fault's moment.
+fn begins(report: &Report, series: &Series) -> Markup {
+    let mut begun = Path::default();
+    for fault in &report.faults {
+        let x = moment(fault.at_ms, series);
+        begun.line((x, 0.0), (x, HEIGHT));
+    }
+    begun.markup("begun")
+}
+
+fn moment(at_ms: f64, series: &Series) -> f64 {
+    (at_ms / total_ms(series)).clamp(0.0, 1.0) * WIDTH
 }
 
 fn table(report: &Report) -> Markup {
@@ -225,7 +236,7 @@ fn table(report: &Report) -> Markup {
                             @for value in [bucket.p50_ms, bucket.p99_ms, bucket.max_ms] {
                                 td { (value.map_or("–".to_owned(), |value| format!("{value:.1}"))) }
                             }
-                            td class="left" { (crate::report::text::by_kind(&bucket.failed)) }
+                            td class="left" { (by_kind(&bucket.failed)) }
                         }
                     }
                 }

@@ -58,8 +58,8 @@ fn page(report: &Report) -> io::Result<Markup> {
                     span class={ "pill " (class) } id="verdict" { (verdict) }
                     span class="mono" { (report.url) }
                     span class="mute" {
-                        (figure::number("/rate", report.rate, 0)) " requests/s for "
-                        (figure::number("/duration_ms", report.duration_ms, 0)) " ms"
+                        (figure::number("/rate", report.rate, usize::from(report.rate.fract() > 0.0))) " requests/s for "
+                        (figure::seconds("/duration_ms", report.duration_ms, 1)) " s"
                     }
                     span class="mute when" { (started(report)) }
                 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::figure::{count, grouped, millis, number};
+use super::figure::{by_kind, count, grouped, millis, number, seconds};
 use super::lines::{colour, kinds};
 use crate::report::{Half, Report};
 
@@ -34,7 +34,7 @@ pub(super) fn tiles(report: &Report) -> Markup {
                 div class="mute" {
                     (count("/succeeded", report.succeeded)) " of " (count("/intended", report.intended)) " intended requests"
                     @if let Some(nines) = report.nines() { "; " (format!("{nines:.1}")) " nines" }
-                    @if let Some(goal) = report.min_availability_percent { ". Goal: " (goal) " %" }
+                    @if let Some(goal) = report.min_availability_percent { ". Goal: " (goal) " %" }
                 }
             }
             div class="card" {
@@ -57,7 +57,7 @@ pub(super) fn tiles(report: &Report) -> Markup {
                 h2 { "Failed" }
                 div class="big" { (count("/failed", report.failed)) }
                 div class="mute" {
-                    @if report.failed == 0 { "Every request was answered" } @else { (crate::report::text::by_kind(&report.failed_by_kind)) }
+                    @if report.failed == 0 { "Every request was answered" } @else { (by_kind(&report.failed_by_kind)) }
                 }
             }
         }
@@ -74,7 +74,7 @@ pub(super) fn faults(report: &Report) -> Markup {
                     caption class="hidden" { "What was broken and what it did" }
                     thead { tr {
                         th scope="col" { "#" } th scope="col" class="left" { "Fault" } th scope="col" class="left" { "Victim" }
-                        th scope="col" { "At ms" } th scope="col" { "Outage ms" } th scope="col" { "Unanswered ms" } th scope="col" { "Slowest ms" }
+                        th scope="col" { "At s" } th scope="col" { "Outage ms" } th scope="col" { "Unanswered ms" } th scope="col" { "Slowest ms" }
                         th scope="col" { "Failed" } th scope="col" { "Well after ms" } th scope="col" class="left" { "By kind" }
                     } }
                     tbody {
@@ -82,14 +82,14 @@ pub(super) fn faults(report: &Report) -> Markup {
                             @let at = |field: &str| format!("/faults/{index}/{field}");
                             tr {
                                 td { span class="mark" { (index + 1) } }
-                                td class="left wide" { (fault.fault) }
+                                td class="wide" { (fault.fault) }
                                 td class="left" {
                                     (fault.victim.as_deref().unwrap_or("–"))
                                     @if let Some(before) = fault.address_before {
                                         br; span class="mono mute" { (before) @if let Some(after) = fault.address_after.filter(|after| *after != before) { " → " (after) } }
                                     }
                                 }
-                                td { (number(&at("at_ms"), fault.at_ms, 0)) }
+                                td { (seconds(&at("at_ms"), fault.at_ms, 3)) }
                                 td { (millis(&at("outage_ms"), Some(fault.outage_ms))) }
                                 td { (millis(&at("unanswered_ms"), Some(fault.unanswered_ms))) }
                                 td { (millis(&at("slowest_ms"), fault.slowest_ms)) }
@@ -100,7 +100,7 @@ pub(super) fn faults(report: &Report) -> Markup {
                                         None => span class="pill bad" { "not" },
                                     }
                                 }
-                                td class="left" { (crate::report::text::by_kind(&fault.failed_by_kind)) }
+                                td class="left kinds" { (by_kind(&fault.failed_by_kind)) }
                             }
                         }
                     }
