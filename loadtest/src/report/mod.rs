@@ -1,5 +1,6 @@
 //! What a run found, for programs (as JSON) and for people.
 
+pub mod compare;
 pub mod distribution;
 pub mod environment;
 pub mod fault;

@@ -141,14 +141,14 @@ impl Report {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
 /// Puts the numbers, from column `first` on, to the right, with space between the columns only.
-fn align(mut table: Table, first: usize) -> Table {
+pub(super) fn align(mut table: Table, first: usize) -> Table {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 0 } else { 2 }, 0));
         if index >= first {
