@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 use loadtest::options::Options;
 use loadtest::reread::Reread;
-use loadtest::run::{RunError, run};
+use loadtest::run::{Finished, RunError, run};
 
 /// Enough to send and read; more would take cores from what is measured beside us.
 const WORKERS: usize = 2;
@@ -33,14 +33,17 @@ fn reread(command: &Reread) -> ExitCode {
 
 fn load(options: Options) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(options)),
-        Err(error) => Err(RunError::Broken(error.into())),
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&RunError::Broken(error.into())),
     };
-    match result {
-        Ok(report) => {
+    match runtime.block_on(run(options)) {
+        Ok(Finished { report, exporter }) => {
             // Whoever read the output may be gone; the exit code still says it all.
             let _ = writeln!(std::io::stdout(), "{report}");
+            if let Some(exporter) = exporter.filter(|_| !report.interrupted) {
+                runtime.block_on(exporter.last_scrape());
+            }
             ExitCode::from(report.exit_code())
         }
         Err(error) => complain(&error),

@@ -44,6 +44,10 @@ pub struct Options {
     /// The report's other forms.
     #[command(flatten)]
     pub outputs: Outputs,
+    /// Where to answer Prometheus during the run, at /metrics, such as 127.0.0.1:9100. The end waits until it has
+    /// read the last figures too, for half a minute at most.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub prometheus: Option<SocketAddr>,
     /// What to break and when: "kill stateless @5s", "exec:COMMAND @+5s". May be given several times;
     /// the next fault waits until the one before has recovered.
     #[arg(long = "fault", value_name = "SPEC")]

@@ -3,14 +3,17 @@
 pub mod compare;
 pub mod distribution;
 pub mod environment;
+pub mod exporter;
 pub mod fault;
 pub mod hgrm;
 pub mod html;
 pub mod json;
 pub mod junit;
+mod live;
 pub mod outputs;
 pub mod progress;
 pub mod series;
+mod strip;
 pub mod text;
 
 use std::collections::BTreeMap;

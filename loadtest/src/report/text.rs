@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::strip::strip;
 use super::{Half, Quantiles, Report};
 use crate::count::Failure;
 
@@ -22,6 +23,9 @@ impl Display for Report {
         }
         let (p99, max) = (millis(self.lateness_ms.p99), millis(self.lateness_ms.max));
         writeln!(f, "Sent late by    {p99} ms (p99), {max} ms (max)")?;
+        if let Some(strip) = strip(self) {
+            writeln!(f, "{strip}")?;
+        }
         if !self.faults.is_empty() {
             writeln!(f, "\n{}", self.fault_table())?;
         }
@@ -102,6 +106,7 @@ impl Report {
 
     fn fault_table(&self) -> Table {
         let mut table = table(&[
+            "",
             "FAULT",
             "VICTIM",
             "ADDRESS",
@@ -113,7 +118,7 @@ impl Report {
             "WELL AFTER ms",
             "BY KIND",
         ]);
-        for fault in &self.faults {
+        for (index, fault) in self.faults.iter().enumerate() {
             let address = match (fault.address_before, fault.address_after) {
                 (Some(before), Some(after)) if before == after => format!("{before} (same)"),
                 (Some(before), Some(after)) => format!("{before} -> {after}"),
@@ -121,6 +126,7 @@ impl Report {
                 (None, after) => after.map_or("-".to_owned(), |after| after.to_string()),
             };
             table.add_row(vec![
+                (index + 1).to_string(),
                 fault.fault.clone(),
                 fault.victim.clone().unwrap_or_else(|| "-".to_owned()),
                 address,
@@ -133,8 +139,8 @@ impl Report {
                 by_kind(&fault.failed_by_kind),
             ]);
         }
-        let mut table = align(table, 3);
-        if let Some(column) = table.column_mut(9) {
+        let mut table = align(table, 4);
+        if let Some(column) = table.column_mut(10) {
             column.set_cell_alignment(CellAlignment::Left);
         }
         table

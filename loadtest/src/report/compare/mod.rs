@@ -230,6 +230,9 @@ fn value(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     ms(histogram.value_at_quantile(quantile))
 }
 
+/// A condition's name and how a report says it.
+type Condition<'a> = (&'static str, &'a dyn Fn(&Report) -> String);
+
 /// What makes two runs hard to compare.
 fn unlike(before: &Report, after: &Report) -> Vec<Unlike> {
     let faults = |report: &Report| {
@@ -239,7 +242,7 @@ fn unlike(before: &Report, after: &Report) -> Vec<Unlike> {
         let kept = percent(report.connections.kept.sent, report.sent).round();
         format!("{kept} % on kept ones")
     };
-    let of: [(&'static str, &dyn Fn(&Report) -> String); 9] = [
+    let of: [Condition<'_>; 9] = [
         ("URL", &|report| report.url.clone()),
         ("requests/s", &|report| report.rate.to_string()),
         ("seconds", &|report| format!("{:.0}", report.duration_ms / 1000.0)),

@@ -151,9 +151,8 @@ fn heat(report: &Report, series: &Series) -> Option<Plot> {
             let (top, bottom) = (height(axis.share(*upto)), height(axis.share(upto * CELL)));
             shades[shade(*count, deepest)].rectangle(x, top, width, bottom - top);
         }
-        match bucket.p99_ms {
-            Some(p99_ms) => p99.to((x + width / 2.0, height(axis.share(p99_ms))), begin),
-            None => {}
+        if let Some(p99_ms) = bucket.p99_ms {
+            p99.to((x + width / 2.0, height(axis.share(p99_ms))), begin);
         }
         begin = bucket.p99_ms.is_none();
     }
