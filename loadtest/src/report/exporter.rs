@@ -1,8 +1,9 @@
 //! Figures for Prometheus while a run is under way, and until they were read once more after its end.
 
 use std::collections::HashMap;
-use std::io::{Write, stderr};
-use std::net::{IpAddr, SocketAddr};
+use std::future::IntoFuture;
+use std::io::{self, Write, stderr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use kit::api::{metrics_response, process_registry, serve_bounded};
+use kit::api::{metrics_response, process_registry};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Gauge, IntCounterVec, Opts, Registry};
@@ -24,6 +25,7 @@ use crate::count::{Ledger, Tally};
 
 /// Most often scrapes are 15 seconds apart.
 const LAST_SCRAPE_WITHIN: Duration = Duration::from_secs(30);
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Seconds; as wide as outages are.
 const BOUNDS: [f64; 16] =
@@ -34,13 +36,15 @@ const BOUNDS: [f64; 16] =
 pub struct Exporter {
     address: SocketAddr,
     scrapes: Arc<Scrapes>,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<io::Result<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Scrapes {
     count: AtomicU64,
     again: Notify,
+    /// No more are answered than those under way.
+    over: Notify,
 }
 
 /// What a scrape is answered from.
@@ -77,10 +81,10 @@ impl Exporter {
         let scrapes = Arc::new(Scrapes::default());
         let served = Served { registry, scrapes: scrapes.clone() };
         let router = Router::new().route("/metrics", get(metrics)).with_state(served);
-        let serving = tokio::spawn(async move {
-            let from = |_: &_, peer: &SocketAddr| (*peer, Some::<IpAddr>(peer.ip()));
-            match serve_bounded(listener, router, from).await {}
-        });
+        let end = scrapes.clone();
+        let serving =
+            axum::serve(listener, router).with_graceful_shutdown(async move { end.over.notified().await });
+        let serving = tokio::spawn(serving.into_future());
         Ok(Exporter { address, scrapes, serving })
     }
 
@@ -105,7 +109,9 @@ impl Exporter {
             () = tokio::time::sleep(LAST_SCRAPE_WITHIN) => {}
             _ = kit::shutdown::requested() => {}
         }
-        self.serving.abort();
+        self.scrapes.over.notify_one();
+        // The last answer is still on its way.
+        let _ = tokio::time::timeout(LAST_ANSWER_WITHIN, self.serving).await;
     }
 }
 
