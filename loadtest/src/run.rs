@@ -23,7 +23,7 @@ use crate::report::environment::Environment;
 use crate::report::exporter::Exporter;
 use crate::report::outputs::Files;
 use crate::report::progress::Progress;
-use crate::report::{Facts, Report};
+use crate::report::{Facts, Report, json};
 use crate::send::Sender;
 
 /// Why there is no report.
@@ -58,6 +58,7 @@ pub async fn run(options: Options) -> Result<Finished, RunError> {
     let OpenOutputs { files, listener } = outputs;
     let (report, exporter) =
         measure(options, target, managers, drivers, listener).await.map_err(RunError::Broken)?;
+    let report = json::settled(&report).map_err(RunError::Broken)?;
     files.write(&report).map_err(RunError::Broken)?;
     Ok(Finished { report, exporter })
 }

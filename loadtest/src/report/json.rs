@@ -30,6 +30,18 @@ pub fn write(report: &Report, to: impl Write) -> io::Result<()> {
     to.flush()
 }
 
+/// The report as its JSON says it: what is made of a report is made of this, so that it is the same when it is made
+/// again from the file.
+///
+/// # Errors
+///
+/// Never: what is written can be read.
+pub fn settled(report: &Report) -> anyhow::Result<Report> {
+    let mut text = Vec::new();
+    write(report, &mut text)?;
+    read(&text[..])
+}
+
 /// Reads a report.
 ///
 /// # Errors
@@ -96,8 +108,17 @@ impl Lines<'_> {
     }
 }
 
+/// So many digits of a number come back unchanged from every reader of JSON.
+fn exact(value: f64) -> f64 {
+    format!("{value:.14e}").parse().unwrap_or(value)
+}
+
 /// Brackets count the depth; inside of [`INLINE`] none of the line breaks is written.
 impl Formatter for Lines<'_> {
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        self.pretty.write_f64(writer, exact(value))
+    }
+
     fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.depth += 1;
         if self.inline() { writer.write_all(b"[") } else { self.pretty.begin_array(writer) }
@@ -178,6 +199,20 @@ mod tests {
 }"#;
         assert_eq!(text, expected);
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn numbers_are_the_same_after_any_number_of_times() {
+        let mut value = 1.0_f64;
+        for step in 1..20_000_u32 {
+            value = (value * 1.618_033_988_749_9 + f64::from(step).sqrt()) % 3_600_000.0;
+            let mut text = Vec::new();
+            (value / 7.0).serialize(&mut Serializer::with_formatter(&mut text, Lines::default())).unwrap();
+            let read: f64 = serde_json::from_slice(&text).unwrap();
+            let mut again = Vec::new();
+            read.serialize(&mut Serializer::with_formatter(&mut again, Lines::default())).unwrap();
+            assert_eq!(text, again, "{value}");
+        }
     }
 
     #[test]
