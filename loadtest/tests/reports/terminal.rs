@@ -50,10 +50,10 @@ fn run_on_terminal(kind: &str, options: &[&str], signal: Option<Signal>) -> Show
             let length = terminal.read(&mut part).unwrap();
             shown.extend_from_slice(&part[..length]);
         }
-        if String::from_utf8_lossy(&shown).contains(" s left") {
-            if let Some(signal) = signal.take() {
-                kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
-            }
+        if String::from_utf8_lossy(&shown).contains(" s left")
+            && let Some(signal) = signal.take()
+        {
+            kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
         }
     }
     let after = tcgetattr(&slave).unwrap();
