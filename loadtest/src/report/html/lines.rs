@@ -6,16 +6,15 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::axis::{self, Log};
-use super::figure::{by_kind, grouped};
+use super::figure::grouped;
 use super::plot::{HEIGHT, Path, Plot, WIDTH, height, percent};
+use super::rows;
 use crate::count::Failure;
 use crate::report::Report;
 use crate::report::series::{Bucket, Series};
 
 /// More columns than this are not told apart on a page.
 const COLUMNS: usize = 600;
-/// A longer table is read by nobody; the JSON has every bucket.
-const ROWS: usize = 100;
 /// How many shades a heat map has.
 const SHADES: usize = 6;
 /// A cell of latency reaches from its end down to this share of it.
@@ -37,7 +36,7 @@ pub(super) fn section(report: &Report) -> Markup {
             @if report.failed > 0 { (failed(report, &series, &kinds).markup()) }
             @if let Some(heat) = heat(report, &series) { (heat.markup()) }
             output class="mute" id="moment" {}
-            (table(report))
+            (rows::table(report))
         }
     }
 }
@@ -98,7 +97,7 @@ fn answered(report: &Report, series: &Series) -> Plot {
 fn failed(report: &Report, series: &Series, kinds: &[Failure]) -> Plot {
     let most = series.buckets.iter().map(Bucket::failures).max().unwrap_or(0);
     #[allow(clippy::cast_precision_loss)]
-    let (end, y) = axis::linear(most as f64, 2.0);
+    let (end, y) = axis::linear(most.max(2) as f64, 2.0);
     let mut paths: BTreeMap<Failure, Path> = BTreeMap::new();
     let width = WIDTH / len(series);
     for (x, bucket) in columns(series) {
@@ -215,33 +214,6 @@ fn begins(report: &Report, series: &Series) -> Markup {
 
 fn moment(at_ms: f64, series: &Series) -> f64 {
     (at_ms / total_ms(series)).clamp(0.0, 1.0) * WIDTH
-}
-
-fn table(report: &Report) -> Markup {
-    let size = report.timeline.buckets.len().div_ceil(ROWS).max(1);
-    let series = report.timeline.merged(size);
-    html! {
-        details {
-            summary { "The same as a table, a row for each " (grouped(&series.bucket_ms.to_string())) " ms" }
-            div class="scroll" { table {
-                caption class="hidden" { "Requests along the run" }
-                thead { tr { th scope="col" { "From s" } th scope="col" { "Succeeded" } th scope="col" { "Failed" } th scope="col" { "p50 ms" } th scope="col" { "p99 ms" } th scope="col" { "Max ms" } th scope="col" class="left" { "By kind" } } }
-                tbody {
-                    @for (index, bucket) in series.buckets.iter().enumerate() {
-                        tr data-buckets={ (index * size) " " ((index + 1) * size) } {
-                            th scope="row" { (format!("{:.1}", bucket.at_ms / 1000.0)) }
-                            td data-sum="succeeded" { (grouped(&bucket.succeeded.to_string())) }
-                            td data-sum="failed" { (grouped(&bucket.failures().to_string())) }
-                            @for value in [bucket.p50_ms, bucket.p99_ms, bucket.max_ms] {
-                                td { (value.map_or("–".to_owned(), |value| format!("{value:.1}"))) }
-                            }
-                            td class="left" { (by_kind(&bucket.failed)) }
-                        }
-                    }
-                }
-            } }
-        }
-    }
 }
 
 fn times(series: &Series) -> Vec<axis::Mark> {

@@ -15,6 +15,7 @@ mod figure;
 mod lines;
 mod plot;
 mod quantiles;
+mod rows;
 mod tables;
 
 use std::io::{self, Write};
