@@ -3,10 +3,15 @@
 //! Latency counts from the moment a request was *due*, so that the wait a stalled sender causes is in
 //! it (coordinated omission). Outages count between the moments requests really *started*.
 
+pub mod timeline;
+
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use self::timeline::Timeline;
 
 /// The most slots a run keeps account of; each costs 16 bytes. A longer run is refused at its
 /// start; one that faults make longer goes on uncounted and is declared invalid.
@@ -60,6 +65,24 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All of them.
+    pub const ALL: [Failure; 14] = [
+        Failure::Refused,
+        Failure::Unreachable,
+        Failure::ConnectTimeout,
+        Failure::Reset,
+        Failure::Eof,
+        Failure::Timeout,
+        Failure::Http4xx,
+        Failure::Http502,
+        Failure::Http503,
+        Failure::Http504,
+        Failure::Http5xx,
+        Failure::ShortBody,
+        Failure::Protocol,
+        Failure::NotSent,
+    ];
+
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -84,6 +107,16 @@ impl Failure {
 impl Serialize for Failure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Failure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = Failure::ALL.into_iter().find(|failure| failure.name() == name);
+        found.ok_or_else(|| {
+            D::Error::custom(format!("`{name}` is no kind of failure that this program knows"))
+        })
     }
 }
 
@@ -162,6 +195,8 @@ pub struct Ledger {
     pub successes: Vec<Success>,
     /// The requests that failed, in the order in which they did.
     pub failures: Vec<Failed>,
+    /// Both along the run.
+    pub timeline: Timeline,
     /// Slots beyond [`MAX_REQUESTS`], of which nothing is known.
     pub uncounted: u64,
 }
@@ -179,6 +214,7 @@ impl Ledger {
             lateness: histogram()?,
             successes: Vec::new(),
             failures: Vec::new(),
+            timeline: Timeline::default(),
             uncounted: 0,
         })
     }
@@ -189,6 +225,7 @@ impl Ledger {
             self.uncounted += 1;
             return;
         }
+        self.timeline.record(&outcome);
         let Outcome { connection, due_us, started_us, finished_us, result } = outcome;
         let tally = match connection {
             Connection::Fresh => &mut self.fresh,
@@ -216,6 +253,11 @@ impl Ledger {
     }
 }
 
-fn histogram() -> Result<Histogram<u64>, hdrhistogram::CreationError> {
+/// An empty histogram of times in microseconds.
+///
+/// # Errors
+///
+/// Never with the bounds above.
+pub fn histogram() -> Result<Histogram<u64>, hdrhistogram::CreationError> {
     Histogram::new_with_bounds(1, MAX_LATENCY_US, LATENCY_DIGITS)
 }

@@ -11,6 +11,7 @@ use http::Uri;
 use crate::count::MAX_REQUESTS;
 use crate::faults::spec::{FaultSpec, What};
 use crate::faults::way::{Proof, manager};
+use crate::report::outputs::Outputs;
 
 /// Sends requests on schedule whether or not answers come, breaks things on schedule, and reports
 /// what was lost.
@@ -40,6 +41,13 @@ pub struct Options {
     /// Where to write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// The report's other forms.
+    #[command(flatten)]
+    pub outputs: Outputs,
+    /// Where to answer Prometheus during the run, at /metrics, such as 127.0.0.1:9100. The end waits until it has
+    /// read the last figures too, for half a minute at most.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub prometheus: Option<SocketAddr>,
     /// What to break and when: "kill stateless @5s", "exec:COMMAND @+5s". May be given several times;
     /// the next fault waits until the one before has recovered.
     #[arg(long = "fault", value_name = "SPEC")]

@@ -1,7 +1,6 @@
 //! One run, from the checks before the first request to the report after the last.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +8,7 @@ use anyhow::{Context, anyhow};
 use http::Method;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wire::HostName;
@@ -19,8 +19,11 @@ use crate::faults::way::Ways;
 use crate::faults::{Ending, Injector, ensure_whole};
 use crate::options::{Options, Target};
 use crate::pace::{Clock, Pacer, micros};
+use crate::report::environment::Environment;
+use crate::report::exporter::Exporter;
+use crate::report::outputs::Files;
 use crate::report::progress::Progress;
-use crate::report::{Facts, Report};
+use crate::report::{Facts, Report, json};
 use crate::send::Sender;
 
 /// Why there is no report.
@@ -45,23 +48,38 @@ const SPARE_DESCRIPTORS: u64 = 4096;
 /// What makes the machines, by host.
 type Drivers = BTreeMap<HostName, String>;
 
-/// Checks everything, sends the load, injects the faults, and writes the report to `options.json`.
+/// Checks everything, sends the load, injects the faults, and writes the report to its files.
 ///
 /// # Errors
 ///
 /// See [`RunError`]. A goal that was missed is no error; the report says so.
-pub async fn run(options: Options) -> Result<Report, RunError> {
-    let (target, managers, drivers, json) = prepare(&options).await.map_err(RunError::Input)?;
-    let report = measure(options, target, managers, drivers).await.map_err(RunError::Broken)?;
-    if let Some(file) = json {
-        serde_json::to_writer_pretty(&file, &report)
-            .map_err(|error| RunError::Broken(anyhow!(error).context("writing the JSON report")))?;
-    }
-    Ok(report)
+pub async fn run(options: Options) -> Result<Finished, RunError> {
+    let (target, managers, drivers, outputs) = prepare(&options).await.map_err(RunError::Input)?;
+    let OpenOutputs { files, listener } = outputs;
+    let (report, exporter) =
+        measure(options, target, managers, drivers, listener).await.map_err(RunError::Broken)?;
+    let report = json::settled(&report).map_err(RunError::Broken)?;
+    files.write(&report).map_err(RunError::Broken)?;
+    Ok(Finished { report, exporter })
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it found.
+    pub report: Report,
+    /// What still answers Prometheus, if it was asked for.
+    pub exporter: Option<Exporter>,
+}
+
+/// What was opened before the first request.
+struct OpenOutputs {
+    files: Files,
+    listener: Option<TcpListener>,
 }
 
 /// Everything that can be found wrong before the first request.
-async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Drivers, Option<File>)> {
+async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>, Drivers, OpenOutputs)> {
     options.check()?;
     let target = Target::find(&options.url).await?;
     let mut drivers = Drivers::new();
@@ -73,11 +91,12 @@ async fn prepare(options: &Options) -> anyhow::Result<(Target, Option<Managers>,
             Some(managers)
         }
     };
-    // Emptied now, so that an older run's report is never taken for this one's.
-    let json = options.json.as_ref().map(|path| {
-        File::create(path).with_context(|| format!("--json {}: cannot be written", path.display()))
-    });
-    Ok((target, managers, drivers, json.transpose()?))
+    let listener = match options.prometheus {
+        Some(address) => Some(Exporter::bind(address).await?),
+        None => None,
+    };
+    let files = options.outputs.open(options.json.as_deref())?;
+    Ok((target, managers, drivers, OpenOutputs { files, listener }))
 }
 
 async fn measure(
@@ -85,10 +104,13 @@ async fn measure(
     target: Target,
     managers: Option<Managers>,
     drivers: Drivers,
-) -> anyhow::Result<Report> {
+    listener: Option<TcpListener>,
+) -> anyhow::Result<(Report, Option<Exporter>)> {
     let in_flight_max = options.connections_max();
     allow_descriptors(u64::from(in_flight_max) + SPARE_DESCRIPTORS)?;
     let ledger = Arc::new(Mutex::new(Ledger::new()?));
+    let exporter =
+        listener.map(|listener| Exporter::start(listener, ledger.clone(), options.rate)).transpose()?;
     let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
     let method = if options.post { Method::POST } else { Method::GET };
     let sender = Sender::new(target, method, options.timeout)?;
@@ -98,6 +120,7 @@ async fn measure(
     let started_unix_ms = unix_ms();
     let pacer = Arc::new(Pacer::new(clock, options.rate));
     let duration_us = micros(options.duration);
+    progress.begin(clock, duration_us);
     if options.faults.is_empty() {
         pacer.end_at(duration_us);
     }
@@ -150,9 +173,10 @@ async fn measure(
         duration_us: end_us,
         interrupted,
         min_availability_percent: options.min_availability,
+        environment: Environment::here(None),
     };
     let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(Report::new(facts, ledger, log))
+    Ok((Report::new(facts, ledger, log), exporter))
 }
 
 fn unix_ms() -> u64 {
