@@ -59,7 +59,7 @@ h2_load() {
 
 # warm_up [ARGUMENT…]
 warm_up() {
-    on_load_cores "$BENCH" load "$PLAIN" --duration "$SECONDS_OF_WARMING" "$@" >/dev/null
+    on_load_cores "$BENCH" load "$PLAIN_AT" --duration "$SECONDS_OF_WARMING" "$@" >/dev/null
 }
 
 # note METRIC UNIT VALUE notes a figure of the case and subject that are being measured.
@@ -95,6 +95,8 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.6f", b ? a / b : 0 }'; }
 # idle COUNT TARGET [ARGUMENT…] measures what connections cost that do nothing.
 idle() {
     local count=$1 to=("${@:2}") before held
+    # Both sides need some files more.
+    [ "$count" -le $((FILES - 500)) ] || count=$((FILES - 500))
     on_load_cores "$BENCH" load "${to[@]}" --duration "$SECONDS_OF_WARMING" >/dev/null || return 1
     before=$("$BENCH" memory "$SUBJECT_PID")
     coproc HOLDER { on_load_cores "$BENCH" load "${to[@]}" --idle --connections "$count" 2>"$DIR/load.err"; }
@@ -122,8 +124,8 @@ swap() {
             >"$DIR/push" 2>"$DIR/push.err" &
         pusher=$!
     fi
-    wrk_load "http://$PLAIN/" && note_load || return 1
-    bench_load "$PLAIN" --rate 3000 && [ "$(of load failed)" = 0 ] && note_latency || return 1
+    wrk_load "http://$PLAIN_AT/" && note_load || return 1
+    bench_load "$PLAIN_AT" --rate 3000 && [ "$(of load failed)" = 0 ] && note_latency || return 1
     [ -z "$pusher" ] || wait "$pusher" || { say "pushing failed: $(cat "$DIR/push.err")"; return 1; }
     [ -z "$pusher" ] || note slowest_push_ms ms "$(of push slowest_ms)"
 }
@@ -132,7 +134,7 @@ swap() {
 first_answer() {
     local begun at
     prepare "$SUBJECT" "$THREADS" 4 8192
-    on_load_cores "$BENCH" answered "$PLAIN" >"$DIR/at" &
+    on_load_cores "$BENCH" answered "$PLAIN_AT" >"$DIR/at" &
     local asking=$!
     begun=${EPOCHREALTIME/[.,]/}
     launch "$SUBJECT"
@@ -147,11 +149,12 @@ first_answer() {
 # run_case measures CASE with SUBJECT once. It fails if what was measured does not count.
 run_case() {
     local upstreams=4 connections=8192 status=0
+    local many=$((FILES < 45000 ? FILES : 45000))
     THREADS=1 SUBJECT_CORES=$FIRST_CORE LOAD_CORES=$OTHER_CORES
     case $CASE in
         *-2t) THREADS=2 SUBJECT_CORES=$TWO_CORES LOAD_CORES=$TWO_CORES ;;
-        idle-20000) connections=45000 ;;
-        upstreams-10000 | swap) upstreams=10000 connections=45000 ;;
+        idle-20000) connections=$many ;;
+        upstreams-10000 | swap) upstreams=10000 connections=$many ;;
         upstreams-*) upstreams=${CASE#upstreams-} ;;
     esac
     if [ "$CASE" != start ]; then
@@ -167,27 +170,27 @@ load_case() {
     local tls=(--tls "$CERTIFICATE/cert.pem")
     case $CASE in
         keepalive-saturated | keepalive-saturated-2t | upstreams-2 | upstreams-100)
-            warm_up && wrk_load "http://$PLAIN/" && note_load
+            warm_up && wrk_load "http://$PLAIN_AT/" && note_load
             ;;
-        upstreams-10000) warm_up --duration 2 && wrk_load "http://$PLAIN/" && note_load ;;
-        keepalive-3000rps) warm_up && bench_load "$PLAIN" --rate 3000 && note_load && note_latency ;;
-        post-keepalive) warm_up --post 100 && bench_load "$PLAIN" --post 100 && note_load ;;
-        new-connection) warm_up --fresh && bench_load "$PLAIN" --fresh --connections 32 && note_load ;;
-        tls-keepalive) warm_up && wrk_load "https://$TLS/" && note_load ;;
+        upstreams-10000) warm_up --duration 2 && wrk_load "http://$PLAIN_AT/" && note_load ;;
+        keepalive-3000rps) warm_up && bench_load "$PLAIN_AT" --rate 3000 && note_load && note_latency ;;
+        post-keepalive) warm_up --post 100 && bench_load "$PLAIN_AT" --post 100 && note_load ;;
+        new-connection) warm_up --fresh && bench_load "$PLAIN_AT" --fresh --connections 32 && note_load ;;
+        tls-keepalive) warm_up && wrk_load "https://$TLS_AT/" && note_load ;;
         tls-handshake)
-            warm_up && bench_load "$TLS" "${tls[@]}" --fresh --connections 32 && note_load && handshakes resumed 0
+            warm_up && bench_load "$TLS_AT" "${tls[@]}" --fresh --connections 32 && note_load && handshakes resumed 0
             ;;
         tls-resumed)
-            warm_up && bench_load "$TLS" "${tls[@]}" --resume --fresh --connections 32 && note_load \
+            warm_up && bench_load "$TLS_AT" "${tls[@]}" --resume --fresh --connections 32 && note_load \
                 && handshakes full 64
             ;;
-        h2) warm_up && h2_load "https://$TLS/" && note_load ;;
-        body-1m) warm_up && bench_load "$PLAIN" --path /big --connections 8 && note_load ;;
-        body-100m) warm_up && bench_load "$PLAIN" --path /huge --connections 2 && note_load ;;
-        upload-1m) warm_up && bench_load "$PLAIN" --post $((1 << 20)) --connections 8 && note_load ;;
-        post-64k) warm_up && bench_load "$PLAIN" --path /echo --post $((64 << 10)) --connections 16 && note_load ;;
-        idle-tls-*) idle "${CASE##*-}" "$TLS" "${tls[@]}" ;;
-        idle-*) idle "${CASE##*-}" "$PLAIN" ;;
+        h2) warm_up && h2_load "https://$TLS_AT/" && note_load ;;
+        body-1m) warm_up && bench_load "$PLAIN_AT" --path /big --connections 8 && note_load ;;
+        body-100m) warm_up && bench_load "$PLAIN_AT" --path /huge --connections 2 && note_load ;;
+        upload-1m) warm_up && bench_load "$PLAIN_AT" --post $((1 << 20)) --connections 8 && note_load ;;
+        post-64k) warm_up && bench_load "$PLAIN_AT" --path /echo --post $((64 << 10)) --connections 16 && note_load ;;
+        idle-tls-*) idle "${CASE##*-}" "$TLS_AT" "${tls[@]}" ;;
+        idle-*) idle "${CASE##*-}" "$PLAIN_AT" ;;
         swap) swap ;;
         start) first_answer ;;
     esac

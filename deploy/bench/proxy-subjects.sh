@@ -7,8 +7,8 @@
 
 PLAIN_PORT=8000 TLS_PORT=8443 BACKEND_PORT=8080
 ADMIN_PORT=9080 CHANGES_PORT=9443
-PLAIN=127.0.0.1:$PLAIN_PORT
-TLS=127.0.0.1:$TLS_PORT
+PLAIN_AT=127.0.0.1:$PLAIN_PORT
+TLS_AT=127.0.0.1:$TLS_PORT
 
 # The programs, for their sizes too.
 declare -A PROGRAM=([lb]=$HOLDFAST_BIN/lb [nginx]=/usr/sbin/nginx [haproxy]=/usr/sbin/haproxy)
@@ -61,8 +61,8 @@ $(upstream_addresses "$2" | sed "s/.*/        server &:$BACKEND_PORT max_fails=1
         keepalive_requests 1000000000;
     }
     server {
-        listen $PLAIN reuseport backlog=65535;
-        listen $TLS ssl http2 reuseport backlog=65535;
+        listen $PLAIN_AT reuseport backlog=65535;
+        listen $TLS_AT ssl http2 reuseport backlog=65535;
         ssl_certificate $CERTIFICATE/cert.pem;
         ssl_certificate_key $CERTIFICATE/key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -88,7 +88,8 @@ $(upstream_addresses "$2" | sed "s/.*/        server &:$BACKEND_PORT max_fails=1
 CONF
 }
 
-# configure_haproxy THREADS UPSTREAMS CONNECTIONS. The only file that it writes requests to itself is its standard output.
+# configure_haproxy THREADS UPSTREAMS CONNECTIONS. The only file that it writes requests to itself is its standard output. It
+# wants two open files for each connection that there may be, and has to start with fewer.
 configure_haproxy() {
     local log=''
     [ "$ACCESS_LOG" = off ] || log=$'log global\n    option httplog'
@@ -96,6 +97,7 @@ configure_haproxy() {
 global
     nbthread $1
     maxconn $3
+    no strict-limits
     log stdout format raw local0 info
 defaults
     mode http
@@ -111,8 +113,8 @@ defaults
     retries 3
     retry-on conn-failure empty-response response-timeout
 frontend clients
-    bind $PLAIN backlog 65535
-    bind $TLS ssl crt $CERTIFICATE/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 65535
+    bind $PLAIN_AT backlog 65535
+    bind $TLS_AT ssl crt $CERTIFICATE/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 65535
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https if { ssl_fc }
     http-request set-header X-Forwarded-Proto http unless { ssl_fc }
@@ -141,9 +143,9 @@ $log
 [limits]
 connections = $3
 [[listener]]
-address = "$PLAIN"
+address = "$PLAIN_AT"
 [[listener]]
-address = "$TLS"
+address = "$TLS_AT"
 [listener.tls]
 [[config.certificates]]
 chain_file = "$CERTIFICATE/cert.pem"
@@ -202,7 +204,7 @@ check_owner() {
 start_subject() {
     prepare "$@"
     launch "$1"
-    await "$1" "$BENCH" answered "$PLAIN" --patience 20
+    await "$1" "$BENCH" answered "$PLAIN_AT" --patience 20
     check_owner "$1"
 }
 
