@@ -52,7 +52,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let stolen_after = stolen()?;
     ensure!(status.success(), "{program} failed: {status}");
     let now = tree(options.pid)?;
-    ensure!(now == processes, "the program that is measured had the processes {processes:?} and now has {now:?}");
+    ensure!(
+        now == processes,
+        "the program that is measured had the processes {processes:?} and now has {now:?}"
+    );
     let (rss, peak) = memory_of(&processes)?;
     let ticks = (stolen_after.1 - stolen_before.1).max(1);
     let mut text = String::new();

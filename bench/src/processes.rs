@@ -82,7 +82,8 @@ fn field(path: &str, name: &str) -> Result<u64> {
 pub(crate) fn stolen() -> Result<(u64, u64)> {
     let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let first = text.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = first.split_whitespace().skip(1).take(8).filter_map(|tick| tick.parse().ok()).collect();
+    let ticks: Vec<u64> =
+        first.split_whitespace().skip(1).take(8).filter_map(|tick| tick.parse().ok()).collect();
     Ok((ticks.get(7).copied().unwrap_or(0), ticks.iter().sum()))
 }
 

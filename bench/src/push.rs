@@ -82,7 +82,11 @@ fn request(options: &Options, generation: u64, lives: &[u32]) -> Result<String> 
     for (number, life) in lives.iter().enumerate() {
         let comma = if number == 0 { "" } else { "," };
         let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + u32::try_from(number)?);
-        write!(set, "{comma}{{\"id\":\"u{number}-{life}\",\"address\":\"{address}\",\"port\":{}}}", options.port)?;
+        write!(
+            set,
+            "{comma}{{\"id\":\"u{number}-{life}\",\"address\":\"{address}\",\"port\":{}}}",
+            options.port
+        )?;
     }
     set.push_str("]}}");
     let head = format!(

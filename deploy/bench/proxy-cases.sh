@@ -97,7 +97,7 @@ idle() {
     local count=$1 to=("${@:2}") before held
     # Both sides need some files more.
     [ "$count" -le $((FILES - 500)) ] || count=$((FILES - 500))
-    on_load_cores "$BENCH" load "${to[@]}" --duration "$SECONDS_OF_WARMING" >/dev/null || return 1
+    on_load_cores "$BENCH" load "${to[@]}" --connections 16 --duration "$SECONDS_OF_WARMING" >/dev/null || return 1
     before=$("$BENCH" memory "$SUBJECT_PID")
     coproc HOLDER { on_load_cores "$BENCH" load "${to[@]}" --idle --connections "$count" 2>"$DIR/load.err"; }
     read -r -t 90 -u "${HOLDER[0]}" _ held || held=0

@@ -78,8 +78,8 @@ table() {
         /"suite": "proxy"/ {
             row = sprintf("  %-23s %-25s", value("case"), value("metric"))
             if (!(row in seen)) { seen[row]; order[++count] = row }
-            subject = value("subject"); text = shown(value("median"))
-            if (value("unit") == "ratio") text = text " (" shown(value("min")) "-" shown(value("max")) ")"
+            subject = value("subject"); text = shown(value("median") + 0)
+            if (value("unit") == "ratio") text = text " (" shown(value("min") + 0) "-" shown(value("max") + 0) ")"
             line[row] = line[row] sprintf(" %s %s ", subject, text)
         }
         END { for (r = 1; r <= count; r++) print order[r] line[order[r]] }' "$FIGURES"
