@@ -40,7 +40,7 @@ static FILL: [u8; 256 << 10] = [b'x'; 256 << 10];
 /// Where to listen.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The address and port.
+    /// The address and port; with port 0, one that is free.
     listen: SocketAddr,
 }
 
@@ -255,13 +255,14 @@ impl Connection {
     }
 }
 
-/// Serves until it is killed.
+/// Says where it listens, and serves until it is killed.
 ///
 /// # Errors
 ///
 /// When the address cannot be listened on.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let listener = listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
+    println!("listening on {}", listener.local_addr()?);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let token = |socket: &dyn AsRawFd| u64::try_from(socket.as_raw_fd()).unwrap_or(0);
     let door = token(&listener);

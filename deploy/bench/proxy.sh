@@ -158,7 +158,7 @@ keep_logs() {
 # --- measuring -------------------------------------------------------------------------------------------
 
 start_backend() {
-    taskset -c "$OTHER_CORES" "$BENCH" backend "0.0.0.0:$BACKEND_PORT" 2>"$WORK/backend.log" &
+    taskset -c "$OTHER_CORES" "$BENCH" backend "0.0.0.0:$BACKEND_PORT" >"$WORK/backend.log" 2>&1 &
     BACKEND_PID=$!
     await "the backend" "$BENCH" answered "127.0.0.11:$BACKEND_PORT" --patience 5
 }
