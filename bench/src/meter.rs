@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::processes::{memory as memory_of, processor_time, stolen, tree};
+use crate::processes::{memory as memory_of, processor_time, stolen, tree, waiting_time};
 
 /// Whom to watch, and meanwhile.
 #[derive(Args)]
@@ -32,8 +32,8 @@ pub(crate) struct ProgramOptions {
     pid: i32,
 }
 
-/// Runs the command and writes `cpu_us`, `wall_us`, `utilisation` (of one core), `steal` (a share of the machine),
-/// `rss_kb` and `rss_peak_kb`.
+/// Runs the command and writes `cpu_us`, `wall_us`, `utilisation` and `waiting` (cores that it had, and that it
+/// would have had if nobody else had been there), `steal` (a share of the machine), `rss_kb` and `rss_peak_kb`.
 ///
 /// # Errors
 ///
@@ -44,11 +44,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut command = Command::new(program);
     command.args(arguments);
     let stolen_before = stolen()?;
+    let waited_before = waiting_time(&processes)?;
     let before = processor_time(&processes)?;
     let start = Instant::now();
     let status = command.status().with_context(|| format!("cannot run {program}"))?;
     let wall = start.elapsed();
     let used = processor_time(&processes)?.saturating_sub(before);
+    let waited = waiting_time(&processes)?.saturating_sub(waited_before);
     let stolen_after = stolen()?;
     ensure!(status.success(), "{program} failed: {status}");
     let now = tree(options.pid)?;
@@ -62,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     writeln!(text, "cpu_us {}", used.as_micros())?;
     writeln!(text, "wall_us {}", wall.as_micros())?;
     writeln!(text, "utilisation {:.3}", used.as_secs_f64() / wall.as_secs_f64())?;
+    writeln!(text, "waiting {:.3}", waited.as_secs_f64() / wall.as_secs_f64())?;
     #[allow(clippy::cast_precision_loss)] // ticks of seconds
     writeln!(text, "steal {:.4}", (stolen_after.0 - stolen_before.0) as f64 / ticks as f64)?;
     writeln!(text, "rss_kb {rss}")?;

@@ -51,6 +51,26 @@ pub(crate) fn processor_time(processes: &[i32]) -> Result<Duration> {
     Ok(sum)
 }
 
+/// How long the threads of the processes have waited for a core while they could have run; those that have ended do not
+/// count.
+///
+/// # Errors
+///
+/// When one of the processes has ended.
+pub(crate) fn waiting_time(processes: &[i32]) -> Result<Duration> {
+    let mut nanos = 0;
+    for pid in processes {
+        let tasks = format!("/proc/{pid}/task");
+        for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+            // "RUN WAITED TIMES", in nanoseconds. A thread may end meanwhile.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let waited = text.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok());
+            nanos += waited.unwrap_or(0);
+        }
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
 /// The resident memory of the processes in KiB: what it is, and the most that each has had. What several share counts
 /// for each.
 ///

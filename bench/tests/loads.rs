@@ -1,5 +1,7 @@
 //! The instrument, measured with itself: what the load counts is what the backend did.
 
+#![allow(clippy::expect_used)] // helpers of tests; the configuration knows only tests themselves
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -8,8 +8,8 @@ SECONDS_OF_WARMING=0.5
 # What wrk and h2load send along, as `bench load` does.
 FIELDS=(-H 'User-Agent: bench' -H 'Accept: */*')
 
-# Cases in which a subject should have no time left; where it has, the load was the limit, and that is said. With two
-# threads it shares all there is with the load, and how much it had says nothing.
+# Cases in which a subject should have no time left; where it has, the load was the limit or somebody else had its core, and
+# that is said. With two threads it shares all there is with the load, and how much it had says nothing.
 # shellcheck disable=SC2034 # the bounds'
 SATURATED=(keepalive-saturated post-keepalive tls-keepalive h2 upstreams-2 upstreams-100 upstreams-10000)
 
@@ -78,6 +78,7 @@ note_load() {
     note cpu_us_per_request us "$(ratio "$(of meter cpu_us)" "$requests")"
     note requests_per_s 1/s "$(ratio "$requests" "$(of load seconds)")"
     note utilisation cores "$(of meter utilisation)"
+    note waiting cores "$(of meter waiting)"
     note steal share "$(of meter steal)"
     note rss_peak_kb KiB "$(of meter rss_peak_kb)"
     if [ -n "$COUNTERS" ]; then

@@ -96,7 +96,7 @@ READ_FIGURES='
     }'
 
 # bounds says of each whether it is met, and fails if one is missed. Where a subject that should have had no time left had
-# some, the load was the limit, and that is said.
+# some, that is said: the load was the limit, or somebody else had its core.
 bounds() {
     printf '\nBounds of lb\n'
     awk -v bounds="$BOUNDS" -v saturated="${SATURATED[*]}" "$READ_FIGURES"'
@@ -109,7 +109,7 @@ bounds() {
         /"suite": "proxy"/ {
             key = value("case") " " value("metric") " " value("subject")
             median[key] = value("median") + 0; n[key] = value("n") + 0
-            if (value("metric") == "utilisation") busy[value("case")] = busy[value("case")] " " value("subject") " " value("median")
+            if (value("metric") == "utilisation") busy[value("case")] = busy[value("case")] " " value("subject")
         }
         END {
             count = split(bounds, lines, "\n")
@@ -126,9 +126,12 @@ bounds() {
             count = split(saturated, cases, " ")
             for (i = 1; i <= count; i++) {
                 most = split(busy[cases[i]], u, " "); text = ""
-                for (j = 1; j < most; j += 2)
-                    if (u[j + 1] <= 0.95) text = text sprintf(" %s %.2f", u[j], u[j + 1])
-                if (text != "") printf "    %-62s%s\n", cases[i] ": the load was the limit, cores in use:", text
+                for (j = 1; j <= most; j++) {
+                    used = median[cases[i] " utilisation " u[j]]; waited = median[cases[i] " waiting " u[j]]
+                    if (used <= 0.95) text = text sprintf(" %s %.2f (+%.2f)", u[j], used, waited)
+                }
+                if (text == "") continue
+                printf "    %s: not saturated; cores used (and waited for, while others had them):%s\n", cases[i], text
             }
             exit missed
         }' "$FIGURES"
