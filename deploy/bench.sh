@@ -20,7 +20,7 @@
 #
 # HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
 # SOAK_SEED is what `soak` printed: the same is done at the same times again.
-# BENCH_ACCESS_LOG=off has nobody write an access log in `proxy`.
+# BENCH_ACCESS_LOG=off has nobody write an access log in `proxy`; BENCH_LB_POOL is a line for the policy of our pool there.
 #
 # Exit code: 0 every bound is met, 1 one is missed, 2 bad arguments, 3 a measurement failed, 130 interrupted.
 set -euo pipefail

@@ -155,6 +155,7 @@ name = "all"
 pool = "service"
 [config.pools.service]
 check = { active = true, interval_ms = $(check_interval "$2") }
+${BENCH_LB_POOL:-}
 [upstreams]
 service = [
 $(upstream_addresses "$2" | awk -v port="$BACKEND_PORT" \

@@ -17,8 +17,9 @@
 #   start                      from the start to the first answer
 #
 # Each measurement has a process of its own, pinned to the first core; load and backends have the others. The subjects take
-# turns in each case, another one first in each round. Everything is in namespaces of its own. BENCH_ACCESS_LOG=off lets
-# nobody write an access log.
+# turns in each case, another one first in each round. Everything is in namespaces of its own. BENCH_ACCESS_LOG=off has
+# nobody write an access log. BENCH_LB_POOL is a line for the policy of our pool, to see what it costs: 'reuse_unrepeatable =
+# true'.
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
