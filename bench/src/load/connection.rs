@@ -118,7 +118,8 @@ impl Connection {
             due: Instant::now(),
             sent: 0,
             partial: Vec::new(),
-            close: false,
+            // It is asked to close; that it says so too, it need not.
+            close: target.fresh,
         })
     }
 
@@ -234,7 +235,7 @@ impl Connection {
                 let (Some(length), true) = (head.content_length, whole.starts_with(b"HTTP/1.1 200 ")) else {
                     return Outcome::Failed;
                 };
-                self.close = head.close;
+                self.close |= head.close;
                 self.state = State::Reading(length);
                 whole.len() - head.len
             }

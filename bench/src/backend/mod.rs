@@ -9,10 +9,11 @@
 //! Each descriptor is watched once, for both directions and by its edges: no system call is made to change what is
 //! waited for.
 
+mod answers;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -20,6 +21,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::{Domain, Socket, Type};
 
+use self::answers::{Answers, FILL, Kind, Unsent};
 use crate::head::{Head, MAX_HEAD};
 
 /// What is read at once, in bytes.
@@ -33,9 +35,6 @@ const BACKLOG: i32 = 65_535;
 
 /// How many events are taken at once.
 const EVENTS: usize = 512;
-
-/// What long bodies are made of.
-static FILL: [u8; 256 << 10] = [b'x'; 256 << 10];
 
 /// Where to listen.
 #[derive(Args)]
@@ -60,79 +59,6 @@ struct Connection {
     close: bool,
 }
 
-/// What is answered.
-#[derive(Clone, Copy)]
-enum Kind {
-    Small,
-    /// To HEAD: health checks like it.
-    Bare,
-    Big,
-    Huge,
-    Echo,
-    /// A body whose length is not said: no proxy here has a reason to make one of a body whose length was.
-    LengthRequired,
-}
-
-/// The rest of an answer: a text, and after it so many bytes of [`FILL`].
-struct Unsent {
-    text: Rc<Vec<u8>>,
-    at: usize,
-    fill: u64,
-}
-
-/// The answers, made once.
-struct Answers {
-    small: Rc<Vec<u8>>,
-    bare: Rc<Vec<u8>>,
-    big: Rc<Vec<u8>>,
-    huge: Rc<Vec<u8>>,
-    length_required: Rc<Vec<u8>>,
-}
-
-const HUGE: u64 = 100 << 20;
-
-impl Answers {
-    fn new() -> Self {
-        let head = |status: &str, kind: &str, length: u64| {
-            format!(
-                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nDate: Sat, 21 Nov 2026 01:00:00 GMT\r\n\
-                 Cache-Control: no-store\r\nX-Request-Id: 0123456789abcdef\r\nContent-Length: {length}\r\n\r\n"
-            )
-            .into_bytes()
-        };
-        let json = format!("{{\"pad\":\"{}\"}}", "x".repeat(190));
-        let bare = head("200 OK", "application/json", json.len() as u64);
-        let mut big = head("200 OK", "application/octet-stream", 1 << 20);
-        big.resize(big.len() + (1 << 20), b'x');
-        Answers {
-            small: Rc::new([&bare[..], json.as_bytes()].concat()),
-            bare: Rc::new(bare),
-            big: Rc::new(big),
-            huge: Rc::new(head("200 OK", "application/octet-stream", HUGE)),
-            length_required: Rc::new(head("411 Length Required", "text/plain", 0)),
-        }
-    }
-
-    fn of(&self, kind: Kind, echo: Option<Vec<u8>>) -> Unsent {
-        let (text, fill) = match kind {
-            Kind::Small => (self.small.clone(), 0),
-            Kind::Bare => (self.bare.clone(), 0),
-            Kind::Big => (self.big.clone(), 0),
-            Kind::Huge => (self.huge.clone(), HUGE),
-            Kind::LengthRequired => (self.length_required.clone(), 0),
-            Kind::Echo => {
-                let body = echo.unwrap_or_default();
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
-                    body.len()
-                );
-                (Rc::new([head.as_bytes(), &body].concat()), 0)
-            }
-        };
-        Unsent { text, at: 0, fill }
-    }
-}
-
 /// What is known of a connection after it was looked after.
 #[derive(PartialEq, Eq)]
 enum Life {
@@ -144,6 +70,9 @@ impl Connection {
     /// Does all there is to do. `ended`: the other side has, so it is read until that shows.
     fn serve(&mut self, answers: &Answers, scratch: &mut [u8], ended: bool) -> Life {
         if self.flush() == Life::Over {
+            return Life::Over;
+        }
+        if self.unsent.is_none() && !self.partial.is_empty() && self.feed(&[], answers) == Life::Over {
             return Life::Over;
         }
         while self.unsent.is_none() {
