@@ -156,7 +156,7 @@ pub(super) fn run(options: &Options, target: &Target) -> Result<()> {
         Some(rate) => open(&mut connections, options, rate, start)?,
     }
     let mut events = vec![EpollEvent::empty(); EVENTS];
-    let last = Instant::now() + DRAIN;
+    let last = end + DRAIN;
     while connections.busy() > 0 && Instant::now() < last {
         let count = connections.wait(&mut events, last)?;
         for event in &events[..count] {
