@@ -7,10 +7,11 @@
 #   faults      what clients notice when one of four backends fails, beside nginx and HAProxy
 #   resilience  what clients notice of slow requests, a slow backend, an outage of all and sets swapped fast
 #   soak        kills, freezes, swaps, hand-overs and bad clients at random, and what is left behind by them
+#   proxy       what a request and a connection cost, in processor time and memory, beside nginx and HAProxy
 #
 #   --json FILE        also write the figures as JSON, a list of
 #                      {suite, case, subject, metric, unit, median, min, max, n}
-#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3)
+#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3, proxy 5)
 #   --case NAME        only this case; may be given several times
 #   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
 #                      often it moves
@@ -19,14 +20,15 @@
 #
 # HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
 # SOAK_SEED is what `soak` printed: the same is done at the same times again.
+# BENCH_ACCESS_LOG=off has nobody write an access log in `proxy`; BENCH_LB_POOL is a line for the policy of our pool there.
 #
 # Exit code: 0 every bound is met, 1 one is missed, 2 bad arguments, 3 a measurement failed, 130 interrupted.
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SUITES=(vip faults resilience soak)
-declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [soak]=1)
+SUITES=(vip faults resilience soak proxy)
+declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [soak]=1 [proxy]=5)
 
 suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES=10 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
