@@ -22,6 +22,7 @@ pub(crate) mod dial;
 pub(crate) mod exchange;
 pub(crate) mod h2c;
 pub(crate) mod hold;
+pub(crate) mod http1;
 pub(crate) mod lost;
 pub(crate) mod race;
 mod racer;
@@ -140,7 +141,7 @@ pub(crate) async fn forward(
         tries.follow(state);
     }
     let head = request_for_upstream(session, client, tries)?;
-    let message = Message { head, body, client: Sender::of(client).address, worker };
+    let message = Arc::new(Message::new(&head, &body, Sender::of(client).address, worker)?);
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {

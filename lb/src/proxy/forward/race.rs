@@ -16,6 +16,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use pingora_http::ResponseHeader;
@@ -40,7 +41,7 @@ use super::watch::{Signal, Watch};
 /// What is the same for all tries of a request.
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
-    pub(crate) message: &'a Message,
+    pub(crate) message: &'a Arc<Message>,
     pub(crate) client: &'a Client,
     pub(crate) learned: Cell<'a>,
     /// When all tries together must have brought an answer.
@@ -88,7 +89,7 @@ pub(crate) async fn run(
     };
     match outcome {
         Some(Outcome::Answered(answer)) => {
-            return answered(call, tries, first.choice, first.in_flight, answer).await;
+            return answered(call, tries, first.choice, first.in_flight, answer);
         }
         Some(Outcome::Failed(reason)) => {
             return failed(tries, first.choice, first.in_flight, reason);
@@ -149,7 +150,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
             }
             Event::Outcome(index, Outcome::Answered(answer)) => {
                 let racer = racers.swap_remove(index);
-                let ended = answered(call, tries, racer.choice, racer.in_flight, answer).await;
+                let ended = answered(call, tries, racer.choice, racer.in_flight, answer);
                 if matches!(ended, Ended::Failed) && !racers.is_empty() {
                     continue;
                 }
@@ -196,7 +197,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
 }
 
 /// Notes that a try was answered, and says what follows: the client sees it, or it came to nothing all the same.
-async fn answered(
+fn answered(
     call: &Call<'_>,
     tries: &mut Tries,
     choice: Choice,
@@ -210,7 +211,7 @@ async fn answered(
         return Ended::Failed;
     }
     if tries.is_repeatable() && tries.would_rather_ask_another(answer.status) {
-        respond::keep_connection(*answer, &mut in_flight).await;
+        respond::keep_connection(*answer, &mut in_flight);
         tries.failed(choice, Retry::Status);
         return Ended::Failed;
     }
