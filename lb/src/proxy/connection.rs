@@ -28,8 +28,12 @@ use super::arrival::NO_TLS_HERE;
 use super::client::Client;
 use super::client_stream::{ClientStream, HeadRead};
 use super::context::Account;
+use super::downstream::Downstream;
+use super::downstream::direct::Direct;
 use super::ending::{When, close_idle, end};
+use super::entrance::{Next, enter};
 use super::error_page::Refusal;
+use super::forward::KEPT_BODY;
 use super::hand_over::{OnVip, Vips};
 use super::http2;
 use super::patience::Patience;
@@ -48,9 +52,14 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// After a handshake, the first request may take so long to come before the connection counts as one without.
 const FIRST_REQUEST: Duration = Duration::from_millis(100);
 
+/// The rest of a short body that nobody waits for is read away for so long.
+const SKIP: Duration = Duration::from_secs(2);
+
 /// What all connections of a worker share.
 pub(crate) struct Server {
     pub(crate) proxy: Arc<HttpProxy<App>>,
+    /// What it is made of, for requests that are answered past Pingora.
+    pub(crate) app: App,
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
@@ -175,6 +184,18 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         return refuse_head(client, server, begun, refusal).await;
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
+    if let Some(direct) = Direct::of(client, KEPT_BODY) {
+        let after = tokio::select! {
+            biased;
+            after = answer(client, server, direct) => after,
+            on_vip = cut(on_vip, server.worker) => {
+                return tell_cut(client, on_vip, server, moving).await;
+            }
+        };
+        if let Some(after) = after {
+            return after;
+        }
+    }
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
     session.set_keepalive(Some(0));
     let answered = tokio::select! {
@@ -192,6 +213,39 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         Some(false) => After::Linger(When::Cut),
         None => refuse(client, server, Refusal::TooSlow).await,
     }
+}
+
+/// Answers a request past Pingora, whose body is short; none: its upstreams speak something else, and it goes Pingora's
+/// way.
+async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> Option<After> {
+    let mut account = None;
+    let asker = Client::Http1(client.clone());
+    let length = Some(direct.length());
+    let mut downstream = Downstream::Direct(&mut direct);
+    let mut entered = enter(&server.app, &mut downstream, &asker, length, &mut account).await;
+    if entered.is_err()
+        && !client.has_answered()
+        && let Some(fault) = client.fault()
+    {
+        // Its body did not come as it said.
+        let look = client.look().map_or_else(|| server.state.snapshot().look.clone(), |(look, _)| look);
+        let refused = Refusal::Faulty(fault).answer(&mut downstream, &asker, &look).await;
+        entered = refused.map(|()| Next::Answered);
+    }
+    let after = match entered {
+        Ok(Next::Elsewhere | Next::Streams(..)) => return None,
+        // Whoever stops takes no more requests.
+        Ok(Next::Answered) if direct.keeps() && !*server.stop.borrow() => After::Keep,
+        Ok(Next::Answered) => After::Linger(When::Cut),
+        Err(_) if client.has_answered() => After::Linger(When::Cut),
+        Err(_) => After::Close,
+    };
+    if let Some(account) = &mut account {
+        (account.answered, account.bytes) = direct.answered();
+    }
+    drop(account);
+    let skipped = matches!(after, After::Keep) && timeout(SKIP, direct.skip_body()).await != Ok(true);
+    Some(if skipped { After::Linger(When::Cut) } else { after })
 }
 
 /// Counts a request that came no further than to its head, and writes it down; its answer's body has so many bytes.

@@ -8,10 +8,10 @@ use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 
 use super::super::client::Client;
 use super::super::compress::encoder::Encoder;
+use super::super::downstream::Downstream;
 use super::super::error_page;
 use super::super::headers;
 use super::super::route::sender::Sender;
@@ -37,7 +37,7 @@ pub(crate) enum Ending {
 ///
 /// When the answer's head cannot be passed on.
 pub(crate) async fn respond(
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     client: &Client,
     answer: Answer,
     mut in_flight: InFlight,
@@ -47,21 +47,21 @@ pub(crate) async fn respond(
     let Some(mut head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
     if look.intercepts(head.status.as_u16()) {
-        return replace(session, client, &head, upstream, in_flight, tries).await;
+        return replace(downstream, client, &head, upstream, in_flight, tries).await;
     }
     headers::forward_response(&mut head)?;
     tries.keep_client(&mut head, in_flight.upstream());
-    look.edit(&mut head, session.req_header(), || Sender::of(client));
-    let mut encoder = tries.route().compress(session.req_header(), &mut head)?.map(Box::new);
-    if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
-        session.set_keepalive(None);
+    look.edit(&mut head, downstream.request(), || Sender::of(client));
+    let mut encoder = tries.route().compress(downstream.request(), &mut head)?.map(Box::new);
+    if frame(&mut head, downstream.request())? == Framing::Close || client.is_closing() {
+        downstream.close();
     }
-    if session.as_downstream_mut().write_response_header(head).await.is_err() {
+    if downstream.write_head(head).await.is_err() {
         return Ok(Ending::ClientGone);
     }
     for chunk in held {
         let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
-        if pass_on(session, chunk).await.is_err() {
+        if pass_on(downstream, chunk).await.is_err() {
             return Ok(Ending::ClientGone);
         }
     }
@@ -75,7 +75,7 @@ pub(crate) async fn respond(
                     // Nothing more for now: what was gathered goes out before we wait.
                     if let Some(encoder) = &mut encoder {
                         let Ok(rest) = encoder.flush() else { return Ok(Ending::BrokenOff) };
-                        if pass_on(session, rest).await.is_err() {
+                        if pass_on(downstream, rest).await.is_err() {
                             return Ok(Ending::ClientGone);
                         }
                     }
@@ -97,7 +97,7 @@ pub(crate) async fn respond(
         done = upstream.is_body_done();
         if let Some(chunk) = chunk {
             let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
-            if pass_on(session, chunk).await.is_err() {
+            if pass_on(downstream, chunk).await.is_err() {
                 return Ok(Ending::ClientGone);
             }
         }
@@ -108,11 +108,11 @@ pub(crate) async fn respond(
     drop(in_flight);
     if let Some(mut encoder) = encoder {
         let Ok(rest) = encoder.part(&[], true) else { return Ok(Ending::BrokenOff) };
-        if pass_on(session, rest).await.is_err() {
+        if pass_on(downstream, rest).await.is_err() {
             return Ok(Ending::ClientGone);
         }
     }
-    match session.as_downstream_mut().finish_body().await {
+    match downstream.finish().await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }
@@ -126,16 +126,16 @@ fn encoded(encoder: &mut Option<Box<Encoder>>, chunk: Bytes) -> Option<Bytes> {
     }
 }
 
-async fn pass_on(session: &mut Session, chunk: Bytes) -> Result<()> {
+async fn pass_on(downstream: &mut Downstream<'_>, chunk: Bytes) -> Result<()> {
     if chunk.is_empty() {
         return Ok(());
     }
-    session.as_downstream_mut().write_response_body(chunk, false).await
+    downstream.write_body(chunk, false).await
 }
 
 /// Sends an answer of ours in the place of `upstream`'s, which has this `head`.
 async fn replace(
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     client: &Client,
     head: &ResponseHeader,
     upstream: http1::Session,
@@ -143,14 +143,14 @@ async fn replace(
     tries: &Tries,
 ) -> Result<Ending> {
     let look = tries.route().look();
-    let (mut head, body) = error_page::instead_of(head, session.req_header(), Sender::of(client), look)?;
+    let (mut head, body) = error_page::instead_of(head, downstream.request(), Sender::of(client), look)?;
     tries.keep_client(&mut head, in_flight.upstream());
     if upstream.is_body_done() {
         keep(upstream, &in_flight);
     }
     in_flight.done();
     drop(in_flight);
-    match error_page::write(session, head, body).await {
+    match error_page::write(downstream, head, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }
