@@ -1,7 +1,7 @@
 //! Pingora's hooks: where a request enters, which way it is forwarded, and what is said when it fails.
 //!
 //! ```text
-//!   request_filter ── all of it is at hand ──▶ forward::forward, answered
+//!   request_filter ─▶ entrance ── all of it is at hand ──▶ forward::forward, answered
 //!        │ the rest: large bodies, streams, upgrades
 //!        ▼
 //!   upstream_peer ◀──── retry ─────┬──────────────────────────┐

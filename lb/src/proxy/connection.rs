@@ -3,7 +3,7 @@
 //! ```text
 //!        ┌──────────────────────────────────────────────┐
 //!        ▼                                              │ answered, and both sides keep the connection
-//!     parked ──bytes──▶ head arriving ──complete──▶ request (Pingora)
+//!     parked ──bytes──▶ head arriving ──complete──▶ request (past Pingora, or with it)
 //!        │ idle too long      │ too slow: 408           │ no answer in time: 504
 //!        │ or closed, or its  │ too large: 431, …: 4xx  │ or the connection is not kept
 //!        │ address moves      │ its address moves: 503  │ its address moves: 503, or a reset in midst
@@ -51,9 +51,6 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// After a handshake, the first request may take so long to come before the connection counts as one without.
 const FIRST_REQUEST: Duration = Duration::from_millis(100);
-
-/// The rest of a short body that nobody waits for is read away for so long.
-const SKIP: Duration = Duration::from_secs(2);
 
 /// What all connections of a worker share.
 pub(crate) struct Server {
@@ -221,6 +218,10 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
     let mut account = None;
     let asker = Client::Http1(client.clone());
     let length = Some(direct.length());
+    if *server.stop.borrow() {
+        // Its next request is for whoever comes after us.
+        direct.close();
+    }
     let mut downstream = Downstream::Direct(&mut direct);
     let mut entered = enter(&server.app, &mut downstream, &asker, length, &mut account).await;
     if entered.is_err()
@@ -234,8 +235,7 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
     }
     let after = match entered {
         Ok(Next::Elsewhere | Next::Streams(..)) => return None,
-        // Whoever stops takes no more requests.
-        Ok(Next::Answered) if direct.keeps() && !*server.stop.borrow() => After::Keep,
+        Ok(Next::Answered) if direct.keeps() => After::Keep,
         Ok(Next::Answered) => After::Linger(When::Cut),
         Err(_) if client.has_answered() => After::Linger(When::Cut),
         Err(_) => After::Close,
@@ -243,9 +243,7 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
     if let Some(account) = &mut account {
         (account.answered, account.bytes) = direct.answered();
     }
-    drop(account);
-    let skipped = matches!(after, After::Keep) && timeout(SKIP, direct.skip_body()).await != Ok(true);
-    Some(if skipped { After::Linger(When::Cut) } else { after })
+    Some(after)
 }
 
 /// Counts a request that came no further than to its head, and writes it down; its answer's body has so many bytes.

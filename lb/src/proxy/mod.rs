@@ -2,8 +2,8 @@
 //!
 //! A request's way through the files: `accept` (one worker per core) → `arrival` (PROXY protocol, `tls`) →
 //! `connection` (parked between requests) → `strict` (what can be read in two ways is refused) →
-//! `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
-//! `limits` and `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `compress`, `error_page`.
+//! `downstream` (answered past Pingora where its body is short; else `client_stream` gives its bytes, and no more, to
+//! Pingora, and `app` has its hooks) → `entrance` → `limits` and `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `compress`, `error_page`.
 //! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not

@@ -4,6 +4,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Version, header};
 use pingora_error::{Error, ErrorType, OkOrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -91,9 +92,9 @@ impl Direct {
         Ok(Some(body.freeze()))
     }
 
-    /// Reads away a body that nobody has read, so that the next request can be found; whether that went well.
-    pub(crate) async fn skip_body(&mut self) -> bool {
-        self.is_read || matches!(self.read_body().await, Ok(Some(_)))
+    /// Whether all of the request has come, be it that nobody wanted its body.
+    fn has_come(&mut self) -> bool {
+        self.is_read || matches!(self.read_body().now_or_never(), Some(Ok(Some(_))))
     }
 
     pub(super) async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> Result<()> {
@@ -107,7 +108,8 @@ impl Direct {
                 return Error::e_explain(ErrorType::InternalError, "an answer was begun before");
             }
             self.framing = Framing::of(&head, &self.request);
-            self.keeps &= self.framing != Framing::Close;
+            // A client that is still sending is told that nobody listens.
+            self.keeps &= self.framing != Framing::Close && self.has_come();
             let connection = if self.keeps { "keep-alive" } else { "close" };
             head.insert_header(header::CONNECTION, HeaderValue::from_static(connection))?;
             if !head.headers.contains_key(header::DATE) {
