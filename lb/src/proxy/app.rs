@@ -1,7 +1,7 @@
 //! Pingora's hooks: where a request enters, which way it is forwarded, and what is said when it fails.
 //!
 //! ```text
-//!   request_filter ── all of it is at hand ──▶ forward::forward, answered
+//!   request_filter ─▶ entrance ── all of it is at hand ──▶ forward::forward, answered
 //!        │ the rest: large bodies, streams, upgrades
 //!        ▼
 //!   upstream_peer ◀──── retry ─────┬──────────────────────────┐
@@ -27,10 +27,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 use wire::proxy_config::Protocol;
 
-use super::access_log::Trace;
-use super::balance::ask::Ask;
 use super::client::Client;
-use super::context::{Account, Context, client_of, expect_body};
+use super::context::{Context, client_of, expect_body};
+use super::downstream::Downstream;
+use super::entrance::{self, Next};
 use super::error_page::{self, Refusal};
 use super::forward::announce;
 use super::forward::connect::{ConnectFailure, Purpose, pingora_peer};
@@ -42,14 +42,11 @@ use super::forward::lost::Lookout;
 use super::forward::respond::{self, Framing};
 use super::forward::sound::MAX_INTERIM;
 use super::forward::tries::Tries;
-use super::forward::{self, is_repeatable, is_upgrade};
+use super::forward::{is_repeatable, is_upgrade};
 use super::headers;
 use super::health::{self, Failure};
-use super::limits::guard;
 use super::metrics::Retry;
 use super::queue;
-use super::route;
-use super::route::look::wants_json;
 use super::route::sender::Sender;
 use super::state::State;
 use super::state::learned::SHORTEST_DOUBT;
@@ -71,6 +68,7 @@ fn may_repeat(session: &Session, tries: &Tries) -> bool {
 }
 
 /// The proxy as one worker's Pingora knows it.
+#[derive(Clone)]
 pub(crate) struct App {
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
@@ -89,7 +87,6 @@ impl ProxyHttp for App {
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let arrived = Instant::now();
         let client = client_of(session)?;
         let length = expect_body(session, &client);
         // How slow the client may be otherwise, its connection knows.
@@ -104,87 +101,12 @@ impl ProxyHttp for App {
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
 
-        let snapshot = self.state.snapshot();
-        let mut sender = Sender::of(&client);
-        let peer = sender.address;
-        if let Some(told) = snapshot.belief.told(&session.req_header().headers, peer) {
-            client.believe(told);
-            sender = Sender::of(&client);
-        }
-        let log = self.state.access_log.clone();
-        let trace = log.map(|log| Trace::begin(log, session.req_header(), (sender.address, peer)));
-        let everybody = snapshot.guard.clone();
-        let Some(route) = route::find(&snapshot.routes, session.req_header(), sender).cloned() else {
-            context.account =
-                Some(Account::open(self.state.unrouted.clone(), arrived, client.clone()).traced(trace));
-            let look = snapshot.look.clone();
-            drop(snapshot);
-            let may = guard::judge(everybody.iter(), session.req_header(), sender, &self.state.unrouted);
-            may.err().unwrap_or(Refusal::NoRoute).answer(session, &client, &look).await?;
-            return Ok(true);
-        };
-        drop(snapshot);
-        if let Some(trace) = &trace {
-            trace.routed(&route.name, route.pool.name.as_str());
-        }
-        let account = Account::open(route.stats.clone(), arrived, client.clone());
-        context.account = Some(account.traced(trace.clone()));
-        let mut begun = arrived;
-        if everybody.is_some() || route.guard().is_some() {
-            let guards = everybody.iter().chain(route.guard());
-            match guard::judge(guards, session.req_header(), sender, &route.stats) {
-                Ok(None) => {}
-                Ok(Some(waiting)) => {
-                    if !guard::wait(waiting, &client).await {
-                        session.set_keepalive(None);
-                        return Ok(true);
-                    }
-                    begun = Instant::now();
-                }
-                Err(refusal) => {
-                    refusal.answer(session, &client, route.look()).await?;
-                    return Ok(true);
-                }
-            }
-        }
-        if let Some(action) = route.action() {
-            let (head, body) = action.answer(session.req_header(), sender, route.look(), &route.name)?;
-            error_page::write(session, head, body).await?;
-            return Ok(true);
-        }
-        if length.is_some_and(|length| length > route.body_bytes(self.limits.body_bytes)) {
-            Refusal::BodyTooLarge.answer(session, &client, route.look()).await?;
-            return Ok(true);
-        }
-        if !route.look().is_plain() {
-            client.refuse_like(route.look().clone(), wants_json(&session.req_header().headers));
-        }
-        let until = begun + route.timeout;
-        let most = route.body_bytes(self.limits.body_bytes);
-        let kept = forward::kept_body(session, &client, &route, length, most).await;
-        let request = session.req_header();
-        let ask = Ask {
-            repeatable: kept.is_some() && is_repeatable(request, &route),
-            at_hand: kept.is_some(),
-            ..Ask::of(&route.pool, request, sender.address)
-        };
-        let mut tries = Tries::new(route.clone(), ask, trace);
-        let Some(length) = kept else {
-            client.answer_by(Some(until));
-            context.tries = Some(tries);
-            return Ok(false);
-        };
-        let Some(body) = forward::read_body(session, length).await? else {
-            session.set_keepalive(None);
-            return Ok(true);
-        };
-        // A slow upload was the client's time.
-        let until = if length > 0 { Instant::now() + (until - begun) } else { until };
-        let request = session.req_header();
-        let learned = self.state.learned.cell(&route.name, &request.method, request.uri.path());
-        let ours = (self.worker, body);
-        forward::forward(session, &client, &self.state, &mut tries, ours, learned, until).await?;
-        Ok(true)
+        let downstream = &mut Downstream::Pingora(session);
+        let next = entrance::enter(self, downstream, &client, length, &mut context.account).await?;
+        let Next::Streams(tries, until) = next else { return Ok(true) };
+        client.answer_by(Some(until));
+        context.tries = Some(tries);
+        Ok(false)
     }
 
     async fn request_body_filter(
@@ -517,13 +439,13 @@ impl ProxyHttp for App {
             let answer = error_page::instead_of(upstream, session.req_header(), Sender::of(client), &look);
             if let Ok((head, body)) = answer {
                 session.set_keepalive(None);
-                let _ = error_page::write(session, head, body).await;
+                let _ = error_page::write(&mut Downstream::Pingora(session), head, body).await;
             }
             return FailToProxy { error_code: upstream.status.as_u16(), can_reuse_downstream: false };
         }
         match (refusal, &context.client) {
             (Some(refusal), Some(client)) if !begun => {
-                let _ = refusal.answer(session, client, &look).await;
+                let _ = refusal.answer(&mut Downstream::Pingora(session), client, &look).await;
             }
             // What the client has is a part, and must not look like the whole.
             (_, Some(client)) if begun => client.abort().await,

@@ -227,6 +227,21 @@ impl ClientStream {
         }
     }
 
+    /// Looks at the head that was read.
+    pub(crate) fn with_head<T>(&self, look: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let socket = self.socket();
+        let Phase::Head(length) = socket.phase else { return None };
+        look(&socket.input[..length])
+    }
+
+    /// The head that was read is done with.
+    pub(crate) fn skip_head(&self) {
+        let mut socket = self.socket();
+        if let Phase::Head(length) = std::mem::replace(&mut socket.phase, Phase::Undecided) {
+            socket.input.drain(..length);
+        }
+    }
+
     /// What is there of a head that was refused.
     pub(crate) fn head_so_far(&self) -> Vec<u8> {
         let socket = self.socket();

@@ -3,7 +3,7 @@
 //! ```text
 //!        ┌──────────────────────────────────────────────┐
 //!        ▼                                              │ answered, and both sides keep the connection
-//!     parked ──bytes──▶ head arriving ──complete──▶ request (Pingora)
+//!     parked ──bytes──▶ head arriving ──complete──▶ request (past Pingora, or with it)
 //!        │ idle too long      │ too slow: 408           │ no answer in time: 504
 //!        │ or closed, or its  │ too large: 431, …: 4xx  │ or the connection is not kept
 //!        │ address moves      │ its address moves: 503  │ its address moves: 503, or a reset in midst
@@ -28,8 +28,12 @@ use super::arrival::NO_TLS_HERE;
 use super::client::Client;
 use super::client_stream::{ClientStream, HeadRead};
 use super::context::Account;
+use super::downstream::Downstream;
+use super::downstream::direct::Direct;
 use super::ending::{When, close_idle, end};
+use super::entrance::{Next, enter};
 use super::error_page::Refusal;
+use super::forward::KEPT_BODY;
 use super::hand_over::{OnVip, Vips};
 use super::http2;
 use super::patience::Patience;
@@ -51,6 +55,8 @@ const FIRST_REQUEST: Duration = Duration::from_millis(100);
 /// What all connections of a worker share.
 pub(crate) struct Server {
     pub(crate) proxy: Arc<HttpProxy<App>>,
+    /// What it is made of, for requests that are answered past Pingora.
+    pub(crate) app: App,
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
     pub(crate) stop: ShutdownWatch,
@@ -175,6 +181,18 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         return refuse_head(client, server, begun, refusal).await;
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
+    if let Some(direct) = Direct::of(client, KEPT_BODY) {
+        let after = tokio::select! {
+            biased;
+            after = answer(client, server, direct) => after,
+            on_vip = cut(on_vip, server.worker) => {
+                return tell_cut(client, on_vip, server, moving).await;
+            }
+        };
+        if let Some(after) = after {
+            return after;
+        }
+    }
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
     session.set_keepalive(Some(0));
     let answered = tokio::select! {
@@ -192,6 +210,40 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         Some(false) => After::Linger(When::Cut),
         None => refuse(client, server, Refusal::TooSlow).await,
     }
+}
+
+/// Answers a request past Pingora, whose body is short; none: its upstreams speak something else, and it goes Pingora's
+/// way.
+async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> Option<After> {
+    let mut account = None;
+    let asker = Client::Http1(client.clone());
+    let length = Some(direct.length());
+    if *server.stop.borrow() {
+        // Its next request is for whoever comes after us.
+        direct.close();
+    }
+    let mut downstream = Downstream::Direct(&mut direct);
+    let mut entered = enter(&server.app, &mut downstream, &asker, length, &mut account).await;
+    if entered.is_err()
+        && !client.has_answered()
+        && let Some(fault) = client.fault()
+    {
+        // Its body did not come as it said.
+        let look = client.look().map_or_else(|| server.state.snapshot().look.clone(), |(look, _)| look);
+        let refused = Refusal::Faulty(fault).answer(&mut downstream, &asker, &look).await;
+        entered = refused.map(|()| Next::Answered);
+    }
+    let after = match entered {
+        Ok(Next::Elsewhere | Next::Streams(..)) => return None,
+        Ok(Next::Answered) if direct.keeps() => After::Keep,
+        Ok(Next::Answered) => After::Linger(When::Cut),
+        Err(_) if client.has_answered() => After::Linger(When::Cut),
+        Err(_) => After::Close,
+    };
+    if let Some(account) = &mut account {
+        (account.answered, account.bytes) = direct.answered();
+    }
+    Some(after)
 }
 
 /// Counts a request that came no further than to its head, and writes it down; its answer's body has so many bytes.

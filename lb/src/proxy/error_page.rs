@@ -3,14 +3,12 @@
 
 use bytes::Bytes;
 use http::header;
-use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 use wire::Problem;
 
 use super::client::Client;
-use super::context::is_last;
+use super::downstream::Downstream;
 use super::grpc;
 use super::limits::rate::Quota;
 use super::route::look::{Look, wants_json};
@@ -170,23 +168,27 @@ impl Refusal {
         Ok((head, body))
     }
 
-    /// Answers with it through Pingora.
+    /// Answers with it.
     ///
     /// # Errors
     ///
     /// When the client cannot be written to.
-    pub(crate) async fn answer(self, session: &mut Session, client: &Client, look: &Look) -> Result<()> {
-        if self.ends_connection() || is_last(session) {
-            session.set_keepalive(None);
+    pub(crate) async fn answer(
+        self,
+        downstream: &mut Downstream<'_>,
+        client: &Client,
+        look: &Look,
+    ) -> Result<()> {
+        if self.ends_connection() || downstream.is_last() {
+            downstream.close();
         }
-        if grpc::is_grpc(session.req_header()) {
-            let whole = vec![HttpTask::Header(Box::new(grpc::refusal(self)?), true)];
-            return session.as_downstream_mut().response_duplex_vec(whole).await.map(drop);
+        if grpc::is_grpc(downstream.request()) {
+            return downstream.write_head_alone(grpc::refusal(self)?).await;
         }
-        let request = session.req_header();
+        let request = downstream.request();
         let client = Sender::of(client);
         let (head, body) = self.answer_to(Some(request), client, look, wants_json(&request.headers))?;
-        write(session, head, body).await
+        write(downstream, head, body).await
     }
 
     /// What is wrong, in words.
@@ -219,12 +221,12 @@ impl Refusal {
 /// # Errors
 ///
 /// When the client cannot be written to.
-pub(crate) async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
-    if is_last(session) {
-        session.set_keepalive(None);
+pub(crate) async fn write(downstream: &mut Downstream<'_>, head: ResponseHeader, body: Bytes) -> Result<()> {
+    if downstream.is_last() {
+        downstream.close();
     }
-    session.as_downstream_mut().write_response_header(Box::new(head)).await?;
-    session.as_downstream_mut().write_response_body(body, true).await
+    downstream.write_head(Box::new(head)).await?;
+    downstream.write_body(body, true).await
 }
 
 /// What of an upstream's answer goes along with the one that takes its place: what it asks of the client.

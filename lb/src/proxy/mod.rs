@@ -2,8 +2,8 @@
 //!
 //! A request's way through the files: `accept` (one worker per core) → `arrival` (PROXY protocol, `tls`) →
 //! `connection` (parked between requests) → `strict` (what can be read in two ways is refused) →
-//! `client_stream` (its bytes, and no more, to Pingora) → `app` (Pingora's hooks) →
-//! `limits` and `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `compress`, `error_page`.
+//! `downstream` (answered past Pingora where its body is short; else `client_stream` gives its bytes, and no more, to
+//! Pingora, and `app` has its hooks) → `entrance` → `limits` and `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `compress`, `error_page`.
 //! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
@@ -24,7 +24,9 @@ mod compress;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod doubt;
+mod downstream;
 mod ending;
+mod entrance;
 pub(crate) mod error_page;
 pub(crate) mod forward;
 pub(crate) mod grpc;
@@ -263,7 +265,7 @@ fn run_worker(
     let app = App { state: state.clone(), limits: settings.limits.clone(), worker };
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let proxy = Arc::new(pingora_proxy::http_proxy(&Arc::new(conf), app));
+        let proxy = Arc::new(pingora_proxy::http_proxy(&Arc::new(conf), app.clone()));
         if !settings.vips.is_empty() {
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
         }
@@ -272,7 +274,7 @@ fn run_worker(
             .map(|(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place)))
             .collect::<std::io::Result<Vec<_>>>()?;
         let limits = settings.limits.clone();
-        let server = Server { proxy, state: state.clone(), limits, stop, vips, worker };
+        let server = Server { proxy, app, state: state.clone(), limits, stop, vips, worker };
         accept::run(listeners, state, server).await;
         anyhow::Ok(())
     })

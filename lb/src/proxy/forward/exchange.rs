@@ -11,14 +11,17 @@
 //! A try owns all it needs, so that it can go on when its request has been answered by another: what it
 //! brings is then thrown away, but its upstream is not taken for one that has nothing to do.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::Method;
 use http::header;
-use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{timeout, timeout_at};
 
@@ -31,10 +34,8 @@ use super::super::upstream_tls;
 use super::super::upstream_tls::failure::TlsFailure;
 use super::announce;
 use super::connect::{ConnectFailure, Connection, Purpose};
-use super::sound::{MAX_INTERIM, is_sound};
-
-/// A request that cannot be written in this time will not be: it fits into any socket's buffer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+use super::http1::{ReadError, Session};
+use super::sound::MAX_INTERIM;
 
 /// On a connection that takes no more, what is to be read has come, or is about to.
 const REASON_WAIT: Duration = Duration::from_millis(100);
@@ -48,19 +49,38 @@ const HELD_FOR: Duration = Duration::from_secs(1);
 /// … or this where its length is not known: it may be a stream, whose parts are waited for.
 const HELD_FOR_UNKNOWN: Duration = Duration::from_millis(50);
 
-/// What is sent.
-#[derive(Clone, Debug)]
+/// What is sent: the same in each try.
+#[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) head: RequestHeader,
-    pub(crate) body: Bytes,
+    /// Head and body, as they are written.
+    wire: BytesMut,
+    /// It asks for the head of an answer alone.
+    asks_for_head: bool,
+    /// The host that it asks for, without port.
+    host: String,
     /// Who sent it.
-    pub(crate) client: IpAddr,
-    pub(crate) worker: usize,
+    client: IpAddr,
+    worker: usize,
+}
+
+impl Message {
+    /// A request of `client` with this head and all of its body, forwarded by `worker`.
+    ///
+    /// # Errors
+    ///
+    /// When the head cannot be written, which that of a parsed request always can.
+    pub(crate) fn new(head: &RequestHeader, body: &[u8], client: IpAddr, worker: usize) -> Result<Self> {
+        let mut wire =
+            http_req_header_to_wire(head).ok_or_else(|| Error::new_in(ErrorType::InvalidHTTPHeader))?;
+        wire.extend_from_slice(body);
+        let (asks_for_head, host) = (head.method == Method::HEAD, host(head).to_owned());
+        Ok(Message { wire, asks_for_head, host, client, worker })
+    }
 }
 
 /// An answer of which nothing has been passed on.
 pub(crate) struct Answer {
-    pub(crate) upstream: HttpSession,
+    pub(crate) upstream: Session,
     pub(crate) status: u16,
     /// When its head came.
     pub(crate) head_at: Instant,
@@ -98,7 +118,7 @@ impl Sent {
 pub(crate) struct Exchange {
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
-    session: HttpSession,
+    session: Session,
     reused: bool,
     sent_at: Instant,
     /// Interim answers so far.
@@ -109,10 +129,10 @@ pub(crate) struct Exchange {
 pub(crate) fn begin(
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
-    message: Message,
+    message: Arc<Message>,
     fresh: bool,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
-    let name = if pool.policy.tls.is_some() { upstream.name_for(host(&message.head)) } else { None };
+    let name = if pool.policy.tls.is_some() { upstream.name_for(&message.host) } else { None };
     let version = pool.policy.proxy_protocol;
     let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
     let kept =
@@ -140,25 +160,16 @@ pub(crate) fn begin(
         if let Some(begun) = begun {
             begun.store(true, Ordering::Relaxed);
         }
-        let mut session = HttpSession::new(Box::new(connection));
-        session.write_timeout = Some(WRITE_TIMEOUT);
+        let session = Session::new(connection, message.asks_for_head);
         let exchange = Exchange { pool, upstream, session, reused, sent_at: Instant::now(), interim: 0 };
-        exchange.send(message).await
+        exchange.send(&message).await
     };
     (sent, exchange)
 }
 
 impl Exchange {
-    async fn send(mut self, message: Message) -> Outcome {
-        let sent = async {
-            self.session.write_request_header(Box::new(message.head)).await?;
-            if !message.body.is_empty() {
-                self.session.write_body(&message.body).await?;
-                self.session.finish_body().await?;
-            }
-            pingora_error::Result::<()>::Ok(())
-        };
-        if sent.await.is_err() {
+    async fn send(mut self, message: &Message) -> Outcome {
+        if self.session.send(&message.wire).await.is_err() {
             return self.refused_or_broken().await;
         }
         self.sent_at = Instant::now();
@@ -169,8 +180,8 @@ impl Exchange {
     /// think that it is done, and may have closed the connection before all was written: its reason is there to be read.
     async fn refused_or_broken(mut self) -> Outcome {
         if !self.reused
-            && let Ok(Err(error)) = timeout(REASON_WAIT, self.session.read_response()).await
-            && let Some(failure) = unread(&error, &self.upstream)
+            && let Ok(Err(error)) = timeout(REASON_WAIT, self.session.read_head()).await
+            && let Some(failure) = unread_by(&error, &self.upstream)
         {
             health::failed(&self.pool, &self.upstream, Failure::Connect(failure));
             return Outcome::Failed(Retry::Connect);
@@ -180,23 +191,25 @@ impl Exchange {
 
     /// Reads the next answer.
     pub(crate) async fn go_on(mut self) -> Outcome {
-        if let Err(error) = self.session.read_response().await {
-            return match unread(&error, &self.upstream) {
-                Some(failure) if !self.reused && self.interim == 0 => {
-                    health::failed(&self.pool, &self.upstream, Failure::Connect(failure));
-                    Outcome::Failed(Retry::Connect)
-                }
-                _ => self.broken(),
-            };
-        }
-        let Some(head) = self.session.resp_header() else { return self.broken() };
+        let head = match self.session.read_head().await {
+            Ok(head) => head,
+            Err(error) => {
+                return match unread_by(&error, &self.upstream) {
+                    Some(failure) if !self.reused && self.interim == 0 => {
+                        health::failed(&self.pool, &self.upstream, Failure::Connect(failure));
+                        Outcome::Failed(Retry::Connect)
+                    }
+                    _ => {
+                        // Whoever answers, if wrongly, had not closed the connection before.
+                        self.reused &= !matches!(error, ReadError::Unsound(_));
+                        self.broken()
+                    }
+                };
+            }
+        };
         let status = head.status;
         // We sent no `Upgrade`, so there is nothing to switch to.
         if status == http::StatusCode::SWITCHING_PROTOCOLS {
-            return self.broken();
-        }
-        if !is_sound(head, &self.session.get_headers_raw_bytes()) {
-            self.reused = false;
             return self.broken();
         }
         if status.is_informational() {
@@ -205,7 +218,7 @@ impl Exchange {
                 self.reused = false;
                 return self.broken();
             }
-            let head = Box::new(head.clone());
+            let Some(head) = self.session.take_head() else { return self.broken() };
             return Outcome::Interim(Box::new(self), head);
         }
         let head_at = Instant::now();
@@ -221,13 +234,12 @@ impl Exchange {
     }
 
     /// Reads a small body to its end, and of others what is there.
-    async fn hold(&mut self, held: &mut Vec<Bytes>) -> pingora_error::Result<()> {
-        let Some(limit) = self.session.resp_header().and_then(held_for) else { return Ok(()) };
+    async fn hold(&mut self, held: &mut Vec<Bytes>) -> Result<(), ReadError> {
+        let Some(limit) = self.session.head().and_then(held_for) else { return Ok(()) };
         let end = tokio::time::Instant::now() + limit;
         let mut size = 0;
         while !self.session.is_body_done() && size < HELD_BODY {
-            // Pingora's reading may be left and taken up again.
-            let Ok(chunk) = timeout_at(end, self.session.read_body_bytes()).await else { return Ok(()) };
+            let Ok(chunk) = timeout_at(end, self.session.read_body()).await else { return Ok(()) };
             let Some(chunk) = chunk? else { return Ok(()) };
             size += chunk.len();
             held.push(chunk);
@@ -245,8 +257,18 @@ impl Exchange {
 }
 
 /// Why `upstream` has not read what it was sent, if `error`, which came in place of an answer, tells so.
-pub(crate) fn unread(error: &pingora_error::Error, upstream: &Upstream) -> Option<ConnectFailure> {
-    let error = error.root_cause().downcast_ref::<std::io::Error>()?;
+pub(crate) fn unread(error: &Error, upstream: &Upstream) -> Option<ConnectFailure> {
+    refused(error.root_cause().downcast_ref::<io::Error>()?, upstream)
+}
+
+fn unread_by(error: &ReadError, upstream: &Upstream) -> Option<ConnectFailure> {
+    match error {
+        ReadError::Io(error) => refused(error, upstream),
+        ReadError::Closed | ReadError::Unsound(_) => None,
+    }
+}
+
+fn refused(error: &io::Error, upstream: &Upstream) -> Option<ConnectFailure> {
     let failure = TlsFailure::after_the_handshake(error)?;
     Some(ConnectFailure::Tls(upstream_tls::stats::failed(failure, upstream.address, Some(error))))
 }

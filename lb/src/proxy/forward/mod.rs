@@ -22,6 +22,7 @@ pub(crate) mod dial;
 pub(crate) mod exchange;
 pub(crate) mod h2c;
 pub(crate) mod hold;
+pub(crate) mod http1;
 pub(crate) mod lost;
 pub(crate) mod race;
 mod racer;
@@ -33,11 +34,10 @@ pub(crate) mod watch;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
-use pingora_proxy::Session;
 use tokio::time::Instant;
 use wire::proxy_config::Protocol;
 
@@ -47,6 +47,7 @@ use self::race::{Call, Ended};
 use self::respond::Ending;
 use self::tries::Tries;
 use super::client::Client;
+use super::downstream::Downstream;
 use super::error_page::Refusal;
 use super::grpc;
 use super::headers;
@@ -57,7 +58,7 @@ use super::state::State;
 use super::state::learned::Cell;
 
 /// The largest request body that is kept to be sent again, as on Pingora's own path.
-const KEPT_BODY: u64 = 64 << 10;
+pub(crate) const KEPT_BODY: u64 = 64 << 10;
 
 /// Says that whoever executes the request twice does no harm (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -68,17 +69,17 @@ pub(crate) fn is_repeatable(request: &RequestHeader, route: &Route) -> bool {
     request.method.is_idempotent() || route.repeatable || request.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
-/// The length of the body to keep, where `session`'s request can be driven from here: all of it will be at hand, no
+/// The length of the body to keep, where the request can be driven from here: all of it will be at hand, no
 /// protocol is switched, and its upstreams speak HTTP/1. A body that says no length is kept if it is at most `most` bytes.
 pub(crate) async fn kept_body(
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     client: &Client,
     route: &Route,
     length: Option<u64>,
     most: u64,
 ) -> Option<u64> {
-    let empty = session.is_body_empty();
-    let request = session.req_header();
+    let empty = downstream.is_body_empty();
+    let request = downstream.request();
     if route.pool.policy.protocol != Protocol::Http1
         || is_upgrade(request)
         || request.headers.contains_key(header::EXPECT)
@@ -92,25 +93,10 @@ pub(crate) async fn kept_body(
         None => {
             // Of gRPC the first message may be a question that has to be answered before the second.
             let length = client.gather(KEPT_BODY.min(most), !grpc::is_grpc(request)).await?;
-            session.req_header_mut().insert_header(header::CONTENT_LENGTH, length).ok()?;
+            downstream.request_mut().insert_header(header::CONTENT_LENGTH, length).ok()?;
             Some(length)
         }
     }
-}
-
-/// Reads a body that is kept; none when it ended before its length.
-///
-/// # Errors
-///
-/// When the client cannot be read from.
-pub(crate) async fn read_body(session: &mut Session, length: u64) -> Result<Option<Bytes>> {
-    let mut body = BytesMut::new();
-    if length > 0 {
-        while let Some(part) = session.as_downstream_mut().read_request_body().await? {
-            body.extend_from_slice(&part);
-        }
-    }
-    Ok((body.len() as u64 == length).then(|| body.freeze()))
 }
 
 /// Whether `request` asks for the one switch of protocols we pass on.
@@ -127,7 +113,7 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
 ///
 /// When its head cannot be forwarded or the client cannot be written to.
 pub(crate) async fn forward(
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     client: &Client,
     state: &Arc<State>,
     tries: &mut Tries,
@@ -139,8 +125,8 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let head = request_for_upstream(session, client, tries)?;
-    let message = Message { head, body, client: Sender::of(client).address, worker };
+    let head = request_for_upstream(downstream.request(), client, tries)?;
+    let message = Arc::new(Message::new(&head, &body, Sender::of(client).address, worker)?);
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
@@ -150,26 +136,26 @@ pub(crate) async fn forward(
         let next = match queue::next(tries, state, until).await {
             Ok(next) => next,
             Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
-                return refusal.answer(session, client, tries.route().look()).await;
+                return refusal.answer(downstream, client, tries.route().look()).await;
             }
             Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
                 Held::Again => continue,
                 Held::InVain => {
-                    return Refusal::NoUpstream.answer(session, client, tries.route().look()).await;
+                    return Refusal::NoUpstream.answer(downstream, client, tries.route().look()).await;
                 }
                 Held::ClientGone => {
-                    session.set_keepalive(None);
+                    downstream.close();
                     return Ok(());
                 }
             },
         };
-        match race::run(&call, session, tries, next).await {
+        match race::run(&call, downstream, tries, next).await {
             Ended::Answered(answer, in_flight) => {
-                match respond::respond(session, client, *answer, in_flight, tries).await? {
+                match respond::respond(downstream, client, *answer, in_flight, tries).await? {
                     Ending::Complete => {}
-                    Ending::ClientGone => session.set_keepalive(None),
+                    Ending::ClientGone => downstream.close(),
                     Ending::BrokenOff => {
-                        session.set_keepalive(None);
+                        downstream.close();
                         client.abort().await;
                     }
                 }
@@ -177,17 +163,18 @@ pub(crate) async fn forward(
             }
             Ended::Failed => {}
             Ended::ClientGone => {
-                session.set_keepalive(None);
+                downstream.close();
                 return Ok(());
             }
-            Ended::OutOfTime => return Refusal::TooSlow.answer(session, client, tries.route().look()).await,
-            Ended::Lost(refusal) => return refusal.answer(session, client, tries.route().look()).await,
+            Ended::OutOfTime => {
+                return Refusal::TooSlow.answer(downstream, client, tries.route().look()).await;
+            }
+            Ended::Lost(refusal) => return refusal.answer(downstream, client, tries.route().look()).await,
         }
     }
 }
 
-fn request_for_upstream(session: &Session, client: &Client, tries: &Tries) -> Result<RequestHeader> {
-    let sent = session.req_header();
+fn request_for_upstream(sent: &RequestHeader, client: &Client, tries: &Tries) -> Result<RequestHeader> {
     let mut request = sent.clone();
     let sender = Sender::of(client);
     headers::forward_request(&mut request, &client.origin(), tries.route().forwarded())?;

@@ -16,13 +16,14 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::client::Client;
+use super::super::downstream::Downstream;
 use super::super::error_page::Refusal;
 use super::super::health;
 use super::super::metrics::Retry;
@@ -40,7 +41,7 @@ use super::watch::{Signal, Watch};
 /// What is the same for all tries of a request.
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
-    pub(crate) message: &'a Message,
+    pub(crate) message: &'a Arc<Message>,
     pub(crate) client: &'a Client,
     pub(crate) learned: Cell<'a>,
     /// When all tries together must have brought an answer.
@@ -72,7 +73,7 @@ enum Event<'a> {
 /// Sends the request to `choice`, and to others where there is reason.
 pub(crate) async fn run(
     call: &Call<'_>,
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     tries: &mut Tries,
     (choice, in_flight): (Choice, InFlight),
 ) -> Ended {
@@ -88,13 +89,13 @@ pub(crate) async fn run(
     };
     match outcome {
         Some(Outcome::Answered(answer)) => {
-            return answered(call, tries, first.choice, first.in_flight, answer).await;
+            return answered(call, tries, first.choice, first.in_flight, answer);
         }
         Some(Outcome::Failed(reason)) => {
             return failed(tries, first.choice, first.in_flight, reason);
         }
         Some(Outcome::Interim(exchange, head)) => {
-            if pass_on(session, head).await.is_err() {
+            if pass_on(downstream, head).await.is_err() {
                 return Ended::ClientGone;
             }
             first.exchange = Box::pin(exchange.go_on());
@@ -102,7 +103,7 @@ pub(crate) async fn run(
         None => {}
     }
     // Boxed: few requests come this far.
-    Box::pin(race(call, session, tries, first)).await
+    Box::pin(race(call, downstream, tries, first)).await
 }
 
 fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFlight) -> Running<'a> {
@@ -118,7 +119,12 @@ fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFl
     Running { choice, in_flight, exchange: Box::pin(exchange), watch }
 }
 
-async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, first: Running<'a>) -> Ended {
+async fn race<'a>(
+    call: &Call<'a>,
+    downstream: &mut Downstream<'_>,
+    tries: &mut Tries,
+    first: Running<'a>,
+) -> Ended {
     let repeatable = tries.is_repeatable();
     let (pool, upstream) = (tries.pool().clone(), first.choice.member.upstream.clone());
     let first_byte = first.watch.deadlines().first_byte;
@@ -149,7 +155,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
             }
             Event::Outcome(index, Outcome::Answered(answer)) => {
                 let racer = racers.swap_remove(index);
-                let ended = answered(call, tries, racer.choice, racer.in_flight, answer).await;
+                let ended = answered(call, tries, racer.choice, racer.in_flight, answer);
                 if matches!(ended, Ended::Failed) && !racers.is_empty() {
                     continue;
                 }
@@ -157,7 +163,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
                 return ended;
             }
             Event::Outcome(index, Outcome::Interim(exchange, head)) => {
-                if pass_on(session, head).await.is_err() {
+                if pass_on(downstream, head).await.is_err() {
                     return Ended::ClientGone;
                 }
                 racers[index].exchange = Box::pin(Exchange::go_on(*exchange));
@@ -196,7 +202,7 @@ async fn race<'a>(call: &Call<'a>, session: &mut Session, tries: &mut Tries, fir
 }
 
 /// Notes that a try was answered, and says what follows: the client sees it, or it came to nothing all the same.
-async fn answered(
+fn answered(
     call: &Call<'_>,
     tries: &mut Tries,
     choice: Choice,
@@ -210,7 +216,7 @@ async fn answered(
         return Ended::Failed;
     }
     if tries.is_repeatable() && tries.would_rather_ask_another(answer.status) {
-        respond::keep_connection(*answer, &mut in_flight).await;
+        respond::keep_connection(*answer, &mut in_flight);
         tries.failed(choice, Retry::Status);
         return Ended::Failed;
     }
@@ -253,10 +259,10 @@ fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -
     may.then_some(reason)
 }
 
-async fn pass_on(session: &mut Session, interim: Box<ResponseHeader>) -> pingora_error::Result<()> {
+async fn pass_on(downstream: &mut Downstream<'_>, interim: Box<ResponseHeader>) -> pingora_error::Result<()> {
     // RFC 9110, section 15.2: interim answers are passed on, but not to an HTTP/1.0 client.
-    if session.req_header().version >= http::Version::HTTP_11 {
-        session.as_downstream_mut().write_response_header(interim).await?;
+    if downstream.request().version >= http::Version::HTTP_11 {
+        downstream.write_head(interim).await?;
     }
     Ok(())
 }

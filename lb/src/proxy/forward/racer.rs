@@ -68,7 +68,7 @@ impl Racer<'_> {
                 outcome = unheard(exchange) => match outcome {
                     Ok(answer) => {
                         in_flight.late(answer.status, answer.head_at);
-                        respond::keep_connection(*answer, &mut in_flight).await;
+                        respond::keep_connection(*answer, &mut in_flight);
                     }
                     Err(reason) => in_flight.failed(reason),
                 },

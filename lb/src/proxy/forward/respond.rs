@@ -6,20 +6,18 @@ use std::pin::pin;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 
 use super::super::client::Client;
 use super::super::compress::encoder::Encoder;
+use super::super::downstream::Downstream;
 use super::super::error_page;
 use super::super::headers;
 use super::super::route::sender::Sender;
 use super::super::state::in_flight::InFlight;
-use super::connect::Connection;
 use super::exchange::Answer;
+use super::http1;
 use super::tries::Tries;
 
 /// How an answer ended.
@@ -39,45 +37,45 @@ pub(crate) enum Ending {
 ///
 /// When the answer's head cannot be passed on.
 pub(crate) async fn respond(
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     client: &Client,
     answer: Answer,
     mut in_flight: InFlight,
     tries: &Tries,
 ) -> Result<Ending> {
     let Answer { mut upstream, held, .. } = answer;
-    let Some(mut head) = upstream.resp_header().cloned() else { return Ok(Ending::BrokenOff) };
+    let Some(mut head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
     if look.intercepts(head.status.as_u16()) {
-        return replace(session, client, upstream, in_flight, tries).await;
+        return replace(downstream, client, &head, upstream, in_flight, tries).await;
     }
     headers::forward_response(&mut head)?;
     tries.keep_client(&mut head, in_flight.upstream());
-    look.edit(&mut head, session.req_header(), || Sender::of(client));
-    let mut encoder = tries.route().compress(session.req_header(), &mut head)?.map(Box::new);
-    if frame(&mut head, session.req_header())? == Framing::Close || client.is_closing() {
-        session.set_keepalive(None);
+    look.edit(&mut head, downstream.request(), || Sender::of(client));
+    let mut encoder = tries.route().compress(downstream.request(), &mut head)?.map(Box::new);
+    if frame(&mut head, downstream.request())? == Framing::Close || client.is_closing() {
+        downstream.close();
     }
-    if session.as_downstream_mut().write_response_header(Box::new(head)).await.is_err() {
+    if downstream.write_head(head).await.is_err() {
         return Ok(Ending::ClientGone);
     }
     for chunk in held {
         let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
-        if pass_on(session, chunk).await.is_err() {
+        if pass_on(downstream, chunk).await.is_err() {
             return Ok(Ending::ClientGone);
         }
     }
     let mut done = upstream.is_body_done();
     while !done {
         let chunk = {
-            let mut read = pin!(upstream.read_body_bytes());
+            let mut read = pin!(upstream.read_body());
             match read.as_mut().now_or_never() {
                 Some(chunk) => chunk,
                 None => {
                     // Nothing more for now: what was gathered goes out before we wait.
                     if let Some(encoder) = &mut encoder {
                         let Ok(rest) = encoder.flush() else { return Ok(Ending::BrokenOff) };
-                        if pass_on(session, rest).await.is_err() {
+                        if pass_on(downstream, rest).await.is_err() {
                             return Ok(Ending::ClientGone);
                         }
                     }
@@ -99,22 +97,22 @@ pub(crate) async fn respond(
         done = upstream.is_body_done();
         if let Some(chunk) = chunk {
             let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
-            if pass_on(session, chunk).await.is_err() {
+            if pass_on(downstream, chunk).await.is_err() {
                 return Ok(Ending::ClientGone);
             }
         }
     }
     // The connection is free before the client has the last byte: its next request may need it.
-    keep(upstream, &in_flight).await;
+    keep(upstream, &in_flight);
     in_flight.done();
     drop(in_flight);
     if let Some(mut encoder) = encoder {
         let Ok(rest) = encoder.part(&[], true) else { return Ok(Ending::BrokenOff) };
-        if pass_on(session, rest).await.is_err() {
+        if pass_on(downstream, rest).await.is_err() {
             return Ok(Ending::ClientGone);
         }
     }
-    match session.as_downstream_mut().finish_body().await {
+    match downstream.finish().await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }
@@ -128,53 +126,48 @@ fn encoded(encoder: &mut Option<Box<Encoder>>, chunk: Bytes) -> Option<Bytes> {
     }
 }
 
-async fn pass_on(session: &mut Session, chunk: Bytes) -> Result<()> {
+async fn pass_on(downstream: &mut Downstream<'_>, chunk: Bytes) -> Result<()> {
     if chunk.is_empty() {
         return Ok(());
     }
-    session.as_downstream_mut().write_response_body(chunk, false).await
+    downstream.write_body(chunk, false).await
 }
 
-/// Sends an answer of ours in the place of `upstream`'s.
+/// Sends an answer of ours in the place of `upstream`'s, which has this `head`.
 async fn replace(
-    session: &mut Session,
+    downstream: &mut Downstream<'_>,
     client: &Client,
-    mut upstream: HttpSession,
+    head: &ResponseHeader,
+    upstream: http1::Session,
     mut in_flight: InFlight,
     tries: &Tries,
 ) -> Result<Ending> {
-    let Some(head) = upstream.resp_header() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
-    let (mut head, body) = error_page::instead_of(head, session.req_header(), Sender::of(client), look)?;
+    let (mut head, body) = error_page::instead_of(head, downstream.request(), Sender::of(client), look)?;
     tries.keep_client(&mut head, in_flight.upstream());
     if upstream.is_body_done() {
-        keep(upstream, &in_flight).await;
+        keep(upstream, &in_flight);
     }
     in_flight.done();
     drop(in_flight);
-    match error_page::write(session, head, body).await {
+    match error_page::write(downstream, head, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }
 }
 
 /// Keeps the connection of an answer that nobody wants, if there is nothing left to read.
-pub(crate) async fn keep_connection(mut answer: Answer, in_flight: &mut InFlight) {
+pub(crate) fn keep_connection(answer: Answer, in_flight: &mut InFlight) {
     if answer.upstream.is_body_done() {
-        keep(answer.upstream, in_flight).await;
+        keep(answer.upstream, in_flight);
         in_flight.done();
     }
 }
 
-async fn keep(mut upstream: HttpSession, in_flight: &InFlight) {
-    upstream.respect_keepalive();
-    if let Some(connection) = upstream.reuse().await.and_then(connection_of) {
+fn keep(upstream: http1::Session, in_flight: &InFlight) {
+    if let Some(connection) = upstream.into_kept() {
         in_flight.upstream().put_idle(connection.worker(), connection);
     }
-}
-
-fn connection_of(stream: Stream) -> Option<Connection> {
-    stream.into_any().downcast::<Connection>().ok().map(|connection| *connection)
 }
 
 /// Whether the connection can be used after a body.
@@ -216,7 +209,7 @@ pub(crate) fn frame(response: &mut ResponseHeader, request: &RequestHeader) -> R
 }
 
 /// Whether the last transfer coding of `response` is `chunked`.
-fn is_chunked(response: &ResponseHeader) -> bool {
+pub(super) fn is_chunked(response: &ResponseHeader) -> bool {
     response
         .headers
         .get_all(header::TRANSFER_ENCODING)

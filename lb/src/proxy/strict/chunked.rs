@@ -8,6 +8,8 @@
 //! Pingora gets these bytes as they are, but no more of them, and none that could be read in another way: its own
 //! reading of extensions and trailers is a lenient one. It passes neither of them on.
 
+use bytes::{Buf as _, Bytes, BytesMut};
+
 use super::Fault;
 use super::fields::field;
 
@@ -36,6 +38,8 @@ pub(crate) struct Chunked {
     extensions: usize,
     trailers: usize,
     trailer: Vec<u8>,
+    /// Space may stand after a size, which some servers fill up.
+    may_pad: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +63,15 @@ enum At {
 }
 
 impl Chunked {
+    /// A request's.
     pub(crate) fn new() -> Self {
-        Chunked { at: At::Size(None), line: 0, extensions: 0, trailers: 0, trailer: Vec::new() }
+        let (at, trailer) = (At::Size(None), Vec::new());
+        Chunked { at, line: 0, extensions: 0, trailers: 0, trailer, may_pad: false }
+    }
+
+    /// An answer's.
+    pub(crate) fn of_answer() -> Self {
+        Chunked { may_pad: true, ..Self::new() }
     }
 
     /// Whether the body has ended.
@@ -89,6 +100,25 @@ impl Chunked {
         Ok(taken)
     }
 
+    /// Takes the data that comes next out of `bytes`, and what is around it; none: more has to come, or that was all.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not those of a chunked body.
+    pub(crate) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Bytes>, Fault> {
+        while !bytes.is_empty() && !self.is_done() {
+            if let At::Data(left) = self.at {
+                let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                let left = left - here as u64;
+                self.at = if left == 0 { At::DataEnd } else { At::Data(left) };
+                return Ok(Some(bytes.split_to(here).freeze()));
+            }
+            self.at = self.step(bytes[0])?;
+            bytes.advance(1);
+        }
+        Ok(None)
+    }
+
     fn step(&mut self, byte: u8) -> Result<At, Fault> {
         Ok(match (self.at, byte) {
             (At::Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
@@ -100,6 +130,7 @@ impl Chunked {
                 At::Size(Some(size.ok_or(BAD_SIZE)?))
             }
             (At::Size(Some(size)) | At::Extension(size), b'\r') => At::SizeEnd(size),
+            (At::Space(size), b'\r') if self.may_pad => At::SizeEnd(size),
             (At::Size(Some(size)) | At::Space(size), b';') => At::Extension(size),
             (At::Size(Some(size)) | At::Space(size), b' ' | b'\t') => {
                 self.count_line()?;

@@ -1,0 +1,176 @@
+//! A request of HTTP/1 that is answered past Pingora: its head is read once, its body is short, and what is written goes
+//! to the client's connection as it is.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Version, header};
+use pingora_error::{Error, ErrorType, OkOrErr as _, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use pingora_core::protocols::http::date::get_cached_date;
+
+use super::super::client_stream::ClientStream;
+use super::framing::Framing;
+use super::request;
+
+/// The request, and how far its answer is.
+pub(crate) struct Direct {
+    client: ClientStream,
+    request: RequestHeader,
+    /// Of its body.
+    length: u64,
+    is_read: bool,
+    keeps: bool,
+    framing: Framing,
+    status: Option<u16>,
+    bytes: u64,
+}
+
+impl Direct {
+    /// The request that `client` has sent the head of, if it is one that is answered this way. Nothing of it is taken
+    /// otherwise.
+    pub(crate) fn of(client: &ClientStream, most: u64) -> Option<Self> {
+        let (request, length) = client.with_head(|head| request::read(head, most))?;
+        let keeps = request::keeps(&request);
+        let (client, framing) = (client.clone(), Framing::None);
+        Some(Direct { client, request, length, is_read: length == 0, keeps, framing, status: None, bytes: 0 })
+    }
+
+    /// Takes it: what follows its head on the connection is its body.
+    pub(crate) fn take(&self) {
+        self.client.skip_head();
+        self.client.expect_body(self.length);
+    }
+
+    pub(crate) fn request(&self) -> &RequestHeader {
+        &self.request
+    }
+
+    pub(super) fn request_mut(&mut self) -> &mut RequestHeader {
+        &mut self.request
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.client.is_closing()
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.keeps = false;
+    }
+
+    /// Whether the connection goes on.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// The status of the answer, if one was written, and the length of its body in bytes.
+    pub(crate) fn answered(&self) -> (Option<u16>, u64) {
+        (self.status, self.bytes)
+    }
+
+    /// Reads the body; none when it ended before its length.
+    pub(super) async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        let mut body = BytesMut::with_capacity(length);
+        while body.len() < length {
+            let read = self.client.clone().read_buf(&mut body).await;
+            if read
+                .map_err(|error| Error::because(ErrorType::ReadError, "reading a body", error).into_down())?
+                == 0
+            {
+                return Ok(None);
+            }
+        }
+        self.is_read = true;
+        Ok(Some(body.freeze()))
+    }
+
+    /// Whether all of the request has come, be it that nobody wanted its body.
+    fn has_come(&mut self) -> bool {
+        self.is_read || matches!(self.read_body().now_or_never(), Some(Ok(Some(_))))
+    }
+
+    pub(super) async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> Result<()> {
+        let is_interim = head.status.is_informational();
+        if is_interim && self.request.version == Version::HTTP_10 {
+            // It knows none (RFC 9110, section 15.2).
+            return Ok(());
+        }
+        if !is_interim {
+            if self.status.is_some() {
+                return Error::e_explain(ErrorType::InternalError, "an answer was begun before");
+            }
+            self.framing = Framing::of(&head, &self.request);
+            // A client that is still sending is told that nobody listens.
+            self.keeps &= self.framing != Framing::Close && self.has_come();
+            let connection = if self.keeps { "keep-alive" } else { "close" };
+            head.insert_header(header::CONNECTION, HeaderValue::from_static(connection))?;
+            if !head.headers.contains_key(header::DATE) {
+                head.insert_header(header::DATE, get_cached_date())?;
+            }
+            self.status = Some(head.status.as_u16());
+        }
+        let reason = head.get_reason_phrase().unwrap_or_default();
+        let mut bytes = BytesMut::with_capacity(512);
+        for part in ["HTTP/1.1 ", head.status.as_str(), " ", reason, "\r\n"] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        head.header_to_h1_wire(&mut bytes);
+        bytes.extend_from_slice(b"\r\n");
+        self.write(&bytes).await?;
+        if is_interim { self.flush().await } else { Ok(()) }
+    }
+
+    pub(super) async fn write_body(&mut self, part: &[u8], end: bool) -> Result<()> {
+        match &mut self.framing {
+            Framing::None => {}
+            _ if part.is_empty() => {}
+            Framing::Length(left) => {
+                *left = left
+                    .checked_sub(part.len() as u64)
+                    .or_err(ErrorType::InternalError, "a body is longer than its head says")?;
+                self.write(part).await?;
+            }
+            Framing::Close => self.write(part).await?,
+            Framing::Chunked => {
+                self.write(format!("{:X}\r\n", part.len()).as_bytes()).await?;
+                self.write(part).await?;
+                self.write(b"\r\n").await?;
+            }
+        }
+        if self.framing != Framing::None {
+            self.bytes += part.len() as u64;
+        }
+        if end { self.finish().await } else { Ok(()) }
+    }
+
+    pub(super) async fn finish(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.framing, Framing::None) {
+            Framing::Chunked => self.write(b"0\r\n\r\n").await?,
+            Framing::Length(1..) => {
+                return Error::e_explain(ErrorType::InternalError, "a body is shorter than its head says");
+            }
+            Framing::Length(0) | Framing::Close | Framing::None => {}
+        }
+        self.flush().await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        written(self.client.write_all(bytes).await)
+    }
+
+    async fn flush(&self) -> Result<()> {
+        written(self.client.send_gathered().await)
+    }
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    result.map_err(|error| Error::because(ErrorType::WriteError, "answering", error).into_down())
+}

@@ -1,0 +1,152 @@
+//! Whoever is to be answered, as the way of a request at hand sees it: through Pingora, or past it.
+//!
+//! Pingora's session serves what is passed on as it comes, and streams of HTTP/2. It costs a request of HTTP/1 more than
+//! its upstream does, so one whose body is short and has a length is read and answered by [`direct`].
+
+pub(crate) mod direct;
+mod framing;
+mod request;
+
+use bytes::{Bytes, BytesMut};
+use pingora_core::protocols::http::HttpTask;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use wire::proxy_config::Protocol;
+
+use self::direct::Direct;
+use super::context::is_last;
+use super::route::Route;
+
+/// One request, and whom its answer goes to.
+pub(crate) enum Downstream<'a> {
+    Pingora(&'a mut Session),
+    Direct(&'a mut Direct),
+}
+
+impl Downstream<'_> {
+    pub(crate) fn request(&self) -> &RequestHeader {
+        match self {
+            Downstream::Pingora(session) => session.req_header(),
+            Downstream::Direct(direct) => direct.request(),
+        }
+    }
+
+    pub(crate) fn request_mut(&mut self) -> &mut RequestHeader {
+        match self {
+            Downstream::Pingora(session) => session.req_header_mut(),
+            Downstream::Direct(direct) => direct.request_mut(),
+        }
+    }
+
+    /// Whether a request that takes `route`, or none, can be answered this way; it is from then on.
+    pub(crate) fn may_answer(&self, route: Option<&Route>) -> bool {
+        match self {
+            Downstream::Pingora(_) => true,
+            Downstream::Direct(direct) => {
+                let may = route.is_none_or(|route| route.pool.policy.protocol == Protocol::Http1);
+                if may {
+                    direct.take();
+                }
+                may
+            }
+        }
+    }
+
+    /// Whether the request has no body.
+    pub(crate) fn is_body_empty(&mut self) -> bool {
+        match self {
+            Downstream::Pingora(session) => session.is_body_empty(),
+            Downstream::Direct(direct) => direct.length() == 0,
+        }
+    }
+
+    /// Whether the answer to it is the last one on its connection.
+    pub(crate) fn is_last(&self) -> bool {
+        match self {
+            Downstream::Pingora(session) => is_last(session),
+            Downstream::Direct(direct) => direct.is_last(),
+        }
+    }
+
+    /// Has the connection end with the answer.
+    pub(crate) fn close(&mut self) {
+        match self {
+            Downstream::Pingora(session) => session.set_keepalive(None),
+            Downstream::Direct(direct) => direct.close(),
+        }
+    }
+
+    /// Reads a body of `length` bytes; none when it ended before.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be read from.
+    pub(crate) async fn read_body(&mut self, length: u64) -> Result<Option<Bytes>> {
+        match self {
+            Downstream::Pingora(_) if length == 0 => Ok(Some(Bytes::new())),
+            Downstream::Pingora(session) => {
+                let mut body = BytesMut::new();
+                while let Some(part) = session.as_downstream_mut().read_request_body().await? {
+                    body.extend_from_slice(&part);
+                }
+                Ok((body.len() as u64 == length).then(|| body.freeze()))
+            }
+            Downstream::Direct(direct) => direct.read_body().await,
+        }
+    }
+
+    /// Writes the head of an answer, or an interim one.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be written to; so with all that follow.
+    pub(crate) async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<()> {
+        match self {
+            Downstream::Pingora(session) => session.as_downstream_mut().write_response_header(head).await,
+            Downstream::Direct(direct) => direct.write_head(head).await,
+        }
+    }
+
+    /// Writes a part of the body, the last one or not.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) async fn write_body(&mut self, part: Bytes, end: bool) -> Result<()> {
+        match self {
+            Downstream::Pingora(session) => session.as_downstream_mut().write_response_body(part, end).await,
+            Downstream::Direct(direct) => direct.write_body(&part, end).await,
+        }
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) async fn finish(&mut self) -> Result<()> {
+        match self {
+            Downstream::Pingora(session) => session.as_downstream_mut().finish_body().await,
+            Downstream::Direct(direct) => direct.finish().await,
+        }
+    }
+
+    /// Writes an answer that is a head alone.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) async fn write_head_alone(&mut self, head: ResponseHeader) -> Result<()> {
+        match self {
+            Downstream::Pingora(session) => {
+                let whole = vec![HttpTask::Header(Box::new(head), true)];
+                session.as_downstream_mut().response_duplex_vec(whole).await.map(drop)
+            }
+            Downstream::Direct(direct) => {
+                direct.write_head(Box::new(head)).await?;
+                direct.finish().await
+            }
+        }
+    }
+}

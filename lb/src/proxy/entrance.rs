@@ -1,0 +1,129 @@
+//! Where a request comes in: whose it is, which route it takes, whether it may, and which way it is answered.
+//!
+//! ```text
+//!   client ─▶ route ─▶ guard ─▶ action ── answered here
+//!                         └──▶ all of it at hand? ─ yes ─▶ forward ── answered
+//!                                       └ no: it streams, Pingora's way (`app`)
+//! ```
+
+use pingora_error::Result;
+use tokio::time::Instant;
+
+use super::access_log::Trace;
+use super::app::App;
+use super::balance::ask::Ask;
+use super::client::Client;
+use super::context::Account;
+use super::downstream::Downstream;
+use super::error_page::{self, Refusal};
+use super::forward::tries::Tries;
+use super::forward::{self, is_repeatable};
+use super::limits::guard;
+use super::route;
+use super::route::look::wants_json;
+use super::route::sender::Sender;
+
+/// What became of a request.
+pub(crate) enum Next {
+    Answered,
+    /// It streams, with these tries; its answer must have begun by then.
+    Streams(Tries, Instant),
+    /// Nothing: it is not to be answered past Pingora.
+    Elsewhere,
+}
+
+/// Takes a request in, with the `length` of its body where it says one. It is counted by `account` from when it is known
+/// what to count it for.
+///
+/// # Errors
+///
+/// When the client cannot be read from or written to.
+pub(crate) async fn enter(
+    app: &App,
+    downstream: &mut Downstream<'_>,
+    client: &Client,
+    length: Option<u64>,
+    account: &mut Option<Account>,
+) -> Result<Next> {
+    let arrived = Instant::now();
+    let state = &app.state;
+    let snapshot = state.snapshot();
+    let mut sender = Sender::of(client);
+    let peer = sender.address;
+    if let Some(told) = snapshot.belief.told(&downstream.request().headers, peer) {
+        client.believe(told);
+        sender = Sender::of(client);
+    }
+    let found = route::find(&snapshot.routes, downstream.request(), sender).cloned();
+    if !downstream.may_answer(found.as_deref()) {
+        return Ok(Next::Elsewhere);
+    }
+    let log = state.access_log.clone();
+    let trace = log.map(|log| Trace::begin(log, downstream.request(), (sender.address, peer)));
+    let everybody = snapshot.guard.clone();
+    let Some(route) = found else {
+        *account = Some(Account::open(state.unrouted.clone(), arrived, client.clone()).traced(trace));
+        let look = snapshot.look.clone();
+        drop(snapshot);
+        let may = guard::judge(everybody.iter(), downstream.request(), sender, &state.unrouted);
+        may.err().unwrap_or(Refusal::NoRoute).answer(downstream, client, &look).await?;
+        return Ok(Next::Answered);
+    };
+    drop(snapshot);
+    if let Some(trace) = &trace {
+        trace.routed(&route.name, route.pool.name.as_str());
+    }
+    *account = Some(Account::open(route.stats.clone(), arrived, client.clone()).traced(trace.clone()));
+    let mut begun = arrived;
+    if everybody.is_some() || route.guard().is_some() {
+        let guards = everybody.iter().chain(route.guard());
+        match guard::judge(guards, downstream.request(), sender, &route.stats) {
+            Ok(None) => {}
+            Ok(Some(waiting)) => {
+                if !guard::wait(waiting, client).await {
+                    downstream.close();
+                    return Ok(Next::Answered);
+                }
+                begun = Instant::now();
+            }
+            Err(refusal) => {
+                refusal.answer(downstream, client, route.look()).await?;
+                return Ok(Next::Answered);
+            }
+        }
+    }
+    if let Some(action) = route.action() {
+        let (head, body) = action.answer(downstream.request(), sender, route.look(), &route.name)?;
+        error_page::write(downstream, head, body).await?;
+        return Ok(Next::Answered);
+    }
+    let most = route.body_bytes(app.limits.body_bytes);
+    if length.is_some_and(|length| length > most) {
+        Refusal::BodyTooLarge.answer(downstream, client, route.look()).await?;
+        return Ok(Next::Answered);
+    }
+    if !route.look().is_plain() {
+        client.refuse_like(route.look().clone(), wants_json(&downstream.request().headers));
+    }
+    let until = begun + route.timeout;
+    let kept = forward::kept_body(downstream, client, &route, length, most).await;
+    let request = downstream.request();
+    let ask = Ask {
+        repeatable: kept.is_some() && is_repeatable(request, &route),
+        at_hand: kept.is_some(),
+        ..Ask::of(&route.pool, request, sender.address)
+    };
+    let mut tries = Tries::new(route.clone(), ask, trace);
+    let Some(length) = kept else { return Ok(Next::Streams(tries, until)) };
+    let Some(body) = downstream.read_body(length).await? else {
+        downstream.close();
+        return Ok(Next::Answered);
+    };
+    // A slow upload was the client's time.
+    let until = if length > 0 { Instant::now() + (until - begun) } else { until };
+    let request = downstream.request();
+    let learned = state.learned.cell(&route.name, &request.method, request.uri.path());
+    let ours = (app.worker, body);
+    forward::forward(downstream, client, state, &mut tries, ours, learned, until).await?;
+    Ok(Next::Answered)
+}

@@ -1,0 +1,145 @@
+//! HTTP/1.1 as a client of upstreams, for requests that are at hand: one write, and answers in pieces of the buffer that
+//! they were read into.
+//!
+//! ```text
+//!   send ──▶ read_head ──▶ interim: read_head again
+//!                 └──────▶ read_body … ──▶ done ──▶ into_kept: the next request
+//! ```
+//!
+//! Each wait may be left and taken up again: nothing that was read is lost.
+
+mod body;
+mod head;
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use pingora_http::ResponseHeader;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use self::body::Body;
+use super::connect::Connection;
+
+/// A request that cannot be written in this time will not be: it fits into any socket's buffer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A head and a small body are read at once, in bytes.
+const FIRST_READ: usize = 4 << 10;
+
+/// As much of a body is read at once.
+const BODY_READ: usize = 64 << 10;
+
+/// Why an answer cannot be read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("the connection ended in the middle")]
+    Closed,
+    #[error("it is no answer of HTTP/1.1: {0}")]
+    Unsound(&'static str),
+}
+
+/// A connection, and the exchange that goes over it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    /// Read and not given out.
+    input: BytesMut,
+    head: Option<Box<ResponseHeader>>,
+    body: Body,
+    asks_for_head: bool,
+    keeps: bool,
+}
+
+impl Session {
+    /// A session over `connection`, whose request asks for a head alone (HEAD) or not.
+    pub(crate) fn new(connection: Connection, asks_for_head: bool) -> Self {
+        let (input, body) = (BytesMut::new(), Body::Unknown);
+        Session { connection, input, head: None, body, asks_for_head, keeps: false }
+    }
+
+    /// Sends a request that is written in `message`.
+    ///
+    /// # Errors
+    ///
+    /// When not all of it can be written in time.
+    pub(crate) async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let writing = async {
+            self.connection.write_all(message).await?;
+            self.connection.flush().await
+        };
+        let mut writing = pin!(writing);
+        // Most often the kernel takes it at once, and no timer is needed.
+        match writing.as_mut().now_or_never() {
+            Some(written) => written,
+            None => timeout(WRITE_TIMEOUT, writing).await?,
+        }
+    }
+
+    /// Reads the head of the next answer; after an interim one there is another.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub(crate) async fn read_head(&mut self) -> Result<&ResponseHeader, ReadError> {
+        loop {
+            if let Some(found) = head::take(&mut self.input, self.asks_for_head)? {
+                (self.body, self.keeps) = (found.body, found.keeps);
+                return Ok(self.head.insert(found.head));
+            }
+            if self.fill(FIRST_READ).await? == 0 {
+                return Err(ReadError::Closed);
+            }
+        }
+    }
+
+    /// The head that was read last.
+    pub(crate) fn head(&self) -> Option<&ResponseHeader> {
+        self.head.as_deref()
+    }
+
+    /// The same, to be changed and passed on.
+    pub(crate) fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+        self.head.take()
+    }
+
+    /// Whether nothing more belongs to the answer.
+    pub(crate) fn is_body_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Reads more of the body; none: that was all.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end as its head says.
+    pub(crate) async fn read_body(&mut self) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            if let Some(part) = self.body.take(&mut self.input)? {
+                return Ok(Some(part));
+            }
+            if self.body.is_done() {
+                return Ok(None);
+            }
+            if self.fill(BODY_READ).await? == 0 {
+                return if self.body.ends_with_connection() { Ok(None) } else { Err(ReadError::Closed) };
+            }
+        }
+    }
+
+    async fn fill(&mut self, most: usize) -> io::Result<usize> {
+        self.input.reserve(self.body.at_most().map_or(most, |left| left.min(most)));
+        self.connection.read_buf(&mut self.input).await
+    }
+
+    /// The connection, if another request may go over it.
+    pub(crate) fn into_kept(self) -> Option<Connection> {
+        (self.keeps && self.body.is_done() && self.input.is_empty()).then_some(self.connection)
+    }
+}
