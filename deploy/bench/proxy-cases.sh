@@ -21,12 +21,12 @@ of() { awk -v name="$2" '$1 == name { print $2 }' "$DIR/$1"; }
 
 # metered COMMAND… leaves in DIR/load what the command printed, and in DIR/meter what the subject used.
 metered() {
-    local count=()
+    local counters=()
     if [ -n "$COUNTERS" ]; then
-        count=(perf stat -x, -e instructions -o "$DIR/instructions"
-            -p "$("$BENCH" processes "$SUBJECT_PID" | paste -sd,)" --)
+        counters=(perf stat -x ',' -e instructions -o "$DIR/instructions"
+            -p "$("$BENCH" processes "$SUBJECT_PID" | paste -sd ',')" --)
     fi
-    on_load_cores "$BENCH" meter --pid "$SUBJECT_PID" --out "$DIR/meter" -- "${count[@]}" "$@" \
+    on_load_cores "$BENCH" meter --pid "$SUBJECT_PID" --out "$DIR/meter" -- "${counters[@]}" "$@" \
         >"$DIR/load" 2>"$DIR/load.err"
 }
 
@@ -42,9 +42,10 @@ wrk_load() {
         /Socket errors:/ { gsub(/[^0-9 ]/, ""); for (i = 1; i <= NF; i++) bad += $i }
         /Non-2xx or 3xx responses:/ { bad += $NF }
         END { print "failed", bad + 0 }' "$DIR/load" >"$DIR/load.ours"
-    awk '$1 == "requests" { n = $2 } $1 == "rate" { r = $2 } END { print "seconds", r ? n / r : 0 }' \
-        "$DIR/load.ours" >>"$DIR/load.ours"
-    mv "$DIR/load.ours" "$DIR/load"
+    {
+        cat "$DIR/load.ours"
+        awk '$1 == "requests" { n = $2 } $1 == "rate" { r = $2 } END { print "seconds", r ? n / r : 0 }' "$DIR/load.ours"
+    } >"$DIR/load"
 }
 
 # h2_load URL is h2load's: one connection with 100 streams.
@@ -154,9 +155,11 @@ first_answer() {
 MANY=45000
 
 # run_case measures CASE with SUBJECT once. It fails if what was measured does not count.
+# shellcheck disable=SC2034 # which cores is the subjects' to know
 run_case() {
     local upstreams=4 connections=8192 status=0
-    THREADS=1 SUBJECT_CORES=$FIRST_CORE LOAD_CORES=$OTHER_CORES
+    THREADS=1
+    SUBJECT_CORES=$FIRST_CORE LOAD_CORES=$OTHER_CORES
     case $CASE in
         *-2t) THREADS=2 SUBJECT_CORES=$TWO_CORES LOAD_CORES=$TWO_CORES ;;
         idle-20000) connections=$MANY ;;

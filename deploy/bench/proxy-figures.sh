@@ -72,6 +72,7 @@ write_figures() {
 
 # table prints all of them.
 table() {
+    # shellcheck disable=SC2153 # as the suite was called
     printf '\nMedians of %s rounds, and of the ratios of each round (least to most)\n\n' "$ROUNDS"
     awk "$READ_FIGURES"'
         function shown(v) { return sprintf(v >= 100 ? "%.0f" : v >= 10 ? "%.1f" : "%.2f", v) }

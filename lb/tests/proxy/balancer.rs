@@ -105,6 +105,16 @@ impl Balancer {
         std::fs::rename(new, self.directory.path().join("lb.toml")).expect("settings");
     }
 
+    /// Waits until `/metrics` has this line. A request is counted when its client may have the answer already.
+    #[allow(dead_code)]
+    pub(crate) async fn counts(&self, line: &str) {
+        eventually(line, async || {
+            let metrics = self.get("/metrics").await.text().await.expect("text");
+            metrics.lines().any(|found| found == line).then_some(())
+        })
+        .await;
+    }
+
     /// How often it has read its settings file anew.
     #[allow(dead_code)]
     pub(crate) async fn reloads(&self) -> u64 {

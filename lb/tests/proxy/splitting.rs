@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::backend::{Backend, Reply, ok};
-use crate::balancer::{Balancer, eventually};
+use crate::balancer::Balancer;
 use crate::client::Reader;
 
 async fn two(balancer: &Balancer) -> [Backend; 2] {
@@ -47,12 +47,7 @@ async fn each_pool_has_its_share() {
     assert!((126..=274).contains(&share), "{share} of 800");
     for (pool, requests) in [("stable", 800 - share), ("canary", share)] {
         let counted = format!("lb_requests_total{{class=\"2xx\",pool=\"{pool}\",route=\"web\"}} {requests}");
-        // The last one is counted when its client has its answer already.
-        eventually(&counted, async || {
-            let metrics = balancer.get("/metrics").await.text().await.expect("text");
-            metrics.lines().any(|line| line == counted).then_some(())
-        })
-        .await;
+        balancer.counts(&counted).await;
     }
     balancer.use_routes(split(1, 0, Value::Null)).await;
     assert_eq!(count(&to_canary(&balancer, 100).await), 0);
