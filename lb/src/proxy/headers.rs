@@ -16,7 +16,7 @@ use super::route::sender::Sender;
 use super::tls::client_certificate::{ClientCertificate, forged};
 
 /// How we name ourselves in `Via`.
-const VIA: &str = "1.1 lb";
+pub(super) const VIA: &str = "1.1 lb";
 
 /// Belongs to one connection, whether `Connection` names it or not. `Transfer-Encoding` is dealt with
 /// where the framing is decided.
@@ -33,7 +33,7 @@ pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Header fields that no sender can make us drop by naming them in `Connection`: doing so would cut
 /// the message loose from its framing or its origin.
-const PROTECTED: [HeaderName; 4] =
+pub(super) const PROTECTED: [HeaderName; 4] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::VIA];
 
 /// What is known of a client.
@@ -97,7 +97,7 @@ pub(crate) fn describe_client(
             request.insert_header(name, value)?;
         }
     }
-    let via = appended(&request.headers, "via", VIA);
+    let via = via(&request.headers);
     request.insert_header("Via", via)
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn forward_response(response: &mut ResponseHeader) -> Result<()> {
             response.remove_header(&name);
         }
     }
-    let via = appended(&response.headers, "via", VIA);
+    let via = via(&response.headers);
     response.insert_header("Via", via)
 }
 
@@ -132,14 +132,17 @@ fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
     found
 }
 
-/// All values of `name` as one list with `last` at its end.
-fn appended(headers: &HeaderMap, name: &str, last: &str) -> HeaderValue {
+/// All that `headers` say in `Via`, and ourselves at its end.
+pub(super) fn via(headers: &HeaderMap) -> HeaderValue {
     let mut list = Vec::new();
-    for value in headers.get_all(name) {
+    for value in headers.get_all(header::VIA) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(last.as_bytes());
+    if list.is_empty() {
+        return HeaderValue::from_static(VIA);
+    }
+    list.extend_from_slice(VIA.as_bytes());
     HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or_else(|_| HeaderValue::from_static(VIA))
 }
 

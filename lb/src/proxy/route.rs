@@ -167,6 +167,11 @@ impl Route {
         self.rules.compress.as_ref().map_or(Ok(None), |compress| compress.begin(request, answer))
     }
 
+    /// Whether requests are others when they leave than when they came.
+    pub(crate) fn changes_requests(&self) -> bool {
+        self.rules.rewrite.is_some() || !self.rules.edits.is_empty()
+    }
+
     /// The host, without port, that upstreams are asked for when a client has asked for `sent`.
     pub(crate) fn host_of<'a>(&'a self, sent: &'a RequestHeader) -> &'a str {
         self.rules.rewrite.as_ref().and_then(Rewrite::host).unwrap_or_else(|| host(sent))

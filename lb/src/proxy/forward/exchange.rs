@@ -73,8 +73,13 @@ impl Message {
         let mut wire =
             http_req_header_to_wire(head).ok_or_else(|| Error::new_in(ErrorType::InvalidHTTPHeader))?;
         wire.extend_from_slice(body);
+        Ok(Self::written(wire, head, client, worker))
+    }
+
+    /// The same, of a request with this head that is written already.
+    pub(crate) fn written(wire: BytesMut, head: &RequestHeader, client: IpAddr, worker: usize) -> Self {
         let (asks_for_head, host) = (head.method == Method::HEAD, host(head).to_owned());
-        Ok(Message { wire, asks_for_head, host, client, worker })
+        Message { wire, asks_for_head, host, client, worker }
     }
 }
 

@@ -17,6 +17,7 @@
 //! Both ways share `tries` (who is next, and when it is enough), `queue`, `hold` and `lost`.
 
 pub(crate) mod announce;
+mod as_sent;
 pub(crate) mod connect;
 pub(crate) mod dial;
 pub(crate) mod exchange;
@@ -53,7 +54,6 @@ use super::grpc;
 use super::headers;
 use super::queue;
 use super::route::Route;
-use super::route::sender::Sender;
 use super::state::State;
 use super::state::learned::Cell;
 
@@ -125,8 +125,7 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let head = request_for_upstream(downstream.request(), client, tries)?;
-    let message = Arc::new(Message::new(&head, &body, Sender::of(client).address, worker)?);
+    let message = Arc::new(message(downstream.request(), client, tries, &body, worker)?);
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
@@ -174,10 +173,23 @@ pub(crate) async fn forward(
     }
 }
 
-fn request_for_upstream(sent: &RequestHeader, client: &Client, tries: &Tries) -> Result<RequestHeader> {
+/// What upstreams are sent.
+fn message(
+    sent: &RequestHeader,
+    client: &Client,
+    tries: &Tries,
+    body: &[u8],
+    worker: usize,
+) -> Result<Message> {
+    let (route, origin) = (tries.route(), client.origin());
+    let sender = origin.sender();
+    if !route.changes_requests()
+        && let Some(wire) = as_sent::written(sent, &origin, route.forwarded(), body)
+    {
+        return Ok(Message::written(wire, sent, sender.address, worker));
+    }
     let mut request = sent.clone();
-    let sender = Sender::of(client);
-    headers::forward_request(&mut request, &client.origin(), tries.route().forwarded())?;
-    tries.route().change_request(&mut request, sent, sender)?;
-    Ok(request)
+    headers::forward_request(&mut request, &origin, route.forwarded())?;
+    route.change_request(&mut request, sent, sender)?;
+    Message::new(&request, body, sender.address, worker)
 }

@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use http::HeaderValue;
 use http::header::{self, HeaderName};
-use pingora_error::Result;
+use pingora_error::{ErrorType, OrErr as _, Result};
 use pingora_http::RequestHeader;
 use wire::clients::Forwarded;
 
@@ -30,35 +31,50 @@ pub(crate) fn tell(request: &mut RequestHeader, origin: &Origin, forwarded: Forw
     for name in names {
         request.remove_header(&name);
     }
+    let host = request.headers.get(header::HOST).cloned();
+    let mut told = Ok(());
+    say(host.as_ref().map(HeaderValue::as_bytes), origin, forwarded, |name, value| {
+        let value = HeaderValue::from_bytes(value).or_err(ErrorType::InvalidHTTPHeader, name);
+        told = std::mem::replace(&mut told, Ok(()))
+            .and(value)
+            .and_then(|value| request.insert_header(name, value));
+    });
+    told
+}
+
+/// Says to `add` the fields that tell of the client `origin`, which has asked for `host`.
+pub(crate) fn say(
+    host: Option<&[u8]>,
+    origin: &Origin,
+    forwarded: Forwarded,
+    mut add: impl FnMut(&'static str, &[u8]),
+) {
     let (by_x, by_name) = match forwarded {
         Forwarded::XForwarded => (true, false),
         Forwarded::Forwarded => (false, true),
         Forwarded::Both => (true, true),
-        Forwarded::Off => return Ok(()),
+        Forwarded::Off => return,
     };
     let hops = origin.told.as_deref().map_or(&[][..], |told| &told.hops);
-    let host = request.headers.get(header::HOST).cloned();
     if by_x {
         let mut list = String::new();
         for hop in hops {
             let _ = write!(list, "{hop}, ");
         }
         let _ = write!(list, "{}", origin.peer);
-        request.insert_header("X-Forwarded-For", list)?;
-        request.insert_header("X-Forwarded-Proto", origin.sender().scheme())?;
+        add("X-Forwarded-For", list.as_bytes());
+        add("X-Forwarded-Proto", origin.sender().scheme().as_bytes());
     }
     if by_name {
-        let host = host.as_ref().map_or(&[][..], |host| host.as_bytes());
-        request.insert_header("Forwarded", list(hops, origin, host))?;
+        add("Forwarded", list(hops, origin, host.unwrap_or_default()).as_bytes());
     }
-    match host {
-        Some(host) if by_x => request.insert_header("X-Forwarded-Host", host),
-        _ => Ok(()),
+    if let Some(host) = host.filter(|_| by_x) {
+        add("X-Forwarded-Host", host);
     }
 }
 
 /// Whether what came in a field of this name may go on to upstreams. Many of them take `_` for `-`.
-fn may_stay(name: &str, is_trusted: bool) -> bool {
+pub(crate) fn may_stay(name: &str, is_trusted: bool) -> bool {
     // Most names are done with here.
     if !name.starts_with(['x', 'f']) {
         return true;

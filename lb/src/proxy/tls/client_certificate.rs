@@ -54,7 +54,8 @@ pub(crate) fn forged(headers: &HeaderMap) -> Vec<HeaderName> {
     headers.keys().filter(|name| speaks_of_certificates(name.as_str().as_bytes())).cloned().collect()
 }
 
-fn speaks_of_certificates(name: &[u8]) -> bool {
+/// Whether a field of this name does.
+pub(crate) fn speaks_of_certificates(name: &[u8]) -> bool {
     let alike = |name: &[u8], other: &[u8]| {
         name.len() == other.len() && name.iter().zip(other).all(|(&a, &b)| a == b || (a == b'_' && b == b'-'))
     };
