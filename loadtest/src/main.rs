@@ -7,12 +7,10 @@ use clap::Parser;
 use loadtest::options::Options;
 use loadtest::run::{RunError, run};
 
-/// Enough to send and read; more would take cores from what is measured beside us.
-const WORKERS: usize = 2;
-
 fn main() -> ExitCode {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    // For what goes on beside the load, which has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(options)),
         Err(error) => Err(RunError::Broken(error.into())),

@@ -13,7 +13,16 @@ use wire::HostName;
 use self::fault::Fault;
 use crate::count::{Failed, Failure, Ledger, Tally};
 use crate::faults::FaultLog;
-use crate::outage::Successes;
+use crate::require::Requirement;
+use crate::verdict::asked::Asked;
+use crate::verdict::budget::Budget;
+use crate::verdict::degraded_us;
+use crate::verdict::impact::Promise;
+use crate::verdict::latency::Percentiles;
+use crate::verdict::recovery::Recovery;
+use crate::verdict::samples::{self, Row};
+use crate::verdict::thresholds::{self, Threshold};
+use crate::verdict::throughput::Throughput;
 
 /// The report. Times in milliseconds, from the run's start where they are moments.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +81,23 @@ pub struct Report {
     pub met: bool,
     /// Why not.
     pub missed_reasons: Vec<String>,
+    /// What load was asked for.
+    pub load: Asked,
+    /// More of `latency_ms`.
+    pub percentiles_ms: Percentiles,
+    /// From sent to answered, of the successful requests: what a program would report that forgets how late they were
+    /// sent.
+    pub uncorrected_ms: Percentiles,
+    /// How much there was of everything.
+    pub throughput: Throughput,
+    /// Nines and error budget.
+    pub budget: Budget,
+    /// How long faults took to be over.
+    pub recovery: Recovery,
+    /// The goals (`--require`).
+    pub thresholds: Vec<Threshold>,
+    /// All requests that were sent, by target, as JMeter shows them.
+    pub samples: Vec<Row>,
 }
 
 /// Latencies in milliseconds; none if nothing succeeded.
@@ -146,6 +172,16 @@ pub struct Facts {
     pub interrupted: bool,
     /// The goal.
     pub min_availability_percent: Option<f64>,
+    /// What load was asked for.
+    pub load: Asked,
+    /// What is judged of faults.
+    pub promise: Promise,
+    /// The goals.
+    pub requirements: Vec<Requirement>,
+    /// The names of the targets.
+    pub targets: Vec<String>,
+    /// Bytes sent and received.
+    pub traffic: (u64, u64),
 }
 
 /// A run in which one request in a hundred was sent later than this says nothing about the service.
@@ -158,10 +194,25 @@ const NOTICED_US: u64 = 200_000;
 impl Report {
     /// Draws the sums.
     pub fn new(facts: Facts, ledger: Ledger, log: FaultLog) -> Self {
-        let Facts { url, drivers, started_unix_ms, rate, duration_us, interrupted, min_availability_percent } =
-            facts;
+        let Facts {
+            url,
+            drivers,
+            started_unix_ms,
+            rate,
+            duration_us,
+            interrupted,
+            min_availability_percent,
+            load,
+            promise,
+            requirements,
+            targets,
+            traffic,
+        } = facts;
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
-        let Ledger { fresh, kept, lateness, successes, failures, uncounted } = ledger;
+        let faults = fault::faults(&records, &ledger, duration_us, promise);
+        let degraded_ms = ms(degraded_us(&ledger.timeline, 0, duration_us, promise.success_threshold));
+        let Ledger { fresh, kept, lateness, service, starts, arrivals, slowest, failures, samples, .. } =
+            ledger;
         let mut latency = fresh.latency.clone();
         // Both were made with the same bounds.
         let _ = latency.add(&kept.latency);
@@ -184,14 +235,11 @@ impl Report {
                 "one request in a hundred was sent {late} ms late or more (limit {MAX_LATENESS_MS} ms): this machine is too busy to measure"
             ));
         }
-        if uncounted > 0 {
-            invalid_reasons.push(format!("{uncounted} requests were beyond what one run keeps account of"));
-        }
         if let Some(goal) = min_availability_percent.filter(|goal| availability_percent < *goal) {
             missed_reasons.push(format!("availability is below {goal} %"));
         }
-        let successes = Successes::new(successes, duration_us);
-        Report {
+        let longest_outage_ms = ms(starts.longest_gap(duration_us));
+        let mut report = Report {
             url,
             drivers,
             started_unix_ms,
@@ -203,22 +251,36 @@ impl Report {
             failed,
             failed_by_kind,
             availability_percent,
-            longest_outage_ms: ms(successes.starts.longest_gap()),
-            longest_unanswered_ms: ms(successes.arrivals.longest_gap()),
-            slowest_ms: successes.slowest_started_in(0, u64::MAX).map(ms),
+            longest_outage_ms,
+            longest_unanswered_ms: ms(arrivals.longest_gap(duration_us)),
+            slowest_ms: slowest.highest_in(0, u64::MAX).map(ms),
             latency_ms: Quantiles::of(&latency),
             over_200ms: latency.len() - latency.count_between(0, NOTICED_US),
             lateness_ms,
             connections: Connections { fresh: Half::of(fresh), kept: Half::of(kept) },
-            failures: failures.iter().take(MAX_LISTED).map(FailedRequest::of).collect(),
-            faults: fault::faults(&records, &successes, &failures, duration_us),
+            failures: failures.kept().iter().take(MAX_LISTED).map(FailedRequest::of).collect(),
+            faults,
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
             interrupted,
             min_availability_percent,
             met: missed_reasons.is_empty(),
             missed_reasons,
-        }
+            load,
+            percentiles_ms: Percentiles::of(&latency),
+            uncorrected_ms: Percentiles::of(&service),
+            throughput: Throughput {
+                degraded_ms,
+                success_threshold_percent: promise.success_threshold,
+                ..Throughput::of(sent, succeeded, traffic, duration_us)
+            },
+            budget: Budget::of(promise.slo_percent, intended, failed, longest_outage_ms),
+            recovery: Recovery::of(&records),
+            thresholds: Vec::new(),
+            samples: samples::rows(&targets, &samples, traffic, duration_us),
+        };
+        thresholds::judge(&mut report, &requirements);
+        report
     }
 
     /// The exit code that says all this.

@@ -22,6 +22,7 @@ impl Display for Report {
         }
         let (p99, max) = (millis(self.lateness_ms.p99), millis(self.lateness_ms.max));
         writeln!(f, "Sent late by    {p99} ms (p99), {max} ms (max)")?;
+        f.write_str(&self.verdict_lines())?;
         if !self.faults.is_empty() {
             writeln!(f, "\n{}", self.fault_table())?;
         }
@@ -37,6 +38,7 @@ impl Display for Report {
             Report { valid: false, .. } => "The run is invalid: its figures say nothing about the service.",
             Report { met: false, .. } => "The goal was missed.",
             Report { min_availability_percent: Some(_), .. } => "The goal was met.",
+            Report { thresholds, .. } if !thresholds.is_empty() => "All goals were met.",
             _ => "Done.",
         })
     }
