@@ -244,7 +244,7 @@ mod tests {
         assert!(due.is_sorted());
         assert!((profile.mean_until(20.0) - 75.0).abs() < 1e-9);
         assert!((profile.mean_until(60.0) - 3250.0 / 60.0).abs() < 1e-9);
-        let down: Stages = "1s:0".parse().unwrap();
+        let down = Stages(vec![Stage { length: Duration::from_secs(1), rate: 0.0 }]);
         assert_eq!(Schedule::new(Profile::ramps(10.0, &down), Arrivals::Even).count(), 5, "and then never");
     }
 

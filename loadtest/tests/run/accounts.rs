@@ -109,6 +109,31 @@ fn a_stall_is_met_by_requests_on_schedule_and_counted_in_full() {
 }
 
 #[test]
+fn a_stall_of_a_second_is_a_thousand_requests_and_not_one() {
+    // At 1000 a second. From 500 ms on nothing is answered for a second, then all of it.
+    let begun = std::sync::OnceLock::new();
+    let truth = Truth::start(move |_, _| {
+        let passed = begun.get_or_init(Instant::now).elapsed();
+        let (stall, end) = (Duration::from_millis(500), Duration::from_millis(1500));
+        if (stall..end).contains(&passed) {
+            std::thread::sleep(end - passed);
+        }
+        Act::ok()
+    });
+    let options = ["--rate", "1000", "--duration", "2s", "--timeout", "5s", "--keep-alive"];
+    let report = run(&truth.url, &options).expect(0).clone();
+    assert_eq!((&report["intended"], &report["failed"]), (&json!(2000), &json!(0)));
+    // All that were due in it but the last, which waited for less than a person notices.
+    let slow = report["over_200ms"].as_u64().unwrap();
+    assert!((700..1200).contains(&slow), "{slow} waited more than 200 ms: {report}");
+    let unanswered = report["longest_unanswered_ms"].as_f64().unwrap();
+    assert!((950.0..1300.0).contains(&unanswered), "{unanswered} ms");
+    // On average they waited for half of it.
+    let worst = report["percentiles_ms"]["p99"].as_f64().unwrap();
+    assert!((900.0..1500.0).contains(&worst), "{worst} ms");
+}
+
+#[test]
 fn a_stall_that_requests_survive_is_told_as_unanswered_time() {
     // From 300 to 900 ms each answer is held back until 900 ms: nothing fails, and nothing comes.
     let begun = std::sync::OnceLock::new();

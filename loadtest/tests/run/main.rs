@@ -5,5 +5,7 @@ mod accounts;
 mod cluster;
 mod commands;
 mod inputs;
+mod loads;
 mod process;
+mod scenarios;
 mod truth;
