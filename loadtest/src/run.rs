@@ -176,7 +176,8 @@ async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
         tokio::join!(injector.finish(), tokio::time::timeout(settings.timeout + LAST_ANSWERS, all));
     if answered.is_err() {
         log.invalid.push(
-            "requests were in flight long after their timeout: this machine is too busy to measure".to_owned(),
+            "requests were in flight long after their timeout: this machine is too busy to measure"
+                .to_owned(),
         );
     }
     drop(answered);

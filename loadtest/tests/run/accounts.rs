@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::process::run;
-use crate::truth::{Act, Truth};
+use crate::truth::{Act, Truth, vanishing};
 
 #[test]
 fn every_slot_is_sent_half_of_them_on_fresh_connections() {
@@ -106,6 +106,24 @@ fn a_stall_is_met_by_requests_on_schedule_and_counted_in_full() {
     assert!((950.0..1200.0).contains(&outage), "{outage} ms");
     let unanswered = report["longest_unanswered_ms"].as_f64().unwrap();
     assert!((950.0..1200.0).contains(&unanswered), "{unanswered} ms");
+}
+
+#[test]
+fn a_server_that_vanishes_is_refused_for_exactly_so_long() {
+    let url = vanishing(Duration::from_millis(500), Duration::from_millis(700));
+    let options = ["--fresh", "--rate", "200", "--duration", "2s", "--require", "outage<100ms"];
+    let ended = run(&url, &options);
+    let report = ended.expect(1);
+    let refused = report["failed_by_kind"]["refused"].as_u64().unwrap();
+    assert!((130..=170).contains(&refused), "{refused} of 140 refused");
+    // What had connected and not been accepted when it vanished was reset.
+    let reset = report["failed_by_kind"]["reset"].as_u64().unwrap_or(0);
+    assert_eq!(report["failed"], refused + reset, "{report}");
+    let outage = report["longest_outage_ms"].as_f64().unwrap();
+    assert!((695.0..900.0).contains(&outage), "{outage} ms");
+    let degraded = report["throughput"]["degraded_ms"].as_f64().unwrap();
+    assert!((600.0..=1000.0).contains(&degraded), "{degraded} ms");
+    assert!(ended.stdout.contains("MISSED: outage<100ms: it was"), "{}", ended.stdout);
 }
 
 #[test]

@@ -8,4 +8,5 @@ mod inputs;
 mod loads;
 mod process;
 mod scenarios;
+mod secure;
 mod truth;
