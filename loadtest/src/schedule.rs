@@ -117,9 +117,12 @@ impl Profile {
         rates.chain([self.last_rate]).fold(0.0, f64::max)
     }
 
-    /// The rate on average up to `seconds` after the start.
+    /// The rate on average up to `seconds` after the start, to a thousandth.
     pub fn mean_until(&self, seconds: f64) -> f64 {
-        if seconds <= 0.0 { self.last_rate } else { self.slots_until(seconds) / seconds }
+        if self.pieces.is_empty() || seconds <= 0.0 {
+            return self.last_rate;
+        }
+        (self.slots_until(seconds) / seconds * 1000.0).round() / 1000.0
     }
 
     fn slots_until(&self, seconds: f64) -> f64 {
@@ -243,7 +246,8 @@ mod tests {
         assert_eq!(within(50, 60), 500, "the last rate goes on");
         assert!(due.is_sorted());
         assert!((profile.mean_until(20.0) - 75.0).abs() < 1e-9);
-        assert!((profile.mean_until(60.0) - 3250.0 / 60.0).abs() < 1e-9);
+        assert!((profile.mean_until(60.0) - 3250.0 / 60.0).abs() < 1e-3);
+        assert_eq!(Profile::constant(500.0).mean_until(30.1), 500.0);
         let down = Stages(vec![Stage { length: Duration::from_secs(1), rate: 0.0 }]);
         assert_eq!(Schedule::new(Profile::ramps(10.0, &down), Arrivals::Even).count(), 5, "and then never");
     }

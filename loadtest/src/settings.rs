@@ -101,13 +101,20 @@ impl Settings {
         let file = written.as_ref().map_or(&default, |written| &written.scenario);
         let Options { load, request, goals, mut proof, .. } = options;
 
-        let seed = load.seed.or(file.load.seed).unwrap_or_else(|| rand::rng().random());
+        // Short enough to be typed again.
+        let seed = load.seed.or(file.load.seed).unwrap_or_else(|| u64::from(rand::rng().random::<u32>()));
         let users = load.users.or(file.load.users);
         let stages = load.stages.or_else(|| file.load.stages.as_ref().map(|stages| stages.0.clone()));
         // What the command line says of the load's kind outranks all that the file says of it.
         let by_flags = load.users.is_some() || options.rate.is_some();
         let rate = options.rate.or(file.load.rate.map(|rate| rate.0));
         let duration = options.duration.or(file.load.duration.map(|time| time.0));
+        ensure!(duration != Some(Duration::ZERO), "a duration of 0: expected a time above it");
+        ensure!(
+            users.is_some()
+                || (file.load.loops.is_none() && file.load.think.is_none() && file.load.ramp_up.is_none()),
+            "[load] has loops, think or ramp-up: those are what users do, so say how many there are"
+        );
         let time = |flag: Option<Duration>, file: Option<scenario::Time>| flag.or(file.map(|time| time.0));
         let (shape, duration) =
             if let Some(users) = users.filter(|_| load.users.is_some() || options.rate.is_none()) {

@@ -71,6 +71,8 @@ fn what_is_wrong_is_shown_before_the_first_request() {
         (format!("{url}[load]\nrate = 0\n"), &[], "more than 0"),
         (format!("{url}[load]\nusers = 5\nrate = 5\n"), &[], "take one of them"),
         (format!("{url}[load]\nusers = 0\n"), &[], "expected 1 to"),
+        (format!("{url}[load]\nloops = 5\n"), &[], "say how many there are"),
+        (format!("{url}[load]\nduration = \"0s\"\n"), &[], "expected a time above it"),
         (format!("{url}[load]\nthreads = 0\n"), &[], "expected 1 to 256"),
         (format!("{url}[[fault]]\nkill = \"a\"\nat = \"5s\"\n"), &[], "give its address with --manager"),
         (format!("{url}managers = [\"http://{nobody}\"]\n"), &[], "no manager answers"),
