@@ -24,6 +24,7 @@ use crate::report::{Facts, Report};
 use crate::send::{Plan, Traffic};
 use crate::settings::Settings;
 use crate::target::{Choice, Target};
+use crate::verdict::Judged;
 use crate::verdict::asked::Asked;
 use crate::verdict::impact::Promise;
 
@@ -193,11 +194,13 @@ async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
         duration_us: end_us,
         interrupted,
         min_availability_percent: settings.min_availability,
-        load: asked,
-        promise: Promise { slo_percent: settings.slo, success_threshold: settings.success_threshold },
-        requirements: settings.requirements,
-        targets: names,
-        traffic: traffic.totals(),
+        judged: Judged {
+            load: asked,
+            promise: Promise { slo_percent: settings.slo, success_threshold: settings.success_threshold },
+            requirements: settings.requirements,
+            targets: names,
+            traffic: traffic.totals(),
+        },
     };
     let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Report::new(facts, ledger, log))

@@ -13,16 +13,14 @@ use wire::HostName;
 use self::fault::Fault;
 use crate::count::{Failed, Failure, Ledger, Tally};
 use crate::faults::FaultLog;
-use crate::require::Requirement;
 use crate::verdict::asked::Asked;
 use crate::verdict::budget::Budget;
-use crate::verdict::degraded_us;
-use crate::verdict::impact::Promise;
 use crate::verdict::latency::Percentiles;
 use crate::verdict::recovery::Recovery;
 use crate::verdict::samples::{self, Row};
 use crate::verdict::thresholds::{self, Threshold};
 use crate::verdict::throughput::Throughput;
+use crate::verdict::{Judged, degraded_us};
 
 /// The report. Times in milliseconds, from the run's start where they are moments.
 #[derive(Clone, Debug, Serialize)]
@@ -172,16 +170,8 @@ pub struct Facts {
     pub interrupted: bool,
     /// The goal.
     pub min_availability_percent: Option<f64>,
-    /// What load was asked for.
-    pub load: Asked,
-    /// What is judged of faults.
-    pub promise: Promise,
-    /// The goals.
-    pub requirements: Vec<Requirement>,
-    /// The names of the targets.
-    pub targets: Vec<String>,
-    /// Bytes sent and received.
-    pub traffic: (u64, u64),
+    /// What it is judged by.
+    pub judged: Judged,
 }
 
 /// A run in which one request in a hundred was sent later than this says nothing about the service.
@@ -202,12 +192,9 @@ impl Report {
             duration_us,
             interrupted,
             min_availability_percent,
-            load,
-            promise,
-            requirements,
-            targets,
-            traffic,
+            judged,
         } = facts;
+        let Judged { load, promise, requirements, targets, traffic } = judged;
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
         let faults = fault::faults(&records, &ledger, duration_us, promise);
         let degraded_ms = ms(degraded_us(&ledger.timeline, 0, duration_us, promise.success_threshold));

@@ -35,7 +35,7 @@ pub struct Impact {
 }
 
 /// What is judged of a fault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Promise {
     /// The availability that was promised.
     pub slo_percent: Option<f64>,

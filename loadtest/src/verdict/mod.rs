@@ -12,7 +12,25 @@ pub mod text;
 pub mod thresholds;
 pub mod throughput;
 
+use self::asked::Asked;
+use self::impact::Promise;
 use crate::count::timeline::Timeline;
+use crate::require::Requirement;
+
+/// What a run is judged by, besides what was counted.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// What load was asked for.
+    pub load: Asked,
+    /// What was promised.
+    pub promise: Promise,
+    /// The goals.
+    pub requirements: Vec<Requirement>,
+    /// The names of the targets.
+    pub targets: Vec<String>,
+    /// Bytes sent and received.
+    pub traffic: (u64, u64),
+}
 
 /// For how many microseconds from `from` until before `to` a smaller share of the requests that were due succeeded
 /// than `threshold`, in percent: to within a bucket of the time line.
