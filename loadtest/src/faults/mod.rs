@@ -244,12 +244,12 @@ impl Injector {
                 Ok(Applied { fault: spec.what.to_string(), victim, at_us: begun_us, rule })
             }
             What::Command { command, undo } => {
-                let told = self.commands.start(command).await;
-                // Whatever it did before it failed is undone too.
-                if let Some(undo) = undo {
-                    self.undoing.later(undo, spec.lasts);
+                // Before it starts: whatever it does before it fails, or we are told to end, is undone too.
+                let due = undo.as_ref().map(|undo| self.undoing.later(undo));
+                let told = self.commands.start(command).await?;
+                if let (Some(due), Some(lasts)) = (due, spec.lasts) {
+                    due.after(lasts);
                 }
-                let told = told?;
                 let victim = told.victim();
                 let rule = if self.managers.is_some() {
                     Rule::changed(&victim, &before.views)?

@@ -25,27 +25,34 @@ struct Pending {
     done: JoinHandle<Result<(), String>>,
 }
 
+/// When something is undone.
+#[derive(Debug)]
+pub struct Due(Arc<Notify>);
+
+impl Due {
+    /// After so long.
+    pub fn after(self, time: Duration) {
+        tokio::spawn(async move {
+            sleep(time).await;
+            self.0.notify_one();
+        });
+    }
+}
+
 impl Undoing {
-    /// Has `command` run after so long, or else when the run ends.
-    pub fn later(&mut self, command: &str, after: Option<Duration>) {
+    /// Has `command` run when what is given back is told to, or else when the run ends. To be called before there is
+    /// anything to undo: the run may be interrupted at any moment.
+    pub fn later(&mut self, command: &str) -> Due {
         let now = Arc::new(Notify::new());
         let done = tokio::spawn({
             let (command, now) = (command.to_owned(), now.clone());
             async move {
-                let time = async {
-                    match after {
-                        Some(after) => sleep(after).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    () = time => {}
-                    () = now.notified() => {}
-                }
+                now.notified().await;
                 run(&command).await
             }
         });
-        self.pending.push(Pending { command: command.to_owned(), now, done });
+        self.pending.push(Pending { command: command.to_owned(), now: now.clone(), done });
+        Due(now)
     }
 
     /// Undoes what is not undone yet; gives back what could not be.
