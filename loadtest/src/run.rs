@@ -197,6 +197,7 @@ async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
         judged: Judged {
             load: asked,
             promise: Promise { slo_percent: settings.slo, success_threshold: settings.success_threshold },
+            lateness_max: settings.lateness_max,
             requirements: settings.requirements,
             targets: names,
             traffic: traffic.totals(),

@@ -48,6 +48,8 @@ pub struct Scenario {
     pub slo: Option<Percent>,
     /// As `--success-threshold`.
     pub success_threshold: Option<Percent>,
+    /// As `--lateness-max`.
+    pub lateness_max: Option<Time>,
     /// As `--fault-timeout`.
     pub fault_timeout: Option<Time>,
     /// How requests are begun.

@@ -66,6 +66,8 @@ pub struct Settings {
     pub slo: Option<f64>,
     /// Below which share of successes time is degraded, in percent.
     pub success_threshold: f64,
+    /// How late one request in a hundred may be sent at most, where that was said.
+    pub lateness_max: Option<Duration>,
     /// What chance is drawn by.
     pub seed: u64,
     /// How many threads send.
@@ -251,6 +253,7 @@ impl Settings {
                 .success_threshold
                 .or(file.success_threshold.map(|percent| percent.0))
                 .unwrap_or(DEFAULT_THRESHOLD),
+            lateness_max: time(goals.lateness_max, file.lateness_max),
             seed,
             threads: threads as usize,
             json: options.json,

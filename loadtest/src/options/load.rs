@@ -101,6 +101,9 @@ pub struct GoalOptions {
     /// Time in which a smaller share of the requests succeeded, in percent, counts as degraded.
     #[arg(long, value_name = "PERCENT", value_parser = percent_above)]
     pub success_threshold: Option<f64>,
+    /// The run is invalid if one request in a hundred is sent later than this [default: 100ms].
+    #[arg(long, value_name = "TIME", value_parser = positive)]
+    pub lateness_max: Option<Duration>,
 }
 
 /// The values of `--arrivals`.

@@ -174,7 +174,8 @@ pub struct Facts {
     pub judged: Judged,
 }
 
-/// A run in which one request in a hundred was sent later than this says nothing about the service.
+/// A run in which one request in a hundred was sent later than this says nothing about the service, unless another
+/// limit was given.
 const MAX_LATENESS_MS: f64 = 100.0;
 /// So many failed requests are listed one by one; all are counted.
 pub const MAX_LISTED: usize = 10_000;
@@ -194,7 +195,8 @@ impl Report {
             min_availability_percent,
             judged,
         } = facts;
-        let Judged { load, promise, requirements, targets, traffic } = judged;
+        let Judged { load, promise, lateness_max, requirements, targets, traffic } = judged;
+        let lateness_max_ms = lateness_max.map_or(MAX_LATENESS_MS, |max| max.as_secs_f64() * 1000.0);
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
         let faults = fault::faults(&records, &ledger, duration_us, promise);
         let degraded_ms = ms(degraded_us(&ledger.timeline, 0, duration_us, promise.success_threshold));
@@ -217,9 +219,9 @@ impl Report {
         if sent == 0 {
             invalid_reasons.push("no request was sent".to_owned());
         }
-        if let Some(late) = lateness_ms.p99.filter(|late| *late > MAX_LATENESS_MS) {
+        if let Some(late) = lateness_ms.p99.filter(|late| *late > lateness_max_ms) {
             invalid_reasons.push(format!(
-                "one request in a hundred was sent {late} ms late or more (limit {MAX_LATENESS_MS} ms): this machine is too busy to measure"
+                "one request in a hundred was sent {late} ms late or more (limit {lateness_max_ms} ms): this machine is too busy to measure"
             ));
         }
         if let Some(goal) = min_availability_percent.filter(|goal| availability_percent < *goal) {

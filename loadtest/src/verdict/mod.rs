@@ -12,6 +12,8 @@ pub mod text;
 pub mod thresholds;
 pub mod throughput;
 
+use std::time::Duration;
+
 use self::asked::Asked;
 use self::impact::Promise;
 use crate::count::timeline::Timeline;
@@ -24,6 +26,8 @@ pub struct Judged {
     pub load: Asked,
     /// What was promised.
     pub promise: Promise,
+    /// How late one request in a hundred may be sent at most, where that was said.
+    pub lateness_max: Option<Duration>,
     /// The goals.
     pub requirements: Vec<Requirement>,
     /// The names of the targets.

@@ -183,6 +183,14 @@ fn goals_are_judged_and_named() {
 }
 
 #[test]
+fn a_schedule_that_is_not_kept_spoils_the_run() {
+    let truth = Truth::ok();
+    let ended = run(&truth.url, &["--rate", "50", "--duration", "300ms", "--lateness-max", "1ns"]);
+    assert_eq!(ended.expect(3)["valid"], false);
+    assert!(ended.stdout.contains("INVALID: one request in a hundred was sent"), "{}", ended.stdout);
+}
+
+#[test]
 fn of_a_run_that_is_invalid_nothing_is_said() {
     let truth = Truth::ok();
     let options = [

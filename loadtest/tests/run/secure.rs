@@ -48,7 +48,7 @@ impl Server {
         let counted = connections.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(TcpListener::from_std(listener).unwrap(), tls, counted))
+            runtime.block_on(async { serve(TcpListener::from_std(listener).unwrap(), tls, counted).await })
         });
         Server { address, connections, certificate }
     }
