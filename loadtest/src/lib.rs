@@ -10,7 +10,7 @@
 //! The rooms know only what the arrows carry: [`schedule`] does not know what a slot is used for, [`send`]
 //! does not know when or how often, [`count`] does not know HTTP, [`faults`] does not know the load,
 //! and [`report`] only reads what the others left. [`run`] joins them; [`options`] is the command line,
-//! [`scenario`] the file, and [`settings`] what both of them mean.
+//! [`scenario`] the file, and [`settings`] what both of them mean; [`reread`] has the commands that read reports again.
 
 pub mod check;
 pub mod count;
@@ -22,6 +22,7 @@ pub mod outage;
 pub mod pace;
 pub mod report;
 pub mod require;
+pub mod reread;
 pub mod run;
 pub mod scenario;
 pub mod schedule;

@@ -3,22 +3,44 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Subcommand};
 use loadtest::options::Options;
-use loadtest::run::{RunError, run};
+use loadtest::reread::Reread;
+use loadtest::run::{Finished, RunError, run};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let command = Reread::augment_subcommands(Options::command())
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .subcommand_required(false)
+        .arg_required_else_help(false);
+    let words = command.get_matches();
+    if words.subcommand_name().is_some() {
+        return reread(&Reread::from_arg_matches(&words).unwrap_or_else(|error| error.exit()));
+    }
+    load(Options::from_arg_matches(&words).unwrap_or_else(|error| error.exit()))
+}
+
+fn reread(command: &Reread) -> ExitCode {
+    match command.run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => complain(&RunError::Input(error)),
+    }
+}
+
+fn load(options: Options) -> ExitCode {
     // For what goes on beside the load, which has threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(options)),
-        Err(error) => Err(RunError::Broken(error.into())),
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&RunError::Broken(error.into())),
     };
-    match result {
-        Ok(report) => {
+    match runtime.block_on(run(options)) {
+        Ok(Finished { report, exporter }) => {
             // Whoever read the output may be gone; the exit code still says it all.
             let _ = writeln!(std::io::stdout(), "{report}");
+            if let Some(exporter) = exporter.filter(|_| !report.interrupted) {
+                runtime.block_on(exporter.last_scrape());
+            }
             ExitCode::from(report.exit_code())
         }
         Err(error) => complain(&error),

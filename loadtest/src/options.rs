@@ -1,5 +1,6 @@
 //! The command line, checked as far as it can be without asking anyone.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ pub mod load;
 use self::load::{GoalOptions, LoadOptions, RequestOptions};
 use crate::faults::spec::FaultSpec;
 use crate::faults::way::{Proof, manager};
+use crate::report::outputs::Outputs;
 use crate::schedule::MAX_RATE;
 
 /// Sends requests on schedule whether or not answers come, breaks things on schedule, and reports
@@ -53,6 +55,13 @@ pub struct Options {
     /// Where to write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// The report's other forms.
+    #[command(flatten)]
+    pub outputs: Outputs,
+    /// Where to answer Prometheus during the run, at /metrics, such as 127.0.0.1:9100. The end waits until it has
+    /// read the last figures too, for half a minute at most.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub prometheus: Option<SocketAddr>,
     /// What to break and when: "kill stateless @5s", "freeze a-lb for 3s @every 20s", "kill stateless @random 30s",
     /// "exec:COMMAND @+5s", "exec:COMMAND undo:COMMAND for 3s @5s". May be given several times; the next fault waits
     /// until the one before has recovered.

@@ -1,13 +1,13 @@
 //! One run, from the checks before the first request to the report after the last.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use wire::HostName;
 
@@ -19,8 +19,11 @@ use crate::load::{Load, Shape, Workers};
 use crate::options::Options;
 use crate::origin::Origin;
 use crate::pace::{Clock, End, micros};
+use crate::report::environment::Environment;
+use crate::report::exporter::Exporter;
+use crate::report::outputs::Files;
 use crate::report::progress::Progress;
-use crate::report::{Facts, Report};
+use crate::report::{Facts, Report, json};
 use crate::send::{Plan, Traffic};
 use crate::settings::Settings;
 use crate::target::{Choice, Target};
@@ -60,27 +63,38 @@ struct Prepared {
     targets: Vec<Target>,
     managers: Option<Managers>,
     drivers: Drivers,
-    json: Option<File>,
 }
 
-/// Checks everything, sends the load, injects the faults, and writes the report to `options.json`.
+/// What was opened before the first request.
+struct OpenOutputs {
+    files: Files,
+    listener: Option<TcpListener>,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it found.
+    pub report: Report,
+    /// What still answers Prometheus, if it was asked for.
+    pub exporter: Option<Exporter>,
+}
+
+/// Checks everything, sends the load, injects the faults, and writes the report to its files.
 ///
 /// # Errors
 ///
 /// See [`RunError`]. A goal that was missed is no error; the report says so.
-pub async fn run(options: Options) -> Result<Report, RunError> {
-    let mut prepared = prepare(options).await.map_err(RunError::Input)?;
-    let json = prepared.json.take();
-    let report = measure(prepared).await.map_err(RunError::Broken)?;
-    if let Some(file) = json {
-        serde_json::to_writer_pretty(&file, &report)
-            .map_err(|error| RunError::Broken(anyhow!(error).context("writing the JSON report")))?;
-    }
-    Ok(report)
+pub async fn run(options: Options) -> Result<Finished, RunError> {
+    let (prepared, OpenOutputs { files, listener }) = prepare(options).await.map_err(RunError::Input)?;
+    let (report, exporter) = measure(prepared, listener).await.map_err(RunError::Broken)?;
+    let report = json::settled(&report).map_err(RunError::Broken)?;
+    files.write(&report).map_err(RunError::Broken)?;
+    Ok(Finished { report, exporter })
 }
 
 /// Everything that can be found wrong before the first request.
-async fn prepare(options: Options) -> anyhow::Result<Prepared> {
+async fn prepare(options: Options) -> anyhow::Result<(Prepared, OpenOutputs)> {
     let settings = Settings::new(options)?;
     let origin = Origin::find(&settings.url, &settings.resolve, settings.look_up_each).await?;
     let targets = settings.targets(&origin)?;
@@ -95,22 +109,28 @@ async fn prepare(options: Options) -> anyhow::Result<Prepared> {
             Some(managers)
         }
     };
-    // Emptied now, so that an older run's report is never taken for this one's.
-    let json = settings.json.as_ref().map(|path| {
-        File::create(path).with_context(|| format!("--json {}: cannot be written", path.display()))
-    });
-    let json = json.transpose()?;
-    Ok(Prepared { settings, origin, targets, managers, drivers, json })
+    let listener = match settings.prometheus {
+        Some(address) => Some(Exporter::bind(address).await?),
+        None => None,
+    };
+    let files = settings.outputs.open(settings.json.as_deref())?;
+    let prepared = Prepared { settings, origin, targets, managers, drivers };
+    Ok((prepared, OpenOutputs { files, listener }))
 }
 
-async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
-    let Prepared { settings, origin, targets, managers, drivers, json: _ } = prepared;
+async fn measure(
+    prepared: Prepared,
+    listener: Option<TcpListener>,
+) -> anyhow::Result<(Report, Option<Exporter>)> {
+    let Prepared { settings, origin, targets, managers, drivers } = prepared;
     let in_flight_max = settings.connections_max;
     allow_descriptors(u64::from(in_flight_max) + SPARE_DESCRIPTORS)?;
     let ledger = Arc::new(Mutex::new(Ledger::new()?));
     let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
     let progress = Arc::new(Progress::new(ledger.clone()));
     let asked = Asked::of(&settings);
+    let exporter =
+        listener.map(|listener| Exporter::start(listener, ledger.clone(), asked.peak_rate)).transpose()?;
     let names = targets.iter().map(|target| target.name.clone()).collect();
     let choice = Choice::new(&targets, settings.seed);
     let traffic = Arc::new(Traffic::default());
@@ -129,6 +149,7 @@ async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
     let (clock, end) = (Clock::start(), End::open());
     let started_unix_ms = unix_ms();
     let duration_us = settings.duration.map(micros);
+    progress.begin(clock, duration_us);
     if let (true, Some(duration_us)) = (settings.faults.is_empty(), duration_us) {
         end.set(duration_us);
     }
@@ -194,6 +215,7 @@ async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
         duration_us: end_us,
         interrupted,
         min_availability_percent: settings.min_availability,
+        environment: Environment::here(Some(settings.seed)),
         judged: Judged {
             load: asked,
             promise: Promise { slo_percent: settings.slo, success_threshold: settings.success_threshold },
@@ -204,7 +226,7 @@ async fn measure(prepared: Prepared) -> anyhow::Result<Report> {
         },
     };
     let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(Report::new(facts, ledger, log))
+    Ok((Report::new(facts, ledger, log), exporter))
 }
 
 /// The rate that was asked for, on average; of users, the one that they reached.

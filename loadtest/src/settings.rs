@@ -1,5 +1,6 @@
 //! What a run is: the flags, the scenario under them, and what is meant where neither says anything.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::load::{Connections, Shape};
 use crate::options::load::Written;
 use crate::options::{MAX_CONNECTIONS, Options};
 use crate::origin::{Origin, Resolve};
+use crate::report::outputs::Outputs;
 use crate::require::{Measured, Requirement};
 use crate::scenario;
 use crate::schedule::{Arrivals, Profile};
@@ -76,6 +78,10 @@ pub struct Settings {
     pub connections_max: u32,
     /// Where the report goes as JSON.
     pub json: Option<PathBuf>,
+    /// Where its other forms go.
+    pub outputs: Outputs,
+    /// Where Prometheus is answered.
+    pub prometheus: Option<SocketAddr>,
     targets: WrittenTargets,
 }
 
@@ -257,6 +263,8 @@ impl Settings {
             seed,
             threads: threads as usize,
             json: options.json,
+            outputs: options.outputs,
+            prometheus: options.prometheus,
             targets,
         })
     }

@@ -202,6 +202,7 @@ impl Injector {
             address_before,
             address_after: None,
         });
+        self.progress.fault(&fault, at_us);
         self.progress.line(&format!("{:7.3} s  {fault}{}", at_us as f64 / 1e6, victim.described()));
 
         let Ok(after) = timeout(self.patience, self.recovered(&rule, at_us)).await else {
@@ -214,6 +215,7 @@ impl Injector {
         let record = &mut self.log.records[index];
         record.recovered_us = Some(recovered_us);
         record.address_after = view.and_then(|view| victim.address(&[view]));
+        self.progress.recovered(recovered_us);
         let took_ms = recovered_us.saturating_sub(at_us) / 1000;
         self.progress
             .line(&format!("{:7.3} s  {fault}: recovered after {took_ms} ms", recovered_us as f64 / 1e6));

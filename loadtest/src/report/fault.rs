@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::ms;
 use crate::count::{Failure, Ledger};
@@ -15,7 +16,7 @@ use crate::verdict::impact::{Impact, Promise};
 const AFTERMATH: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// One fault and what it did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// What was done.
     pub fault: String,

@@ -1,16 +1,32 @@
 //! What a run found, for programs (as JSON) and for people.
 
+pub mod compare;
+pub mod distribution;
+pub mod environment;
+pub mod exporter;
 pub mod fault;
+pub mod hgrm;
+pub mod html;
+pub mod json;
+pub mod junit;
+mod live;
+pub mod outputs;
 pub mod progress;
+pub mod series;
+mod strip;
 pub mod text;
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use wire::HostName;
 
+use self::distribution::Distribution;
+use self::environment::Environment;
 use self::fault::Fault;
+use self::series::Series;
 use crate::count::{Failed, Failure, Ledger, Tally};
 use crate::faults::FaultLog;
 use crate::verdict::asked::Asked;
@@ -23,11 +39,15 @@ use crate::verdict::throughput::Throughput;
 use crate::verdict::{Judged, degraded_us};
 
 /// The report. Times in milliseconds, from the run's start where they are moments.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
+    /// Which version of this structure it is: [`json::SCHEMA`]. It changes when a field goes or means something
+    /// else; fields that come do not change it.
+    pub schema: u32,
     /// What was asked for.
     pub url: String,
     /// What makes the cluster's machines, by host; empty where no manager was asked.
+    #[schemars(with = "BTreeMap<String, String>")]
     pub drivers: BTreeMap<HostName, String>,
     /// When the run started, in milliseconds of the Unix epoch.
     pub started_unix_ms: u64,
@@ -79,6 +99,12 @@ pub struct Report {
     pub met: bool,
     /// Why not.
     pub missed_reasons: Vec<String>,
+    /// What it ran on, and how it was called.
+    pub environment: Environment,
+    /// How the latencies of the successful requests are distributed.
+    pub latency_histogram: Distribution,
+    /// What became of the requests along the run.
+    pub timeline: Series,
     /// What load was asked for.
     pub load: Asked,
     /// More of `latency_ms`.
@@ -99,7 +125,7 @@ pub struct Report {
 }
 
 /// Latencies in milliseconds; none if nothing succeeded.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Quantiles {
     pub p50: Option<f64>,
@@ -111,7 +137,7 @@ pub struct Quantiles {
 }
 
 /// How late requests were sent, in milliseconds; none if nothing was sent.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Lateness {
     pub p99: Option<f64>,
@@ -119,7 +145,7 @@ pub struct Lateness {
 }
 
 /// Requests on fresh and on kept connections, apart.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     /// Those that opened a connection.
     pub fresh: Half,
@@ -128,7 +154,7 @@ pub struct Connections {
 }
 
 /// One half of the load.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Half {
     /// As in [`Report`].
     pub sent: u64,
@@ -143,7 +169,7 @@ pub struct Half {
 }
 
 /// One request that failed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FailedRequest {
     /// When it was sent, from the start of the run; when it should have been, if it never was.
     pub started_ms: f64,
@@ -170,6 +196,8 @@ pub struct Facts {
     pub interrupted: bool,
     /// The goal.
     pub min_availability_percent: Option<f64>,
+    /// What it ran on, and how it was called.
+    pub environment: Environment,
     /// What it is judged by.
     pub judged: Judged,
 }
@@ -193,6 +221,7 @@ impl Report {
             duration_us,
             interrupted,
             min_availability_percent,
+            environment,
             judged,
         } = facts;
         let Judged { load, promise, lateness_max, requirements, targets, traffic } = judged;
@@ -200,7 +229,7 @@ impl Report {
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
         let faults = fault::faults(&records, &ledger, duration_us, promise);
         let degraded_ms = ms(degraded_us(&ledger.timeline, 0, duration_us, promise.success_threshold));
-        let Ledger { fresh, kept, lateness, service, starts, arrivals, slowest, failures, samples, .. } =
+        let Ledger { fresh, kept, lateness, service, starts, arrivals, slowest, failures, samples, timeline } =
             ledger;
         let mut latency = fresh.latency.clone();
         // Both were made with the same bounds.
@@ -229,6 +258,7 @@ impl Report {
         }
         let longest_outage_ms = ms(starts.longest_gap(duration_us));
         let mut report = Report {
+            schema: json::SCHEMA,
             url,
             drivers,
             started_unix_ms,
@@ -255,6 +285,9 @@ impl Report {
             min_availability_percent,
             met: missed_reasons.is_empty(),
             missed_reasons,
+            environment,
+            latency_histogram: Distribution::of(&latency),
+            timeline: Series::of(&timeline, duration_us),
             load,
             percentiles_ms: Percentiles::of(&latency),
             uncorrected_ms: Percentiles::of(&service),

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::strip::strip;
 use super::{Half, Quantiles, Report};
 use crate::count::Failure;
 
@@ -22,7 +23,14 @@ impl Display for Report {
         }
         let (p99, max) = (millis(self.lateness_ms.p99), millis(self.lateness_ms.max));
         writeln!(f, "Sent late by    {p99} ms (p99), {max} ms (max)")?;
+        if let Some(strip) = strip(self) {
+            writeln!(f, "{strip}")?;
+        }
         f.write_str(&self.verdict_lines())?;
+        writeln!(f, "\n{}", self.sample_table())?;
+        if !self.thresholds.is_empty() {
+            writeln!(f, "\n{}", self.goal_table())?;
+        }
         if !self.faults.is_empty() {
             writeln!(f, "\n{}", self.fault_table())?;
         }
@@ -78,19 +86,27 @@ impl Report {
     }
 
     fn availability(&self) -> String {
-        let share = format!("{} of {} intended", self.succeeded, self.intended);
-        if self.failed == 0 {
-            return format!("{} %  ({share})", self.availability_percent);
+        let (figure, share) =
+            (self.availability_figure(), format!("{} of {} intended", self.succeeded, self.intended));
+        match self.budget.nines {
+            None => format!("{figure} %  ({share})"),
+            Some(nines) => format!("{figure} %  ({share}; {nines:.1} nines)"),
         }
-        // As many digits as one request makes a difference in.
+    }
+
+    /// The availability in percent, with as many digits as one request makes a difference in.
+    pub(super) fn availability_figure(&self) -> String {
+        if self.failed == 0 {
+            return self.availability_percent.to_string();
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let digits = (self.intended as f64).log10().ceil() as usize;
-        let nines = -(1.0 - self.availability_percent / 100.0).log10();
-        format!("{:.digits$} %  ({share}; {:.1} nines)", self.availability_percent, nines.max(0.0))
+        format!("{:.digits$}", self.availability_percent)
     }
 
     fn fault_table(&self) -> Table {
         let mut table = table(&[
+            "",
             "FAULT",
             "VICTIM",
             "ADDRESS",
@@ -102,7 +118,7 @@ impl Report {
             "WELL AFTER ms",
             "BY KIND",
         ]);
-        for fault in &self.faults {
+        for (index, fault) in self.faults.iter().enumerate() {
             let address = match (fault.address_before, fault.address_after) {
                 (Some(before), Some(after)) if before == after => format!("{before} (same)"),
                 (Some(before), Some(after)) => format!("{before} -> {after}"),
@@ -110,6 +126,7 @@ impl Report {
                 (None, after) => after.map_or("-".to_owned(), |after| after.to_string()),
             };
             table.add_row(vec![
+                (index + 1).to_string(),
                 fault.fault.clone(),
                 fault.victim.clone().unwrap_or_else(|| "-".to_owned()),
                 address,
@@ -122,22 +139,22 @@ impl Report {
                 by_kind(&fault.failed_by_kind),
             ]);
         }
-        let mut table = align(table, 3);
-        if let Some(column) = table.column_mut(9) {
+        let mut table = align(table, 4);
+        if let Some(column) = table.column_mut(10) {
             column.set_cell_alignment(CellAlignment::Left);
         }
         table
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
 /// Puts the numbers, from column `first` on, to the right, with space between the columns only.
-fn align(mut table: Table, first: usize) -> Table {
+pub(crate) fn align(mut table: Table, first: usize) -> Table {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 0 } else { 2 }, 0));
         if index >= first {
@@ -151,6 +168,6 @@ fn millis(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.1}"))
 }
 
-fn by_kind(failures: &BTreeMap<Failure, u64>) -> String {
+pub(super) fn by_kind(failures: &BTreeMap<Failure, u64>) -> String {
     failures.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+use comfy_table::Table;
+
 use crate::report::Report;
+use crate::report::text::{align, table};
 
 impl Report {
     /// The lines of the report that say what is made of the counts.
@@ -39,5 +42,45 @@ impl Report {
         }
         line("Seed", self.load.seed.to_string());
         lines
+    }
+
+    /// Each goal with the figure that it was held against.
+    pub(crate) fn goal_table(&self) -> Table {
+        let mut table = table(&["GOAL", "IT WAS", "VERDICT"]);
+        for threshold in &self.thresholds {
+            let verdict = match threshold.met {
+                Some(true) => "met",
+                Some(false) => "missed",
+                None => "not judged",
+            };
+            table.add_row(vec![threshold.goal.clone(), threshold.found(), verdict.to_owned()]);
+        }
+        align(table, 3)
+    }
+
+    /// Requests by target, as users of JMeter know them.
+    pub(crate) fn sample_table(&self) -> Table {
+        let mut table = table(&[
+            "TARGET",
+            "SAMPLES",
+            "AVERAGE ms",
+            "MIN",
+            "MAX",
+            "STD. DEV.",
+            "ERROR %",
+            "PER s",
+            "RECEIVED KiB/s",
+            "SENT",
+        ]);
+        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+        for row in &self.samples {
+            let mut cells = vec![row.label.clone(), row.samples.to_string()];
+            let times = [row.average_ms, row.min_ms, row.max_ms, row.deviation_ms];
+            cells.extend(times.map(|ms| format!("{ms:.1}")));
+            cells.extend([format!("{:.3}", row.error_percent), format!("{:.1}", row.throughput)]);
+            cells.extend([row.received_kb_per_s, row.sent_kb_per_s].map(rate));
+            table.add_row(cells);
+        }
+        align(table, 1)
     }
 }

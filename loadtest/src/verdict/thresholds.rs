@@ -17,6 +17,24 @@ pub struct Threshold {
     pub met: Option<bool>,
 }
 
+impl Threshold {
+    /// The figure as people write it.
+    pub fn found(&self) -> String {
+        match (self.figure, self.goal.parse::<Requirement>()) {
+            (Some(figure), Ok(goal)) => goal.written(figure),
+            // What a file says need not be a goal.
+            (Some(figure), Err(_)) => figure.to_string(),
+            (None, _) if self.met == Some(true) => "without end: nothing failed".to_owned(),
+            (None, _) => "nothing to measure".to_owned(),
+        }
+    }
+
+    /// What is said of a run that missed it.
+    pub fn missed(&self) -> Option<String> {
+        (self.met == Some(false)).then(|| format!("{}: it was {}", self.goal, self.found()))
+    }
+}
+
 /// Judges a report whose figures are all in place: its thresholds, and what they say of the run.
 pub fn judge(report: &mut Report, requirements: &[Requirement]) {
     for requirement in requirements {
@@ -25,15 +43,9 @@ pub fn judge(report: &mut Report, requirements: &[Requirement]) {
         let endless = requirement.measured == Measured::Nines && report.intended > 0 && report.failed == 0;
         let compared = figure.or(endless.then_some(f64::INFINITY));
         let met = compared.is_some_and(|figure| requirement.is_met(figure));
-        if report.valid && !met {
-            let found = figure.map_or("nothing to measure".to_owned(), |figure| requirement.written(figure));
-            report.missed_reasons.push(format!("{requirement}: it was {found}"));
-        }
-        report.thresholds.push(Threshold {
-            goal: requirement.to_string(),
-            figure,
-            met: report.valid.then_some(met),
-        });
+        let threshold = Threshold { goal: requirement.to_string(), figure, met: report.valid.then_some(met) };
+        report.missed_reasons.extend(threshold.missed());
+        report.thresholds.push(threshold);
     }
     report.met = report.missed_reasons.is_empty();
 }
