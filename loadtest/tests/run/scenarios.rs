@@ -45,7 +45,10 @@ fn a_scenario_is_a_whole_run() {
     let fault = &report["faults"][0];
     let failed = fault["failed"].as_u64().unwrap();
     assert!((20..=60).contains(&failed), "30 were due while it was broken: {report}");
-    assert_eq!(report["failed_by_kind"], json!({"http-503": failed}));
+    // One or two may have been on their way when it broke.
+    let all = report["failed"].as_u64().unwrap();
+    assert!((failed..=failed + 5).contains(&all), "{all} failed: {report}");
+    assert_eq!(report["failed_by_kind"], json!({"http-503": all}));
     let impact = &fault["impact"];
     let [at, first, last] = [&fault["at_ms"], &impact["first_failed_ms"], &impact["last_failed_ms"]]
         .map(|time| time.as_f64().unwrap());
