@@ -69,7 +69,7 @@ fn what_users_reached_is_a_result_and_not_another_load() {
     for load in ["closed loop, 2 users, 20 loops, 5 ms think time", "open loop, even arrivals"] {
         assert!(other.contains(load), "{load}: {other}");
     }
-    files.map(|file| fs::remove_file(file).unwrap());
+    files.into_iter().for_each(|file| fs::remove_file(file).unwrap());
 }
 
 #[test]
