@@ -6,16 +6,18 @@
 #   vip         how long the public address is away from its clients when something breaks, beside keepalived
 #   faults      what clients notice when one of four backends fails, beside nginx and HAProxy
 #   resilience  what clients notice of slow requests, a slow backend, an outage of all and sets swapped fast
+#   loadtest    the load tester itself: its peak, its schedule and its memory, beside wrk, hey and oha
 #   soak        kills, freezes, swaps, hand-overs and bad clients at random, and what is left behind by them
 #   proxy       what a request and a connection cost, in processor time and memory, beside nginx and HAProxy
 #
 #   --json FILE        also write the figures as JSON, a list of
 #                      {suite, case, subject, metric, unit, median, min, max, n}
-#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3, proxy 5)
+#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3, loadtest 5,
+#                      proxy 5)
 #   --case NAME        only this case; may be given several times
 #   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
 #                      often it moves
-#   --minutes N        how long `soak` goes on (10)
+#   --minutes N        how long `soak` goes on, and the run of `loadtest` whose memory is looked at (10)
 #   --yes              do not ask before installing Rust
 #
 # HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
@@ -27,8 +29,8 @@ set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SUITES=(vip faults resilience soak proxy)
-declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [soak]=1 [proxy]=5)
+SUITES=(vip faults resilience loadtest soak proxy)
+declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [loadtest]=5 [soak]=1 [proxy]=5)
 
 suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES=10 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }

@@ -1,8 +1,11 @@
-//! The ledger: what became of every slot, kept small enough to be kept whole.
+//! The ledger: what became of every slot, in memory that does not grow with the run.
 //!
 //! Latency counts from the moment a request was *due*, so that the wait a stalled sender causes is in
 //! it (coordinated omission). Outages count between the moments requests really *started*.
 
+pub mod failures;
+pub mod peaks;
+pub mod samples;
 pub mod timeline;
 
 use std::collections::BTreeMap;
@@ -11,11 +14,11 @@ use hdrhistogram::Histogram;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use self::failures::Failures;
+use self::peaks::Peaks;
+use self::samples::Samples;
 use self::timeline::Timeline;
-
-/// The most slots a run keeps account of; each costs 16 bytes. A longer run is refused at its
-/// start; one that faults make longer goes on uncounted and is declared invalid.
-pub const MAX_REQUESTS: usize = 20_000_000;
+use crate::outage::Moments;
 
 /// Latencies above an hour count as an hour.
 const MAX_LATENCY_US: u64 = 3_600_000_000;
@@ -34,12 +37,16 @@ pub enum Connection {
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
+    /// The host's name could not be looked up.
+    Dns,
     /// The connection was refused.
     Refused,
     /// There was no way to the host.
     Unreachable,
     /// There was no connection within the timeout.
     ConnectTimeout,
+    /// There was no agreement on TLS, or the certificate is not believed.
+    Tls,
     /// The connection was reset.
     Reset,
     /// The connection was closed before an answer came.
@@ -56,6 +63,10 @@ pub enum Failure {
     Http504,
     /// The answer was another 5xx.
     Http5xx,
+    /// The answer had another status than the target's check wants.
+    WrongStatus,
+    /// The answer was not what the target's check wants.
+    WrongBody,
     /// The answer ended before it was complete.
     ShortBody,
     /// The answer was not HTTP.
@@ -66,10 +77,12 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Failure; 14] = [
+    pub const ALL: [Failure; 18] = [
+        Failure::Dns,
         Failure::Refused,
         Failure::Unreachable,
         Failure::ConnectTimeout,
+        Failure::Tls,
         Failure::Reset,
         Failure::Eof,
         Failure::Timeout,
@@ -78,6 +91,8 @@ impl Failure {
         Failure::Http503,
         Failure::Http504,
         Failure::Http5xx,
+        Failure::WrongStatus,
+        Failure::WrongBody,
         Failure::ShortBody,
         Failure::Protocol,
         Failure::NotSent,
@@ -86,9 +101,11 @@ impl Failure {
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
+            Failure::Dns => "dns",
             Failure::Refused => "refused",
             Failure::Unreachable => "unreachable",
             Failure::ConnectTimeout => "connect-timeout",
+            Failure::Tls => "tls",
             Failure::Reset => "reset",
             Failure::Eof => "eof",
             Failure::Timeout => "timeout",
@@ -97,6 +114,8 @@ impl Failure {
             Failure::Http503 => "http-503",
             Failure::Http504 => "http-504",
             Failure::Http5xx => "http-5xx",
+            Failure::WrongStatus => "wrong-status",
+            Failure::WrongBody => "wrong-body",
             Failure::ShortBody => "short-body",
             Failure::Protocol => "protocol",
             Failure::NotSent => "not-sent",
@@ -133,15 +152,6 @@ pub struct Outcome {
     pub finished_us: u64,
     /// Whether it succeeded.
     pub result: Result<(), Failure>,
-}
-
-/// When a request that succeeded was under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Success {
-    /// When it was sent.
-    pub started_us: u64,
-    /// When its last byte had come.
-    pub arrived_us: u64,
 }
 
 /// A request that failed.
@@ -191,14 +201,21 @@ pub struct Ledger {
     pub kept: Tally,
     /// How much later than due requests were sent, in microseconds.
     pub lateness: Histogram<u64>,
-    /// The requests that succeeded, in the order in which they finished.
-    pub successes: Vec<Success>,
-    /// The requests that failed, in the order in which they did.
-    pub failures: Vec<Failed>,
+    /// What successful requests took from their start, in microseconds: what a program would report that forgets
+    /// how late they were sent.
+    pub service: Histogram<u64>,
+    /// When the requests started that succeeded.
+    pub starts: Moments,
+    /// When their answers were complete.
+    pub arrivals: Moments,
+    /// What the slowest of them took from its start, by when it did.
+    pub slowest: Peaks,
+    /// The requests that failed.
+    pub failures: Failures,
     /// Both along the run.
     pub timeline: Timeline,
-    /// Slots beyond [`MAX_REQUESTS`], of which nothing is known.
-    pub uncounted: u64,
+    /// What all that were sent took, by target.
+    pub samples: Vec<Samples>,
 }
 
 impl Ledger {
@@ -212,19 +229,30 @@ impl Ledger {
             fresh: Tally::new()?,
             kept: Tally::new()?,
             lateness: histogram()?,
-            successes: Vec::new(),
-            failures: Vec::new(),
+            service: histogram()?,
+            starts: Moments::default(),
+            arrivals: Moments::default(),
+            slowest: Peaks::default(),
+            failures: Failures::default(),
             timeline: Timeline::default(),
-            uncounted: 0,
+            samples: Vec::new(),
         })
+    }
+
+    /// Takes one outcome of the target with this index.
+    pub fn record_of(&mut self, target: usize, outcome: Outcome) {
+        if outcome.result != Err(Failure::NotSent) {
+            if self.samples.len() <= target {
+                self.samples.resize_with(target + 1, Samples::default);
+            }
+            let elapsed_us = outcome.finished_us.saturating_sub(outcome.started_us);
+            self.samples[target].record(elapsed_us, outcome.result.is_err());
+        }
+        self.record(outcome);
     }
 
     /// Takes one outcome.
     pub fn record(&mut self, outcome: Outcome) {
-        if self.successes.len() + self.failures.len() >= MAX_REQUESTS {
-            self.uncounted += 1;
-            return;
-        }
         self.timeline.record(&outcome);
         let Outcome { connection, due_us, started_us, finished_us, result } = outcome;
         let tally = match connection {
@@ -233,18 +261,29 @@ impl Ledger {
         };
         match result {
             Ok(()) => {
+                let took_us = finished_us.saturating_sub(started_us);
                 tally.succeeded += 1;
                 tally.latency.saturating_record(finished_us.saturating_sub(due_us));
-                self.successes.push(Success { started_us, arrived_us: finished_us });
+                self.service.saturating_record(took_us);
+                self.starts.add(started_us);
+                self.arrivals.add(finished_us);
+                self.slowest.record(started_us, took_us);
             }
             Err(failure) => {
                 *tally.failed.entry(failure).or_default() += 1;
-                self.failures.push(Failed { started_us, finished_us, failure });
+                self.failures.record(Failed { started_us, finished_us, failure });
             }
         }
         if result != Err(Failure::NotSent) {
             self.lateness.saturating_record(started_us.saturating_sub(due_us));
         }
+    }
+
+    /// The first success after the last failure since `since`, if there is one: from there on the service was
+    /// well, as far as is known.
+    pub fn well_since(&self, since: u64) -> Option<u64> {
+        let last_failure = self.failures.last_start_us().filter(|start| *start >= since).unwrap_or(since);
+        self.starts.first_after(last_failure)
     }
 
     /// Slots whose end is known, succeeded and failed.
@@ -260,4 +299,43 @@ impl Ledger {
 /// Never with the bounds above.
 pub fn histogram() -> Result<Histogram<u64>, hdrhistogram::CreationError> {
     Histogram::new_with_bounds(1, MAX_LATENCY_US, LATENCY_DIGITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(started_us: u64, took_us: u64, result: Result<(), Failure>) -> Outcome {
+        let finished_us = started_us + took_us;
+        Outcome { connection: Connection::Kept, due_us: started_us, started_us, finished_us, result }
+    }
+
+    #[test]
+    fn it_is_well_after_the_last_failure() {
+        let mut ledger = Ledger::new().unwrap();
+        [10, 20, 30, 40].into_iter().for_each(|start| ledger.record(outcome(start, 1, Ok(()))));
+        assert_eq!(ledger.well_since(5), Some(10));
+        [12, 25, 3].into_iter().for_each(|start| ledger.record(outcome(start, 1, Err(Failure::Eof))));
+        assert_eq!(ledger.well_since(5), Some(30));
+        assert_eq!(ledger.well_since(35), Some(40));
+        ledger.record(outcome(40, 9, Err(Failure::Eof)));
+        assert_eq!(ledger.well_since(5), None);
+    }
+
+    #[test]
+    fn a_blackout_that_clients_sat_out_is_unanswered_time_and_no_outage() {
+        // One request every 10 ms; those started from 100 ms on are answered only at 400 ms, all at once.
+        let mut ledger = Ledger::new().unwrap();
+        for start in (0..50).rev().map(|n| n * 10_000) {
+            let took = if (100_000..400_000).contains(&start) { 400_000 - start } else { 1000 };
+            ledger.record(outcome(start, took, Ok(())));
+        }
+        let end = 500_000;
+        assert_eq!(ledger.starts.longest_gap_touching(100_000, 450_000, end), 10_000);
+        assert_eq!(ledger.arrivals.longest_gap_touching(100_000, 450_000, end), 309_000, "from 91 to 400 ms");
+        assert_eq!(ledger.arrivals.longest_gap_touching(420_000, 450_000, end), 10_000);
+        assert_eq!(ledger.slowest.highest_in(100_000, 450_000), Some(300_000));
+        assert_eq!(ledger.slowest.highest_in(400_000, 450_000), Some(1000));
+        assert_eq!(ledger.slowest.highest_in(500_000, 600_000), None);
+    }
 }

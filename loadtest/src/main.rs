@@ -8,9 +8,6 @@ use loadtest::options::Options;
 use loadtest::reread::Reread;
 use loadtest::run::{Finished, RunError, run};
 
-/// Enough to send and read; more would take cores from what is measured beside us.
-const WORKERS: usize = 2;
-
 fn main() -> ExitCode {
     let command = Reread::augment_subcommands(Options::command())
         .args_conflicts_with_subcommands(true)
@@ -32,8 +29,8 @@ fn reread(command: &Reread) -> ExitCode {
 }
 
 fn load(options: Options) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    let runtime = match runtime {
+    // For what goes on beside the load, which has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&RunError::Broken(error.into())),
     };

@@ -1,12 +1,15 @@
-//! When each request is due, and nothing else.
+//! The run's clock, its end, and a timer that is on time.
 //!
-//! Slot `i` is due at `start + i / rate`, whatever became of the slots before (an open loop): a stall
-//! of the service is then met by as many requests as real clients would have sent. The pacer has a
-//! thread of its own, because a thread sleeps to within tens of microseconds and an async timer only
-//! to a millisecond, which would be most of what is measured.
+//! The timers of an async runtime tick once a millisecond, which would be most of what is measured. The kernel's
+//! (`timerfd`, on its high-resolution clock) wake a worker within tens of microseconds, in the same poll in which it
+//! waits for answers: a schedule needs no thread of its own, and no request is passed from one thread to another.
 
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::timer::Timer;
 
 /// The run's one clock: every time in this program is in microseconds since its start.
 #[derive(Clone, Copy, Debug)]
@@ -43,49 +46,63 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Hands out slots until its end is set and reached.
+/// When no more requests are begun; may be moved while the run goes on.
+#[derive(Clone, Debug)]
+pub struct End(Arc<AtomicU64>);
+
+impl End {
+    /// None yet.
+    pub fn open() -> Self {
+        End(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    /// No request that is due at `end_us` or later is begun any more.
+    pub fn set(&self, end_us: u64) {
+        self.0.store(end_us, Ordering::Relaxed);
+    }
+
+    /// The end, in microseconds since the run's start.
+    pub fn us(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The longest that is slept without looking whether the end was moved.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Waits for moments of the schedule.
 #[derive(Debug)]
 pub struct Pacer {
     clock: Clock,
-    rate: f64,
-    end_us: AtomicU64,
+    end: End,
+    timer: Timer,
 }
 
-/// The longest the pacer sleeps without looking whether its end was moved.
-const GLANCE: Duration = Duration::from_millis(20);
-
 impl Pacer {
-    /// A pacer of `rate` slots per second, without an end yet.
-    pub fn new(clock: Clock, rate: f64) -> Self {
-        Pacer { clock, rate, end_us: AtomicU64::new(u64::MAX) }
+    /// A pacer of the worker that calls this, within its runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel gives no timer.
+    pub fn new(clock: Clock, end: End) -> io::Result<Self> {
+        Ok(Pacer { clock, end, timer: Timer::new()? })
     }
 
-    /// No slot that is due at `end_us` or later is handed out any more.
-    pub fn end_at(&self, end_us: u64) {
-        self.end_us.store(end_us, Ordering::Relaxed);
-    }
-
-    /// Calls `slot` with the number and the due time of each slot, at that time or, when the thread
-    /// was kept from running, as soon after as possible; none is left out.
-    pub fn run(&self, mut slot: impl FnMut(u64, u64)) {
-        for number in 0.. {
-            let due_us = self.due_us(number);
-            while due_us < self.end_us.load(Ordering::Relaxed) {
-                match due_us.saturating_sub(self.clock.now_us()) {
-                    0 => break,
-                    wait => std::thread::sleep(Duration::from_micros(wait).min(GLANCE)),
-                }
+    /// Waits until `due_us`; `false` if the run ends first. Returns at once when it has passed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's timer fails.
+    pub async fn wait_for(&mut self, due_us: u64) -> io::Result<bool> {
+        loop {
+            if due_us >= self.end.us() {
+                return Ok(false);
             }
-            if due_us >= self.end_us.load(Ordering::Relaxed) {
-                return;
+            match due_us.saturating_sub(self.clock.now_us()) {
+                0 => return Ok(true),
+                wait_us => self.timer.sleep(Duration::from_micros(wait_us).min(GLANCE)).await?,
             }
-            slot(number, due_us);
         }
-    }
-
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    fn due_us(&self, number: u64) -> u64 {
-        (number as f64 / self.rate * 1e6) as u64
     }
 }
 
@@ -94,17 +111,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_that_were_missed_are_handed_out_late_and_none_is_left_out() {
-        let pacer = Pacer::new(Clock::start(), 1000.0);
-        pacer.end_at(100_000);
-        let mut due = Vec::new();
-        pacer.run(|number, due_us| {
-            assert_eq!(number, due.len() as u64);
-            if number == 10 {
-                std::thread::sleep(Duration::from_millis(30));
+    fn moments_are_waited_for_until_the_end_is_reached() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (clock, end) = (Clock::start(), End::open());
+            let mut pacer = Pacer::new(clock, end.clone()).unwrap();
+            for due_us in [0, 1000, 30_000, 30_000, 5] {
+                assert!(pacer.wait_for(due_us).await.unwrap());
+                assert!(clock.now_us() >= due_us);
             }
-            due.push(due_us);
+            let moved = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(30));
+                end.set(40_000);
+            });
+            assert!(!pacer.wait_for(3_600_000_000).await.unwrap(), "told of the end while it waits");
+            assert!(pacer.wait_for(39_999).await.unwrap(), "what was due before is still begun");
+            moved.join().unwrap();
         });
-        assert_eq!(due, (0..100).map(|slot| slot * 1000).collect::<Vec<_>>());
     }
 }

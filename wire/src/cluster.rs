@@ -241,6 +241,10 @@ pub struct CreateMachine {
 pub struct FaultOrder {
     /// What to do to the machine.
     pub fault: FaultKind,
+    /// After so many milliseconds the manager undoes it by itself, whoever ordered it may be cut off by then. Only a
+    /// freeze can be undone: the machine is thawed, if it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
 }
 
 /// What can be done to a machine to see what happens.

@@ -5,29 +5,36 @@
 //!                                    │           └── no, within the time ──▶ stop: missed
 //!                                    └── cannot be applied ──▶ stop: the run is invalid
 //! ```
+//!
+//! Whatever happens, what was broken is mended at the end, as far as it can be: commands are told to end, undoing
+//! commands are run, frozen machines are thawed.
 
 pub mod cluster;
 pub mod command;
+pub mod plan;
 pub mod recovery;
 pub mod spec;
+pub mod undo;
 pub mod way;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use wire::MachineId;
 use wire::cluster::{ClusterView, FaultKind};
 
 use crate::count::Ledger;
-use crate::outage;
 use crate::pace::{Clock, micros};
 use crate::report::progress::Progress;
 use cluster::{Answers, Managers};
 use command::Commands;
 use recovery::{Rule, Victim};
-use spec::{FaultSpec, What, When};
+use spec::{FaultSpec, Order, What, When};
+use undo::Undoing;
 
 /// One fault that was injected. Times in microseconds since the run's start.
 #[derive(Clone, Debug)]
@@ -70,7 +77,7 @@ pub enum Ending {
 
 /// Injects the faults of a run.
 pub struct Injector {
-    specs: Vec<FaultSpec>,
+    specs: VecDeque<FaultSpec>,
     managers: Option<Managers>,
     clock: Clock,
     /// The longest a fault may take to recover.
@@ -80,6 +87,9 @@ pub struct Injector {
     ledger: Arc<Mutex<Ledger>>,
     progress: Arc<Progress>,
     commands: Commands,
+    undoing: Undoing,
+    /// The machine that was frozen last, while it has not recovered.
+    frozen: Option<MachineId>,
     log: FaultLog,
 }
 
@@ -91,13 +101,8 @@ struct Applied {
     rule: Rule,
 }
 
-/// How much stood in the ledger before a fault: what is older need not be read again.
-#[derive(Clone, Copy)]
-struct Known {
-    successes: usize,
-    failures: usize,
-}
-
+/// The longest time to live that a manager takes.
+const LONGEST_FAULT: Duration = Duration::from_secs(3600);
 /// How often the ledger is asked whether successes flow again.
 const LEDGER_INTERVAL: Duration = Duration::from_millis(100);
 /// So long no request may fail before that counts as recovered.
@@ -114,9 +119,19 @@ impl Injector {
         ledger: Arc<Mutex<Ledger>>,
         progress: Arc<Progress>,
     ) -> Self {
-        let commands = Commands::new(patience);
-        let log = FaultLog::default();
-        Injector { specs, managers, clock, patience, request_timeout, ledger, progress, commands, log }
+        Injector {
+            specs: specs.into(),
+            managers,
+            clock,
+            patience,
+            request_timeout,
+            ledger,
+            progress,
+            commands: Commands::new(patience),
+            undoing: Undoing::default(),
+            frozen: None,
+            log: FaultLog::default(),
+        }
     }
 
     /// Injects them all; returns early when one cannot be injected or does not recover. May be dropped
@@ -125,13 +140,17 @@ impl Injector {
         if self.specs.is_empty() {
             return Ending::NoFaults;
         }
-        for spec in std::mem::take(&mut self.specs) {
+        while let Some(spec) = self.specs.front().cloned() {
             let recovered_us = self.log.records.last().and_then(|record| record.recovered_us).unwrap_or(0);
             let due_us = match spec.when {
-                When::FromStart(after) => micros(after).max(recovered_us),
-                When::AfterRecovery(after) => recovered_us + micros(after),
+                When::FromStart(at) => micros(at).max(recovered_us),
+                // Those that come again are planned as single ones.
+                When::AfterRecovery(after) | When::Every(after) | When::Random(after) => {
+                    recovered_us + micros(after)
+                }
             };
             sleep_until(Instant::from_std(self.clock.at(due_us))).await;
+            self.specs.pop_front();
             match self.inject(&spec).await {
                 Ok(true) => {}
                 Ok(false) => return Ending::GaveUp,
@@ -144,9 +163,25 @@ impl Injector {
         Ending::Recovered
     }
 
-    /// Ends what is still running and gives out the log.
+    /// Notes that the load ended by itself: what was not injected by then makes the run invalid.
+    pub fn load_ended(&mut self) {
+        if let Some(spec) = self.specs.front() {
+            self.log.invalid.push(format!("fault \"{spec}\": the load had ended before it was due"));
+        }
+    }
+
+    /// Ends what is still running, undoes what is not undone, and gives out the log.
     pub async fn finish(mut self) -> FaultLog {
         self.log.invalid.extend(self.commands.finish().await);
+        self.log.invalid.extend(self.undoing.finish().await);
+        if let (Some(machine), Some(managers)) = (&self.frozen, &self.managers) {
+            // It may be gone by now, or thawed: then there is nothing to mend. Its manager does it in any case when
+            // the fault's time is over.
+            if let Ok(answers) = managers.ask().await {
+                let thaw = Order::Harm(FaultKind::Thaw);
+                let _ = managers.order(&answers, thaw, machine.as_str(), None).await;
+            }
+        }
         self.log
     }
 
@@ -156,7 +191,6 @@ impl Injector {
             Some(managers) => managers.ask().await?,
             None => Answers::default(),
         };
-        let known = self.known();
         let Applied { fault, victim, at_us, rule } = self.apply(spec, &before).await?;
         let address_before = victim.address(&before.views);
         let index = self.log.records.len();
@@ -171,12 +205,13 @@ impl Injector {
         self.progress.fault(&fault, at_us);
         self.progress.line(&format!("{:7.3} s  {fault}{}", at_us as f64 / 1e6, victim.described()));
 
-        let Ok(after) = timeout(self.patience, self.recovered(&rule, at_us, known)).await else {
+        let Ok(after) = timeout(self.patience, self.recovered(&rule, at_us)).await else {
             self.log.missed.push(format!("\"{fault}\" had not recovered after {:?}", self.patience));
             self.progress.line(&format!("{fault}: not recovered after {:?}", self.patience));
             return Ok(false);
         };
         let (recovered_us, view) = after;
+        self.frozen = None;
         let record = &mut self.log.records[index];
         record.recovered_us = Some(recovered_us);
         record.address_after = view.and_then(|view| victim.address(&[view]));
@@ -190,18 +225,33 @@ impl Injector {
     async fn apply(&mut self, spec: &FaultSpec, before: &Answers) -> anyhow::Result<Applied> {
         let begun_us = self.clock.now_us();
         match &spec.what {
-            What::Order { kind, target } => {
+            What::Order { order, target } => {
                 let managers = self.managers.as_ref().context("there is no manager to order it from")?;
-                let machine = managers.order(before, *kind, target).await?;
+                let freezes = *order == Order::Harm(FaultKind::Freeze);
+                // A manager that we cannot reach any more thaws it by itself.
+                let ttl = freezes.then(|| spec.lasts.unwrap_or(self.patience).min(LONGEST_FAULT));
+                let machine = managers.order(before, *order, target, ttl).await?;
+                self.frozen = freezes.then(|| machine.clone());
                 let victim = Victim::Machine(machine);
-                let rule = match kind {
-                    FaultKind::Kill | FaultKind::Freeze => Rule::changed(&victim, &before.views)?,
-                    FaultKind::Thaw | FaultKind::StopProcess => Rule::Settled,
+                let rule = match (order, spec.lasts) {
+                    (Order::Harm(FaultKind::Thaw | FaultKind::StopProcess), _) => {
+                        Rule::Settled(Duration::ZERO)
+                    }
+                    // It may come back before anybody has taken it for dead.
+                    (Order::Harm(FaultKind::Freeze), Some(lasts)) => Rule::Settled(lasts),
+                    (Order::Harm(FaultKind::Kill | FaultKind::Freeze) | Order::Replace, _) => {
+                        Rule::changed(&victim, &before.views)?
+                    }
                 };
                 Ok(Applied { fault: spec.what.to_string(), victim, at_us: begun_us, rule })
             }
-            What::Command(command) => {
+            What::Command { command, undo } => {
+                // Before it starts: whatever it does before it fails, or we are told to end, is undone too.
+                let due = undo.as_ref().map(|undo| self.undoing.later(undo));
                 let told = self.commands.start(command).await?;
+                if let (Some(due), Some(lasts)) = (due, spec.lasts) {
+                    due.after(lasts);
+                }
                 let victim = told.victim();
                 let rule = if self.managers.is_some() {
                     Rule::changed(&victim, &before.views)?
@@ -221,31 +271,22 @@ impl Injector {
     }
 
     /// Waits until all is well again; says since when and, if a manager said so, what it saw.
-    async fn recovered(&self, rule: &Rule, at_us: u64, known: Known) -> (u64, Option<ClusterView>) {
+    async fn recovered(&self, rule: &Rule, at_us: u64) -> (u64, Option<ClusterView>) {
         match &self.managers {
             Some(managers) => {
                 let view = managers.recovered(rule).await;
                 (self.clock.now_us(), Some(view))
             }
-            None => (self.successes_flow(at_us, known).await, None),
+            None => (self.successes_flow(at_us).await, None),
         }
     }
 
-    fn known(&self) -> Known {
-        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        Known { successes: ledger.successes.len(), failures: ledger.failures.len() }
-    }
-
     /// Waits until requests have succeeded for a while without any failing; says since when.
-    async fn successes_flow(&self, at_us: u64, known: Known) -> u64 {
+    async fn successes_flow(&self, at_us: u64) -> u64 {
         let undecided = micros(self.request_timeout + LEDGER_INTERVAL + CALM);
         loop {
             sleep(LEDGER_INTERVAL).await;
-            let well_since = {
-                let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                let failures = ledger.failures[known.failures..].iter().map(|failed| failed.started_us);
-                outage::well_since(at_us, &ledger.successes[known.successes..], failures)
-            };
+            let well_since = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).well_since(at_us);
             if let Some(well_us) = well_since.filter(|well_us| well_us + undecided <= self.clock.now_us()) {
                 return well_us;
             }

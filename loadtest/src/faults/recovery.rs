@@ -53,8 +53,8 @@ pub enum Rule {
     Rebuilt(MachineId, Incarnation),
     /// The host's manager lives in a higher epoch than any manager knew before.
     Restarted(HostName, u64),
-    /// A little time has passed: the victim stays the same.
-    Settled,
+    /// This and a little more time has passed: the victim stays the same.
+    Settled(Duration),
     /// The manager that says so has seen the damage, or none has for a while.
     Unknown,
 }
@@ -111,7 +111,7 @@ impl Rule {
                 Rule::Restarted(name, before) => {
                     view.hosts.iter().any(|host| host.name == *name && host.epoch > *before)
                 }
-                Rule::Settled => seen.since >= SETTLE,
+                Rule::Settled(lasts) => seen.since >= *lasts + SETTLE,
                 Rule::Unknown => seen.damage_here || (!seen.damage_anywhere && seen.since >= UNNOTICED),
             }
     }

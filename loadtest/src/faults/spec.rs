@@ -1,11 +1,12 @@
 //! The grammar of `--fault`.
 //!
 //! ```text
-//! SPEC    = WHAT " @" TIME | WHAT " @+" TIME
-//! WHAT    = KIND " " TARGET | "exec:" COMMAND
-//! KIND    = "kill" | "freeze" | "thaw" | "stop-process"
+//! SPEC    = WHAT " @" TIME | WHAT " @+" TIME | WHAT " @every " TIME | WHAT " @random " TIME
+//! WHAT    = KIND " " TARGET | "freeze " TARGET " for " TIME | "exec:" COMMAND [" undo:" COMMAND [" for " TIME]]
+//! KIND    = "kill" (or "destroy") | "freeze" | "thaw" | "stop-process" | "replace"
 //! TARGET  = a machine's name, or a service's (its first ready machine)
-//! TIME    = such as 5s or 1500ms; with "+" after the fault before has recovered, else from the start
+//! TIME    = such as 5s or 1500ms; with "+" after the fault before has recovered, with "every" again and again,
+//!           with "random" at times drawn by the seed, so far apart on average; else from the start
 //! ```
 
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct FaultSpec {
     pub what: What,
     /// When.
     pub when: When,
+    /// After how long it is undone; at the run's end at the latest, where it can be.
+    pub lasts: Option<Duration>,
 }
 
 /// What to break.
@@ -29,12 +32,26 @@ pub enum What {
     /// A machine, by its manager.
     Order {
         /// What is done to it.
-        kind: FaultKind,
+        order: Order,
         /// The machine or the service.
         target: String,
     },
     /// Whatever a shell command breaks.
-    Command(String),
+    Command {
+        /// The command.
+        command: String,
+        /// The command that undoes it.
+        undo: Option<String>,
+    },
+}
+
+/// What a manager is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Harm.
+    Harm(FaultKind),
+    /// An orderly replacement by a machine at the same address.
+    Replace,
 }
 
 /// When to break it.
@@ -44,71 +61,147 @@ pub enum When {
     FromStart(Duration),
     /// So long after the fault before has recovered.
     AfterRecovery(Duration),
+    /// Again and again, so far apart.
+    Every(Duration),
+    /// Again and again at random, so far apart on average.
+    Random(Duration),
 }
 
-const EXPECTED: &str = "expected \"kill|freeze|thaw|stop-process TARGET @TIME\" or \"exec:COMMAND @TIME\", \
-    TIME such as 5s or, after the fault before has recovered, +5s";
+const EXPECTED: &str = "expected \"kill|freeze|thaw|stop-process|replace TARGET @TIME\" or \"exec:COMMAND @TIME\", \
+    TIME such as 5s or, after the fault before has recovered, +5s, or, again and again, every 20s or random 20s";
 
 impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (what, when) = text.rsplit_once('@').ok_or_else(|| format!("no @TIME; {EXPECTED}"))?;
-        let duration = |text: &str| {
-            humantime::parse_duration(text).map_err(|_| format!("`{text}` is no time; {EXPECTED}"))
-        };
-        let when = match when.trim().strip_prefix('+') {
-            Some(after) => When::AfterRecovery(duration(after)?),
-            None => When::FromStart(duration(when.trim())?),
+        let when = when.trim();
+        let word = |word: &str| when.strip_prefix(word).filter(|rest| rest.starts_with(' '));
+        let when = if let Some(after) = when.strip_prefix('+') {
+            When::AfterRecovery(duration(after)?)
+        } else if let Some(apart) = word("every") {
+            When::Every(apart_by(apart)?)
+        } else if let Some(apart) = word("random") {
+            When::Random(apart_by(apart)?)
+        } else {
+            When::FromStart(duration(when)?)
         };
         let what = what.trim();
         if let Some(command) = what.strip_prefix("exec:") {
-            let command = command.trim().to_owned();
-            if command.is_empty() {
-                return Err(format!("no command; {EXPECTED}"));
-            }
-            return Ok(FaultSpec { what: What::Command(command), when });
+            return command_of(command, when);
         }
-        match what.split_whitespace().collect::<Vec<_>>()[..] {
-            [kind, target] => {
-                let kind = kind_of(kind).ok_or_else(|| format!("`{kind}` is no fault; {EXPECTED}"))?;
-                Ok(FaultSpec { what: What::Order { kind, target: target.to_owned() }, when })
+        let (order, target, lasts) = match what.split_whitespace().collect::<Vec<_>>()[..] {
+            [kind, target] => (order_of(kind)?, target, None),
+            ["freeze", target, "for", time] => {
+                (Order::Harm(FaultKind::Freeze), target, Some(apart_by(time)?))
             }
-            _ => Err(EXPECTED.to_owned()),
+            [_, _, "for", _] => {
+                return Err(format!("only a freeze and a command with undo: end by themselves; {EXPECTED}"));
+            }
+            _ => return Err(EXPECTED.to_owned()),
+        };
+        Ok(FaultSpec { what: What::Order { order, target: target.to_owned() }, when, lasts })
+    }
+}
+
+fn command_of(text: &str, when: When) -> Result<FaultSpec, String> {
+    let (command, undo) = match text.split_once(" undo:") {
+        None => (text, None),
+        Some((command, undo)) => (command, Some(undo)),
+    };
+    // Words of a command may be `for` too; only a time behind the last of them is meant.
+    let ends = undo.and_then(|undo| undo.rsplit_once(" for "));
+    let ends =
+        ends.and_then(|(undo, time)| Some((undo, duration(time).ok().filter(|time| !time.is_zero())?)));
+    let (undo, lasts) = match ends {
+        Some((undo, lasts)) => (Some(undo), Some(lasts)),
+        None => (undo, None),
+    };
+    let command = command.trim().to_owned();
+    let undo = undo.map(|undo| undo.trim().to_owned());
+    if command.is_empty() || undo.as_ref().is_some_and(String::is_empty) {
+        return Err(format!("no command; {EXPECTED}"));
+    }
+    Ok(FaultSpec { what: What::Command { command, undo }, when, lasts })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim()).map_err(|_| format!("`{text}` is no time; {EXPECTED}"))
+}
+
+fn apart_by(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("`{text}` is no time above 0; {EXPECTED}")),
+        apart => Ok(apart),
+    }
+}
+
+/// What a word orders.
+///
+/// # Errors
+///
+/// When it is none of those there are.
+pub fn order_of(word: &str) -> Result<Order, String> {
+    // What `virsh destroy` does to a machine is a power cut.
+    let word = if word == "destroy" { "kill" } else { word };
+    ORDERS.into_iter().find(|order| order.name() == word).ok_or_else(|| {
+        let question = kit::guess::question(word, ORDERS.iter().map(|order| order.name()));
+        format!("`{word}` is no fault{question}; {EXPECTED}")
+    })
+}
+
+/// All that can be ordered.
+pub const ORDERS: [Order; 5] = [
+    Order::Harm(FaultKind::Kill),
+    Order::Harm(FaultKind::Freeze),
+    Order::Harm(FaultKind::Thaw),
+    Order::Harm(FaultKind::StopProcess),
+    Order::Replace,
+];
+
+impl Order {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Harm(FaultKind::Kill) => "kill",
+            Order::Harm(FaultKind::Freeze) => "freeze",
+            Order::Harm(FaultKind::Thaw) => "thaw",
+            Order::Harm(FaultKind::StopProcess) => "stop-process",
+            Order::Replace => "replace",
         }
     }
 }
 
-fn kind_of(text: &str) -> Option<FaultKind> {
-    [FaultKind::Kill, FaultKind::Freeze, FaultKind::Thaw, FaultKind::StopProcess]
-        .into_iter()
-        .find(|kind| name_of(*kind) == text)
-}
-
-fn name_of(kind: FaultKind) -> &'static str {
-    match kind {
-        FaultKind::Kill => "kill",
-        FaultKind::Freeze => "freeze",
-        FaultKind::Thaw => "thaw",
-        FaultKind::StopProcess => "stop-process",
+impl FaultSpec {
+    /// Whether it comes again and again.
+    pub fn repeats(&self) -> bool {
+        matches!(self.when, When::Every(_) | When::Random(_))
     }
 }
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Order { kind, target } => write!(f, "{} {target}", name_of(*kind)),
-            What::Command(command) => write!(f, "exec:{command}"),
+            What::Order { order, target } => write!(f, "{} {target}", order.name()),
+            What::Command { command, undo: None } => write!(f, "exec:{command}"),
+            What::Command { command, undo: Some(undo) } => write!(f, "exec:{command} undo:{undo}"),
         }
     }
 }
 
 impl fmt::Display for FaultSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FaultSpec { what, when } = self;
+        let FaultSpec { what, when, lasts } = self;
+        write!(f, "{what}")?;
+        if let Some(lasts) = lasts {
+            write!(f, " for {}", humantime::format_duration(*lasts))?;
+        }
+        let time = humantime::format_duration;
         match when {
-            When::FromStart(after) => write!(f, "{what} @{}", humantime::format_duration(*after)),
-            When::AfterRecovery(after) => write!(f, "{what} @+{}", humantime::format_duration(*after)),
+            When::FromStart(after) => write!(f, " @{}", time(*after)),
+            When::AfterRecovery(after) => write!(f, " @+{}", time(*after)),
+            When::Every(apart) => write!(f, " @every {}", time(*apart)),
+            When::Random(apart) => write!(f, " @random {}", time(*apart)),
         }
     }
 }
@@ -119,12 +212,23 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_meant() {
-        for text in ["kill stateless @5s", "stop-process a-lb @+1s 500ms", "exec:ssh root@a reboot @5s"] {
+        for text in [
+            "kill stateless @5s",
+            "stop-process a-lb @+1s 500ms",
+            "exec:ssh root@a reboot @5s",
+            "freeze a-lb for 3s @every 20s",
+            "replace stateless @random 1m",
+            "exec:for i in 1; do cut a; done undo:heal a for 2s @5s",
+            "exec:cut a undo:for i in 1; do heal a; done @5s",
+        ] {
             assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);
         }
         let spec: FaultSpec = "exec:ssh root@a reboot @+250ms".parse().unwrap();
-        assert_eq!(spec.what, What::Command("ssh root@a reboot".to_owned()));
+        assert_eq!(spec.what, What::Command { command: "ssh root@a reboot".to_owned(), undo: None });
         assert_eq!(spec.when, When::AfterRecovery(Duration::from_millis(250)));
+        let spec: FaultSpec = "exec:cut a undo:heal a for 2s @5s".parse().unwrap();
+        assert_eq!(spec.lasts, Some(Duration::from_secs(2)));
+        assert_eq!("destroy a @1s".parse::<FaultSpec>().unwrap(), "kill a @1s".parse().unwrap());
     }
 
     #[test]
@@ -133,9 +237,13 @@ mod tests {
             ("kill stateless", "no @TIME"),
             ("kill stateless @soon", "`soon` is no time"),
             ("kill stateless @5", "`5` is no time"),
+            ("kill stateless @every 0s", "no time above 0"),
+            ("kill stateless for 3s @5s", "only a freeze"),
             ("maim stateless @5s", "`maim` is no fault"),
+            ("freze stateless @5s", "did you mean `freeze`?"),
             ("kill @5s", "expected"),
             ("exec: @5s", "no command"),
+            ("exec:a undo: @5s", "no command"),
         ] {
             let error = text.parse::<FaultSpec>().unwrap_err();
             assert!(error.contains(reason) && error.contains("expected \"kill|freeze"), "{text}: {error}");

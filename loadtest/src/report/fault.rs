@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ms;
-use crate::count::{Failed, Failure};
+use crate::count::{Failure, Ledger};
 use crate::faults::FaultRecord;
-use crate::outage::Successes;
 use crate::pace::micros;
+use crate::verdict::impact::{Impact, Promise};
 
 /// What still happens so long after its recovery is put down to a fault.
 const AFTERMATH: std::time::Duration = std::time::Duration::from_secs(1);
@@ -42,15 +42,12 @@ pub struct Fault {
     pub address_before: Option<IpAddr>,
     /// The victim's address after.
     pub address_after: Option<IpAddr>,
+    /// What else it cost.
+    pub impact: Impact,
 }
 
 /// Each fault with what happened from its moment until a little after its recovery, or until the next.
-pub(super) fn faults(
-    records: &[FaultRecord],
-    successes: &Successes,
-    failures: &[Failed],
-    end_us: u64,
-) -> Vec<Fault> {
+pub(super) fn faults(records: &[FaultRecord], ledger: &Ledger, end_us: u64, promise: Promise) -> Vec<Fault> {
     let next = records.iter().skip(1).map(|next| next.at_us).chain([u64::MAX]);
     records
         .iter()
@@ -59,22 +56,21 @@ pub(super) fn faults(
             let from = record.at_us;
             let to =
                 record.recovered_us.map_or(end_us, |recovered| recovered + micros(AFTERMATH)).min(next_us);
-            let mut failed_by_kind = BTreeMap::new();
-            for failed in failures.iter().filter(|failed| (from..to).contains(&failed.started_us)) {
-                *failed_by_kind.entry(failed.failure).or_default() += 1;
-            }
+            let failed_by_kind = ledger.failures.started_in(from, to);
+            let outage_ms = ms(ledger.starts.longest_gap_touching(from, to, end_us));
             Fault {
                 fault: record.fault.clone(),
                 victim: record.victim.name().map(str::to_owned),
                 at_ms: ms(from),
-                outage_ms: ms(successes.starts.longest_gap_touching(from, to)),
-                unanswered_ms: ms(successes.arrivals.longest_gap_touching(from, to)),
-                slowest_ms: successes.slowest_started_in(from, to).map(ms),
+                outage_ms,
+                unanswered_ms: ms(ledger.arrivals.longest_gap_touching(from, to, end_us)),
+                slowest_ms: ledger.slowest.highest_in(from, to).map(ms),
                 failed: failed_by_kind.values().sum(),
                 failed_by_kind,
                 recovered_after_ms: record.recovered_us.map(|recovered| ms(recovered.saturating_sub(from))),
                 address_before: record.address_before,
                 address_after: record.address_after,
+                impact: Impact::of(ledger, from, to, outage_ms, promise),
             }
         })
         .collect()

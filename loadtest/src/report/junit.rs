@@ -45,12 +45,24 @@ fn run(report: &Report) -> TestCase {
     case
 }
 
-/// What was required; each reason for a miss that is no requirement's is one case more.
+/// What was required; each reason for a miss that is no requirement's is one case more. Of an invalid run nothing is
+/// said, so its goals are skipped.
 fn thresholds(report: &Report) -> Vec<TestCase> {
     let mut missed = report.missed_reasons.clone();
     let mut cases = Vec::new();
+    for threshold in &report.thresholds {
+        let reason = threshold.missed();
+        missed.retain(|missed| Some(missed) != reason.as_ref());
+        let mut case = case("threshold", &threshold.goal, reason, NonSuccessKind::Failure);
+        if threshold.met.is_none() {
+            case.status = TestCaseStatus::skipped();
+            case.status.set_message("the run is invalid");
+        }
+        case.set_system_out(format!("it was {}", threshold.found()));
+        cases.push(case);
+    }
     if let Some(goal) = report.min_availability_percent {
-        let of_goal = missed.iter().position(|reason| reason.starts_with("availability "));
+        let of_goal = missed.iter().position(|reason| reason.starts_with("availability is below"));
         let reason = of_goal.map(|index| missed.remove(index));
         let reason = reason.map(|reason| format!("{reason}: {} %", report.availability_percent));
         cases.push(case("threshold", &format!("availability>={goal}"), reason, NonSuccessKind::Failure));

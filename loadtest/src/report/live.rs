@@ -39,7 +39,7 @@ pub(super) struct Mark {
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     now_us: u64,
-    duration_us: u64,
+    duration_us: Option<u64>,
     step_us: u64,
     /// The first step that is shown.
     first: u64,
@@ -54,7 +54,7 @@ impl Scene {
         timeline: &Timeline,
         totals: (u64, u64),
         now_us: u64,
-        duration_us: u64,
+        duration_us: Option<u64>,
         columns: usize,
     ) -> Self {
         let width_us = timeline.width_us();
@@ -79,8 +79,12 @@ impl Scene {
     }
 
     fn clock(&self, columns: usize) -> String {
-        let (now, end) = (seconds(self.now_us), seconds(self.duration_us));
-        let left = if self.now_us < self.duration_us {
+        let now = seconds(self.now_us);
+        let Some(duration_us) = self.duration_us else {
+            return format!("{now:7.1} s  until all users are through");
+        };
+        let end = seconds(duration_us);
+        let left = if self.now_us < duration_us {
             format!("{:.1} s left", end - now)
         } else {
             "finishing".to_owned()
@@ -230,7 +234,7 @@ mod tests {
                 result,
             });
         }
-        Scene::of(&timeline, (900, 100), seconds * 1_000_000 - 1, 30_000_000, columns)
+        Scene::of(&timeline, (900, 100), seconds * 1_000_000 - 1, Some(30_000_000), columns)
     }
 
     #[test]

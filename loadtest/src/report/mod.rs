@@ -29,7 +29,14 @@ use self::fault::Fault;
 use self::series::Series;
 use crate::count::{Failed, Failure, Ledger, Tally};
 use crate::faults::FaultLog;
-use crate::outage::Successes;
+use crate::verdict::asked::Asked;
+use crate::verdict::budget::Budget;
+use crate::verdict::latency::Percentiles;
+use crate::verdict::recovery::Recovery;
+use crate::verdict::samples::{self, Row};
+use crate::verdict::thresholds::{self, Threshold};
+use crate::verdict::throughput::Throughput;
+use crate::verdict::{Judged, degraded_us};
 
 /// The report. Times in milliseconds, from the run's start where they are moments.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -98,6 +105,23 @@ pub struct Report {
     pub latency_histogram: Distribution,
     /// What became of the requests along the run.
     pub timeline: Series,
+    /// What load was asked for.
+    pub load: Asked,
+    /// More of `latency_ms`.
+    pub percentiles_ms: Percentiles,
+    /// From sent to answered, of the successful requests: what a program would report that forgets how late they were
+    /// sent.
+    pub uncorrected_ms: Percentiles,
+    /// How much there was of everything.
+    pub throughput: Throughput,
+    /// Nines and error budget.
+    pub budget: Budget,
+    /// How long faults took to be over.
+    pub recovery: Recovery,
+    /// The goals (`--require`).
+    pub thresholds: Vec<Threshold>,
+    /// All requests that were sent, by target, as JMeter shows them.
+    pub samples: Vec<Row>,
 }
 
 /// Latencies in milliseconds; none if nothing succeeded.
@@ -174,9 +198,12 @@ pub struct Facts {
     pub min_availability_percent: Option<f64>,
     /// What it ran on, and how it was called.
     pub environment: Environment,
+    /// What it is judged by.
+    pub judged: Judged,
 }
 
-/// A run in which one request in a hundred was sent later than this says nothing about the service.
+/// A run in which one request in a hundred was sent later than this says nothing about the service, unless another
+/// limit was given.
 const MAX_LATENESS_MS: f64 = 100.0;
 /// So many failed requests are listed one by one; all are counted.
 pub const MAX_LISTED: usize = 10_000;
@@ -195,9 +222,15 @@ impl Report {
             interrupted,
             min_availability_percent,
             environment,
+            judged,
         } = facts;
+        let Judged { load, promise, lateness_max, requirements, targets, traffic } = judged;
+        let lateness_max_ms = lateness_max.map_or(MAX_LATENESS_MS, |max| max.as_secs_f64() * 1000.0);
         let FaultLog { records, invalid: mut invalid_reasons, missed: mut missed_reasons } = log;
-        let Ledger { fresh, kept, lateness, successes, failures, timeline, uncounted } = ledger;
+        let faults = fault::faults(&records, &ledger, duration_us, promise);
+        let degraded_ms = ms(degraded_us(&ledger.timeline, 0, duration_us, promise.success_threshold));
+        let Ledger { fresh, kept, lateness, service, starts, arrivals, slowest, failures, samples, timeline } =
+            ledger;
         let mut latency = fresh.latency.clone();
         // Both were made with the same bounds.
         let _ = latency.add(&kept.latency);
@@ -215,19 +248,16 @@ impl Report {
         if sent == 0 {
             invalid_reasons.push("no request was sent".to_owned());
         }
-        if let Some(late) = lateness_ms.p99.filter(|late| *late > MAX_LATENESS_MS) {
+        if let Some(late) = lateness_ms.p99.filter(|late| *late > lateness_max_ms) {
             invalid_reasons.push(format!(
-                "one request in a hundred was sent {late} ms late or more (limit {MAX_LATENESS_MS} ms): this machine is too busy to measure"
+                "one request in a hundred was sent {late} ms late or more (limit {lateness_max_ms} ms): this machine is too busy to measure"
             ));
-        }
-        if uncounted > 0 {
-            invalid_reasons.push(format!("{uncounted} requests were beyond what one run keeps account of"));
         }
         if let Some(goal) = min_availability_percent.filter(|goal| availability_percent < *goal) {
             missed_reasons.push(format!("availability is below {goal} %"));
         }
-        let successes = Successes::new(successes, duration_us);
-        Report {
+        let longest_outage_ms = ms(starts.longest_gap(duration_us));
+        let mut report = Report {
             schema: json::SCHEMA,
             url,
             drivers,
@@ -240,15 +270,15 @@ impl Report {
             failed,
             failed_by_kind,
             availability_percent,
-            longest_outage_ms: ms(successes.starts.longest_gap()),
-            longest_unanswered_ms: ms(successes.arrivals.longest_gap()),
-            slowest_ms: successes.slowest_started_in(0, u64::MAX).map(ms),
+            longest_outage_ms,
+            longest_unanswered_ms: ms(arrivals.longest_gap(duration_us)),
+            slowest_ms: slowest.highest_in(0, u64::MAX).map(ms),
             latency_ms: Quantiles::of(&latency),
             over_200ms: latency.len() - latency.count_between(0, NOTICED_US),
             lateness_ms,
             connections: Connections { fresh: Half::of(fresh), kept: Half::of(kept) },
-            failures: failures.iter().take(MAX_LISTED).map(FailedRequest::of).collect(),
-            faults: fault::faults(&records, &successes, &failures, duration_us),
+            failures: failures.kept().iter().take(MAX_LISTED).map(FailedRequest::of).collect(),
+            faults,
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
             interrupted,
@@ -258,7 +288,21 @@ impl Report {
             environment,
             latency_histogram: Distribution::of(&latency),
             timeline: Series::of(&timeline, duration_us),
-        }
+            load,
+            percentiles_ms: Percentiles::of(&latency),
+            uncorrected_ms: Percentiles::of(&service),
+            throughput: Throughput {
+                degraded_ms,
+                success_threshold_percent: promise.success_threshold,
+                ..Throughput::of(sent, succeeded, traffic, duration_us)
+            },
+            budget: Budget::of(promise.slo_percent, intended, failed, longest_outage_ms),
+            recovery: Recovery::of(&records),
+            thresholds: Vec::new(),
+            samples: samples::rows(&targets, &samples, traffic, duration_us),
+        };
+        thresholds::judge(&mut report, &requirements);
+        report
     }
 
     /// The exit code that says all this.

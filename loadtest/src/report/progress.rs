@@ -24,8 +24,8 @@ pub struct Progress {
     /// What is drawn on; none where standard error is no terminal.
     view: Option<ProgressBar>,
     ledger: Arc<Mutex<Ledger>>,
-    /// When requests began and how long they are sent, in microseconds, if that is known.
-    schedule: Mutex<Option<(Clock, u64)>>,
+    /// When requests began, and how long they are sent, in microseconds, where that is known beforehand.
+    schedule: Mutex<Option<(Clock, Option<u64>)>>,
     marks: Mutex<Vec<Mark>>,
 }
 
@@ -42,8 +42,8 @@ impl Progress {
         Progress { view, ledger, schedule: Mutex::default(), marks: Mutex::default() }
     }
 
-    /// The run has begun and is to last so many microseconds.
-    pub fn begin(&self, clock: Clock, duration_us: u64) {
+    /// The run has begun and is to last so many microseconds; none where its requests say when it is over.
+    pub fn begin(&self, clock: Clock, duration_us: Option<u64>) {
         *lock(&self.schedule) = Some((clock, duration_us));
     }
 
@@ -90,7 +90,7 @@ impl Progress {
         }
     }
 
-    fn drawn(&self, now_us: u64, duration_us: u64) -> String {
+    fn drawn(&self, now_us: u64, duration_us: Option<u64>) -> String {
         let columns = usize::from(Term::stderr().size().1);
         let scene = {
             let ledger = lock(&self.ledger);

@@ -26,6 +26,11 @@ impl Display for Report {
         if let Some(strip) = strip(self) {
             writeln!(f, "{strip}")?;
         }
+        f.write_str(&self.verdict_lines())?;
+        writeln!(f, "\n{}", self.sample_table())?;
+        if !self.thresholds.is_empty() {
+            writeln!(f, "\n{}", self.goal_table())?;
+        }
         if !self.faults.is_empty() {
             writeln!(f, "\n{}", self.fault_table())?;
         }
@@ -41,6 +46,7 @@ impl Display for Report {
             Report { valid: false, .. } => "The run is invalid: its figures say nothing about the service.",
             Report { met: false, .. } => "The goal was missed.",
             Report { min_availability_percent: Some(_), .. } => "The goal was met.",
+            Report { thresholds, .. } if !thresholds.is_empty() => "All goals were met.",
             _ => "Done.",
         })
     }
@@ -82,7 +88,7 @@ impl Report {
     fn availability(&self) -> String {
         let (figure, share) =
             (self.availability_figure(), format!("{} of {} intended", self.succeeded, self.intended));
-        match self.nines() {
+        match self.budget.nines {
             None => format!("{figure} %  ({share})"),
             Some(nines) => format!("{figure} %  ({share}; {nines:.1} nines)"),
         }
@@ -96,12 +102,6 @@ impl Report {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let digits = (self.intended as f64).log10().ceil() as usize;
         format!("{:.digits$}", self.availability_percent)
-    }
-
-    /// How many nines the availability has; no number says it where nothing failed.
-    pub(super) fn nines(&self) -> Option<f64> {
-        let nines = -(1.0 - self.availability_percent / 100.0).log10();
-        (self.failed > 0).then_some(nines.max(0.0))
     }
 
     fn fault_table(&self) -> Table {
@@ -147,14 +147,14 @@ impl Report {
     }
 }
 
-pub(super) fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
 /// Puts the numbers, from column `first` on, to the right, with space between the columns only.
-pub(super) fn align(mut table: Table, first: usize) -> Table {
+pub(crate) fn align(mut table: Table, first: usize) -> Table {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 0 } else { 2 }, 0));
         if index >= first {

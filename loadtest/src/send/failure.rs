@@ -38,6 +38,24 @@ pub(super) fn of_body(error: &hyper::Error) -> Failure {
     }
 }
 
+/// An error of HTTP/2.
+pub(super) fn of_http2(error: &h2::Error) -> Failure {
+    match error.get_io() {
+        Some(error) => of_io(error.kind()).unwrap_or(Failure::Protocol),
+        None if error.is_go_away() => Failure::Eof,
+        None if error.is_reset() => Failure::Reset,
+        None => Failure::Protocol,
+    }
+}
+
+/// An error of HTTP/2 in the body of an answer.
+pub(super) fn of_http2_body(error: &h2::Error) -> Failure {
+    match of_http2(error) {
+        Failure::Eof => Failure::ShortBody,
+        other => other,
+    }
+}
+
 fn of_io(kind: ErrorKind) -> Option<Failure> {
     match kind {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {

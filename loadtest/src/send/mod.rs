@@ -1,59 +1,107 @@
 //! Sends one request and says what became of it.
 
-mod connection;
+mod connect;
 mod failure;
+mod http1;
+mod http2;
+mod stream;
+mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use anyhow::Context;
+use bytes::{Bytes, BytesMut};
+use http::uri::{Authority, Parts, Scheme};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use crate::check::MAX_CHECKED;
 use crate::count::{Connection, Failure};
-use crate::options::Target;
-use connection::Wire;
+use crate::origin::Origin;
+use crate::target::{Body, Target};
+use connect::Connector;
+use http1::Wire;
+pub use stream::Traffic;
+pub use tls::Trust;
 
-/// The most connections that are kept while nothing is sent on them.
-const MAX_IDLE: usize = 256;
+/// How often a request that the server has not seen is sent anew over another connection of HTTP/2.
+const TRIES: u32 = 3;
 
-/// Sends requests to one target.
+/// What is sent, and how; shared by all workers.
 #[derive(Debug)]
+pub struct Plan {
+    /// Where to.
+    pub origin: Arc<Origin>,
+    /// What is asked for.
+    pub targets: Vec<Target>,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// What a request may take, from connecting to its last byte.
+    pub timeout: Duration,
+    /// The most connections of a worker that are kept while nothing is sent on them.
+    pub idle_max: usize,
+}
+
+/// Sends the requests of one worker.
 pub struct Sender {
-    target: Target,
-    method: Method,
-    host: HeaderValue,
-    timeout: Duration,
+    plan: Arc<Plan>,
+    connector: Connector,
+    /// For each target, what all its requests have in common.
+    heads: Vec<Head>,
     idle: Mutex<Vec<Wire>>,
+    shared: http2::Shared,
+}
+
+/// What all requests of a target have in common.
+struct Head {
+    uri: Uri,
+    kept: HeaderMap,
+    fresh: HeaderMap,
 }
 
 impl Sender {
-    /// A sender to `target` with `method` that gives each request `timeout`, from connecting to its last
-    /// byte. Unless they are GETs, its requests have their number as body.
+    /// A sender that counts its bytes in `traffic`.
     ///
     /// # Errors
     ///
-    /// When the target's host cannot stand in a header.
-    pub fn new(
-        target: Target,
-        method: Method,
-        timeout: Duration,
-    ) -> Result<Arc<Self>, header::InvalidHeaderValue> {
-        let host = HeaderValue::from_str(&target.host)?;
-        Ok(Arc::new(Sender { target, method, host, timeout, idle: Mutex::default() }))
+    /// When the host cannot stand in a header, or there is no TLS to speak.
+    pub fn new(plan: Arc<Plan>, traffic: Arc<Traffic>) -> anyhow::Result<Arc<Self>> {
+        let connector = Connector::new(plan.origin.clone(), &plan.trust, plan.http2, traffic)?;
+        let heads =
+            plan.targets.iter().map(|target| Head::new(&plan, target)).collect::<anyhow::Result<_>>()?;
+        let (idle, shared) = (Mutex::default(), http2::Shared::default());
+        Ok(Arc::new(Sender { plan, connector, heads, idle, shared }))
     }
 
-    /// Sends request `number`; succeeds when a 2xx or 3xx came in full.
+    /// Sends request `number` to the target with this index; succeeds when what the target's check wants came in full.
     ///
     /// # Errors
     ///
     /// Why it failed.
-    pub async fn send(self: &Arc<Self>, number: u64, connection: Connection) -> Result<(), Failure> {
-        let deadline = Instant::now() + self.timeout;
+    pub async fn send(&self, number: u64, target: usize, connection: Connection) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.plan.timeout;
+        if self.plan.http2 {
+            self.send_multiplexed(deadline, number, target, connection).await
+        } else {
+            self.send_alone(deadline, number, target, connection).await
+        }
+    }
+
+    async fn send_alone(
+        &self,
+        deadline: Instant,
+        number: u64,
+        index: usize,
+        connection: Connection,
+    ) -> Result<(), Failure> {
         let kept = connection == Connection::Kept;
-        let mut request = self.request(number, connection).map_err(|_| Failure::NotSent)?;
+        let mut request = Request::new(Full::new(self.body(number, index)));
+        self.address(&mut request, index, connection);
         // A kept connection that was closed before anything was sent on it costs another try, not the
         // request: nobody has seen it yet. Each such try takes one out of the pool, so it ends.
         while kept && let Some(mut wire) = self.take_idle() {
@@ -63,60 +111,151 @@ impl Sender {
                     Some(unsent) => request = unsent,
                     None => return Err(error.failure),
                 },
-                Ok(Ok(answer)) => return self.finish(deadline, wire, answer, kept).await,
+                Ok(Ok(answer)) => return self.finish_alone(deadline, wire, answer, index, kept).await,
             }
         }
-        let mut wire = match timeout_at(deadline, Wire::connect(self.target.address)).await {
-            Err(_) => return Err(Failure::ConnectTimeout),
-            Ok(connected) => connected?,
-        };
+        let connected = timeout_at(deadline, async { Wire::over(self.connector.connect().await?).await });
+        let mut wire = connected.await.unwrap_or(Err(Failure::ConnectTimeout))?;
         match timeout_at(deadline, wire.exchange(request)).await {
             Err(_) => Err(Failure::Timeout),
             Ok(Err(error)) => Err(error.failure),
-            Ok(Ok(answer)) => self.finish(deadline, wire, answer, kept).await,
+            Ok(Ok(answer)) => self.finish_alone(deadline, wire, answer, index, kept).await,
         }
     }
 
     /// Takes the answer's body and judges the whole.
-    async fn finish(
-        self: &Arc<Self>,
+    async fn finish_alone(
+        &self,
         deadline: Instant,
         wire: Wire,
         answer: http::Response<Incoming>,
+        index: usize,
         keep: bool,
     ) -> Result<(), Failure> {
         let status = answer.status();
         let mut body = answer.into_body();
+        let mut kept = Collected::new(self.plan.targets[index].check.needs_body());
         let complete = timeout_at(deadline, async {
             while let Some(frame) = body.frame().await {
-                frame.map_err(|error| failure::of_body(&error))?;
+                let frame = frame.map_err(|error| failure::of_body(&error))?;
+                if let Some(data) = frame.data_ref() {
+                    kept.take(data);
+                }
             }
             Ok(())
-        })
-        .await
-        .unwrap_or(Err(Failure::Timeout));
+        });
+        let complete = complete.await.unwrap_or(Err(Failure::Timeout));
         if complete.is_ok() {
             if keep {
-                tokio::spawn(self.clone().put_idle(wire));
+                self.put_idle(wire);
             } else {
                 wire.release();
             }
         }
-        judge(status).and(complete)
+        self.judge(index, status, complete, &kept)
     }
 
-    fn request(&self, number: u64, connection: Connection) -> http::Result<Request<Full<Bytes>>> {
-        let mut request = Request::builder()
-            .method(&self.method)
-            .uri(&self.target.path)
-            .header(header::HOST, &self.host)
-            .header(header::USER_AGENT, concat!("loadtest/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "*/*");
-        if connection == Connection::Fresh {
-            request = request.header(header::CONNECTION, "close");
+    async fn send_multiplexed(
+        &self,
+        deadline: Instant,
+        number: u64,
+        index: usize,
+        connection: Connection,
+    ) -> Result<(), Failure> {
+        let body = self.body(number, index);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut request = Request::new(());
+            *request.version_mut() = Version::HTTP_2;
+            self.address(&mut request, index, Connection::Kept);
+            let (shared, wire) = match connection {
+                Connection::Fresh => {
+                    let connected = timeout_at(deadline, http2::Wire::connect(&self.connector));
+                    (None, connected.await.unwrap_or(Err(Failure::ConnectTimeout))?)
+                }
+                Connection::Kept => {
+                    let connected = timeout_at(deadline, self.shared.get(&self.connector));
+                    let (number, wire) = connected.await.unwrap_or(Err(Failure::ConnectTimeout))?;
+                    (Some(number), wire)
+                }
+            };
+            let answer = timeout_at(deadline, wire.exchange(request, body.clone())).await;
+            let failure = match answer {
+                Ok(Ok(answer)) => {
+                    let finished = self.finish_stream(deadline, answer, index).await;
+                    if finished != Err(Failure::Timeout) {
+                        return finished;
+                    }
+                    Failure::Timeout
+                }
+                Ok(Err(error)) if error.unseen && shared.is_some() && tries < TRIES => {
+                    self.retire(shared).await;
+                    continue;
+                }
+                Ok(Err(error)) => error.failure,
+                Err(_) => Failure::Timeout,
+            };
+            // Whatever became of the connection, nobody else is to wait on it.
+            self.retire(shared).await;
+            return Err(failure);
         }
-        let body = if self.method == Method::GET { Bytes::new() } else { number.to_string().into() };
-        request.body(Full::new(body))
+    }
+
+    async fn retire(&self, shared: Option<u64>) {
+        if let Some(number) = shared {
+            self.shared.retire(number).await;
+        }
+    }
+
+    async fn finish_stream(
+        &self,
+        deadline: Instant,
+        answer: http::Response<h2::RecvStream>,
+        index: usize,
+    ) -> Result<(), Failure> {
+        let status = answer.status();
+        let mut body = answer.into_body();
+        let mut kept = Collected::new(self.plan.targets[index].check.needs_body());
+        let complete = timeout_at(deadline, async {
+            while let Some(data) = body.data().await {
+                let data = data.map_err(|error| failure::of_http2_body(&error))?;
+                kept.take(&data);
+                // Only a connection that is gone refuses; the next frame says so.
+                let _ = body.flow_control().release_capacity(data.len());
+            }
+            Ok(())
+        });
+        let complete = complete.await.unwrap_or(Err(Failure::Timeout));
+        self.judge(index, status, complete, &kept)
+    }
+
+    fn judge(
+        &self,
+        index: usize,
+        status: StatusCode,
+        complete: Result<(), Failure>,
+        body: &Collected,
+    ) -> Result<(), Failure> {
+        let check = &self.plan.targets[index].check;
+        check.judge_status(status).and(complete).and_then(|()| check.judge_body(body.bytes()))
+    }
+
+    fn body(&self, number: u64, index: usize) -> Bytes {
+        match &self.plan.targets[index].body {
+            Body::Fixed(bytes) => bytes.clone(),
+            Body::Number => number.to_string().into(),
+        }
+    }
+
+    fn address<B>(&self, request: &mut Request<B>, index: usize, connection: Connection) {
+        let head = &self.heads[index];
+        *request.method_mut() = self.plan.targets[index].method.clone();
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = match connection {
+            Connection::Fresh => head.fresh.clone(),
+            Connection::Kept => head.kept.clone(),
+        };
     }
 
     fn take_idle(&self) -> Option<Wire> {
@@ -124,24 +263,66 @@ impl Sender {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    async fn put_idle(self: Arc<Self>, mut wire: Wire) {
-        if wire.ready().await {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < MAX_IDLE {
-                idle.push(wire);
-            }
+    fn put_idle(&self, wire: Wire) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.plan.idle_max {
+            idle.push(wire);
         }
     }
 }
 
-fn judge(status: StatusCode) -> Result<(), Failure> {
-    match status.as_u16() {
-        200..=399 => Ok(()),
-        400..=499 => Err(Failure::Http4xx),
-        502 => Err(Failure::Http502),
-        503 => Err(Failure::Http503),
-        504 => Err(Failure::Http504),
-        500..=599 => Err(Failure::Http5xx),
-        _ => Err(Failure::Protocol),
+impl Head {
+    fn new(plan: &Plan, target: &Target) -> anyhow::Result<Self> {
+        let Origin { tls, authority, .. } = &*plan.origin;
+        let mut kept = target.headers.clone();
+        if plan.http2 {
+            let scheme = if *tls { Scheme::HTTPS } else { Scheme::HTTP };
+            let authority: Authority = match kept.remove(header::HOST) {
+                Some(host) => {
+                    host.to_str().ok().and_then(|host| host.parse().ok()).context("the header Host")?
+                }
+                None => authority.parse()?,
+            };
+            let mut parts = Parts::default();
+            parts.scheme = Some(scheme);
+            parts.authority = Some(authority);
+            parts.path_and_query = target.path.path_and_query().cloned();
+            return Ok(Head { uri: Uri::from_parts(parts)?, fresh: kept.clone(), kept });
+        }
+        if !kept.contains_key(header::HOST) {
+            kept.insert(header::HOST, HeaderValue::from_str(authority)?);
+        }
+        let mut fresh = kept.clone();
+        fresh.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Ok(Head { uri: target.path.clone(), kept, fresh })
+    }
+}
+
+/// A body, as far as it is looked at.
+struct Collected {
+    wanted: bool,
+    bytes: Option<BytesMut>,
+}
+
+impl Collected {
+    fn new(wanted: bool) -> Self {
+        Collected { wanted, bytes: Some(BytesMut::new()) }
+    }
+
+    fn take(&mut self, data: &[u8]) {
+        if self.wanted
+            && let Some(bytes) = &mut self.bytes
+        {
+            if bytes.len() + data.len() > MAX_CHECKED {
+                self.bytes = None;
+            } else {
+                bytes.extend_from_slice(data);
+            }
+        }
+    }
+
+    /// All of it; none if it was too long.
+    fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.as_deref()
     }
 }

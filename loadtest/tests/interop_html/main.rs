@@ -49,6 +49,8 @@ fn page() -> (PathBuf, Value) {
         "2s",
         "--html",
         html.to_str().unwrap(),
+        "--require",
+        "p50<1h",
         "--fault",
         &fault,
     ];
@@ -90,6 +92,10 @@ fn every_number_on_the_page_is_the_reports() {
         "/faults/0/failed",
         "/faults/0/recovered_after_ms",
         "/lateness_ms/p99",
+        "/uncorrected_ms/p99",
+        "/samples/0/average_ms",
+        "/samples/1/received_kb_per_s",
+        "/thresholds/0/figure",
     ] {
         assert!(shows(pointer), "{pointer} is not on the page");
     }

@@ -11,7 +11,11 @@ use crate::truth::{Act, Truth};
 
 /// The JSON of a run of three seconds against `truth`.
 fn report_of(truth: &Truth) -> PathBuf {
-    let ended = run(&truth.url, &["--rate", "40", "--duration", "3s", "--timeout", "20s"]);
+    report_with(truth, &["--rate", "40", "--duration", "3s", "--timeout", "20s"])
+}
+
+fn report_with(truth: &Truth, options: &[&str]) -> PathBuf {
+    let ended = run(&truth.url, options);
     let mut report = ended.json;
     // A machine that is busy with other things may have sent late; that is not what is looked at here.
     assert!(matches!(ended.code, Some(0 | 3)), "{}{}", ended.stdout, ended.stderr);
@@ -50,6 +54,22 @@ fn a_service_that_fails_is_told_from_one_that_does_not() {
     assert!((0.0..=50.0).contains(&low.as_f64().unwrap()) && high.as_f64().unwrap() >= 50.0, "{json}");
     fs::remove_file(good).unwrap();
     fs::remove_file(bad).unwrap();
+}
+
+#[test]
+fn what_users_reached_is_a_result_and_not_another_load() {
+    let truth = Truth::ok();
+    let users = ["--users", "2", "--loops", "20", "--think", "5ms"];
+    let files =
+        [&users[..], &users, &["--rate", "40", "--duration", "1s"]].map(|load| report_with(&truth, load));
+    let [once, again, schedule] = files.each_ref().map(|file| file.to_str().unwrap());
+    let same = said(&loadtest(&["compare", once, again]));
+    assert!(!same.contains("load:") && !same.contains("requests/s:"), "{same}");
+    let other = said(&loadtest(&["compare", once, schedule]));
+    for load in ["closed loop, 2 users, 20 loops, 5 ms think time", "open loop, even arrivals"] {
+        assert!(other.contains(load), "{load}: {other}");
+    }
+    files.into_iter().for_each(|file| fs::remove_file(file).unwrap());
 }
 
 #[test]

@@ -36,8 +36,9 @@ fn run_with_files() -> (Value, String, [PathBuf; 4]) {
     let [json, html, junit, hgrm] = files.each_ref().map(|path| path.to_str().unwrap());
     let fault = "exec:echo '{\"fault\": \"cut <b> & \\\"quote\\\"\", \"machine\": \"m-1\"}' @500ms";
     let options = ["--rate", "40", "--duration", "1s", "--timeout", "2s", "--min-availability", "100"];
+    let goals = ["--require", "p50<1h", "--require", "failed<1"];
     let outputs = ["--json", json, "--html", html, "--junit", junit, "--hgrm", hgrm, "--fault", fault];
-    let ended = loadtest(&[&[truth.url.as_str()], &options[..], &outputs].concat());
+    let ended = loadtest(&[&[truth.url.as_str()], &options[..], &goals, &outputs].concat());
     // A machine that is busy with other things may be late; that is not what is looked at here.
     assert!(matches!(ended.status.code(), Some(1 | 3)), "{}", said(&ended));
     let report = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
@@ -111,18 +112,51 @@ fn the_time_line_and_the_histogram_have_every_request() {
 }
 
 #[test]
+fn goals_targets_and_uncorrected_latency_are_in_every_form_for_people() {
+    let (report, text, files) = run_with_files();
+    let [_, html, junit, _] = &files;
+    assert_eq!(report["thresholds"][0]["goal"], "p50<1h");
+    let failed = report["failed"].as_f64().unwrap();
+    assert_eq!(report["thresholds"][1]["figure"], failed);
+    let samples = report["samples"].as_array().unwrap();
+    assert_eq!((samples.len(), &samples[1]["label"]), (2, &"TOTAL".into()));
+    assert_eq!(samples[1]["samples"], report["sent"]);
+
+    let (page, xml) = (read(html), read(junit));
+    for form in [&text, &xml] {
+        let line = |start: &str| form.lines().any(|line| line.trim_start().starts_with(start));
+        assert!(line("Uncorrected") && line("TOTAL"), "{form}");
+    }
+    let verdict = if report["valid"] == true { "missed" } else { "not judged" };
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.lines().any(|line| words(line) == format!("failed<1 {failed:.1} {verdict}")), "{text}");
+    for shown in ["/thresholds/0/figure", "/samples/1/average_ms", "/uncorrected_ms/p99"] {
+        assert!(page.contains(&format!("data-json=\"{shown}\"")), "{shown}");
+    }
+    remove(&files);
+}
+
+#[test]
 fn other_programs_read_the_verdict_and_the_percentiles() {
     let (report, _, files) = run_with_files();
     let [_, _, junit, hgrm] = &files;
     let xml = quick_junit::Report::deserialize_from_str(&read(junit)).unwrap();
     let cases = &xml.test_suites[0].test_cases;
     let names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(names, ["the run is sound", "availability>=100", "1: cut <b> & \"quote\""]);
-    let failed: Vec<_> = cases
+    assert_eq!(
+        names,
+        ["the run is sound", "p50<1h", "failed<1", "availability>=100", "1: cut <b> & \"quote\""]
+    );
+    let verdicts: Vec<_> = cases
         .iter()
-        .map(|case| !matches!(case.status, quick_junit::TestCaseStatus::Success { .. }))
+        .map(|case| match case.status {
+            quick_junit::TestCaseStatus::Success { .. } => "met",
+            quick_junit::TestCaseStatus::NonSuccess { .. } => "missed",
+            quick_junit::TestCaseStatus::Skipped { .. } => "not judged",
+        })
         .collect();
-    assert_eq!(failed[1..], [true, false]);
+    let judged = |verdict| if report["valid"] == true { verdict } else { "not judged" };
+    assert_eq!(verdicts[1..], [judged("met"), judged("missed"), "missed", "met"]);
 
     let text = read(hgrm);
     let of_max = text.lines().find(|line| line.starts_with("#[Max")).unwrap();

@@ -4,6 +4,7 @@
 mod comparing;
 mod files;
 #[path = "../run/process.rs"]
+#[allow(dead_code)]
 mod process;
 mod scraping;
 mod terminal;

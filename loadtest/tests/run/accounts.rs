@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::process::run;
-use crate::truth::{Act, Truth};
+use crate::truth::{Act, Truth, vanishing};
 
 #[test]
 fn every_slot_is_sent_half_of_them_on_fresh_connections() {
@@ -106,6 +106,50 @@ fn a_stall_is_met_by_requests_on_schedule_and_counted_in_full() {
     assert!((950.0..1200.0).contains(&outage), "{outage} ms");
     let unanswered = report["longest_unanswered_ms"].as_f64().unwrap();
     assert!((950.0..1200.0).contains(&unanswered), "{unanswered} ms");
+}
+
+#[test]
+fn a_server_that_vanishes_is_refused_for_exactly_so_long() {
+    let url = vanishing(Duration::from_millis(500), Duration::from_millis(700));
+    let options = ["--fresh", "--rate", "200", "--duration", "2s", "--require", "outage<100ms"];
+    let ended = run(&url, &options);
+    let report = ended.expect(1);
+    let refused = report["failed_by_kind"]["refused"].as_u64().unwrap();
+    assert!((130..=170).contains(&refused), "{refused} of 140 refused");
+    // What had connected and not been accepted when it vanished was reset.
+    let reset = report["failed_by_kind"]["reset"].as_u64().unwrap_or(0);
+    assert_eq!(report["failed"], refused + reset, "{report}");
+    let outage = report["longest_outage_ms"].as_f64().unwrap();
+    assert!((695.0..900.0).contains(&outage), "{outage} ms");
+    let degraded = report["throughput"]["degraded_ms"].as_f64().unwrap();
+    assert!((600.0..=1000.0).contains(&degraded), "{degraded} ms");
+    assert!(ended.stdout.contains("MISSED: outage<100ms: it was"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_stall_of_a_second_is_a_thousand_requests_and_not_one() {
+    // At 1000 a second. From 500 ms on nothing is answered for a second, then all of it.
+    let begun = std::sync::OnceLock::new();
+    let truth = Truth::start(move |_, _| {
+        let passed = begun.get_or_init(Instant::now).elapsed();
+        let (stall, end) = (Duration::from_millis(500), Duration::from_millis(1500));
+        if (stall..end).contains(&passed) {
+            std::thread::sleep(end - passed);
+        }
+        Act::ok()
+    });
+    let options = ["--rate", "1000", "--duration", "2s", "--timeout", "5s", "--keep-alive"];
+    let report = run(&truth.url, &options).expect(0).clone();
+    assert_eq!((&report["intended"], &report["failed"]), (&json!(2000), &json!(0)));
+    // All that were due in it but the last, which waited for less than a person notices. A busy machine may be slow with
+    // what has piled up, so that those after it wait too; those of the half second before do not.
+    let slow = report["over_200ms"].as_u64().unwrap();
+    assert!((700..1600).contains(&slow), "{slow} waited more than 200 ms: {report}");
+    let unanswered = report["longest_unanswered_ms"].as_f64().unwrap();
+    assert!((950.0..2000.0).contains(&unanswered), "{unanswered} ms");
+    // On average they waited for half of it.
+    let worst = report["percentiles_ms"]["p99"].as_f64().unwrap();
+    assert!((900.0..3000.0).contains(&worst), "{worst} ms");
 }
 
 #[test]

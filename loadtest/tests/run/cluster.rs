@@ -33,6 +33,10 @@ fn manager(repaired: Value, damage: Option<PathBuf>) -> (Truth, Arc<Mutex<Vec<St
     let at: Mutex<Option<Instant>> = Mutex::new(None);
     let truth = Truth::start(move |_, line| {
         let mut at = at.lock().unwrap();
+        if line.starts_with("POST") && line.ends_with("/fault HTTP/1.1 {}") {
+            // Whether it would take an order: this one says nothing.
+            return Act::status(400);
+        }
         if line.starts_with("POST") {
             told.lock().unwrap().push(line.to_owned());
             *at = Some(Instant::now());
@@ -117,7 +121,6 @@ fn a_fault_on_nobody_known_makes_the_run_invalid() {
     let truth = Truth::ok();
     let (manager, _) = manager(view(true, "ready", 1, 1), None);
     for (fault, reason) in [
-        ("kill nothing @100ms", "there is no machine `nothing`"),
         ("exec:echo '{\"machine\": \"ghost\"}' @100ms", "no manager knew the machine ghost"),
         ("exec:echo '{\"machine\": 7}' @100ms", "cannot read what it says ({\"machine\": 7})"),
     ] {
@@ -125,4 +128,60 @@ fn a_fault_on_nobody_known_makes_the_run_invalid() {
         ended.expect(3);
         assert!(ended.stdout.contains(reason), "{}", ended.stdout);
     }
+}
+
+#[test]
+fn a_fault_that_could_not_be_done_is_refused_before_the_first_request() {
+    let truth = Truth::ok();
+    let (manager, orders) = manager(view(true, "ready", 1, 1), None);
+    let refused = |manager: &str, fault: &str| {
+        let ended = run(&truth.url, &[&LOAD[..], &["--manager", manager, "--fault", fault]].concat());
+        assert_eq!(ended.code, Some(2), "{}{}", ended.stdout, ended.stderr);
+        ended.stderr
+    };
+    let said = refused(&manager.url, "kill statless @100ms");
+    assert!(said.contains("names no machine") && said.contains("did you mean `stateless`?"), "{said}");
+    assert!(said.contains("a-stateless-1"), "{said}");
+    for (status, expected) in [(401, "--token-file"), (403, "--token-file"), (404, "chaos = true")] {
+        let shown = view(true, "ready", 1, 1).to_string();
+        let strict =
+            Truth::start(
+                move |_, line| {
+                    if line.starts_with("POST") { Act::status(status) } else { Act::json(&shown) }
+                },
+            );
+        let said = refused(&strict.url, "kill stateless @100ms");
+        assert!(said.contains(expected), "{status}: {said}");
+    }
+    assert_eq!(*orders.lock().unwrap(), [""; 0], "and nothing was done");
+    assert_eq!(truth.requests.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_freeze_has_a_time_to_live_and_is_thawed_when_it_did_not_recover() {
+    let truth = Truth::ok();
+    let (manager, orders) = manager(view(true, "ready", 1, 1), None);
+    let options = ["--manager", &manager.url, "--fault", "freeze stateless @100ms", "--fault-timeout", "1s"];
+    run(&truth.url, &[&LOAD[..], &options].concat()).expect(1);
+    let ordered = [
+        "POST /vms/a-stateless-1/fault HTTP/1.1 {\"fault\":\"freeze\",\"ttl_ms\":1000}",
+        "POST /vms/a-stateless-1/fault HTTP/1.1 {\"fault\":\"thaw\"}",
+    ];
+    assert_eq!(*orders.lock().unwrap(), ordered);
+}
+
+#[test]
+fn a_freeze_that_ends_by_itself_and_a_replacement_are_over_in_their_own_ways() {
+    let truth = Truth::ok();
+    let (steady, orders) = manager(view(true, "ready", 1, 1), None);
+    let fault = ["--manager", &steady.url, "--fault", "freeze stateless for 300ms @100ms"];
+    let report = run(&truth.url, &[&LOAD[..], &fault].concat()).expect(0).clone();
+    assert!(report["faults"][0]["recovered_after_ms"].as_f64().unwrap() >= 1300.0, "{report}");
+    assert_eq!(orders.lock().unwrap().len(), 1, "no thaw: {orders:?}");
+
+    let (rebuilding, orders) = manager(view(true, "ready", 2, 1), None);
+    let fault = ["--manager", &rebuilding.url, "--fault", "replace stateless @100ms"];
+    let report = run(&truth.url, &[&LOAD[..], &fault].concat()).expect(0).clone();
+    assert!(report["recovery"]["mttr_ms"].as_f64().unwrap() >= 500.0, "{report}");
+    assert_eq!(*orders.lock().unwrap(), ["POST /vms/a-stateless-1/replace HTTP/1.1 {}"]);
 }

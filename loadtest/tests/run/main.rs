@@ -5,5 +5,8 @@ mod accounts;
 mod cluster;
 mod commands;
 mod inputs;
+mod loads;
 mod process;
+mod scenarios;
+mod secure;
 mod truth;

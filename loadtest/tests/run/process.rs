@@ -30,16 +30,21 @@ pub(crate) struct Run {
 }
 
 pub(crate) fn start(url: &str, options: &[&str]) -> Run {
+    start_plain(&[&[url], options].concat())
+}
+
+/// The same without a URL.
+pub(crate) fn start_plain(options: &[&str]) -> Run {
     let json = scratch("json");
-    let child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .arg(url)
-        .arg("--json")
-        .arg(&json)
-        .args(options)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    if !options.contains(&"--json") {
+        command.arg("--json").arg(&json);
+    }
+    if !options.contains(&"--lateness-max") {
+        // What is tested is what is said of the service, on machines that have other work too.
+        command.args(["--lateness-max", "1m"]);
+    }
+    let child = command.args(options).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     Run { child, json }
 }
 
@@ -59,6 +64,10 @@ impl Run {
 
 pub(crate) fn run(url: &str, options: &[&str]) -> Ended {
     start(url, options).wait()
+}
+
+pub(crate) fn run_plain(options: &[&str]) -> Ended {
+    start_plain(options).wait()
 }
 
 /// A path that no other test uses.

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to do with one request.
 #[derive(Clone, Debug)]
@@ -61,6 +61,37 @@ impl Truth {
     pub(crate) fn ok() -> Self {
         Truth::start(|_, _| Act::ok())
     }
+}
+
+/// A server that answers for so long, then is gone for so long as if its process had ended, and then is back. Counted
+/// from its first connection.
+pub(crate) fn vanishing(after: Duration, away: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let answer = |stream: TcpStream| {
+            std::thread::spawn(move || serve(&stream, &|_, _| Act::ok(), &AtomicU64::new(0)));
+        };
+        let first = listener.accept().unwrap().0;
+        let begun = Instant::now();
+        answer(first);
+        listener.set_nonblocking(true).unwrap();
+        while begun.elapsed() < after {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    answer(stream);
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        drop(listener);
+        std::thread::sleep(away);
+        for stream in TcpListener::bind(address).unwrap().incoming() {
+            answer(stream.unwrap());
+        }
+    });
+    format!("http://{address}")
 }
 
 fn serve(stream: &TcpStream, act: &dyn Fn(u64, &str) -> Act, requests: &AtomicU64) {

@@ -80,6 +80,10 @@ fn what_cannot_be_meant_is_refused_and_changes_nothing() {
     fault("a-stateless-9", r#"{"fault":"kill"}"#, 404, "a-stateless-9");
     let problem = fault("a-stateless-1", r#"{"fault":"maim"}"#, 400, "maim");
     assert_eq!(problem.parameter.as_deref(), Some("fault"));
+    for lasting in [r#"{"fault":"kill","ttl_ms":50}"#, r#"{"fault":"freeze","ttl_ms":3600001}"#] {
+        let problem = fault("a-stateless-1", lasting, 400, "with `freeze` only");
+        assert_eq!(problem.parameter.as_deref(), Some("ttl_ms"));
+    }
 
     assert_eq!(builds(&lab.wait_until_whole()), builds(&before));
 }

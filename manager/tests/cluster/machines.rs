@@ -1,6 +1,7 @@
 //! Service machines die, freeze, come and go; no client notices.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use wire::cluster::Phase;
 
@@ -49,6 +50,23 @@ fn a_machine_frozen_for_a_moment_is_not_replaced() {
         load.join().expect("a report").assert_nobody_noticed();
     });
     assert_eq!(builds(&lab.wait_until_whole()), builds(&before));
+}
+
+#[test]
+fn a_freeze_that_was_given_a_time_ends_by_itself() {
+    const TTL_MS: u64 = 400;
+    let lab = Lab::start();
+    let before = lab.cluster();
+    let order = format!(r#"{{"fault":"freeze","ttl_ms":{TTL_MS}}}"#);
+    let url = format!("{}/vms/b-stateless-1/fault", crate::lab::MANAGERS[1]);
+    let ordered = Instant::now();
+    let said = lab.exec("b", &["curl", "-s", "-w", "%{http_code}", "--json", &order, &url]).ok();
+    assert_eq!(said, "204");
+    // The kernel takes the connection; the answer has to wait for the thaw.
+    let url = format!("http://{}:8080/random/number", machine(&before, "b-stateless-1").address);
+    lab.exec("b", &["curl", "-s", "-f", "--max-time", "10", &url]).ok();
+    assert!(ordered.elapsed() >= Duration::from_millis(TTL_MS), "it was not frozen: {:?}", ordered.elapsed());
+    assert_eq!(builds(&lab.wait_until_whole()), builds(&before), "it is the same machine as before");
 }
 
 #[test]

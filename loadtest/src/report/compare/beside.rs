@@ -2,6 +2,7 @@
 
 use super::{Once, Unlike};
 use crate::report::{Report, percent};
+use crate::verdict::asked::Asked;
 
 /// A condition's name and how a report says it.
 type Condition<'a> = (&'static str, &'a dyn Fn(&Report) -> String);
@@ -15,9 +16,17 @@ pub(super) fn unlike(before: &Report, after: &Report) -> Vec<Unlike> {
         let kept = percent(report.connections.kept.sent, report.sent).round();
         format!("{kept} % on kept ones")
     };
-    let of: [Condition<'_>; 9] = [
+    // What users reached is a result.
+    let rate = |report: &Report| match report.load.users {
+        0 => report.rate.to_string(),
+        _ => String::new(),
+    };
+    let of: [Condition<'_>; 12] = [
         ("URL", &|report| report.url.clone()),
-        ("requests/s", &|report| report.rate.to_string()),
+        ("load", &load),
+        ("requests/s", &rate),
+        ("protocol", &|report| report.load.protocol.clone()),
+        ("timeout ms", &|report| report.load.timeout_ms.to_string()),
         ("seconds", &|report| format!("{:.0}", report.duration_ms / 1000.0)),
         ("connections", &kinds),
         ("faults", &faults),
@@ -28,6 +37,18 @@ pub(super) fn unlike(before: &Report, after: &Report) -> Vec<Unlike> {
     ];
     let both = of.into_iter().map(|(what, of)| Unlike { what, before: of(before), after: of(after) });
     both.filter(|condition| condition.before != condition.after).collect()
+}
+
+/// The kind of load, without its rate.
+fn load(report: &Report) -> String {
+    let Asked { kind, arrivals, users, loops, think_ms, .. } = &report.load;
+    match (*users, loops) {
+        (0, _) => format!("{kind} loop, {arrivals} arrivals"),
+        (users, None) => format!("{kind} loop, {users} users, {think_ms} ms think time"),
+        (users, Some(loops)) => {
+            format!("{kind} loop, {users} users, {loops} loops, {think_ms} ms think time")
+        }
+    }
 }
 
 /// What either run has only once.

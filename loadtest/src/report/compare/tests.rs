@@ -5,6 +5,7 @@ use crate::count::{Connection, Failure, Ledger, Outcome};
 use crate::faults::FaultLog;
 use crate::report::environment::Environment;
 use crate::report::{Facts, Report};
+use crate::verdict::Judged;
 
 /// Pseudo-random numbers (xorshift64*), for the same runs each time.
 struct Chance(u64);
@@ -66,6 +67,7 @@ fn run(service: Service, seed: u64) -> Report {
         interrupted: false,
         min_availability_percent: None,
         environment: Environment::default(),
+        judged: Judged::default(),
     };
     Report::new(facts, ledger, FaultLog::default())
 }

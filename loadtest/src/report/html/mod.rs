@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  page ─┬─ tables        verdict, tiles, faults, failures, connections, environment
+//!        ├─ goals         goals, and requests by target
 //!        ├─ lines         what came of the requests along the run, and the latency heat map
 //!        ├─ quantiles     the latency distribution
 //!        └─ the JSON      everything, for programs and for the small script that reads out a moment
@@ -12,6 +13,7 @@
 
 mod axis;
 mod figure;
+mod goals;
 mod lines;
 mod plot;
 mod quantiles;
@@ -67,6 +69,7 @@ fn page(report: &Report) -> io::Result<Markup> {
                 main {
                     (tables::reasons(report))
                     (tables::tiles(report))
+                    (goals::goals(report))
                     (lines::section(report))
                     (tables::faults(report))
                     div class="pair" {
@@ -74,6 +77,7 @@ fn page(report: &Report) -> io::Result<Markup> {
                         (tables::failures(report))
                     }
                     (tables::connections(report))
+                    (goals::samples(report))
                     (tables::environment(report))
                 }
                 script type="application/json" id="report" { (PreEscaped(embedded(report)?)) }
@@ -88,6 +92,7 @@ fn verdict(report: &Report) -> (&'static str, &'static str) {
         Report { interrupted: true, .. } => ("warn", "Interrupted"),
         Report { valid: false, .. } => ("warn", "Invalid: says nothing about the service"),
         Report { met: false, .. } => ("bad", "Goal missed"),
+        Report { thresholds, .. } if !thresholds.is_empty() => ("ok", "All goals met"),
         Report { min_availability_percent: Some(_), .. } => ("ok", "Goal met"),
         _ => ("acc", "Done, no goal set"),
     }

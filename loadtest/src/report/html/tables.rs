@@ -33,7 +33,7 @@ pub(super) fn tiles(report: &Report) -> Markup {
                 }
                 div class="mute" {
                     (count("/succeeded", report.succeeded)) " of " (count("/intended", report.intended)) " intended requests"
-                    @if let Some(nines) = report.nines() { "; " (format!("{nines:.1}")) " nines" }
+                    @if let Some(nines) = report.budget.nines { "; " (format!("{nines:.1}")) " nines" }
                     @if let Some(goal) = report.min_availability_percent { ". Goal: " (goal) " %" }
                 }
             }
@@ -175,6 +175,14 @@ pub(super) fn connections(report: &Report) -> Markup {
                         td { (millis("/latency_ms/p50", report.latency_ms.p50)) } td { (millis("/latency_ms/p90", report.latency_ms.p90)) }
                         td { (millis("/latency_ms/p99", report.latency_ms.p99)) } td { (millis("/latency_ms/p999", report.latency_ms.p999)) }
                         td { (millis("/latency_ms/max", report.latency_ms.max)) }
+                    }
+                    @let uncorrected = &report.uncorrected_ms;
+                    tr {
+                        th scope="row" { "All, from when they were sent" span class="mute" { " (uncorrected)" } }
+                        td {} td {} td {}
+                        td { (millis("/uncorrected_ms/p50", uncorrected.p50)) } td { (millis("/uncorrected_ms/p90", uncorrected.p90)) }
+                        td { (millis("/uncorrected_ms/p99", uncorrected.p99)) } td { (millis("/uncorrected_ms/p999", uncorrected.p999)) }
+                        td { (millis("/uncorrected_ms/max", uncorrected.max)) }
                     }
                 }
             } }

@@ -1,0 +1,307 @@
+//! What a run is: the flags, the scenario under them, and what is meant where neither says anything.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use kit::config::Source;
+use rand::RngExt;
+
+use crate::faults::plan;
+use crate::faults::spec::{FaultSpec, What};
+use crate::faults::way::Proof;
+use crate::load::{Connections, Shape};
+use crate::options::load::Written;
+use crate::options::{MAX_CONNECTIONS, Options};
+use crate::origin::{Origin, Resolve};
+use crate::report::outputs::Outputs;
+use crate::require::{Measured, Requirement};
+use crate::scenario;
+use crate::schedule::{Arrivals, Profile};
+use crate::send::Trust;
+use crate::target::{self, Target};
+
+const DEFAULT_RATE: f64 = 500.0;
+const DEFAULT_DURATION: Duration = Duration::from_secs(30);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+const DEFAULT_FAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_THRESHOLD: f64 = 95.0;
+const MIN_DEFAULT_CONNECTIONS: f64 = 1000.0;
+/// The most users, as `--users` takes them.
+const MAX_USERS: u32 = 100_000;
+
+/// A run.
+#[derive(Debug)]
+pub struct Settings {
+    /// What is asked for.
+    pub url: String,
+    /// When.
+    pub shape: Shape,
+    /// How long; none where users have a number of loops.
+    pub duration: Option<Duration>,
+    /// The longest that a request may take.
+    pub timeout: Duration,
+    /// Over which connections.
+    pub connections: Connections,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// Addresses that are given.
+    pub resolve: Vec<Resolve>,
+    /// Whether names are looked up for each connection.
+    pub look_up_each: bool,
+    /// What is broken, one by one.
+    pub faults: Vec<FaultSpec>,
+    /// The longest that a fault may take to recover.
+    pub fault_timeout: Duration,
+    /// Who is asked about the cluster.
+    pub managers: Vec<String>,
+    /// How they are shown that faults may be ordered.
+    pub proof: Proof,
+    /// The goals.
+    pub requirements: Vec<Requirement>,
+    /// The older form of one of them.
+    pub min_availability: Option<f64>,
+    /// The availability that was promised.
+    pub slo: Option<f64>,
+    /// Below which share of successes time is degraded, in percent.
+    pub success_threshold: f64,
+    /// How late one request in a hundred may be sent at most, where that was said.
+    pub lateness_max: Option<Duration>,
+    /// What chance is drawn by.
+    pub seed: u64,
+    /// How many threads send.
+    pub threads: usize,
+    /// The most requests in flight.
+    pub connections_max: u32,
+    /// Where the report goes as JSON.
+    pub json: Option<PathBuf>,
+    /// Where its other forms go.
+    pub outputs: Outputs,
+    /// Where Prometheus is answered.
+    pub prometheus: Option<SocketAddr>,
+    targets: WrittenTargets,
+}
+
+/// Where it is written what is asked for.
+#[derive(Debug)]
+enum WrittenTargets {
+    Flags(Box<target::Written>),
+    File(PathBuf),
+    Scenario(Source, Vec<target::Written>),
+}
+
+impl Settings {
+    /// Puts flags and scenario together, and refuses what contradicts itself.
+    ///
+    /// # Errors
+    ///
+    /// Says what does not fit and what would.
+    #[allow(clippy::too_many_lines)]
+    pub fn new(options: Options) -> anyhow::Result<Self> {
+        let written = options.scenario.as_deref().map(scenario::read).transpose()?;
+        let beside = |file: &Option<PathBuf>| {
+            written.as_ref().zip(file.as_deref()).map(|(written, file)| written.beside(file))
+        };
+        let default = scenario::Scenario::default();
+        let file = written.as_ref().map_or(&default, |written| &written.scenario);
+        let Options { load, request, goals, mut proof, .. } = options;
+
+        // Short enough to be typed again.
+        let seed = load.seed.or(file.load.seed).unwrap_or_else(|| u64::from(rand::rng().random::<u32>()));
+        let users = load.users.or(file.load.users);
+        let stages = load.stages.or_else(|| file.load.stages.as_ref().map(|stages| stages.0.clone()));
+        // What the command line says of the load's kind outranks all that the file says of it.
+        let by_flags = load.users.is_some() || options.rate.is_some();
+        let rate = options.rate.or(file.load.rate.map(|rate| rate.0));
+        let duration = options.duration.or(file.load.duration.map(|time| time.0));
+        ensure!(duration != Some(Duration::ZERO), "a duration of 0: expected a time above it");
+        ensure!(
+            users.is_some()
+                || (file.load.loops.is_none() && file.load.think.is_none() && file.load.ramp_up.is_none()),
+            "[load] has loops, think or ramp-up: those are what users do, so say how many there are"
+        );
+        let time = |flag: Option<Duration>, file: Option<scenario::Time>| flag.or(file.map(|time| time.0));
+        let (shape, duration) =
+            if let Some(users) = users.filter(|_| load.users.is_some() || options.rate.is_none()) {
+                ensure!(
+                    by_flags || (stages.is_none() && rate.is_none()),
+                    "[load] has users, and a rate or stages: take one of them"
+                );
+                ensure!((1..=MAX_USERS).contains(&users), "{users} users: expected 1 to {MAX_USERS}");
+                let loops = load.loops.or(file.load.loops.filter(|_| options.duration.is_none()));
+                ensure!(loops != Some(0), "0 loops: expected 1 or more");
+                let shape = Shape::Closed {
+                    users,
+                    loops,
+                    think: time(load.think, file.load.think).unwrap_or_default(),
+                    ramp_up: time(load.ramp_up, file.load.ramp_up).unwrap_or_default(),
+                };
+                (shape, if loops.is_some() { None } else { Some(duration.unwrap_or(DEFAULT_DURATION)) })
+            } else {
+                let arrivals = match load.arrivals.or(file.load.arrivals) {
+                    Some(Written::Poisson) => Arrivals::Poisson(seed),
+                    Some(Written::Even) | None => Arrivals::Even,
+                };
+                match stages.filter(|_| options.duration.is_none()) {
+                    Some(stages) => {
+                        let length = stages.0.iter().map(|stage| stage.length).sum();
+                        let profile = Profile::ramps(rate.unwrap_or(0.0), &stages);
+                        (Shape::Open { profile, arrivals }, Some(length))
+                    }
+                    None => {
+                        let profile = Profile::constant(rate.unwrap_or(DEFAULT_RATE));
+                        (Shape::Open { profile, arrivals }, Some(duration.unwrap_or(DEFAULT_DURATION)))
+                    }
+                }
+            };
+
+        let timeout = time(options.timeout, file.load.timeout).unwrap_or(DEFAULT_TIMEOUT);
+        ensure!(!timeout.is_zero(), "a timeout of 0: expected a time above it");
+        let connections = match (options.fresh, request.keep_alive) {
+            (true, _) => Connections::Fresh,
+            (_, true) => Connections::Kept,
+            _ => file.load.connections.unwrap_or_default(),
+        };
+        let connections_max = options.connections_max.or(file.load.connections_max);
+        ensure!(
+            connections_max.is_none_or(|max| (1..=MAX_CONNECTIONS).contains(&i64::from(max))),
+            "connections-max: expected 1 to {MAX_CONNECTIONS}"
+        );
+        let threads = load.threads.or(file.load.threads).unwrap_or(1);
+        ensure!((1..=256).contains(&threads), "{threads} threads: expected 1 to 256");
+        proof.ca = proof.ca.or_else(|| beside(&file.ca));
+        proof.token_file = proof.token_file.or_else(|| beside(&file.token_file));
+        let trust = trust(request.insecure || file.load.insecure, proof.ca.as_deref())?;
+
+        let managers = if options.managers.is_empty() {
+            file.managers.iter().map(|manager| manager.0.clone()).collect()
+        } else {
+            options.managers
+        };
+        let mut faults = written.as_ref().map(|written| written.faults.clone()).unwrap_or_default();
+        faults.extend(options.faults);
+        if managers.is_empty() {
+            for fault in &faults {
+                if let What::Order { .. } = fault.what {
+                    bail!("--fault \"{fault}\" is done by a manager: give its address with --manager URL");
+                }
+            }
+        }
+        let faults = match duration {
+            Some(duration) => plan::single(faults, duration, seed).map_err(anyhow::Error::msg)?,
+            None => {
+                let repeated = faults.iter().any(FaultSpec::repeats);
+                ensure!(!repeated, "faults that come again and again need --duration instead of --loops");
+                faults
+            }
+        };
+
+        let mut requirements: Vec<Requirement> = file.require.iter().map(|read| read.0.clone()).collect();
+        requirements.extend(goals.require);
+        for requirement in &requirements {
+            ensure!(
+                !faults.is_empty() || !requirement.needs_faults(),
+                "--require '{requirement}' is about faults, and there is none: add one with --fault"
+            );
+        }
+        let slo = goals.slo.or(file.slo.map(|slo| slo.0));
+        ensure!(
+            slo.is_some() || !requirements.iter().any(|requirement| requirement.measured == Measured::Budget),
+            "--require 'budget…' needs --slo PERCENT, which says what the budget is"
+        );
+
+        let url = options
+            .url
+            .or_else(|| file.url.clone())
+            .context("the scenario has no url: add it, or give one")?;
+        let by_hand = request.clone();
+        let targets = if let Some(file) = request.targets {
+            WrittenTargets::File(file)
+        } else if let Some(written) = written.as_ref().filter(|written| !written.scenario.target.is_empty()) {
+            WrittenTargets::Scenario(written.source.clone(), written.scenario.target.clone())
+        } else {
+            WrittenTargets::Flags(Box::new(target::Written {
+                method: by_hand.method.or(options.post.then(|| "POST".to_owned())),
+                headers: by_hand.headers,
+                body: by_hand.body,
+                body_file: by_hand.body_file,
+                numbered: options.post,
+                status: by_hand.expect_status,
+                json: by_hand.expect_json,
+                regex: by_hand.expect_body,
+                ..Default::default()
+            }))
+        };
+        let mut resolve = request.resolve;
+        resolve.extend(file.load.resolve.iter().map(|read| read.0.clone()));
+        Ok(Settings {
+            url,
+            connections_max: connections_max.unwrap_or_else(|| fitting(&shape, timeout)),
+            shape,
+            duration,
+            timeout,
+            connections,
+            http2: request.http2 || file.load.http2,
+            trust,
+            resolve,
+            look_up_each: request.look_up_each || file.load.look_up_each,
+            faults,
+            fault_timeout: time(options.fault_timeout, file.fault_timeout).unwrap_or(DEFAULT_FAULT_TIMEOUT),
+            managers,
+            proof,
+            requirements,
+            min_availability: options.min_availability,
+            slo,
+            success_threshold: goals
+                .success_threshold
+                .or(file.success_threshold.map(|percent| percent.0))
+                .unwrap_or(DEFAULT_THRESHOLD),
+            lateness_max: time(goals.lateness_max, file.lateness_max),
+            seed,
+            threads: threads as usize,
+            json: options.json,
+            outputs: options.outputs,
+            prometheus: options.prometheus,
+            targets,
+        })
+    }
+
+    /// What is asked for at `origin`.
+    ///
+    /// # Errors
+    ///
+    /// Says which target is wrong.
+    pub fn targets(&self, origin: &Origin) -> anyhow::Result<Vec<Target>> {
+        match &self.targets {
+            WrittenTargets::Flags(written) => Ok(vec![written.meant(&origin.path, Path::new("."))?]),
+            WrittenTargets::File(file) => target::read(file, &origin.path),
+            WrittenTargets::Scenario(source, written) => target::all(source, written, &origin.path),
+        }
+    }
+}
+
+/// How many may be in flight: all users, or twice as many as can be waiting for their timeout.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn fitting(shape: &Shape, timeout: Duration) -> u32 {
+    match shape {
+        Shape::Closed { users, .. } => *users,
+        Shape::Open { profile, .. } => {
+            let waiting = profile.peak() * timeout.as_secs_f64() * 2.0;
+            waiting.clamp(MIN_DEFAULT_CONNECTIONS, MAX_CONNECTIONS as f64) as u32
+        }
+    }
+}
+
+fn trust(insecure: bool, ca: Option<&Path>) -> anyhow::Result<Trust> {
+    if insecure {
+        return Ok(Trust::Everybody);
+    }
+    let read = |path: &Path| {
+        let read = kit::config::read_file(path, kit::config::MAX_PEM);
+        read.map_err(|error| anyhow!("--ca {}: {error}", path.display()))
+    };
+    Ok(Trust::Authorities(ca.map(read).transpose()?))
+}
