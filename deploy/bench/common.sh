@@ -11,6 +11,27 @@ choose_cases() {
     done
 }
 
+# What reads figures in awk: one object a line, as bench.sh writes them, and no value has a comma or a quote in it. Also how
+# a number of any size is shown.
+# shellcheck disable=SC2016,SC2034 # it is awk, and for whoever sources this
+READ_FIGURES='
+    function value(key,    rest) {
+        rest = $0
+        if (!sub(".*\"" key "\": *\"?", "", rest)) return ""
+        sub(/[",}].*/, "", rest)
+        return rest
+    }
+    function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : number + 0 >= 10 ? "%.1f" : "%.2f", number) }'
+
+# leave_suite is for the trap of EXIT: 1 is for a bound that was missed, and only a suite that has measured everything
+# (MEASURED) can say so.
+# shellcheck disable=SC2317 # called by the trap
+leave_suite() {
+    local status=$?
+    [ "$status" != 1 ] || [ "$MEASURED" = 1 ] || status=3
+    exit "$status"
+}
+
 # await WHAT COMMAND… waits until it succeeds. What is not in order after PATIENCE seconds never will be; then
 # the caller's keep_logs sees to it that the logs stay, and prints where.
 await() {

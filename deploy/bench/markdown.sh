@@ -3,18 +3,12 @@
 #
 #   markdown.sh FILE SUITE
 set -euo pipefail
+# shellcheck source=deploy/bench/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 FILE=$1 SUITE=$2
 
-# One object a line, as bench.sh writes them: "key": value pairs, no value has a comma or a quote in it.
-awk -v suite="$SUITE" '
-    function value(key,    rest) {
-        rest = $0
-        if (!sub(".*\"" key "\": *\"?", "", rest)) return ""
-        sub(/[",}].*/, "", rest)
-        return rest
-    }
-    function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : number + 0 >= 10 ? "%.1f" : "%.2f", number) }
+awk -v suite="$SUITE" "$READ_FIGURES"'
     /"suite"/ && value("suite") == suite {
         row = value("case") ": " value("metric") ", " value("unit"); subject = value("subject")
         if (!(row in rows)) { rows[row]; order[++count] = row }

@@ -75,7 +75,6 @@ table() {
     # shellcheck disable=SC2153 # as the suite was called
     printf '\nMedians of %s rounds, and of the ratios of each round (least to most)\n\n' "$ROUNDS"
     awk "$READ_FIGURES"'
-        function shown(v) { return sprintf(v >= 100 ? "%.0f" : v >= 10 ? "%.1f" : "%.2f", v) }
         /"suite": "proxy"/ {
             row = sprintf("  %-23s %-25s", value("case"), value("metric"))
             if (!(row in seen)) { seen[row]; order[++count] = row }
@@ -85,16 +84,6 @@ table() {
         }
         END { for (r = 1; r <= count; r++) print order[r] line[order[r]] }' "$FIGURES"
 }
-
-# What reads a row of FIGURES in awk: one object a line, and no value has a comma or a quote in it.
-# shellcheck disable=SC2016 # it is awk
-READ_FIGURES='
-    function value(key,    rest) {
-        rest = $0
-        if (!sub(".*\"" key "\": *\"?", "", rest)) return ""
-        sub(/[",}].*/, "", rest)
-        return rest
-    }'
 
 # bounds says of each whether it is met, and fails if one is missed. Where a subject that should have had no time left had
 # some, that is said: the load was the limit, or somebody else had its core.

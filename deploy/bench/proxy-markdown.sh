@@ -3,21 +3,15 @@
 #
 #   proxy-markdown.sh FILE
 set -euo pipefail
+# shellcheck source=deploy/bench/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 FILE=$1
 
 # Metrics in the order of their tables; what only says how the measurement went is left out.
 METRICS='cpu_us_per_request instructions_per_request requests_per_s p50_ms p99_ms p999_ms kb_per_idle_connection rss_kb rss_peak_kb start_ms binary_kb'
 
-# One object a line, as bench.sh writes them: "key": value pairs, no value has a comma or a quote in it.
-awk -v metrics="$METRICS" '
-    function value(key,    rest) {
-        rest = $0
-        if (!sub(".*\"" key "\": *\"?", "", rest)) return ""
-        sub(/[",}].*/, "", rest)
-        return rest
-    }
-    function shown(number) { return sprintf(number + 0 >= 100 ? "%.0f" : number + 0 >= 10 ? "%.1f" : "%.2f", number) }
+awk -v metrics="$METRICS" "$READ_FIGURES"'
     function table(metric, wanted, subjects,    heads, width, i, r, line, rule, any) {
         width = split(subjects, heads, " ")
         line = "| median (least to most; rounds) |"; rule = "|---|"

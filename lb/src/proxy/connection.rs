@@ -37,6 +37,7 @@ use super::forward::KEPT_BODY;
 use super::hand_over::{OnVip, Vips};
 use super::http2;
 use super::patience::Patience;
+use super::route::look::Look;
 use super::state::State;
 use super::state::connections::Open;
 use super::strict::{Fault, HeadLimits};
@@ -62,6 +63,13 @@ pub(crate) struct Server {
     pub(crate) stop: ShutdownWatch,
     pub(crate) vips: Arc<Vips>,
     pub(crate) worker: usize,
+}
+
+impl Server {
+    /// What a refusal looks like, and whether it is in JSON: as the request's `own` route says it, or as any other.
+    pub(super) fn look(&self, own: Option<(Arc<Look>, bool)>) -> (Arc<Look>, bool) {
+        own.unwrap_or_else(|| (self.state.snapshot().look.clone(), false))
+    }
 }
 
 /// Serves `client` until one side ends the connection.
@@ -229,7 +237,7 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
         && let Some(fault) = client.fault()
     {
         // Its body did not come as it said.
-        let look = client.look().map_or_else(|| server.state.snapshot().look.clone(), |(look, _)| look);
+        let (look, _) = server.look(client.look());
         let refused = Refusal::Faulty(fault).answer(&mut downstream, &asker, &look).await;
         entered = refused.map(|()| Next::Answered);
     }
@@ -269,7 +277,7 @@ async fn refuse(client: &ClientStream, server: &Server, refusal: Refusal) -> Aft
 
 /// What `refusal` looks like to this client, and how much of it is the body.
 fn answer_of(refusal: Refusal, client: &ClientStream, server: &Server) -> (Vec<u8>, u64) {
-    let (look, json) = client.look().unwrap_or_else(|| (server.state.snapshot().look.clone(), false));
+    let (look, json) = server.look(client.look());
     refusal.raw(client.sender(), &look, json)
 }
 

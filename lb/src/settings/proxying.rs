@@ -126,39 +126,25 @@ fn wrong(source: &Source, table: &str, problem: &Problem) -> ConfigError {
 
 /// The configuration with what its files contain.
 fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
-    let ConfigFile {
-        routes,
-        mut pools,
-        error_pages,
-        certificates,
-        ticket_keys,
-        trusted_proxies,
-        client_from,
-        forwarded,
-        allow,
-        deny,
-        rate_limits,
-    } = file;
-    let certificates = certificates::check(source, certificates, &ticket_keys)?;
-    for (name, policy) in &mut pools {
+    let mut config = ProxyConfig {
+        routes: file.routes,
+        pools: file.pools,
+        error_pages: file.error_pages,
+        certificates: certificates::check(source, file.certificates, &file.ticket_keys)?,
+        ticket_keys: file.ticket_keys,
+        trusted_proxies: file.trusted_proxies,
+        client_from: file.client_from,
+        forwarded: file.forwarded,
+        allow: file.allow,
+        deny: file.deny,
+        rate_limits: file.rate_limits,
+        ..ProxyConfig::default()
+    };
+    for (name, policy) in &mut config.pools {
         if let Some(tls) = &mut policy.tls {
             upstream_tls::read(source, tls, &format!("config.pools.{name}.tls"))?;
         }
     }
-    let mut config = ProxyConfig {
-        routes,
-        pools,
-        error_pages,
-        certificates,
-        ticket_keys,
-        trusted_proxies,
-        client_from,
-        forwarded,
-        allow,
-        deny,
-        rate_limits,
-        ..ProxyConfig::default()
-    };
     read_pages(source, &mut config.error_pages, "config.error_pages")?;
     for (index, route) in config.routes.iter_mut().enumerate() {
         read_pages(source, &mut route.error_pages, &format!("config.routes[{index}].error_pages"))?;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use pingora_core::protocols::http::date::get_cached_date;
 
 use super::super::client_stream::ClientStream;
+use super::super::headers::keeps_connection;
 use super::framing::Framing;
 use super::request;
 
@@ -34,7 +35,7 @@ impl Direct {
     /// otherwise.
     pub(crate) fn of(client: &ClientStream, most: u64) -> Option<Self> {
         let (request, length) = client.with_head(|head| request::read(head, most))?;
-        let keeps = request::keeps(&request);
+        let keeps = keeps_connection(request.version, &request.headers);
         let (client, framing) = (client.clone(), Framing::None);
         Some(Direct { client, request, length, is_read: length == 0, keeps, framing, status: None, bytes: 0 })
     }

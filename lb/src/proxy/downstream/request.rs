@@ -7,7 +7,7 @@ use http::{Version, header};
 use httparse::{Request, Status};
 use pingora_http::{RequestHeader, header_value_from_raw};
 
-use super::super::forward::is_upgrade;
+use super::super::forward::streams;
 
 /// As many fields as any limit allows are looked at here; requests with more go Pingora's way.
 const MAX_FIELDS: usize = 128;
@@ -27,10 +27,7 @@ pub(super) fn read(head: &[u8], most: u64) -> Option<(RequestHeader, u64)> {
         request.append_header(name, header_value_from_raw(value)).ok()?;
     }
     let headers = &request.headers;
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.contains_key(header::EXPECT)
-        || is_upgrade(&request)
-    {
+    if headers.contains_key(header::TRANSFER_ENCODING) || streams(&request) {
         return None;
     }
     let length = match headers.get(header::CONTENT_LENGTH) {
@@ -38,18 +35,4 @@ pub(super) fn read(head: &[u8], most: u64) -> Option<(RequestHeader, u64)> {
         None => 0,
     };
     (length <= most).then_some((request, length))
-}
-
-/// Whether the client keeps the connection after it (RFC 9112, section 9.3).
-pub(super) fn keeps(request: &RequestHeader) -> bool {
-    let mut keeps = request.version == Version::HTTP_11;
-    for value in request.headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    keeps
 }

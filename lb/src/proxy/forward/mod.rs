@@ -80,11 +80,7 @@ pub(crate) async fn kept_body(
 ) -> Option<u64> {
     let empty = downstream.is_body_empty();
     let request = downstream.request();
-    if route.pool.policy.protocol != Protocol::Http1
-        || is_upgrade(request)
-        || request.headers.contains_key(header::EXPECT)
-        || request.method == http::Method::CONNECT
-    {
+    if route.pool.policy.protocol != Protocol::Http1 || streams(request) {
         return None;
     }
     match length {
@@ -97,6 +93,13 @@ pub(crate) async fn kept_body(
             Some(length)
         }
     }
+}
+
+/// Whether more than an answer is to pass before all of `request` has come: another protocol, or a word to go on.
+pub(crate) fn streams(request: &RequestHeader) -> bool {
+    is_upgrade(request)
+        || request.headers.contains_key(header::EXPECT)
+        || request.method == http::Method::CONNECT
 }
 
 /// Whether `request` asks for the one switch of protocols we pass on.

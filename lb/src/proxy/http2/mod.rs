@@ -223,7 +223,7 @@ async fn refuse(stream: &Stream, refusal: Refusal, is_grpc: bool, server: &Serve
     let answer = if is_grpc {
         grpc::refusal(refusal).map(|head| (head, Bytes::new()))
     } else {
-        let (look, json) = stream.look().unwrap_or_else(|| (server.state.snapshot().look.clone(), false));
+        let (look, json) = server.look(stream.look());
         refusal.answer_to(None, Sender::of(&Client::Http2(stream.clone())), &look, json)
     };
     let Ok((head, body)) = answer else { return Ok(()) };

@@ -7,6 +7,7 @@ use http::{StatusCode, Version, header};
 use httparse::{ParserConfig, Response, Status};
 use pingora_http::{ResponseHeader, header_value_from_raw};
 
+use super::super::super::headers::keeps_connection;
 use super::super::super::strict::chunked::Chunked;
 use super::super::respond::is_chunked;
 use super::super::sound::is_sound;
@@ -67,7 +68,7 @@ pub(super) fn take(input: &mut BytesMut, asks_for_head: bool) -> Result<Option<F
         return Err(ReadError::Unsound("its end can be read in two ways"));
     }
     let body = body_after(&mut head, asks_for_head)?;
-    let keeps = keeps(&head) && !matches!(body, Body::Rest);
+    let keeps = keeps_connection(head.version, &head.headers) && !matches!(body, Body::Rest);
     Ok(Some(Found { head: Box::new(head), body, keeps }))
 }
 
@@ -106,20 +107,6 @@ fn length(head: &mut ResponseHeader) -> Result<Option<u64>, ReadError> {
         head.insert_header(header::CONTENT_LENGTH, length).map_err(|_| WRONG)?;
     }
     Ok(found)
-}
-
-/// Whether the connection goes on after it (RFC 9112, section 9.3).
-fn keeps(head: &ResponseHeader) -> bool {
-    let mut keeps = head.version == Version::HTTP_11;
-    for value in head.headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    keeps
 }
 
 #[cfg(test)]
