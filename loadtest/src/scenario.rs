@@ -106,10 +106,15 @@ pub struct LoadTable {
 pub struct FaultTable {
     kill: Option<String>,
     destroy: Option<String>,
+    suspend: Option<String>,
+    resume: Option<String>,
     freeze: Option<String>,
     thaw: Option<String>,
     stop_process: Option<String>,
     replace: Option<String>,
+    cut: Option<String>,
+    heal: Option<String>,
+    stop_manager: Option<String>,
     exec: Option<String>,
     undo: Option<String>,
     at: Option<Time>,
@@ -118,6 +123,7 @@ pub struct FaultTable {
     random: Option<Time>,
     #[serde(rename = "for")]
     lasts: Option<Time>,
+    overlap: bool,
 }
 
 /// A file that was read.
@@ -168,21 +174,30 @@ impl FaultTable {
         if matches!(when, When::Every(Duration::ZERO) | When::Random(Duration::ZERO)) {
             return Err("expected a time above 0 between faults that come again and again".to_owned());
         }
-        let named = [&self.kill, &self.freeze, &self.thaw, &self.stop_process, &self.replace];
+        if self.overlap && self.after.is_some() {
+            return Err("`after` waits for the faults before, and `overlap` does not: take one".to_owned());
+        }
+        let named = [
+            &self.kill,
+            &self.freeze,
+            &self.thaw,
+            &self.stop_process,
+            &self.replace,
+            &self.cut,
+            &self.heal,
+            &self.stop_manager,
+        ];
         let mut orders: Vec<(Order, &String)> = ORDERS
             .into_iter()
             .zip(named)
             .filter_map(|(order, target)| Some((order, target.as_ref()?)))
             .collect();
-        orders.extend(self.destroy.iter().map(|target| (ORDERS[0], target)));
+        let virsh = ORDERS.into_iter().zip([&self.destroy, &self.suspend, &self.resume]);
+        orders.extend(virsh.filter_map(|(order, target)| Some((order, target.as_ref()?))));
         let lasts = self.lasts.map(|lasts| lasts.0).filter(|lasts| !lasts.is_zero());
         let what = match (&orders[..], &self.exec) {
             ([(order, target)], None) if self.undo.is_none() => {
-                if lasts.is_some() && *order != ORDERS[1] {
-                    return Err(
-                        "only a freeze and an exec with undo end by themselves: leave out `for`".to_owned()
-                    );
-                }
+                order.lasting(lasts)?;
                 What::Order { order: *order, target: (*target).clone() }
             }
             ([], Some(command)) => {
@@ -192,12 +207,13 @@ impl FaultTable {
                 What::Command { command: command.clone(), undo: self.undo.clone() }
             }
             _ => {
-                let expected = "expected one of kill, destroy, freeze, thaw, stop-process and replace with the name of a \
-                     machine or a service, or exec with a command and perhaps undo with another";
+                let expected = "expected one of kill, freeze, thaw, stop-process and replace with the name of a machine or a \
+                     service, cut, heal and stop-manager with that of a host, or exec with a command and perhaps undo \
+                     with another";
                 return Err(expected.to_owned());
             }
         };
-        Ok(FaultSpec { what, when, lasts })
+        Ok(FaultSpec { what, when, lasts, overlap: self.overlap })
     }
 }
 
@@ -277,13 +293,17 @@ mod tests {
              [[fault]]\nkill = \"stateless\"\nat = \"5s\"\n\
              [[fault]]\nfreeze = \"a-lb\"\nfor = \"3s\"\nevery = \"20s\"\n\
              [[fault]]\nexec = \"cut a\"\nundo = \"heal a\"\nfor = \"2s\"\nafter = \"1s\"\n\
-             [[fault]]\ndestroy = \"b\"\nrandom = \"1m\"\n",
+             [[fault]]\ndestroy = \"b\"\nrandom = \"1m\"\n\
+             [[fault]]\ncut = \"b\"\nfor = \"2s\"\nat = \"9s\"\noverlap = true\n\
+             [[fault]]\nresume = \"b\"\nat = \"9s\"\n",
         );
         let expected = [
             "kill stateless @5s",
             "freeze a-lb for 3s @every 20s",
             "exec:cut a undo:heal a for 2s @+1s",
             "kill b @random 1m",
+            "cut b for 2s @9s overlap",
+            "thaw b @9s",
         ];
         assert_eq!(faults.unwrap(), expected);
     }
@@ -304,6 +324,8 @@ mod tests {
             ("[[fault]]\nkil = \"a\"\n", "s.toml:2:1: ", "did you mean `kill`?"),
             ("[[fault]]\nat = \"1s\"\n", "s.toml:1:1: ", "expected one of kill"),
             ("[[fault]]\nkill = \"a\"\nfor = \"1s\"\nat = \"1s\"\n", "s.toml:1:1: ", "leave out `for`"),
+            ("[[fault]]\ncut = \"a\"\nat = \"1s\"\n", "s.toml:1:1: ", "say for how long"),
+            ("[[fault]]\nkill = \"a\"\nafter = \"1s\"\noverlap = true\n", "s.toml:1:1: ", "take one"),
             ("[[fault]]\nexec = \"a\"\nfor = \"1s\"\nat = \"1s\"\n", "s.toml:1:1: ", "needs `undo`"),
             ("[[fault]]\nexec = \"a\"\nkill = \"b\"\nat = \"1s\"\n", "s.toml:1:1: ", "expected one of kill"),
             ("[[target]]\nwieght = 1\n", "s.toml:2:1: ", "did you mean `weight`?"),

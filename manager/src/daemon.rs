@@ -1,6 +1,7 @@
 //! `manager run`: puts the parts together.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::certificates::{keeper::Keeper, rounds};
 use crate::config::{Config, Hypervisor as Driver};
 use crate::engine::Engine;
 use crate::executor::{self, Ports, Shared};
+use crate::faults::{self, Faults};
 use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::pki::keeper::Pki;
@@ -37,15 +39,29 @@ use crate::store::Store;
 ///
 /// When it cannot start: the API's address is not this host's or taken, the state directory cannot be
 /// used, or the driver does not work here.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(config: Config, file: &Path) -> Result<()> {
+    // Whatever directory is worked in later.
+    let file = std::path::absolute(file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(serve_host(config));
+    let ended = runtime.block_on(serve_host(config, file));
+    if let Ok(Ended::Stopped(time)) = ended {
+        // With everything that runs in this process, at once.
+        return Err(faults::become_waiting(time)).context("the manager cannot be stopped for a while");
+    }
     // Streams of events and heartbeats have no end of their own.
     runtime.shutdown_timeout(Duration::from_millis(500));
-    result
+    ended.map(|_| ())
 }
 
-async fn serve_host(config: Config) -> Result<()> {
+/// Why a manager that had started ends.
+enum Ended {
+    /// It was asked to.
+    Asked,
+    /// It was ordered to be gone for so long.
+    Stopped(Duration),
+}
+
+async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
     let address = SocketAddr::from((config.address, config.api_port));
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -77,7 +93,12 @@ async fn serve_host(config: Config) -> Result<()> {
         pki: Arc::clone(&pki),
     };
     tracing::info!(host = %config.name, api = %address, "manager starts");
-    let chaos = config.chaos;
+    // Whether or not faults may still be ordered.
+    if let Err(error) = Faults::mend(&config).await {
+        tracing::error!("this host was cut off by order and cannot be healed: {error:#}");
+    }
+    let (stop, mut stopped) = mpsc::channel(1);
+    let faults = config.chaos.then(|| Arc::new(Faults::new(config.clone(), file, stop)));
     let tokens = Tokens::new(store.clone());
     let audit = Audit::new(&config.state_dir);
     say_who_may(&config);
@@ -107,7 +128,7 @@ async fn serve_host(config: Config) -> Result<()> {
         gate,
         Arc::clone(&pki),
         Arc::clone(&certificates),
-        chaos,
+        faults,
     );
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
@@ -130,8 +151,13 @@ async fn serve_host(config: Config) -> Result<()> {
         ended = rounds => ended.context("the rounds ended")?,
         ended = shown => ended.context("the rounds of certificates ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
+        Some(time) = stopped.recv() => {
+            // Who ordered it is to hear that it will be done.
+            tokio::time::sleep(faults::LEAD).await;
+            return Ok(Ended::Stopped(time));
+        }
     }
-    Ok(())
+    Ok(Ended::Asked)
 }
 
 fn say_who_may(config: &Config) {

@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod executor;
+pub mod faults;
 pub mod maintenance;
 pub mod metrics;
 pub mod pki;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use manager::cli::{
@@ -9,6 +10,7 @@ use manager::cli::{
     SwitchoverArgs, TokenArgs, VmCommand,
 };
 use manager::config::Config;
+use manager::faults::{KeeperArgs, STOPPED_FOR, SUBCOMMAND as KEEPER, keep, wait_out};
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
 
 /// Keeps the machines of one host alive.
@@ -43,6 +45,9 @@ enum Command {
         /// Only say whether the configuration is valid.
         #[arg(long)]
         check: bool,
+        /// Wait for so long first: the manager was stopped by order.
+        #[arg(long = STOPPED_FOR, value_name = "MS", hide = true)]
+        stopped_for_ms: Option<u64>,
     },
     /// Say whether the configuration is valid and whether this host can be run with it.
     Check,
@@ -82,6 +87,9 @@ enum Command {
     /// The inner side of namespace machines.
     #[command(name = SUBCOMMAND, hide = true, subcommand)]
     NamespaceMachine(NamespaceMachine),
+    /// Undoes a fault.
+    #[command(name = KEEPER, hide = true)]
+    FaultKeeper(KeeperArgs),
 }
 
 #[derive(Subcommand)]
@@ -97,8 +105,14 @@ fn main() -> ExitCode {
     let result = match command {
         Command::NamespaceMachine(NamespaceMachine::Boot(args)) => boot(&args),
         Command::NamespaceMachine(NamespaceMachine::Init(args)) => init(&args),
-        Command::Run { check: true } => load(&common).map(|_| println!("{}: valid", common.config.display())),
-        Command::Run { check: false } => load(&common).and_then(manager::daemon::run),
+        Command::FaultKeeper(args) => load(&common).and_then(|config| keep(&config, &args)),
+        Command::Run { check: true, .. } => {
+            load(&common).map(|_| println!("{}: valid", common.config.display()))
+        }
+        Command::Run { check: false, stopped_for_ms } => {
+            stopped_for_ms.into_iter().for_each(|time| wait_out(Duration::from_millis(time)));
+            load(&common).and_then(|config| manager::daemon::run(config, &common.config))
+        }
         Command::Check => load(&common).and_then(|config| cli::check(&common.config, &config)),
         Command::Init(args) => load(&common).and_then(|config| cli::init(&config, &args)),
         Command::Token(args) => load(&common).and_then(|config| cli::token(&config, &args, common.output)),

@@ -21,6 +21,7 @@ pub mod compress;
 pub mod generation;
 pub mod hand_over;
 pub mod heartbeat;
+pub mod host_faults;
 pub mod ids;
 pub mod overrides;
 pub mod problem;

@@ -13,13 +13,14 @@ pub const MAX_FAULTS: usize = 10_000;
 const STREAM: u64 = 0x6661_756c_7473;
 
 /// The single faults of a run that sends for `duration`, in the order in which they are injected. Those that come
-/// again and again are between the others, by their time; without such the order is as written.
+/// again and again, or whatever else is in force, are between the others, by their time; without such the order is as
+/// written.
 ///
 /// # Errors
 ///
 /// When there would be more than [`MAX_FAULTS`].
 pub fn single(specs: Vec<FaultSpec>, duration: Duration, seed: u64) -> Result<Vec<FaultSpec>, String> {
-    let repeats = specs.iter().any(FaultSpec::repeats);
+    let by_time = specs.iter().any(|spec| spec.repeats() || spec.overlap);
     let mut planned: Vec<(Duration, FaultSpec)> = Vec::new();
     for (number, spec) in (0..).zip(specs) {
         match spec.when {
@@ -48,7 +49,7 @@ pub fn single(specs: Vec<FaultSpec>, duration: Duration, seed: u64) -> Result<Ve
     if planned.len() > MAX_FAULTS {
         return Err(format!("more than {MAX_FAULTS} faults in one run: let them be further apart"));
     }
-    if repeats {
+    if by_time {
         planned.sort_by_key(|(at, _)| *at);
     }
     Ok(planned.into_iter().map(|(_, spec)| spec).collect())

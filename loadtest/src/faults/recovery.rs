@@ -31,6 +31,17 @@ impl Victim {
         }
     }
 
+    /// Whether a view, of somebody else if it is a host, shows it well.
+    fn is_well(&self, view: &ClusterView) -> bool {
+        match self {
+            Victim::Machine(id) => machine(view, id).is_some_and(|machine| machine.phase == Phase::Ready),
+            // A host that is alone believes that it is well.
+            Victim::Host(name) if view.host == *name => view.whole,
+            Victim::Host(name) => view.hosts.iter().any(|host| host.name == *name && host.alive),
+            Victim::Unknown => view.whole,
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -54,7 +65,7 @@ pub enum Rule {
     /// The host's manager lives in a higher epoch than any manager knew before.
     Restarted(HostName, u64),
     /// This and a little more time has passed: the victim stays the same.
-    Settled(Duration),
+    Settled(Victim, Duration),
     /// The manager that says so has seen the damage, or none has for a while.
     Unknown,
 }
@@ -73,6 +84,8 @@ pub struct Seen {
     pub damage_here: bool,
     /// Whether any manager has.
     pub damage_anywhere: bool,
+    /// Whether other faults are in force: then one is over when its own victim is well.
+    pub several: bool,
 }
 
 impl Rule {
@@ -104,16 +117,17 @@ impl Rule {
 
     /// Whether `view`, just given by a manager, shows that the fault is over.
     pub fn is_met(&self, view: &ClusterView, seen: Seen) -> bool {
-        view.whole
-            && match self {
-                Rule::Rebuilt(id, before) => machine(view, id)
-                    .is_some_and(|machine| machine.incarnation > *before && machine.phase == Phase::Ready),
-                Rule::Restarted(name, before) => {
-                    view.hosts.iter().any(|host| host.name == *name && host.epoch > *before)
-                }
-                Rule::Settled(lasts) => seen.since >= *lasts + SETTLE,
-                Rule::Unknown => seen.damage_here || (!seen.damage_anywhere && seen.since >= UNNOTICED),
+        let own = match self {
+            Rule::Rebuilt(id, before) => machine(view, id)
+                .is_some_and(|machine| machine.incarnation > *before && machine.phase == Phase::Ready),
+            Rule::Restarted(name, before) => {
+                view.hosts.iter().any(|host| host.name == *name && host.alive && host.epoch > *before)
             }
+            Rule::Settled(victim, lasts) => seen.since >= *lasts + SETTLE && victim.is_well(view),
+            Rule::Unknown => seen.damage_here || (!seen.damage_anywhere && seen.since >= UNNOTICED),
+        };
+        // Nobody but the whole says anything of a victim that is not known.
+        own && (view.whole || (seen.several && *self != Rule::Unknown))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The grammar of `--fault`.
 //!
 //! ```text
-//! SPEC    = WHAT " @" TIME | WHAT " @+" TIME | WHAT " @every " TIME | WHAT " @random " TIME
-//! WHAT    = KIND " " TARGET | "freeze " TARGET " for " TIME | "exec:" COMMAND [" undo:" COMMAND [" for " TIME]]
-//! KIND    = "kill" (or "destroy") | "freeze" | "thaw" | "stop-process" | "replace"
-//! TARGET  = a machine's name, or a service's (its first ready machine)
-//! TIME    = such as 5s or 1500ms; with "+" after the fault before has recovered, with "every" again and again,
+//! SPEC    = WHAT (" @" TIME | " @+" TIME | " @every " TIME | " @random " TIME) [" overlap"]
+//! WHAT    = KIND " " TARGET [" for " TIME] | "exec:" COMMAND [" undo:" COMMAND [" for " TIME]]
+//! KIND    = "kill" (or "destroy") | "freeze" (or "suspend") | "thaw" (or "resume") | "stop-process" | "replace"
+//!         | "cut" | "heal" | "stop-manager"
+//! TARGET  = a machine's name, or a service's (its first ready machine); a host's for the last three
+//! TIME    = such as 5s or 1500ms; with "+" after the faults before have recovered, with "every" again and again,
 //!           with "random" at times drawn by the seed, so far apart on average; else from the start
 //! ```
 
@@ -14,6 +15,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use wire::cluster::FaultKind;
+use wire::host_faults::HostFaultKind;
 
 /// What to break and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct FaultSpec {
     pub when: When,
     /// After how long it is undone; at the run's end at the latest, where it can be.
     pub lasts: Option<Duration>,
+    /// Whether it comes at its time though others have not recovered.
+    pub overlap: bool,
 }
 
 /// What to break.
@@ -52,6 +56,10 @@ pub enum Order {
     Harm(FaultKind),
     /// An orderly replacement by a machine at the same address.
     Replace,
+    /// Harm to a whole host.
+    Host(HostFaultKind),
+    /// The end of a host's being cut off.
+    Heal,
 }
 
 /// When to break it.
@@ -67,15 +75,19 @@ pub enum When {
     Random(Duration),
 }
 
-const EXPECTED: &str = "expected \"kill|freeze|thaw|stop-process|replace TARGET @TIME\" or \"exec:COMMAND @TIME\", \
-    TIME such as 5s or, after the fault before has recovered, +5s, or, again and again, every 20s or random 20s";
+const EXPECTED: &str = "expected \"kill|freeze|thaw|stop-process|replace MACHINE @TIME\", \"cut|stop-manager HOST for \
+    TIME @TIME\", \"heal HOST @TIME\" or \"exec:COMMAND @TIME\", TIME such as 5s or, after the fault before has \
+    recovered, +5s, or, again and again, every 20s or random 20s; with \"overlap\" at the end whatever else is in force";
 
 impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (what, when) = text.rsplit_once('@').ok_or_else(|| format!("no @TIME; {EXPECTED}"))?;
-        let when = when.trim();
+        let (when, overlap) = match when.trim().strip_suffix(" overlap") {
+            Some(when) => (when.trim(), true),
+            None => (when.trim(), false),
+        };
         let word = |word: &str| when.strip_prefix(word).filter(|rest| rest.starts_with(' '));
         let when = if let Some(after) = when.strip_prefix('+') {
             When::AfterRecovery(duration(after)?)
@@ -86,25 +98,25 @@ impl FromStr for FaultSpec {
         } else {
             When::FromStart(duration(when)?)
         };
+        if overlap && matches!(when, When::AfterRecovery(_)) {
+            return Err(format!("`@+` waits for the faults before, and `overlap` does not; {EXPECTED}"));
+        }
         let what = what.trim();
         if let Some(command) = what.strip_prefix("exec:") {
-            return command_of(command, when);
+            let (what, lasts) = command_of(command)?;
+            return Ok(FaultSpec { what, when, lasts, overlap });
         }
         let (order, target, lasts) = match what.split_whitespace().collect::<Vec<_>>()[..] {
             [kind, target] => (order_of(kind)?, target, None),
-            ["freeze", target, "for", time] => {
-                (Order::Harm(FaultKind::Freeze), target, Some(apart_by(time)?))
-            }
-            [_, _, "for", _] => {
-                return Err(format!("only a freeze and a command with undo: end by themselves; {EXPECTED}"));
-            }
+            [kind, target, "for", time] => (order_of(kind)?, target, Some(apart_by(time)?)),
             _ => return Err(EXPECTED.to_owned()),
         };
-        Ok(FaultSpec { what: What::Order { order, target: target.to_owned() }, when, lasts })
+        order.lasting(lasts).map_err(|error| format!("{error}; {EXPECTED}"))?;
+        Ok(FaultSpec { what: What::Order { order, target: target.to_owned() }, when, lasts, overlap })
     }
 }
 
-fn command_of(text: &str, when: When) -> Result<FaultSpec, String> {
+fn command_of(text: &str) -> Result<(What, Option<Duration>), String> {
     let (command, undo) = match text.split_once(" undo:") {
         None => (text, None),
         Some((command, undo)) => (command, Some(undo)),
@@ -122,7 +134,7 @@ fn command_of(text: &str, when: When) -> Result<FaultSpec, String> {
     if command.is_empty() || undo.as_ref().is_some_and(String::is_empty) {
         return Err(format!("no command; {EXPECTED}"));
     }
-    Ok(FaultSpec { what: What::Command { command, undo }, when, lasts })
+    Ok((What::Command { command, undo }, lasts))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -142,8 +154,13 @@ fn apart_by(text: &str) -> Result<Duration, String> {
 ///
 /// When it is none of those there are.
 pub fn order_of(word: &str) -> Result<Order, String> {
-    // What `virsh destroy` does to a machine is a power cut.
-    let word = if word == "destroy" { "kill" } else { word };
+    // What virsh calls them.
+    let word = match word {
+        "destroy" => "kill",
+        "suspend" => "freeze",
+        "resume" => "thaw",
+        word => word,
+    };
     ORDERS.into_iter().find(|order| order.name() == word).ok_or_else(|| {
         let question = kit::guess::question(word, ORDERS.iter().map(|order| order.name()));
         format!("`{word}` is no fault{question}; {EXPECTED}")
@@ -151,12 +168,15 @@ pub fn order_of(word: &str) -> Result<Order, String> {
 }
 
 /// All that can be ordered.
-pub const ORDERS: [Order; 5] = [
+pub const ORDERS: [Order; 8] = [
     Order::Harm(FaultKind::Kill),
     Order::Harm(FaultKind::Freeze),
     Order::Harm(FaultKind::Thaw),
     Order::Harm(FaultKind::StopProcess),
     Order::Replace,
+    Order::Host(HostFaultKind::Cut),
+    Order::Heal,
+    Order::Host(HostFaultKind::StopManager),
 ];
 
 impl Order {
@@ -168,6 +188,30 @@ impl Order {
             Order::Harm(FaultKind::Thaw) => "thaw",
             Order::Harm(FaultKind::StopProcess) => "stop-process",
             Order::Replace => "replace",
+            Order::Host(fault) => fault.name(),
+            Order::Heal => "heal",
+        }
+    }
+
+    /// Whether it is undone after its time.
+    pub fn is_undone(self) -> bool {
+        matches!(self, Order::Harm(FaultKind::Freeze) | Order::Host(_))
+    }
+
+    /// Whether it can be for so long.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end by itself but is to, or the other way round.
+    pub fn lasting(self, lasts: Option<Duration>) -> Result<(), String> {
+        match (self, lasts) {
+            (Order::Host(_), None) => {
+                Err(format!("a host cannot be reached to undo a `{}`: say for how long, `for 5s`", self.name()))
+            }
+            (_, Some(_)) if !self.is_undone() => {
+                Err("only a freeze, a cut, a stop-manager and a command with undo end by themselves: leave out `for`".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -191,7 +235,7 @@ impl fmt::Display for What {
 
 impl fmt::Display for FaultSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FaultSpec { what, when, lasts } = self;
+        let FaultSpec { what, when, lasts, overlap } = self;
         write!(f, "{what}")?;
         if let Some(lasts) = lasts {
             write!(f, " for {}", humantime::format_duration(*lasts))?;
@@ -202,51 +246,10 @@ impl fmt::Display for FaultSpec {
             When::AfterRecovery(after) => write!(f, " @+{}", time(*after)),
             When::Every(apart) => write!(f, " @every {}", time(*apart)),
             When::Random(apart) => write!(f, " @random {}", time(*apart)),
-        }
+        }?;
+        if *overlap { f.write_str(" overlap") } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_what_is_meant() {
-        for text in [
-            "kill stateless @5s",
-            "stop-process a-lb @+1s 500ms",
-            "exec:ssh root@a reboot @5s",
-            "freeze a-lb for 3s @every 20s",
-            "replace stateless @random 1m",
-            "exec:for i in 1; do cut a; done undo:heal a for 2s @5s",
-            "exec:cut a undo:for i in 1; do heal a; done @5s",
-        ] {
-            assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);
-        }
-        let spec: FaultSpec = "exec:ssh root@a reboot @+250ms".parse().unwrap();
-        assert_eq!(spec.what, What::Command { command: "ssh root@a reboot".to_owned(), undo: None });
-        assert_eq!(spec.when, When::AfterRecovery(Duration::from_millis(250)));
-        let spec: FaultSpec = "exec:cut a undo:heal a for 2s @5s".parse().unwrap();
-        assert_eq!(spec.lasts, Some(Duration::from_secs(2)));
-        assert_eq!("destroy a @1s".parse::<FaultSpec>().unwrap(), "kill a @1s".parse().unwrap());
-    }
-
-    #[test]
-    fn what_cannot_be_meant_is_refused_with_what_is_expected() {
-        for (text, reason) in [
-            ("kill stateless", "no @TIME"),
-            ("kill stateless @soon", "`soon` is no time"),
-            ("kill stateless @5", "`5` is no time"),
-            ("kill stateless @every 0s", "no time above 0"),
-            ("kill stateless for 3s @5s", "only a freeze"),
-            ("maim stateless @5s", "`maim` is no fault"),
-            ("freze stateless @5s", "did you mean `freeze`?"),
-            ("kill @5s", "expected"),
-            ("exec: @5s", "no command"),
-            ("exec:a undo: @5s", "no command"),
-        ] {
-            let error = text.parse::<FaultSpec>().unwrap_err();
-            assert!(error.contains(reason) && error.contains("expected \"kill|freeze"), "{text}: {error}");
-        }
-    }
-}
+mod tests;

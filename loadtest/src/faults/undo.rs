@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::cluster::Managers;
+use super::recovery::Victim;
 
 /// The longest that undoing one fault may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -16,6 +19,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Undoing {
     pending: Vec<Pending>,
+    at_managers: Vec<AtManager>,
+}
+
+/// What a manager undoes by itself when its time is over.
+#[derive(Debug)]
+pub struct AtManager {
+    /// What was done.
+    pub fault: String,
+    /// To whom.
+    pub victim: Victim,
+    /// When it is undone at the latest.
+    pub undone_by: Instant,
 }
 
 #[derive(Debug)]
@@ -55,7 +70,36 @@ impl Undoing {
         Due(now)
     }
 
-    /// Undoes what is not undone yet; gives back what could not be.
+    /// Notes what a manager was told to do for a while.
+    pub fn by_manager(&mut self, ordered: AtManager) {
+        self.at_managers.push(ordered);
+    }
+
+    /// Notes that what was done to `victim` is over.
+    pub fn done(&mut self, victim: &Victim) {
+        self.at_managers.retain(|ordered| ordered.victim != *victim);
+    }
+
+    /// Has the managers undo what is in force by their doing; tells of what has to wait until its time is over.
+    pub async fn at_managers(&mut self, managers: Option<&Managers>) -> Vec<String> {
+        let mut waiting = Vec::new();
+        self.at_managers.retain(|ordered| ordered.undone_by > Instant::now());
+        let (false, Some(managers)) = (self.at_managers.is_empty(), managers) else { return waiting };
+        let answers = managers.ask().await;
+        for AtManager { fault, victim, undone_by } in self.at_managers.drain(..).rev() {
+            let undone = match &answers {
+                Ok(answers) => managers.undo(answers, &victim).await.is_ok(),
+                Err(_) => false,
+            };
+            if !undone {
+                let seconds = undone_by.saturating_duration_since(Instant::now()).as_secs() + 1;
+                waiting.push(format!("{fault}: out of reach, and over by itself within {seconds} s"));
+            }
+        }
+        waiting
+    }
+
+    /// Undoes by command what is not undone yet; gives back what could not be.
     pub async fn finish(&mut self) -> Vec<String> {
         let mut errors = Vec::new();
         // The last first, as layers are taken off.

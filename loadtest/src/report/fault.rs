@@ -44,18 +44,31 @@ pub struct Fault {
     pub address_after: Option<IpAddr>,
     /// What else it cost.
     pub impact: Impact,
+    /// The numbers, from 1, of the other faults that were in force in its time. What failed while several were is in
+    /// the figures of each.
+    #[serde(default)]
+    pub overlaps: Vec<usize>,
 }
 
-/// Each fault with what happened from its moment until a little after its recovery, or until the next.
+/// Each fault with what happened from its moment until a little after its recovery. Of that little, what comes after
+/// the next fault is the next one's.
 pub(super) fn faults(records: &[FaultRecord], ledger: &Ledger, end_us: u64, promise: Promise) -> Vec<Fault> {
-    let next = records.iter().skip(1).map(|next| next.at_us).chain([u64::MAX]);
+    let over = |record: &FaultRecord| record.recovered_us.unwrap_or(end_us);
     records
         .iter()
-        .zip(next)
-        .map(|(record, next_us)| {
-            let from = record.at_us;
+        .map(|record| {
+            let (from, over_us) = (record.at_us, over(record));
+            let later = records.iter().map(|other| other.at_us).filter(|other| *other > from);
+            let next_us = later.filter(|next| *next >= over_us).min().unwrap_or(u64::MAX);
             let to =
                 record.recovered_us.map_or(end_us, |recovered| recovered + micros(AFTERMATH)).min(next_us);
+            let overlaps = (1..)
+                .zip(records)
+                .filter(|(_, other)| {
+                    !std::ptr::eq(*other, record) && other.at_us < over_us && over(other) > from
+                })
+                .map(|(number, _)| number)
+                .collect();
             let failed_by_kind = ledger.failures.started_in(from, to);
             let outage_ms = ms(ledger.starts.longest_gap_touching(from, to, end_us));
             Fault {
@@ -71,7 +84,60 @@ pub(super) fn faults(records: &[FaultRecord], ledger: &Ledger, end_us: u64, prom
                 address_before: record.address_before,
                 address_after: record.address_after,
                 impact: Impact::of(ledger, from, to, outage_ms, promise),
+                overlaps,
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::{Connection, Outcome};
+    use crate::faults::recovery::Victim;
+
+    fn record(at_ms: u64, recovered_ms: Option<u64>) -> FaultRecord {
+        FaultRecord {
+            fault: "kill".to_owned(),
+            victim: Victim::Unknown,
+            at_us: at_ms * 1000,
+            recovered_us: recovered_ms.map(|recovered| recovered * 1000),
+            address_before: None,
+            address_after: None,
+        }
+    }
+
+    #[test]
+    fn faults_that_overlap_are_each_charged_with_all_of_their_time() {
+        // A request every 10 ms; those from 1 s to 2 s are refused, those from 3 s to 4 s time out.
+        let mut ledger = Ledger::new().unwrap();
+        for due_us in (0..1000).map(|number| number * 10_000) {
+            let result = match due_us / 1_000_000 {
+                1 => Err(Failure::Refused),
+                3 => Err(Failure::Timeout),
+                _ => Ok(()),
+            };
+            let (connection, finished_us) = (Connection::Kept, due_us + 1000);
+            ledger.record(Outcome { connection, due_us, started_us: due_us, finished_us, result });
+        }
+        // The first lasts from 1 s to 5 s, the second within it, the third begins within the second's aftermath.
+        let records = [
+            record(1000, Some(5000)),
+            record(3000, Some(4000)),
+            record(4500, Some(4600)),
+            record(8000, None),
+        ];
+        let faults =
+            faults(&records, &ledger, 10_000_000, Promise { success_threshold: 95.0, ..Promise::default() });
+        let failed: Vec<_> = faults.iter().map(|fault| fault.failed).collect();
+        assert_eq!(failed, [200, 100, 0, 0]);
+        assert_eq!(faults[0].failed_by_kind[&Failure::Refused], 100);
+        assert_eq!(faults[1].failed_by_kind, BTreeMap::from([(Failure::Timeout, 100)]));
+        let outages: Vec<_> = faults.iter().map(|fault| fault.outage_ms).collect();
+        assert_eq!(outages, [1010.0, 1010.0, 10.0, 11.0]);
+        let overlaps: Vec<_> = faults.iter().map(|fault| fault.overlaps.clone()).collect();
+        assert_eq!(overlaps, [vec![2, 3], vec![1], vec![1], vec![]]);
+        let degraded: Vec<_> = faults.iter().map(|fault| fault.impact.degraded_ms).collect();
+        assert_eq!(degraded, [2000.0, 1000.0, 0.0, 0.0]);
+    }
 }

@@ -255,7 +255,8 @@ pub fn need(method: &Method, route: &str) -> Need {
         "/peers/{host}" | "/pki/revocations" if method == Method::PUT => Need::Snapshot,
         "/certificates/exchange" => Need::Snapshot,
         "/pki/join" => Need::Enrol,
-        "/vms/{id}/fault" => Need::Change(Scope::Chaos),
+        // Also to see what can be ordered: it is asked before anything is.
+        "/vms/{id}/fault" | "/host/fault" => Need::Change(Scope::Chaos),
         // Whoever sits at a console can do everything there.
         "/vms/{id}/console" => Need::Change(Scope::Operate),
         _ if reads => Need::Status,

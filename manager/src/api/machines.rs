@@ -1,13 +1,12 @@
 //! `/vms`: this host's machines.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use kit::api::{ApiError, Json, Path};
-use wire::cluster::{CreateMachine, FaultKind, FaultOrder, MachineView};
+use wire::cluster::{CreateMachine, MachineView};
 use wire::{MachineId, Problem};
 
 use super::Api;
@@ -15,8 +14,6 @@ use crate::ports::hypervisor::HypervisorError;
 
 /// How much of a console is given, in bytes.
 const CONSOLE_LIMIT: u64 = 256 << 10;
-/// No fault lasts longer that ends by itself.
-const LONGEST_FAULT: Duration = Duration::from_secs(3600);
 
 /// This host's machines.
 #[utoipa::path(get, path = "/vms", responses((status = 200, body = [MachineView])))]
@@ -97,39 +94,6 @@ pub(super) async fn logs(State(api): State<Api>, Path(id): Path<String>) -> Resu
     find(&api, &id)?;
     let text = api.hypervisor.console(&id, CONSOLE_LIMIT).await.map_err(|error| problem(&id, &error))?;
     Ok(text.into_response())
-}
-
-/// Harms a machine, to see what happens. Only there with `chaos = true`. A freeze with `ttl_ms` ends by itself.
-#[utoipa::path(post, path = "/vms/{id}/fault", params(("id" = String, Path)), request_body = FaultOrder, responses(
-    (status = 204), (status = 404, body = Problem), (status = 409, description = "it does not run", body = Problem),
-))]
-pub(super) async fn fault(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Json(order): Json<FaultOrder>,
-) -> Result<StatusCode, ApiError> {
-    let id = MachineId(id);
-    let machine = find(&api, &id)?;
-    let ttl = order.ttl_ms.map(Duration::from_millis);
-    if ttl.is_some_and(|ttl| order.fault != FaultKind::Freeze || ttl > LONGEST_FAULT) {
-        let expected = format!("expected, with `freeze` only, at most {} ms", LONGEST_FAULT.as_millis());
-        return Err(Problem::bad_parameter("ttl_ms", &expected).into());
-    }
-    tracing::warn!(machine = %id, fault = ?order.fault, ?ttl, "fault ordered");
-    api.hypervisor.inject(&id, order.fault).await.map_err(|error| problem(&id, &error))?;
-    if let Some(ttl) = ttl {
-        tokio::spawn(thaw_after(ttl, api, machine));
-    }
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Ends a freeze, unless the machine was replaced since.
-async fn thaw_after(ttl: Duration, api: Api, frozen: MachineView) {
-    tokio::time::sleep(ttl).await;
-    let same = find(&api, &frozen.id).is_ok_and(|machine| machine.incarnation == frozen.incarnation);
-    if same && let Err(error) = api.hypervisor.inject(&frozen.id, FaultKind::Thaw).await {
-        tracing::warn!(machine = %frozen.id, %error, "the fault's time is over, and it cannot be undone");
-    }
 }
 
 pub(super) fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {

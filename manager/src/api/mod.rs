@@ -4,6 +4,7 @@ mod access;
 mod certificates;
 mod cluster;
 pub(crate) mod console;
+mod faults;
 mod machines;
 mod maintenance;
 mod peers;
@@ -23,6 +24,7 @@ use wire::Problem;
 use crate::access::gate::{Gate, gate as gatekeeper};
 use crate::certificates::keeper::Keeper;
 use crate::executor::Shared;
+use crate::faults::Faults;
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 use crate::store::Store;
@@ -36,13 +38,14 @@ pub struct Api {
     gate: Arc<Gate>,
     pki: Arc<Pki>,
     certificates: Arc<Keeper>,
+    faults: Option<Arc<Faults>>,
 }
 
 #[derive(OpenApi)]
 #[openapi(info(title = "Holdfast manager", description = "Keeps the machines of one host alive."))]
 struct Document;
 
-/// All routes, behind `gate`. Those that harm machines exist only with `chaos`.
+/// All routes, behind `gate`. Those that harm machines and the host exist only with `faults`.
 pub fn router(
     shared: Arc<Shared>,
     hypervisor: Arc<dyn Hypervisor>,
@@ -50,7 +53,7 @@ pub fn router(
     gate: Arc<Gate>,
     pki: Arc<Pki>,
     certificates: Arc<Keeper>,
-    chaos: bool,
+    faults: Option<Arc<Faults>>,
 ) -> Router {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(machines::list, machines::create))
@@ -74,10 +77,11 @@ pub fn router(
         .routes(routes!(access::audit))
         .routes(routes!(cluster::live))
         .routes(routes!(cluster::metrics));
-    if chaos {
-        router = router.routes(routes!(machines::fault));
+    if faults.is_some() {
+        router =
+            router.routes(routes!(faults::harm)).routes(routes!(faults::show, faults::begin, faults::end));
     }
-    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki, certificates };
+    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki, certificates, faults };
     let (router, document) = router.with_state(api).split_for_parts();
     with_fallbacks(with_docs(router, document)).layer(from_fn_with_state(gate, gatekeeper))
 }

@@ -15,6 +15,7 @@ use manager::certificates::keeper::Keeper;
 use manager::config::Config;
 use manager::engine::Engine;
 use manager::executor::Shared;
+use manager::faults::Faults;
 use manager::metrics::Metrics;
 use manager::pki::keeper::Pki;
 use manager::ports::namespaces::Namespaces;
@@ -48,11 +49,14 @@ impl Manager {
         let hypervisor = Arc::new(Namespaces::new(&config, exits).expect("a driver"));
         let pki = Arc::new(Pki::new(&config));
         let certificates = Arc::new(Keeper::open(&config, store.clone()));
+        let (stop, _) = tokio::sync::mpsc::channel(1);
+        let file = directory.path().join("a.toml");
+        let faults = Some(Arc::new(Faults::new(config.clone(), file, stop)));
         let engine = Engine::new(config, None, Duration::ZERO);
         let shared = Arc::new(Shared::new(engine, Instant::now(), Metrics::new().expect("metrics")));
         let (tokens, audit) = (Tokens::new(store.clone()), Audit::new(directory.path()));
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
-        let router = manager::api::router(shared, hypervisor, store, gate, pki, certificates, true);
+        let router = manager::api::router(shared, hypervisor, store, gate, pki, certificates, faults);
         Manager { directory, router, tokens, audit }
     }
 

@@ -9,6 +9,7 @@
 //!   addresses.rs   strangers have addresses of a pool                         │
 //!   switchover.rs  the public address moves because somebody asked for it      │
 //!   uplink.rs      the cable that leaves a host dies                             │
+//!   faults.rs      faults that were ordered end by themselves                    │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -29,6 +30,7 @@ mod balancers;
 mod certificates;
 mod cli;
 mod curl;
+mod faults;
 mod lab;
 mod labs;
 mod load;

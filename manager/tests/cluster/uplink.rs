@@ -10,7 +10,7 @@ use crate::load::Load;
 use crate::run::eventually;
 
 /// Tells both managers which interface leaves their host, and waits until they know it.
-fn with_uplinks() -> Lab {
+pub(crate) fn with_uplinks() -> Lab {
     let lab = Lab::start();
     for name in ["a", "b"] {
         let path = lab.host_file(name, "manager.toml");

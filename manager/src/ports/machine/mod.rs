@@ -5,7 +5,7 @@ pub(super) mod directory;
 pub(super) mod locks;
 pub(crate) mod network;
 pub(super) mod nocloud;
-pub(super) mod process;
+pub(crate) mod process;
 pub(super) mod watched;
 
 use std::net::Ipv4Addr;
