@@ -1,5 +1,7 @@
 //! What a run is: the flags, the scenario under them, and what is meant where neither says anything.
 
+mod shape;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,24 +14,17 @@ use crate::faults::plan;
 use crate::faults::spec::{FaultSpec, What};
 use crate::faults::way::Proof;
 use crate::load::{Connections, Shape};
-use crate::options::load::Written;
 use crate::options::{MAX_CONNECTIONS, Options};
 use crate::origin::{Origin, Resolve};
 use crate::report::outputs::Outputs;
 use crate::require::{Measured, Requirement};
 use crate::scenario;
-use crate::schedule::{Arrivals, Profile};
 use crate::send::Trust;
 use crate::target::{self, Target};
 
-const DEFAULT_RATE: f64 = 500.0;
-const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_FAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_THRESHOLD: f64 = 95.0;
-const MIN_DEFAULT_CONNECTIONS: f64 = 1000.0;
-/// The most users, as `--users` takes them.
-const MAX_USERS: u32 = 100_000;
 
 /// A run.
 #[derive(Debug)]
@@ -111,53 +106,10 @@ impl Settings {
 
         // Short enough to be typed again.
         let seed = load.seed.or(file.load.seed).unwrap_or_else(|| u64::from(rand::rng().random::<u32>()));
-        let users = load.users.or(file.load.users);
-        let stages = load.stages.or_else(|| file.load.stages.as_ref().map(|stages| stages.0.clone()));
-        // What the command line says of the load's kind outranks all that the file says of it.
-        let by_flags = load.users.is_some() || options.rate.is_some();
-        let rate = options.rate.or(file.load.rate.map(|rate| rate.0));
-        let duration = options.duration.or(file.load.duration.map(|time| time.0));
-        ensure!(duration != Some(Duration::ZERO), "a duration of 0: expected a time above it");
-        ensure!(
-            users.is_some()
-                || (file.load.loops.is_none() && file.load.think.is_none() && file.load.ramp_up.is_none()),
-            "[load] has loops, think or ramp-up: those are what users do, so say how many there are"
-        );
         let time = |flag: Option<Duration>, file: Option<scenario::Time>| flag.or(file.map(|time| time.0));
-        let (shape, duration) =
-            if let Some(users) = users.filter(|_| load.users.is_some() || options.rate.is_none()) {
-                ensure!(
-                    by_flags || (stages.is_none() && rate.is_none()),
-                    "[load] has users, and a rate or stages: take one of them"
-                );
-                ensure!((1..=MAX_USERS).contains(&users), "{users} users: expected 1 to {MAX_USERS}");
-                let loops = load.loops.or(file.load.loops.filter(|_| options.duration.is_none()));
-                ensure!(loops != Some(0), "0 loops: expected 1 or more");
-                let shape = Shape::Closed {
-                    users,
-                    loops,
-                    think: time(load.think, file.load.think).unwrap_or_default(),
-                    ramp_up: time(load.ramp_up, file.load.ramp_up).unwrap_or_default(),
-                };
-                (shape, if loops.is_some() { None } else { Some(duration.unwrap_or(DEFAULT_DURATION)) })
-            } else {
-                let arrivals = match load.arrivals.or(file.load.arrivals) {
-                    Some(Written::Poisson) => Arrivals::Poisson(seed),
-                    Some(Written::Even) | None => Arrivals::Even,
-                };
-                match stages.filter(|_| options.duration.is_none()) {
-                    Some(stages) => {
-                        let length = stages.0.iter().map(|stage| stage.length).sum();
-                        let profile = Profile::ramps(rate.unwrap_or(0.0), &stages);
-                        (Shape::Open { profile, arrivals }, Some(length))
-                    }
-                    None => {
-                        let profile = Profile::constant(rate.unwrap_or(DEFAULT_RATE));
-                        (Shape::Open { profile, arrivals }, Some(duration.unwrap_or(DEFAULT_DURATION)))
-                    }
-                }
-            };
-
+        let kind =
+            shape::Kind { rate: options.rate, duration: options.duration, flags: &load, file: &file.load };
+        let (shape, duration) = kind.meant(seed)?;
         let timeout = time(options.timeout, file.load.timeout).unwrap_or(DEFAULT_TIMEOUT);
         ensure!(!timeout.is_zero(), "a timeout of 0: expected a time above it");
         let connections = match (options.fresh, request.keep_alive) {
@@ -239,7 +191,7 @@ impl Settings {
         resolve.extend(file.load.resolve.iter().map(|read| read.0.clone()));
         Ok(Settings {
             url,
-            connections_max: connections_max.unwrap_or_else(|| fitting(&shape, timeout)),
+            connections_max: connections_max.unwrap_or_else(|| shape::fitting(&shape, timeout)),
             shape,
             duration,
             timeout,
@@ -279,18 +231,6 @@ impl Settings {
             WrittenTargets::Flags(written) => Ok(vec![written.meant(&origin.path, Path::new("."))?]),
             WrittenTargets::File(file) => target::read(file, &origin.path),
             WrittenTargets::Scenario(source, written) => target::all(source, written, &origin.path),
-        }
-    }
-}
-
-/// How many may be in flight: all users, or twice as many as can be waiting for their timeout.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn fitting(shape: &Shape, timeout: Duration) -> u32 {
-    match shape {
-        Shape::Closed { users, .. } => *users,
-        Shape::Open { profile, .. } => {
-            let waiting = profile.peak() * timeout.as_secs_f64() * 2.0;
-            waiting.clamp(MIN_DEFAULT_CONNECTIONS, MAX_CONNECTIONS as f64) as u32
         }
     }
 }

@@ -83,7 +83,6 @@ impl Undoing {
     /// Has the managers undo what is in force by their doing; tells of what has to wait until its time is over.
     pub async fn at_managers(&mut self, managers: Option<&Managers>) -> Vec<String> {
         let mut waiting = Vec::new();
-        self.at_managers.retain(|ordered| ordered.undone_by > Instant::now());
         let (false, Some(managers)) = (self.at_managers.is_empty(), managers) else { return waiting };
         let answers = managers.ask().await;
         for AtManager { fault, victim, undone_by } in self.at_managers.drain(..).rev() {
@@ -91,7 +90,8 @@ impl Undoing {
                 Ok(answers) => managers.undo(answers, &victim).await.is_ok(),
                 Err(_) => false,
             };
-            if !undone {
+            // What it has undone by itself meanwhile was undone twice, which does no harm.
+            if !undone && undone_by > Instant::now() {
                 let seconds = undone_by.saturating_duration_since(Instant::now()).as_secs() + 1;
                 waiting.push(format!("{fault}: out of reach, and over by itself within {seconds} s"));
             }

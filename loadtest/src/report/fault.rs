@@ -50,6 +50,17 @@ pub struct Fault {
     pub overlaps: Vec<usize>,
 }
 
+impl Fault {
+    /// What was done, and while which others were in force.
+    pub(super) fn named(&self) -> String {
+        if self.overlaps.is_empty() {
+            return self.fault.clone();
+        }
+        let others: Vec<_> = self.overlaps.iter().map(|number| format!("#{number}")).collect();
+        format!("{} (while {})", self.fault, others.join(", "))
+    }
+}
+
 /// Each fault with what happened from its moment until a little after its recovery. Of that little, what comes after
 /// the next fault is the next one's.
 pub(super) fn faults(records: &[FaultRecord], ledger: &Ledger, end_us: u64, promise: Promise) -> Vec<Fault> {
@@ -134,7 +145,7 @@ mod tests {
         assert_eq!(faults[0].failed_by_kind[&Failure::Refused], 100);
         assert_eq!(faults[1].failed_by_kind, BTreeMap::from([(Failure::Timeout, 100)]));
         let outages: Vec<_> = faults.iter().map(|fault| fault.outage_ms).collect();
-        assert_eq!(outages, [1010.0, 1010.0, 10.0, 11.0]);
+        assert_eq!(outages, [1010.0, 1010.0, 10.0, 10.0]);
         let overlaps: Vec<_> = faults.iter().map(|fault| fault.overlaps.clone()).collect();
         assert_eq!(overlaps, [vec![2, 3], vec![1], vec![1], vec![]]);
         let degraded: Vec<_> = faults.iter().map(|fault| fault.impact.degraded_ms).collect();

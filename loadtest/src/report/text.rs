@@ -127,7 +127,7 @@ impl Report {
             };
             table.add_row(vec![
                 (index + 1).to_string(),
-                fault.fault.clone(),
+                fault.named(),
                 fault.victim.clone().unwrap_or_else(|| "-".to_owned()),
                 address,
                 format!("{:.3}", fault.at_ms / 1000.0),

@@ -1,11 +1,13 @@
 //! Opens connections.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::failure;
@@ -39,14 +41,20 @@ impl Connector {
         Ok(Connector { origin, tls, http2, traffic })
     }
 
-    /// Opens one, up to where HTTP begins.
-    pub(super) async fn connect(&self) -> Result<Stream, Failure> {
+    /// Opens one by `deadline`, up to where HTTP begins.
+    pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Failure> {
         let Origin { host, port, address, looked_up_each, .. } = &*self.origin;
         let address = if *looked_up_each {
-            look_up(host, *port).await.ok().flatten().ok_or(Failure::Dns)?
+            // A resolver that says nothing has not even begun to connect.
+            let found = timeout_at(deadline, look_up(host, *port)).await;
+            found.ok().and_then(Result::ok).flatten().ok_or(Failure::Dns)?
         } else {
             *address
         };
+        timeout_at(deadline, self.connect_to(address)).await.unwrap_or(Err(Failure::ConnectTimeout))
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<Stream, Failure> {
         let stream = TcpStream::connect(address).await.map_err(|error| failure::of_connect(&error))?;
         // A failure here shows in the request itself.
         let _ = stream.set_nodelay(true);

@@ -5,6 +5,7 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::Connector;
 use super::failure;
@@ -34,13 +35,13 @@ pub(super) struct NoAnswer {
 
 impl Shared {
     /// The one there is, or a new one; with its number.
-    pub(super) async fn get(&self, connector: &Connector) -> Result<(u64, Wire), Failure> {
+    pub(super) async fn get(&self, connector: &Connector, deadline: Instant) -> Result<(u64, Wire), Failure> {
         // Whoever waits here waits for the connection that another opens.
         let mut latest = self.0.lock().await;
         if let Some(wire) = &latest.wire {
             return Ok((latest.number, wire.clone()));
         }
-        let wire = Wire::connect(connector).await?;
+        let wire = Wire::connect(connector, deadline).await?;
         latest.number += 1;
         latest.wire = Some(wire.clone());
         Ok((latest.number, wire))
@@ -56,10 +57,11 @@ impl Shared {
 }
 
 impl Wire {
-    pub(super) async fn connect(connector: &Connector) -> Result<Self, Failure> {
-        let stream = connector.connect().await?;
+    pub(super) async fn connect(connector: &Connector, deadline: Instant) -> Result<Self, Failure> {
+        let stream = connector.connect(deadline).await?;
+        let handshake = timeout_at(deadline, h2::client::handshake(stream)).await;
         let (sender, connection) =
-            h2::client::handshake(stream).await.map_err(|error| failure::of_http2(&error))?;
+            handshake.map_err(|_| Failure::ConnectTimeout)?.map_err(|error| failure::of_http2(&error))?;
         tokio::spawn(async move {
             // What went wrong is told to the requests that were under way.
             let _ = connection.await;

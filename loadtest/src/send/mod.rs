@@ -1,7 +1,9 @@
 //! Sends one request and says what became of it.
 
+mod body;
 mod connect;
 mod failure;
+mod head;
 mod http1;
 mod http2;
 mod stream;
@@ -10,19 +12,18 @@ mod tls;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
-use bytes::{Bytes, BytesMut};
-use http::uri::{Authority, Parts, Scheme};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
+use bytes::Bytes;
+use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use crate::check::MAX_CHECKED;
 use crate::count::{Connection, Failure};
 use crate::origin::Origin;
 use crate::target::{Body, Target};
+use body::Collected;
 use connect::Connector;
+use head::Head;
 use http1::Wire;
 pub use stream::Traffic;
 pub use tls::Trust;
@@ -55,13 +56,6 @@ pub struct Sender {
     heads: Vec<Head>,
     idle: Mutex<Vec<Wire>>,
     shared: http2::Shared,
-}
-
-/// What all requests of a target have in common.
-struct Head {
-    uri: Uri,
-    kept: HeaderMap,
-    fresh: HeaderMap,
 }
 
 impl Sender {
@@ -114,8 +108,12 @@ impl Sender {
                 Ok(Ok(answer)) => return self.finish_alone(deadline, wire, answer, index, kept).await,
             }
         }
-        let connected = timeout_at(deadline, async { Wire::over(self.connector.connect().await?).await });
-        let mut wire = connected.await.unwrap_or(Err(Failure::ConnectTimeout))?;
+        let mut stream = self.connector.connect(deadline).await?;
+        if let Some((head, body)) = self.heads[index].written(connection, request.body_mut()) {
+            let asked = timeout_at(deadline, stream.ask(&head, &body)).await;
+            asked.map_err(|_| Failure::Timeout)?;
+        }
+        let mut wire = Wire::over(stream).await?;
         match timeout_at(deadline, wire.exchange(request)).await {
             Err(_) => Err(Failure::Timeout),
             Ok(Err(error)) => Err(error.failure),
@@ -170,12 +168,9 @@ impl Sender {
             *request.version_mut() = Version::HTTP_2;
             self.address(&mut request, index, Connection::Kept);
             let (shared, wire) = match connection {
-                Connection::Fresh => {
-                    let connected = timeout_at(deadline, http2::Wire::connect(&self.connector));
-                    (None, connected.await.unwrap_or(Err(Failure::ConnectTimeout))?)
-                }
+                Connection::Fresh => (None, http2::Wire::connect(&self.connector, deadline).await?),
                 Connection::Kept => {
-                    let connected = timeout_at(deadline, self.shared.get(&self.connector));
+                    let connected = timeout_at(deadline, self.shared.get(&self.connector, deadline));
                     let (number, wire) = connected.await.unwrap_or(Err(Failure::ConnectTimeout))?;
                     (Some(number), wire)
                 }
@@ -250,12 +245,9 @@ impl Sender {
 
     fn address<B>(&self, request: &mut Request<B>, index: usize, connection: Connection) {
         let head = &self.heads[index];
-        *request.method_mut() = self.plan.targets[index].method.clone();
+        *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
-        *request.headers_mut() = match connection {
-            Connection::Fresh => head.fresh.clone(),
-            Connection::Kept => head.kept.clone(),
-        };
+        *request.headers_mut() = head.headers(connection).clone();
     }
 
     fn take_idle(&self) -> Option<Wire> {
@@ -268,61 +260,5 @@ impl Sender {
         if idle.len() < self.plan.idle_max {
             idle.push(wire);
         }
-    }
-}
-
-impl Head {
-    fn new(plan: &Plan, target: &Target) -> anyhow::Result<Self> {
-        let Origin { tls, authority, .. } = &*plan.origin;
-        let mut kept = target.headers.clone();
-        if plan.http2 {
-            let scheme = if *tls { Scheme::HTTPS } else { Scheme::HTTP };
-            let authority: Authority = match kept.remove(header::HOST) {
-                Some(host) => {
-                    host.to_str().ok().and_then(|host| host.parse().ok()).context("the header Host")?
-                }
-                None => authority.parse()?,
-            };
-            let mut parts = Parts::default();
-            parts.scheme = Some(scheme);
-            parts.authority = Some(authority);
-            parts.path_and_query = target.path.path_and_query().cloned();
-            return Ok(Head { uri: Uri::from_parts(parts)?, fresh: kept.clone(), kept });
-        }
-        if !kept.contains_key(header::HOST) {
-            kept.insert(header::HOST, HeaderValue::from_str(authority)?);
-        }
-        let mut fresh = kept.clone();
-        fresh.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        Ok(Head { uri: target.path.clone(), kept, fresh })
-    }
-}
-
-/// A body, as far as it is looked at.
-struct Collected {
-    wanted: bool,
-    bytes: Option<BytesMut>,
-}
-
-impl Collected {
-    fn new(wanted: bool) -> Self {
-        Collected { wanted, bytes: Some(BytesMut::new()) }
-    }
-
-    fn take(&mut self, data: &[u8]) {
-        if self.wanted
-            && let Some(bytes) = &mut self.bytes
-        {
-            if bytes.len() + data.len() > MAX_CHECKED {
-                self.bytes = None;
-            } else {
-                bytes.extend_from_slice(data);
-            }
-        }
-    }
-
-    /// All of it; none if it was too long.
-    fn bytes(&self) -> Option<&[u8]> {
-        self.bytes.as_deref()
     }
 }

@@ -147,9 +147,9 @@ fn a_stall_of_a_second_is_a_thousand_requests_and_not_one() {
     assert!((700..1600).contains(&slow), "{slow} waited more than 200 ms: {report}");
     let unanswered = report["longest_unanswered_ms"].as_f64().unwrap();
     assert!((950.0..2000.0).contains(&unanswered), "{unanswered} ms");
-    // On average they waited for half of it.
+    // On average they waited for half of it, and the last in a hundred for nearly all.
     let worst = report["percentiles_ms"]["p99"].as_f64().unwrap();
-    assert!((900.0..3000.0).contains(&worst), "{worst} ms");
+    assert!((900.0..5000.0).contains(&worst), "{worst} ms");
 }
 
 #[test]
@@ -219,6 +219,10 @@ fn nobody_listening_is_refused_and_a_silent_host_is_a_connect_timeout() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ended = run(&format!("http://{free}"), &["--rate", "50", "--duration", "200ms"]);
     assert_eq!(ended.expect(0)["failed_by_kind"], json!({"refused": 10}));
+
+    // Nobody can be connected to at a broadcast address, and the kernel says so.
+    let ended = run("http://127.255.255.255:9", &["--rate", "50", "--duration", "200ms"]);
+    assert_eq!(ended.expect(0)["failed_by_kind"], json!({"unreachable": 10}));
 
     // A listener whose queue is full drops further attempts.
     let socket = socket_that_never_accepts();

@@ -6,6 +6,8 @@ mod cluster;
 mod commands;
 mod inputs;
 mod loads;
+mod names;
+mod overlap;
 mod process;
 mod scenarios;
 mod secure;

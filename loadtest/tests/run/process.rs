@@ -35,8 +35,21 @@ pub(crate) fn start(url: &str, options: &[&str]) -> Run {
 
 /// The same without a URL.
 pub(crate) fn start_plain(options: &[&str]) -> Run {
+    start_in(&[], options)
+}
+
+/// The same by way of another program, which is given it as its last words.
+pub(crate) fn start_in(way: &[&str], options: &[&str]) -> Run {
     let json = scratch("json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    let program = env!("CARGO_BIN_EXE_loadtest");
+    let mut command = match way {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     if !options.contains(&"--json") {
         command.arg("--json").arg(&json);
     }

@@ -12,6 +12,7 @@
 //! says which (`data-json`), and the tests hold it against the JSON. All text is escaped by [`maud`].
 
 mod axis;
+mod faults;
 mod figure;
 mod goals;
 mod lines;
@@ -71,7 +72,7 @@ fn page(report: &Report) -> io::Result<Markup> {
                     (tables::tiles(report))
                     (goals::goals(report))
                     (lines::section(report))
-                    (tables::faults(report))
+                    (faults::faults(report))
                     div class="pair" {
                         (quantiles::section(report)?)
                         (tables::failures(report))

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::figure::{by_kind, count, grouped, millis, number, seconds};
+use super::figure::{by_kind, count, grouped, millis};
 use super::lines::{colour, kinds};
 use crate::report::{Half, Report};
 
@@ -59,52 +59,6 @@ pub(super) fn tiles(report: &Report) -> Markup {
                 div class="mute" {
                     @if report.failed == 0 { "Every request was answered" } @else { (by_kind(&report.failed_by_kind)) }
                 }
-            }
-        }
-    }
-}
-
-/// What was broken, and what it did.
-pub(super) fn faults(report: &Report) -> Markup {
-    html! {
-        @if !report.faults.is_empty() {
-            section class="card" {
-                h2 { "Faults" }
-                div class="scroll" { table id="faults" {
-                    caption class="hidden" { "What was broken and what it did" }
-                    thead { tr {
-                        th scope="col" { "#" } th scope="col" class="left" { "Fault" } th scope="col" class="left" { "Victim" }
-                        th scope="col" { "At s" } th scope="col" { "Outage ms" } th scope="col" { "Unanswered ms" } th scope="col" { "Slowest ms" }
-                        th scope="col" { "Failed" } th scope="col" { "Well after ms" } th scope="col" class="left" { "By kind" }
-                    } }
-                    tbody {
-                        @for (index, fault) in report.faults.iter().enumerate() {
-                            @let at = |field: &str| format!("/faults/{index}/{field}");
-                            tr {
-                                td { span class="mark" { (index + 1) } }
-                                td class="wide" { (fault.fault) }
-                                td class="left" {
-                                    (fault.victim.as_deref().unwrap_or("–"))
-                                    @if let Some(before) = fault.address_before {
-                                        br; span class="mono mute" { (before) @if let Some(after) = fault.address_after.filter(|after| *after != before) { " → " (after) } }
-                                    }
-                                }
-                                td { (seconds(&at("at_ms"), fault.at_ms, 3)) }
-                                td { (millis(&at("outage_ms"), Some(fault.outage_ms))) }
-                                td { (millis(&at("unanswered_ms"), Some(fault.unanswered_ms))) }
-                                td { (millis(&at("slowest_ms"), fault.slowest_ms)) }
-                                td { (count(&at("failed"), fault.failed)) }
-                                td {
-                                    @match fault.recovered_after_ms {
-                                        Some(after) => (number(&at("recovered_after_ms"), after, 0)),
-                                        None => span class="pill bad" { "not" },
-                                    }
-                                }
-                                td class="left kinds" { (by_kind(&fault.failed_by_kind)) }
-                            }
-                        }
-                    }
-                } }
             }
         }
     }
