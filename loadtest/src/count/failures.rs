@@ -54,10 +54,11 @@ impl Failures {
         self.last_start_us
     }
 
-    /// How many started from `from` until before `to`, by reason. To within a stretch of those that are not kept.
-    pub fn started_in(&self, from: u64, to: u64) -> BTreeMap<Failure, u64> {
+    /// How many were under way at `from`, or started until before `to`, by reason. To within a stretch of those that are
+    /// not kept.
+    pub fn touching(&self, from: u64, to: u64) -> BTreeMap<Failure, u64> {
         let mut by_kind = BTreeMap::new();
-        for failed in self.kept.iter().filter(|failed| (from..to).contains(&failed.started_us)) {
+        for failed in self.kept_touching(from, to) {
             *by_kind.entry(failed.failure).or_default() += 1;
         }
         for ((stretch, failure), count) in &self.beyond {
@@ -68,15 +69,20 @@ impl Failures {
         by_kind
     }
 
-    /// When the first and the last started of those that did from `from` until before `to`.
+    /// When the first and the last of those started.
     pub fn first_and_last(&self, from: u64, to: u64) -> Option<(u64, u64)> {
-        let kept =
-            self.kept.iter().map(|failed| failed.started_us).filter(|start| (from..to).contains(start));
+        let kept = self.kept_touching(from, to).map(|failed| failed.started_us);
         let beyond = self.beyond.keys().filter(|(stretch, _)| self.touches(*stretch, from, to));
         let starts = kept.chain(beyond.map(|(stretch, _)| (stretch * self.width_us).max(from)));
         starts.fold(None, |found, start| match found {
             None => Some((start, start)),
             Some((first, last)) => Some((start.min(first), start.max(last))),
+        })
+    }
+
+    fn kept_touching(&self, from: u64, to: u64) -> impl Iterator<Item = &Failed> {
+        self.kept.iter().filter(move |failed| {
+            failed.started_us < to && (failed.started_us >= from || failed.finished_us > from)
         })
     }
 
@@ -90,6 +96,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_under_way_when_a_fault_came_is_the_faults_too() {
+        let mut failures = Failures::default();
+        for (started_us, finished_us) in [(10, 20), (30, 60), (40, 50), (70, 80), (90, 95)] {
+            failures.record(Failed { started_us, finished_us, failure: Failure::Reset });
+        }
+        assert_eq!(failures.touching(50, 90), BTreeMap::from([(Failure::Reset, 2)]));
+        assert_eq!(failures.first_and_last(50, 90), Some((30, 70)));
+    }
+
+    #[test]
     fn many_failures_are_counted_in_bounded_memory() {
         let mut failures = Failures::default();
         let all = MAX_KEPT as u64 + 400_000;
@@ -99,9 +115,9 @@ mod tests {
         }
         assert_eq!(failures.kept().len(), MAX_KEPT);
         assert!(failures.beyond.len() <= MAX_COUNTS);
-        assert_eq!(failures.started_in(0, u64::MAX).values().sum::<u64>(), all);
+        assert_eq!(failures.touching(0, u64::MAX).values().sum::<u64>(), all);
         assert_eq!(failures.last_start_us(), Some((all - 1) * 100_000));
-        let exact = failures.started_in(1_000_000, 3_000_000);
+        let exact = failures.touching(1_000_000, 3_000_000);
         assert_eq!(exact, BTreeMap::from([(Failure::Reset, 10), (Failure::Timeout, 10)]));
         assert_eq!(failures.first_and_last(1_050_000, 3_000_000), Some((1_100_000, 2_900_000)));
         assert_eq!(failures.first_and_last(all * 100_000, u64::MAX / 4), None);

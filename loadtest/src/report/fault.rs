@@ -32,7 +32,7 @@ pub struct Fault {
     /// What the slowest successful request that started around it took from its start to its last byte;
     /// none if none succeeded.
     pub slowest_ms: Option<f64>,
-    /// How many of the requests that started around it failed.
+    /// How many of the requests failed that were under way at its moment or started around it.
     pub failed: u64,
     /// Those by reason.
     pub failed_by_kind: BTreeMap<Failure, u64>,
@@ -80,7 +80,7 @@ pub(super) fn faults(records: &[FaultRecord], ledger: &Ledger, end_us: u64, prom
                 })
                 .map(|(number, _)| number)
                 .collect();
-            let failed_by_kind = ledger.failures.started_in(from, to);
+            let failed_by_kind = ledger.failures.touching(from, to);
             let outage_ms = ms(ledger.starts.longest_gap_touching(from, to, end_us));
             Fault {
                 fault: record.fault.clone(),

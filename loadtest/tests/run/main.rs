@@ -11,4 +11,5 @@ mod overlap;
 mod process;
 mod scenarios;
 mod secure;
+mod servers;
 mod truth;

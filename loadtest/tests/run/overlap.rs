@@ -110,7 +110,7 @@ fn each_of_several_faults_has_its_own_verdict() {
 
     // All that failed was in the first one's time, and of the second kind only what was in the second's.
     let count = |fault: &Value, kind: &str| fault["failed_by_kind"][kind].as_u64().unwrap_or_default();
-    assert_eq!(freeze["failed_by_kind"], report["failed_by_kind"]);
+    assert_eq!(freeze["failed_by_kind"], report["failed_by_kind"], "one under way when it came among them");
     assert_eq!(count(kill, "http-502"), count(freeze, "http-502"));
     assert!((30..=60).contains(&count(kill, "http-502")), "{kill}");
     assert!((150..=220).contains(&count(freeze, "http-504")), "{freeze}");

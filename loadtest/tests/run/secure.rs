@@ -32,6 +32,8 @@ struct Server {
 enum Speaks {
     Tls(&'static [&'static str]),
     Http2,
+    /// Straight HTTP/2 whose connections go away in an orderly way after so many requests.
+    GoingAway(usize),
 }
 
 impl Server {
@@ -42,13 +44,15 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicU64::new(0));
         let tls = match speaks {
-            Speaks::Http2 => None,
+            Speaks::Http2 | Speaks::GoingAway(_) => None,
             Speaks::Tls(protocols) => Some(acceptor(&certificate, protocols)),
         };
+        let most = if let Speaks::GoingAway(most) = speaks { most } else { usize::MAX };
         let counted = connections.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { serve(TcpListener::from_std(listener).unwrap(), tls, counted).await })
+            runtime
+                .block_on(async { serve(TcpListener::from_std(listener).unwrap(), tls, most, counted).await })
         });
         Server { address, connections, certificate }
     }
@@ -82,18 +86,23 @@ fn acceptor(certificate: &CertifiedKey<KeyPair>, protocols: &[&str]) -> TlsAccep
     TlsAcceptor::from(Arc::new(config))
 }
 
-async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, connections: Arc<AtomicU64>) -> Infallible {
+async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    most: usize,
+    connections: Arc<AtomicU64>,
+) -> Infallible {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         connections.fetch_add(1, Ordering::SeqCst);
         let tls = tls.clone();
         tokio::spawn(async move {
             match tls {
-                None => answer_http2(stream).await,
+                None => answer_http2(stream, most).await,
                 Some(tls) => {
                     let Ok(stream) = tls.accept(stream).await else { return };
                     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        answer_http2(stream).await;
+                        answer_http2(stream, most).await;
                     } else {
                         answer_http1(stream).await;
                     }
@@ -103,10 +112,15 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, connections: Arc
     }
 }
 
-/// Answers each request but those for `/stall`.
-async fn answer_http2(stream: impl AsyncRead + AsyncWrite + Unpin) {
+/// Answers each request but those for `/stall`, and goes away after `most`.
+async fn answer_http2(stream: impl AsyncRead + AsyncWrite + Unpin, most: usize) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let mut count = 0;
     while let Some(Ok((request, mut respond))) = connection.accept().await {
+        count += 1;
+        if count == most {
+            connection.graceful_shutdown();
+        }
         if request.uri().path() == "/stall" {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(9)).await;
@@ -141,6 +155,15 @@ fn http2_is_spoken_straight_away_and_kept_requests_share_a_connection() {
     assert_eq!((&report["succeeded"], &report["failed"]), (&json!(50), &json!(0)), "{report}");
     assert_eq!(report["load"]["protocol"], "HTTP/2");
     assert_eq!(server.connections.load(Ordering::SeqCst), 26, "25 fresh ones and a shared one");
+}
+
+#[test]
+fn a_connection_that_goes_away_in_an_orderly_way_loses_no_request() {
+    let server = Server::start(Speaks::GoingAway(7));
+    let report = server.run(&server.url("http"), &["--http2", "--keep-alive"]);
+    assert_eq!((&report["succeeded"], &report["failed"]), (&json!(50), &json!(0)), "{report}");
+    let connections = server.connections.load(Ordering::SeqCst);
+    assert!((7..=50).contains(&connections), "{connections} connections for 50 requests, 7 on each");
 }
 
 #[test]
