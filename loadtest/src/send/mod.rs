@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -125,7 +125,7 @@ impl Sender {
     async fn finish_alone(
         &self,
         deadline: Instant,
-        wire: Wire,
+        mut wire: Wire,
         answer: http::Response<Incoming>,
         index: usize,
         keep: bool,
@@ -134,7 +134,7 @@ impl Sender {
         let mut body = answer.into_body();
         let mut kept = Collected::new(self.plan.targets[index].check.needs_body());
         let complete = timeout_at(deadline, async {
-            while let Some(frame) = body.frame().await {
+            while let Some(frame) = wire.frame(&mut body).await {
                 let frame = frame.map_err(|error| failure::of_body(&error))?;
                 if let Some(data) = frame.data_ref() {
                     kept.take(data);
@@ -258,7 +258,7 @@ impl Sender {
     fn put_idle(&self, wire: Wire) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.plan.idle_max {
-            idle.push(wire);
+            idle.push(wire.keep());
         }
     }
 }
