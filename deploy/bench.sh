@@ -17,7 +17,7 @@
 #   --case NAME        only this case; may be given several times
 #   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
 #                      often it moves
-#   --minutes N        how long `soak` goes on, and the run of `loadtest` whose memory is looked at (10)
+#   --minutes N        how long `soak` goes on (10), and the run of `loadtest` whose memory is looked at (1)
 #   --yes              do not ask before installing Rust
 #
 # HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
@@ -32,7 +32,7 @@ set -euo pipefail
 SUITES=(vip faults resilience loadtest soak proxy)
 declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [loadtest]=5 [soak]=1 [proxy]=5)
 
-suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES=10 YES=0
+suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES='' YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
 while [ $# -gt 0 ]; do
     case $1 in

@@ -6,7 +6,9 @@
 #             used, which is what one core of it can do
 #   schedule  10,000 requests a second over kept connections, on one core: how late they were sent, and how many
 #             were not
-#   memory    the same for MINUTES (10), and the most memory it took
+#   stall     the same while nginx stands still for STALL seconds: nothing fails, and the most memory it took
+#   memory    the same as `schedule` for MINUTES (1; --minutes 10 for the length that the bound is meant for), and the
+#             most memory it took
 #
 # Each client has one processor, nginx another.
 set -euo pipefail
@@ -15,7 +17,8 @@ set -euo pipefail
 # shellcheck source=deploy/bench/common.sh
 . "$ROOT/deploy/bench/common.sh"
 
-ALL=(peak schedule memory)
+ALL=(peak schedule stall memory)
+MINUTES=${MINUTES:-1}
 PORT=18099
 URL=http://127.0.0.1:$PORT/
 CONNECTIONS=64
@@ -23,6 +26,10 @@ CONNECTIONS=64
 SECONDS_PEAK=5
 SECONDS_SCHEDULE=20
 RATE=10000
+# How long nginx stands still, in seconds, of how many; what a request may take meanwhile.
+STALL=1.5
+SECONDS_STALL=8
+TIMEOUT=10s
 # Ours must reach this share of wrk's peak, be this late at most (p99, in ms), and take this much memory, in MB.
 LEAST_OF_WRK=0.7
 MOST_LATE=2
@@ -121,10 +128,10 @@ peak() {
 of() { sed -n "s/^  \"$1\": \([0-9.]*\),*$/\1/p" "$WORK/report.json"; }
 late() { awk '/^  "lateness_ms"/ { on = 1 } /^  }/ { on = 0 } on && $1 == "\"p99\":" { print $2 + 0 }' "$WORK/report.json"; }
 
-# on_schedule SECONDS leaves a report, and in `memory` the most memory that it took, in MB.
+# on_schedule SECONDS [OPTION…] leaves a report, and in `memory` the most memory that it took, in MB.
 on_schedule() {
     local client now
-    taskset -c 1 "$HOLDFAST_BIN/loadtest" "$URL" --rate $RATE --duration "$1s" --keep-alive \
+    taskset -c 1 "$HOLDFAST_BIN/loadtest" "$URL" --rate $RATE --duration "$1s" --keep-alive "${@:2}" \
         --json "$WORK/report.json" >"$WORK/loadtest.log" 2>&1 &
     client=$!
     memory=0
@@ -149,6 +156,17 @@ schedule() {
         say "schedule: attempt $attempt does not count: $(tail -n 2 "$WORK/loadtest.log" | tr '\n' ' ')"
     done
     STATUS=3 die "schedule: no attempt counts; the logs are in $(keep_logs)"
+}
+
+stall() {
+    local memory worker
+    worker=$(tr -d ' ' <"/proc/$NGINX/task/$NGINX/children")
+    # It goes on whatever becomes of this script.
+    on_schedule $SECONDS_STALL --timeout $TIMEOUT \
+        --fault "exec:kill -STOP $worker; echo '{\"fault\": \"stall\"}'; sleep $STALL; kill -CONT $worker undo:kill -CONT $worker @2s"
+    result stall loadtest most_mb "$memory"
+    result stall loadtest failed "$(of failed)"
+    printf '  stall     %s requests, %s failed, %s MB at most\n' "$(of sent)" "$(of failed)" "$memory" >&2
 }
 
 memory() {
@@ -208,6 +226,10 @@ bounds() {
         bound "late at $RATE requests/s (p99), ms" "$(median schedule loadtest late_p99_ms)" '<=' $MOST_LATE
         bound "failed" "$(median schedule loadtest failed)" '<=' 0
     fi
+    if [[ " ${cases[*]} " == *" stall "* ]]; then
+        bound "memory while nginx stands still for $STALL s, MB" "$(median stall loadtest most_mb)" '<' $MOST_MEMORY
+        bound "failed" "$(median stall loadtest failed)" '<=' 0
+    fi
     if [[ " ${cases[*]} " == *" memory "* ]]; then
         bound "memory of $MINUTES min at $RATE requests/s, MB" "$(median memory loadtest most_mb)" '<' $MOST_MEMORY
     fi
@@ -226,6 +248,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
         case $case in
             peak) for subject in "${SUBJECTS[@]}"; do peak "$subject"; done ;;
             schedule) schedule ;;
+            stall) stall ;;
             # It takes MINUTES, and its figure does not depend on chance.
             memory) [ "$round" -gt 1 ] || memory ;;
         esac

@@ -28,6 +28,7 @@ set -euo pipefail
 . "$ROOT/deploy/bench/soak-tracks.sh"
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
+MINUTES=${MINUTES:-10}
 BALANCERS=(10.88.0.2 10.88.0.3)
 VIP=10.88.0.100
 

@@ -9,7 +9,15 @@ use loadtest::reread::Reread;
 use loadtest::run::{Finished, RunError, run};
 
 fn main() -> ExitCode {
-    let command = Reread::augment_subcommands(Options::command())
+    let options = Options::command();
+    // What the commands are together is not what this program is.
+    let (about, more) = (
+        options.get_about().cloned().unwrap_or_default(),
+        options.get_long_about().cloned().unwrap_or_default(),
+    );
+    let command = Reread::augment_subcommands(options)
+        .about(about)
+        .long_about(more)
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
         .subcommand_required(false)

@@ -55,7 +55,9 @@ impl Origin {
     ///
     /// When it is no URL of HTTP or its host has no address.
     pub async fn find(url: &str, resolve: &[Resolve], look_up_each: bool) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+        let uri: Uri = url.parse().with_context(|| {
+            format!("`{url}` is not a URL: expected one such as http://192.168.10.120/random/number")
+        })?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,

@@ -57,3 +57,16 @@ fn a_run_does_not_start_without_a_manager_or_on_a_broken_cluster() {
     assert!(ended.stderr.contains("a-stateless-1 is booting"), "{}", ended.stderr);
     assert_eq!(truth.requests.load(Ordering::SeqCst), 0);
 }
+
+#[test]
+fn the_help_says_what_the_program_is_and_how_it_ends() {
+    for flag in ["-h", "--help"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadtest")).arg(flag).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.starts_with("Sends requests on schedule whether or not answers come"), "{help}");
+        let headings = ["Load:", "Requests:", "Goals:", "Reports:", "Faults:", "Commands:"];
+        assert!(headings.iter().all(|heading| help.contains(heading)), "{help}");
+        assert_eq!(help.contains("Exit codes: 0 met, 1 missed, 2 bad input, 3 "), flag == "--help", "{help}");
+    }
+}
