@@ -26,7 +26,7 @@ impl Budget {
     #[allow(clippy::cast_precision_loss)]
     pub fn of(slo_percent: Option<f64>, intended: u64, failed: u64, longest_outage_ms: f64) -> Self {
         let share = failed as f64 / intended.max(1) as f64;
-        let nines = (failed > 0 && intended > 0).then(|| -share.log10());
+        let nines = (failed > 0 && intended > 0).then(|| share.log10().abs());
         let allowed = slo_percent.map(|slo| intended as f64 * (100.0 - slo) / 100.0);
         Budget {
             nines,
@@ -58,6 +58,8 @@ mod tests {
         assert!((budget.used_percent.unwrap() - 50.0).abs() < 1e-6, "{budget:?}");
         assert!((budget.nines.unwrap() - 3.301).abs() < 1e-3);
         assert!((budget.longest_outage_month_percent.unwrap() - 0.1).abs() < 1e-6);
+        let nothing = Budget::of(None, 10, 10, 5.0);
+        assert_eq!(nothing.nines.map(|nines| nines.to_string()).as_deref(), Some("0"), "and not -0");
         let all = Budget::of(Some(100.0), 10, 1, 5.0);
         assert_eq!((all.used_percent, all.longest_outage_month_percent), (None, None));
         assert_eq!(Budget::of(None, 10, 0, 0.0), Budget::default());

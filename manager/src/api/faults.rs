@@ -40,7 +40,8 @@ pub(super) async fn begin(
 ) -> Result<(StatusCode, Json<HostFaultBegun>), ApiError> {
     let faults = of(&api)?;
     if !(1..=LONGEST_MS).contains(&ttl_ms) {
-        return Err(Problem::bad_parameter("ttl_ms", &format!("expected 1 to {LONGEST_MS} ms")).into());
+        let expected = format!("expected 1 to {LONGEST_MS} ms");
+        return Err(Problem::bad_parameter("ttl_ms", &expected).into());
     }
     let ttl = Duration::from_millis(ttl_ms);
     let begun = match fault {

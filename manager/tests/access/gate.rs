@@ -104,6 +104,9 @@ impl Manager {
 const MORE: &str = r#"POST /vms {"service":"stateless"}"#;
 const HARM: &str = r#"POST /vms/a-stateless-1/fault {"fault":"thaw"}"#;
 
+/// What is refused as such by who would take an order at all.
+const CUT: &str = r#"POST /host/fault {"fault":"cut","ttl_ms":0}"#;
+
 #[tokio::test]
 async fn each_scope_opens_its_doors_and_no_other() {
     let manager = Manager::new("open_reads = false");
@@ -118,6 +121,10 @@ async fn each_scope_opens_its_doors_and_no_other() {
         assert_eq!(manager.status(bearer, "GET /audit").await, audit, "{bearer}");
         assert_eq!(manager.status(bearer, MORE).await, more, "{bearer}");
         assert_eq!(manager.status(bearer, HARM).await, harm, "{bearer}");
+        let (cut, seen, healed) = if harm == 409 { (400, 200, 204) } else { (403, 403, 403) };
+        assert_eq!(manager.status(bearer, CUT).await, cut, "{bearer}");
+        assert_eq!(manager.status(bearer, "GET /host/fault").await, seen, "{bearer}");
+        assert_eq!(manager.status(bearer, "DELETE /host/fault").await, healed, "{bearer}");
         assert_eq!(manager.status(bearer, "GET /access/tokens").await, 403, "{bearer}");
         assert_eq!(manager.status(bearer, "PUT /peers/b {}").await, 403, "{bearer}");
     }
