@@ -13,13 +13,14 @@ use crate::access::gate::{Gate, PKI, is_initialised};
 use crate::access::listen::{self, serve};
 use crate::access::tokens::Tokens;
 use crate::access::unix_ms;
-use crate::api;
+use crate::api::{self, Api};
 use crate::certificates::{keeper::Keeper, rounds};
 use crate::config::{Config, Hypervisor as Driver};
 use crate::engine::Engine;
 use crate::executor::{self, Ports, Shared};
 use crate::maintenance;
 use crate::metrics::Metrics;
+use crate::page::Board;
 use crate::pki::keeper::Pki;
 use crate::pki::rounds::Rounds;
 use crate::ports::balancer::Balancer;
@@ -100,15 +101,16 @@ async fn serve_host(config: Config) -> Result<()> {
     }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
     let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
-    let router = api::router(
-        Arc::clone(&shared),
+    let board = Arc::new(Board::new(Arc::clone(&shared), transport.clone()));
+    let api = Api {
+        shared: Arc::clone(&shared),
         hypervisor,
         store,
         gate,
-        Arc::clone(&pki),
-        Arc::clone(&certificates),
-        chaos,
-    );
+        pki: Arc::clone(&pki),
+        certificates: Arc::clone(&certificates),
+    };
+    let router = api::router(api, Arc::clone(&board), chaos);
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
         listeners.spawn(serve(socket, router.clone(), listen::on_the_socket));
@@ -126,6 +128,7 @@ async fn serve_host(config: Config) -> Result<()> {
     let rounds = tokio::spawn(rounds.walk());
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
+        () = async { board.keep().await } => {}
         Some(ended) = listeners.join_next() => match ended.context("the API ended")? {},
         ended = rounds => ended.context("the rounds ended")?,
         ended = shown => ended.context("the rounds of certificates ended")?,

@@ -5,7 +5,7 @@
 //!                  clock, requests ──▶ engine.plan ◀──┘──▶ one task per action ──▶ ports
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -31,6 +31,16 @@ use crate::store::Store;
 /// So many events are kept for a watcher that is slow; it is told when it missed some.
 const EVENT_BACKLOG: usize = 1_024;
 
+/// So many events are remembered for who asks what happened.
+pub(crate) const REMEMBERED: usize = 512;
+
+/// The events so far.
+#[derive(Default)]
+struct Told {
+    sequence: u64,
+    last: VecDeque<ClusterEvent>,
+}
+
 /// The engine, shared between the executor and the API. It is locked only for moments, never across
 /// anything that waits.
 pub struct Shared {
@@ -38,7 +48,7 @@ pub struct Shared {
     origin: Instant,
     changed: Notify,
     events: broadcast::Sender<ClusterEvent>,
-    sequence: Mutex<u64>,
+    told: Mutex<Told>,
     metrics: Metrics,
 }
 
@@ -50,7 +60,7 @@ impl Shared {
             origin,
             changed: Notify::new(),
             events: broadcast::channel(EVENT_BACKLOG).0,
-            sequence: Mutex::new(0),
+            told: Mutex::default(),
             metrics,
         }
     }
@@ -67,9 +77,21 @@ impl Shared {
         view(&self.lock(), self.origin.elapsed())
     }
 
-    /// Every event from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<ClusterEvent> {
-        self.events.subscribe()
+    /// The last `count` events that are remembered, the oldest first.
+    pub fn history(&self, count: usize) -> Vec<ClusterEvent> {
+        let told = self.told();
+        told.last.iter().skip(told.last.len().saturating_sub(count)).cloned().collect()
+    }
+
+    /// The events after number `sequence` that are remembered, and those from now on: none is in both, or in neither.
+    pub fn subscribe_after(&self, sequence: u64) -> (Vec<ClusterEvent>, broadcast::Receiver<ClusterEvent>) {
+        let told = self.told();
+        let missed = told.last.iter().filter(|event| event.sequence > sequence).cloned().collect();
+        (missed, self.events.subscribe())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The manager's metrics.
@@ -91,17 +113,22 @@ impl Shared {
         }
         self.metrics.count_event(kind);
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut sequence = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
-        *sequence += 1;
-        // Nobody watching is fine.
-        let _ = self.events.send(ClusterEvent {
-            sequence: *sequence,
+        let mut told = self.told();
+        told.sequence += 1;
+        let event = ClusterEvent {
+            sequence: told.sequence,
             unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
             host: host.clone(),
             kind: kind.to_owned(),
             subject,
             message,
-        });
+        };
+        if told.last.len() == REMEMBERED {
+            told.last.pop_front();
+        }
+        told.last.push_back(event.clone());
+        // Nobody watching is fine.
+        let _ = self.events.send(event);
     }
 }
 
@@ -162,12 +189,12 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
     }
 }
 
-type Told = mpsc::UnboundedSender<Event>;
+type Teller = mpsc::UnboundedSender<Event>;
 
 fn start(
     config: &Arc<Config>,
     ports: &Ports,
-    told: &Told,
+    told: &Teller,
     watches: &mut BTreeMap<MachineId, AbortHandle>,
     action: Action,
 ) {
@@ -195,7 +222,7 @@ fn start(
     }
 }
 
-async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command) -> Outcome {
+async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Command) -> Outcome {
     match command {
         Command::Save(desired) => {
             let store = ports.store.clone();

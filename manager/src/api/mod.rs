@@ -23,6 +23,7 @@ use wire::Problem;
 use crate::access::gate::{Gate, gate as gatekeeper};
 use crate::certificates::keeper::Keeper;
 use crate::executor::Shared;
+use crate::page::{self, Board};
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 use crate::store::Store;
@@ -30,28 +31,27 @@ use crate::store::Store;
 /// What handlers work with.
 #[derive(Clone)]
 pub struct Api {
-    shared: Arc<Shared>,
-    hypervisor: Arc<dyn Hypervisor>,
-    store: Store,
-    gate: Arc<Gate>,
-    pki: Arc<Pki>,
-    certificates: Arc<Keeper>,
+    /// What the manager knows and wants.
+    pub shared: Arc<Shared>,
+    /// What makes its machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Where it keeps what it must not forget.
+    pub store: Store,
+    /// Who may do what.
+    pub gate: Arc<Gate>,
+    /// The cluster's certificates.
+    pub pki: Arc<Pki>,
+    /// The certificates that clients are shown.
+    pub certificates: Arc<Keeper>,
 }
 
 #[derive(OpenApi)]
 #[openapi(info(title = "Holdfast manager", description = "Keeps the machines of one host alive."))]
 struct Document;
 
-/// All routes, behind `gate`. Those that harm machines exist only with `chaos`.
-pub fn router(
-    shared: Arc<Shared>,
-    hypervisor: Arc<dyn Hypervisor>,
-    store: Store,
-    gate: Arc<Gate>,
-    pki: Arc<Pki>,
-    certificates: Arc<Keeper>,
-    chaos: bool,
-) -> Router {
+/// All routes, behind the gate, and the page that shows `board`. Those that harm machines exist only with `chaos`.
+pub fn router(api: Api, board: Arc<Board>, chaos: bool) -> Router {
+    let gate = Arc::clone(&api.gate);
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
@@ -66,6 +66,7 @@ pub fn router(
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
+        .routes(routes!(cluster::history))
         .routes(routes!(cluster::addresses))
         .routes(routes!(cluster::state))
         .routes(routes!(maintenance::show, maintenance::order))
@@ -77,9 +78,9 @@ pub fn router(
     if chaos {
         router = router.routes(routes!(machines::fault));
     }
-    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki, certificates };
     let (router, document) = router.with_state(api).split_for_parts();
-    with_fallbacks(with_docs(router, document)).layer(from_fn_with_state(gate, gatekeeper))
+    let router = with_docs(router, document).merge(page::routes(board, Arc::clone(&gate)));
+    with_fallbacks(router).layer(from_fn_with_state(gate, gatekeeper))
 }
 
 /// Does something that waits for the disk.

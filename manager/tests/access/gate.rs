@@ -11,13 +11,16 @@ use manager::access::audit::Audit;
 use manager::access::gate::{Gate, PKI};
 use manager::access::tokens::Tokens;
 use manager::access::{From, Origin};
+use manager::api::Api;
 use manager::certificates::keeper::Keeper;
 use manager::config::Config;
 use manager::engine::Engine;
 use manager::executor::Shared;
 use manager::metrics::Metrics;
+use manager::page::Board;
 use manager::pki::keeper::Pki;
 use manager::ports::namespaces::Namespaces;
+use manager::ports::transport::Transport;
 use manager::store::Store;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -48,11 +51,14 @@ impl Manager {
         let hypervisor = Arc::new(Namespaces::new(&config, exits).expect("a driver"));
         let pki = Arc::new(Pki::new(&config));
         let certificates = Arc::new(Keeper::open(&config, store.clone()));
-        let engine = Engine::new(config, None, Duration::ZERO);
+        let engine = Engine::new(config.clone(), None, Duration::ZERO);
         let shared = Arc::new(Shared::new(engine, Instant::now(), Metrics::new().expect("metrics")));
         let (tokens, audit) = (Tokens::new(store.clone()), Audit::new(directory.path()));
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
-        let router = manager::api::router(shared, hypervisor, store, gate, pki, certificates, true);
+        let transport = Transport::new(&config, Arc::clone(&pki)).expect("a transport");
+        let board = Arc::new(Board::new(Arc::clone(&shared), transport));
+        let api = Api { shared, hypervisor, store, gate, pki, certificates };
+        let router = manager::api::router(api, board, true);
         Manager { directory, router, tokens, audit }
     }
 
