@@ -13,7 +13,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use wire::MachineId;
-use wire::cluster::ClusterEvent;
+use wire::cluster::{ClusterEvent, ClusterView};
 
 use crate::config::{Config, LB};
 use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
@@ -30,6 +30,9 @@ use crate::store::Store;
 
 /// So many events are kept for a watcher that is slow; it is told when it missed some.
 const EVENT_BACKLOG: usize = 1_024;
+
+/// The same of views of the cluster; who is slower looks at how things are then.
+const VIEW_BACKLOG: usize = 16;
 
 /// So many events are remembered for who asks what happened.
 pub(crate) const REMEMBERED: usize = 512;
@@ -48,6 +51,7 @@ pub struct Shared {
     origin: Instant,
     changed: Notify,
     events: broadcast::Sender<ClusterEvent>,
+    views: broadcast::Sender<ClusterView>,
     told: Mutex<Told>,
     metrics: Metrics,
 }
@@ -60,6 +64,7 @@ impl Shared {
             origin,
             changed: Notify::new(),
             events: broadcast::channel(EVENT_BACKLOG).0,
+            views: broadcast::channel(VIEW_BACKLOG).0,
             told: Mutex::default(),
             metrics,
         }
@@ -88,6 +93,11 @@ impl Shared {
         let told = self.told();
         let missed = told.last.iter().filter(|event| event.sequence > sequence).cloned().collect();
         (missed, self.events.subscribe())
+    }
+
+    /// How things were right after each event from now on, however short they stayed so.
+    pub(crate) fn subscribe_views(&self) -> broadcast::Receiver<ClusterView> {
+        self.views.subscribe()
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -164,8 +174,14 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
     loop {
         let (plan, notices) = {
             let mut engine = shared.lock();
-            let plan = engine.plan(shared.origin.elapsed());
-            (plan, engine.take_notices())
+            let now = shared.origin.elapsed();
+            let plan = engine.plan(now);
+            let notices = engine.take_notices();
+            if !notices.is_empty() && shared.views.receiver_count() > 0 {
+                // They may all have stopped looking just now.
+                let _ = shared.views.send(engine.cluster(now));
+            }
+            (plan, notices)
         };
         for notice in notices {
             shared.tell(&config.name, notice);

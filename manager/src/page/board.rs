@@ -22,6 +22,9 @@ const ASK: Duration = Duration::from_secs(1);
 /// How often the engine is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a state is shown at least.
+const DWELL: Duration = Duration::from_millis(120);
+
 /// A first visitor waits no longer than this for what others have to tell.
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -82,7 +85,7 @@ impl Board {
             // Whoever has answered by then is shown.
             let _ = tokio::time::timeout(PATIENCE, self.ask()).await;
         }
-        self.render();
+        self.render(self.view());
         self.sections.borrow().clone()
     }
 
@@ -112,15 +115,23 @@ impl Board {
     }
 
     async fn look_while_watched(&self) {
+        let mut views = self.shared.subscribe_views();
         while self.sections.receiver_count() > 0 {
-            self.render();
-            tokio::time::sleep(LOOK).await;
+            self.render(self.view());
+            match tokio::time::timeout(LOOK, views.recv()).await {
+                // What lasts for milliseconds only is shown all the same, for as long as it takes to see it.
+                Ok(Ok(view)) => {
+                    self.render(view);
+                    tokio::time::sleep(DWELL).await;
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
         }
     }
 
     /// Asks every balancer and every other manager, and notes what each says as it comes.
     async fn ask(&self) {
-        let view = self.shared.look(|engine, now| engine.cluster(now));
+        let view = self.view();
         let balancers = view.hosts.iter().filter_map(|host| host.lb.as_ref());
         let balancers = balancers.map(|lb| async {
             let answer = self.read(&format!("http://{}:{LB_ADMIN_PORT}/traffic", lb.address)).await;
@@ -155,8 +166,8 @@ impl Board {
     }
 
     /// Makes the sections; those that came out as before stay the same, and nobody is told of them.
-    fn render(&self) {
-        let look = self.look();
+    fn render(&self, cluster: ClusterView) {
+        let look = self.look(cluster);
         let next = sections::of(&look);
         self.sections.send_if_modified(|held| {
             let kept: Vec<Section> = next
@@ -177,10 +188,14 @@ impl Board {
         });
     }
 
-    fn look(&self) -> Look {
-        let (cluster, services, in_maintenance) = self.shared.look(|engine, now| {
+    fn view(&self) -> ClusterView {
+        self.shared.look(|engine, now| engine.cluster(now))
+    }
+
+    fn look(&self, cluster: ClusterView) -> Look {
+        let (services, in_maintenance) = self.shared.look(|engine, _| {
             let services = engine.config().services.iter().map(|service| service.name.to_string()).collect();
-            (engine.cluster(now), services, engine.in_maintenance())
+            (services, engine.in_maintenance())
         });
         let facts = self.facts().clone();
         let mut events = self.shared.history(EVENTS);
