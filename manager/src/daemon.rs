@@ -109,8 +109,9 @@ async fn serve_host(config: Config) -> Result<()> {
         gate,
         pki: Arc::clone(&pki),
         certificates: Arc::clone(&certificates),
+        board: Arc::clone(&board),
     };
-    let router = api::router(api, Arc::clone(&board), chaos);
+    let router = api::router(api, chaos);
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
         listeners.spawn(serve(socket, router.clone(), listen::on_the_socket));

@@ -127,3 +127,17 @@ impl std::fmt::Display for UpstreamWord {
         })
     }
 }
+
+/// What a manager heard from one balancer: an entry of its `GET /traffic`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BalancerTraffic {
+    /// The balancer's host.
+    pub host: HostName,
+    /// The balancer.
+    pub machine: MachineId,
+    /// What it does; none where it did not answer.
+    pub traffic: Option<Traffic>,
+    /// Why it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -9,6 +9,7 @@ mod maintenance;
 mod peers;
 mod pki;
 mod switchover;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -43,15 +44,17 @@ pub struct Api {
     pub pki: Arc<Pki>,
     /// The certificates that clients are shown.
     pub certificates: Arc<Keeper>,
+    /// What the page shows.
+    pub board: Arc<Board>,
 }
 
 #[derive(OpenApi)]
 #[openapi(info(title = "Holdfast manager", description = "Keeps the machines of one host alive."))]
 struct Document;
 
-/// All routes, behind the gate, and the page that shows `board`. Those that harm machines exist only with `chaos`.
-pub fn router(api: Api, board: Arc<Board>, chaos: bool) -> Router {
-    let gate = Arc::clone(&api.gate);
+/// All routes, behind the gate, and the page. Those that harm machines exist only with `chaos`.
+pub fn router(api: Api, chaos: bool) -> Router {
+    let (gate, board) = (Arc::clone(&api.gate), Arc::clone(&api.board));
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
@@ -67,6 +70,7 @@ pub fn router(api: Api, board: Arc<Board>, chaos: bool) -> Router {
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
         .routes(routes!(cluster::history))
+        .routes(routes!(traffic::traffic))
         .routes(routes!(cluster::addresses))
         .routes(routes!(cluster::state))
         .routes(routes!(maintenance::show, maintenance::order))

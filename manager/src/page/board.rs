@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::Method;
 use tokio::sync::{Notify, watch};
 use wire::cluster::{ClusterEvent, ClusterView};
-use wire::traffic::Traffic;
+use wire::traffic::{BalancerTraffic, Traffic};
 use wire::{HostName, MachineId};
 
 use super::sections::{self, Section};
@@ -80,13 +80,34 @@ impl Board {
 
     /// The sections, no older than [`ASK`] as far as others answered in time.
     pub(super) async fn now(&self) -> Arc<Vec<Section>> {
+        self.refresh().await;
+        self.render(self.view());
+        self.sections.borrow().clone()
+    }
+
+    /// What each balancer does, no older than the sections.
+    pub(crate) async fn traffic(&self) -> Vec<BalancerTraffic> {
+        self.refresh().await;
+        let (view, facts) = (self.view(), self.facts().clone());
+        let balancers = view.hosts.iter().filter_map(|host| Some((&host.name, host.lb.as_ref()?)));
+        let told = balancers.map(|(host, lb)| {
+            let (traffic, error) = match facts.traffic.get(&lb.id).cloned() {
+                Some(Ok(traffic)) => (Some(traffic), None),
+                Some(Err(why)) => (None, Some(why)),
+                None => (None, None),
+            };
+            BalancerTraffic { host: host.clone(), machine: lb.id.clone(), traffic, error }
+        });
+        told.collect()
+    }
+
+    /// Asks all others, if that was not done lately.
+    async fn refresh(&self) {
         let is_old = self.facts().asked.is_none_or(|asked| asked.elapsed() > ASK * 2);
         if is_old {
             // Whoever has answered by then is shown.
             let _ = tokio::time::timeout(PATIENCE, self.ask()).await;
         }
-        self.render(self.view());
-        self.sections.borrow().clone()
     }
 
     /// The sections from now on.
@@ -118,13 +139,10 @@ impl Board {
         let mut views = self.shared.subscribe_views();
         while self.sections.receiver_count() > 0 {
             self.render(self.view());
-            match tokio::time::timeout(LOOK, views.recv()).await {
-                // What lasts for milliseconds only is shown all the same, for as long as it takes to see it.
-                Ok(Ok(view)) => {
-                    self.render(view);
-                    tokio::time::sleep(DWELL).await;
-                }
-                Ok(Err(_)) | Err(_) => {}
+            // What lasts for milliseconds only is shown all the same, for as long as it takes to see it.
+            if let Ok(Ok(view)) = tokio::time::timeout(LOOK, views.recv()).await {
+                self.render(view);
+                tokio::time::sleep(DWELL).await;
             }
         }
     }

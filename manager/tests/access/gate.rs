@@ -57,8 +57,8 @@ impl Manager {
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
         let transport = Transport::new(&config, Arc::clone(&pki)).expect("a transport");
         let board = Arc::new(Board::new(Arc::clone(&shared), transport));
-        let api = Api { shared, hypervisor, store, gate, pki, certificates };
-        let router = manager::api::router(api, board, true);
+        let api = Api { shared, hypervisor, store, gate, pki, certificates, board };
+        let router = manager::api::router(api, true);
         Manager { directory, router, tokens, audit }
     }
 

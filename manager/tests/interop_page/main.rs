@@ -1,6 +1,8 @@
 //! The status page in a real browser: Chromium opens it inside a lab of two hosts and a client, and what it shows
 //! while things die is what happened.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 #[path = "../cluster/lab.rs"]
 #[allow(dead_code, reason = "each of the labs' users needs another part of them")]
 mod lab;
