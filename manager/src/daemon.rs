@@ -127,14 +127,18 @@ async fn serve_host(config: Config) -> Result<()> {
     let shown = tokio::spawn(shown.walk());
     let rounds = Rounds { tls, router, shared: Arc::clone(&shared), transport, pki };
     let rounds = tokio::spawn(rounds.walk());
+    kit::service::ready();
+    let watched = Arc::clone(&shared);
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
+        () = kit::service::watchdog(|| watched.round()) => {}
         () = async { board.keep().await } => {}
         Some(ended) = listeners.join_next() => match ended.context("the API ended")? {},
         ended = rounds => ended.context("the rounds ended")?,
         ended = shown => ended.context("the rounds of certificates ended")?,
         signal = kit::shutdown::requested() => tracing::info!("{}: manager ends, machines live on", signal?),
     }
+    kit::service::stopping();
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use wire::MachineId;
@@ -53,6 +53,8 @@ pub struct Shared {
     events: broadcast::Sender<ClusterEvent>,
     views: broadcast::Sender<ClusterView>,
     told: Mutex<Told>,
+    /// How often was planned.
+    rounds: watch::Sender<u64>,
     metrics: Metrics,
 }
 
@@ -66,6 +68,7 @@ impl Shared {
             events: broadcast::channel(EVENT_BACKLOG).0,
             views: broadcast::channel(VIEW_BACKLOG).0,
             told: Mutex::default(),
+            rounds: watch::Sender::default(),
             metrics,
         }
     }
@@ -93,6 +96,13 @@ impl Shared {
         let told = self.told();
         let missed = told.last.iter().filter(|event| event.sequence > sequence).cloned().collect();
         (missed, self.events.subscribe())
+    }
+
+    /// Waits until it was planned anew, which needs everything that keeping machines needs.
+    pub(crate) async fn round(&self) -> bool {
+        let mut rounds = self.rounds.subscribe();
+        self.changed.notify_one();
+        rounds.changed().await.is_ok()
     }
 
     /// How things were right after each event from now on, however short they stayed so.
@@ -172,6 +182,7 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
     }
     let mut watches: BTreeMap<MachineId, AbortHandle> = BTreeMap::new();
     loop {
+        shared.rounds.send_modify(|rounds| *rounds += 1);
         let (plan, notices) = {
             let mut engine = shared.lock();
             let now = shared.origin.elapsed();
