@@ -99,7 +99,7 @@ interop() {
     need_stopped nginx:nginx haproxy:haproxy
     need pebble:pebble chromium:chromium
     need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4 \
-        brotli==1.2.1 zstandard==0.25.0
+        brotli==1.2.1 zstandard==0.25.0 playwright==1.65.2 axe-playwright-python==0.1.8
     cargo build --workspace --bins --locked --quiet
     tests interop "$WITH_OTHERS"
 }

@@ -2,16 +2,19 @@
 //!
 //! [`config`] reads a TOML file and says where it is wrong, [`guess`] what was meant; [`notify`] is a part that two of those files
 //! have; [`api`] gives HTTP interfaces one shape (problem+json, OpenAPI, metrics, heartbeat);
-//! [`telemetry`] starts the log; [`shutdown`] turns signals into an orderly end; `tls` (a feature) is how
-//! the daemons prove to each other who they are.
+//! [`telemetry`] starts the log; [`service`] tells systemd how we are; [`shutdown`] turns signals into an orderly end;
+//! `page` (a feature) makes pages for people; `tls` (a feature) is how the daemons prove to each other who they are.
 
 pub mod api;
 pub mod config;
 pub mod guess;
 pub mod notify;
+#[cfg(feature = "page")]
+pub mod page;
 mod places;
 pub mod readiness;
 pub mod seldom;
+pub mod service;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(feature = "tls")]

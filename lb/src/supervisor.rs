@@ -11,6 +11,7 @@
 //!
 //! The children are waited for by pidfd (tokio's), so a death is seen in less than a millisecond.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,16 @@ pub fn run(config: &Path, settings: &Settings) -> anyhow::Result<()> {
     vip::runtime()?.block_on(Supervisor::new(config, settings)?.watch())
 }
 
+/// How often it is asked whether the proxy serves, until it does.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until the proxy answers at `admin`: it opens its listeners for clients before that.
+async fn serves(admin: SocketAddr) {
+    while tokio::net::TcpStream::connect(admin).await.is_err() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 struct Supervisor<'a> {
     settings: &'a Settings,
     proxy: Child,
@@ -83,9 +94,21 @@ impl<'a> Supervisor<'a> {
         let mut requests = signals::requests()?;
         let end = kit::shutdown::requested();
         tokio::pin!(end);
+        // It runs where the children are waited for, so that it says something. How they are is the speaker's to see.
+        let watchdog = kit::service::watchdog(|| std::future::ready(true));
+        tokio::pin!(watchdog);
+        let served = serves(self.settings.admin);
+        tokio::pin!(served);
+        let mut is_told = false;
         loop {
             let event = tokio::select! {
                 name = &mut end => Event::End(name?),
+                () = &mut watchdog => continue,
+                () = &mut served, if !is_told => {
+                    is_told = true;
+                    kit::service::ready();
+                    continue;
+                }
                 Some(()) = requests.reopen.recv() => Event::PassOn(Signal::SIGUSR1),
                 Some(()) = requests.reload.recv() => Event::PassOn(Signal::SIGHUP),
                 due = self.proxy.next() => if due { Event::Due(Role::Proxy) } else { Event::Died(Role::Proxy) },
@@ -109,6 +132,7 @@ impl<'a> Supervisor<'a> {
                 Event::PassOn(signal) => self.proxy.send(signal),
                 Event::End(signal) => {
                     info!(signal, "ending");
+                    kit::service::stopping();
                     self.stop().await;
                     return Ok(());
                 }

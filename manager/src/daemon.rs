@@ -14,7 +14,7 @@ use crate::access::gate::{Gate, PKI, is_initialised};
 use crate::access::listen::{self, serve};
 use crate::access::tokens::Tokens;
 use crate::access::unix_ms;
-use crate::api;
+use crate::api::{self, Api};
 use crate::certificates::{keeper::Keeper, rounds};
 use crate::config::{Config, Hypervisor as Driver};
 use crate::engine::Engine;
@@ -22,6 +22,7 @@ use crate::executor::{self, Ports, Shared};
 use crate::faults::{self, Faults};
 use crate::maintenance;
 use crate::metrics::Metrics;
+use crate::page::Board;
 use crate::pki::keeper::Pki;
 use crate::pki::rounds::Rounds;
 use crate::ports::balancer::Balancer;
@@ -121,15 +122,18 @@ async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
     }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
     let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
-    let router = api::router(
-        Arc::clone(&shared),
+    let board = Arc::new(Board::new(Arc::clone(&shared), transport.clone()));
+    let api = Api {
+        shared: Arc::clone(&shared),
         hypervisor,
         store,
         gate,
-        Arc::clone(&pki),
-        Arc::clone(&certificates),
+        pki: Arc::clone(&pki),
+        certificates: Arc::clone(&certificates),
+        board: Arc::clone(&board),
         faults,
-    );
+    };
+    let router = api::router(api);
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(socket) = socket {
         listeners.spawn(serve(socket, router.clone(), listen::on_the_socket));
@@ -145,8 +149,12 @@ async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
     let shown = tokio::spawn(shown.walk());
     let rounds = Rounds { tls, router, shared: Arc::clone(&shared), transport, pki };
     let rounds = tokio::spawn(rounds.walk());
+    kit::service::ready();
+    let watched = Arc::clone(&shared);
     tokio::select! {
         () = executor::run(shared, ports, ended) => {}
+        () = kit::service::watchdog(|| watched.round()) => {}
+        () = async { board.keep().await } => {}
         Some(ended) = listeners.join_next() => match ended.context("the API ended")? {},
         ended = rounds => ended.context("the rounds ended")?,
         ended = shown => ended.context("the rounds of certificates ended")?,
@@ -157,6 +165,7 @@ async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
             return Ok(Ended::Stopped(time));
         }
     }
+    kit::service::stopping();
     Ok(Ended::Asked)
 }
 

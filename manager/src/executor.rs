@@ -5,15 +5,15 @@
 //!                  clock, requests ──▶ engine.plan ◀──┘──▶ one task per action ──▶ ports
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use wire::MachineId;
-use wire::cluster::ClusterEvent;
+use wire::cluster::{ClusterEvent, ClusterView};
 
 use crate::config::{Config, LB};
 use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
@@ -31,6 +31,19 @@ use crate::store::Store;
 /// So many events are kept for a watcher that is slow; it is told when it missed some.
 const EVENT_BACKLOG: usize = 1_024;
 
+/// The same of views of the cluster; who is slower looks at how things are then.
+const VIEW_BACKLOG: usize = 16;
+
+/// So many events are remembered for who asks what happened.
+pub(crate) const REMEMBERED: usize = 512;
+
+/// The events so far.
+#[derive(Default)]
+struct Told {
+    sequence: u64,
+    last: VecDeque<ClusterEvent>,
+}
+
 /// The engine, shared between the executor and the API. It is locked only for moments, never across
 /// anything that waits.
 pub struct Shared {
@@ -38,7 +51,10 @@ pub struct Shared {
     origin: Instant,
     changed: Notify,
     events: broadcast::Sender<ClusterEvent>,
-    sequence: Mutex<u64>,
+    views: broadcast::Sender<ClusterView>,
+    told: Mutex<Told>,
+    /// How often was planned.
+    rounds: watch::Sender<u64>,
     metrics: Metrics,
 }
 
@@ -50,7 +66,9 @@ impl Shared {
             origin,
             changed: Notify::new(),
             events: broadcast::channel(EVENT_BACKLOG).0,
-            sequence: Mutex::new(0),
+            views: broadcast::channel(VIEW_BACKLOG).0,
+            told: Mutex::default(),
+            rounds: watch::Sender::default(),
             metrics,
         }
     }
@@ -67,9 +85,33 @@ impl Shared {
         view(&self.lock(), self.origin.elapsed())
     }
 
-    /// Every event from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<ClusterEvent> {
-        self.events.subscribe()
+    /// The last `count` events that are remembered, the oldest first.
+    pub fn history(&self, count: usize) -> Vec<ClusterEvent> {
+        let told = self.told();
+        told.last.iter().skip(told.last.len().saturating_sub(count)).cloned().collect()
+    }
+
+    /// The events after number `sequence` that are remembered, and those from now on: none is in both, or in neither.
+    pub fn subscribe_after(&self, sequence: u64) -> (Vec<ClusterEvent>, broadcast::Receiver<ClusterEvent>) {
+        let told = self.told();
+        let missed = told.last.iter().filter(|event| event.sequence > sequence).cloned().collect();
+        (missed, self.events.subscribe())
+    }
+
+    /// Waits until it was planned anew, which needs everything that keeping machines needs.
+    pub(crate) async fn round(&self) -> bool {
+        let mut rounds = self.rounds.subscribe();
+        self.changed.notify_one();
+        rounds.changed().await.is_ok()
+    }
+
+    /// How things were right after each event from now on, however short they stayed so.
+    pub(crate) fn subscribe_views(&self) -> broadcast::Receiver<ClusterView> {
+        self.views.subscribe()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The manager's metrics.
@@ -91,17 +133,22 @@ impl Shared {
         }
         self.metrics.count_event(kind);
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut sequence = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
-        *sequence += 1;
-        // Nobody watching is fine.
-        let _ = self.events.send(ClusterEvent {
-            sequence: *sequence,
+        let mut told = self.told();
+        told.sequence += 1;
+        let event = ClusterEvent {
+            sequence: told.sequence,
             unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
             host: host.clone(),
             kind: kind.to_owned(),
             subject,
             message,
-        });
+        };
+        if told.last.len() == REMEMBERED {
+            told.last.pop_front();
+        }
+        told.last.push_back(event.clone());
+        // Nobody watching is fine.
+        let _ = self.events.send(event);
     }
 }
 
@@ -135,10 +182,17 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
     }
     let mut watches: BTreeMap<MachineId, AbortHandle> = BTreeMap::new();
     loop {
+        shared.rounds.send_modify(|rounds| *rounds += 1);
         let (plan, notices) = {
             let mut engine = shared.lock();
-            let plan = engine.plan(shared.origin.elapsed());
-            (plan, engine.take_notices())
+            let now = shared.origin.elapsed();
+            let plan = engine.plan(now);
+            let notices = engine.take_notices();
+            if !notices.is_empty() && shared.views.receiver_count() > 0 {
+                // They may all have stopped looking just now.
+                let _ = shared.views.send(engine.cluster(now));
+            }
+            (plan, notices)
         };
         for notice in notices {
             shared.tell(&config.name, notice);
@@ -162,12 +216,12 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
     }
 }
 
-type Told = mpsc::UnboundedSender<Event>;
+type Teller = mpsc::UnboundedSender<Event>;
 
 fn start(
     config: &Arc<Config>,
     ports: &Ports,
-    told: &Told,
+    told: &Teller,
     watches: &mut BTreeMap<MachineId, AbortHandle>,
     action: Action,
 ) {
@@ -195,7 +249,7 @@ fn start(
     }
 }
 
-async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command) -> Outcome {
+async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Command) -> Outcome {
     match command {
         Command::Save(desired) => {
             let store = ports.store.clone();

@@ -1,7 +1,7 @@
 //! The manager: keeps the machines of one host alive and tells balancers and peers about them.
 //!
 //! [`engine`] decides, [`executor`] does what it decided through the [`ports`], [`api`] lets people and
-//! peers ask, [`cli`] is what people type.
+//! peers ask, [`cli`] is what people type, [`page`] what they look at.
 
 pub mod access;
 pub mod address_pool;
@@ -15,6 +15,7 @@ pub mod executor;
 pub mod faults;
 pub mod maintenance;
 pub mod metrics;
+pub mod page;
 pub mod pki;
 pub mod ports;
 #[cfg(test)]

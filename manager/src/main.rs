@@ -4,18 +4,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use manager::cli::{
-    self, AccessCommand, AuditArgs, ImageCommand, JoinArgs, MaintenanceCommand, Output, RevokeArgs,
-    SwitchoverArgs, TokenArgs, VmCommand,
+    self, AccessCommand, AuditArgs, CompletionsArgs, DumpArgs, EventsArgs, ImageCommand, JoinArgs,
+    MaintenanceCommand, ManArgs, Output, RevokeArgs, StatusArgs, SwitchoverArgs, TokenArgs, TopArgs,
+    VmCommand,
 };
 use manager::config::Config;
 use manager::faults::{KeeperArgs, STOPPED_FOR, SUBCOMMAND as KEEPER, keep, wait_out};
 use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad input; `status --exit-code` also 3 (something is missing) \
+    and 4 (a public address is not held). NO_COLOR turns colours off.";
+
 /// Keeps the machines of one host alive.
 #[derive(Parser)]
-#[command(name = "manager", version)]
+#[command(name = "manager", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -60,7 +64,9 @@ enum Command {
     /// Take a host out of the cluster: nobody believes it any more.
     Revoke(RevokeArgs),
     /// Show hosts, machines and public addresses.
-    Status,
+    Status(StatusArgs),
+    /// Show what the balancers do right now: requests a second, latencies, and how each upstream does.
+    Top(TopArgs),
     /// List, create, delete and replace machines, and read their consoles.
     #[command(subcommand)]
     Vm(VmCommand),
@@ -77,13 +83,19 @@ enum Command {
     /// Have the manager watch its machines and leave them alone, or keep them again.
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
-    /// Show what happens, as it happens.
-    Events,
+    /// Show what happened lately; with `--follow` also what happens, as it happens.
+    Events(EventsArgs),
     /// Take a host that is gone for good out of the cluster, on the manager that is asked.
     Forget {
         /// The host's name, or its address where its name was never heard.
         host: String,
     },
+    /// Write what somebody who is to help wants to see into one file, without secrets.
+    SupportDump(DumpArgs),
+    /// Print what completes this command line in a shell.
+    Completions(CompletionsArgs),
+    /// Write this command's manual pages into a directory.
+    Man(ManArgs),
     /// The inner side of namespace machines.
     #[command(name = SUBCOMMAND, hide = true, subcommand)]
     NamespaceMachine(NamespaceMachine),
@@ -118,7 +130,8 @@ fn main() -> ExitCode {
         Command::Token(args) => load(&common).and_then(|config| cli::token(&config, &args, common.output)),
         Command::Join(args) => load(&common).and_then(|config| cli::join(&config, &args)),
         Command::Revoke(args) => load(&common).and_then(|config| cli::revoke(&config, &args)),
-        Command::Status => client(&common).and_then(|client| client.status()),
+        Command::Status(args) => client(&common).and_then(|client| client.status(&args)),
+        Command::Top(args) => client(&common).and_then(|client| client.top(&args)),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
         Command::Forget { host } => client(&common).and_then(|client| client.forget(&host)),
@@ -126,11 +139,17 @@ fn main() -> ExitCode {
         Command::Access(command) => client(&common).and_then(|client| client.access(&command)),
         Command::Audit(args) => client(&common).and_then(|client| client.audit(&args)),
         Command::Maintenance(command) => client(&common).and_then(|client| client.maintenance(&command)),
-        Command::Events => client(&common).and_then(|client| client.events()),
+        Command::Events(args) => client(&common).and_then(|client| client.events(&args)),
+        Command::SupportDump(args) => client(&common).and_then(|client| client.dump(&args, &common.config)),
+        Command::Completions(args) => cli::completions(Cli::command(), &args),
+        Command::Man(args) => cli::man(Cli::command(), &args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(not_well) = error.downcast_ref::<cli::NotWell>() {
+                return ExitCode::from(not_well.code());
+            }
             complain(&format!("{error:#}"));
             // What was typed or written wrongly is told apart from what went wrong.
             let usage = error.is::<kit::config::ConfigError>() || error.is::<cli::Usage>();

@@ -177,7 +177,8 @@ pub struct VipView {
     /// The address.
     #[schema(value_type = String)]
     pub address: IpAddr,
-    /// The balancers that say they hold it; exactly one when all is well.
+    /// The balancers that say they hold it; exactly one when all is well. Where none of those says so whose managers are
+    /// heard, the one that this host's balancer hears holding it.
     pub holders: Vec<MachineId>,
 }
 

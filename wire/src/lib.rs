@@ -33,6 +33,7 @@ pub mod shared_secrets;
 pub mod snapshot;
 pub mod switchover;
 pub mod tls;
+pub mod traffic;
 pub mod upstream_tls;
 pub mod upstreams;
 pub mod vip;

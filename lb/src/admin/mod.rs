@@ -13,10 +13,12 @@ mod check;
 mod credentials;
 mod listen;
 mod overrides;
+mod page;
 mod peer;
 mod reads;
 mod statistics;
 mod status;
+mod traffic;
 mod vip_figures;
 
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
 use crate::proxy::state::State;
 use crate::settings::Settings;
+use traffic::Looks;
 use vip_figures::VipFigures;
 
 /// What the handlers share.
@@ -43,6 +46,7 @@ pub(crate) struct Admin {
     metrics: prometheus::Registry,
     vip_figures: Option<VipFigures>,
     started: Instant,
+    looks: Looks,
 }
 
 type Shared = axum::extract::State<Arc<Admin>>;
@@ -92,13 +96,16 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
         metrics,
         vip_figures,
         started,
+        looks: Looks::default(),
     });
+    let keep = admin.clone();
+    let looking = async move { keep.looks.keep(&keep.state).await };
     let (reads, changes) = routers(admin);
     let reads = listen::reads(settings.admin, reads);
     if open {
-        tokio::join!(reads, listen::changes(settings.admin_changes, changes, live, read_again));
+        tokio::join!(looking, reads, listen::changes(settings.admin_changes, changes, live, read_again));
     } else {
-        reads.await;
+        tokio::join!(looking, reads);
     }
 }
 
@@ -115,7 +122,8 @@ fn routers(admin: Arc<Admin>) -> (Router, Router) {
         .split_for_parts();
     let (changes, changes_document) = changes::router().merge(overrides::changes()).split_for_parts();
     document.merge(changes_document);
-    let reads = kit::api::with_docs(reads.with_state(admin.clone()), document);
+    let pages = Router::new().route("/", axum::routing::get(page::page)).merge(kit::page::assets());
+    let reads = kit::api::with_docs(reads.merge(pages).with_state(admin.clone()), document);
     let changes = changes
         .layer(axum::middleware::from_fn_with_state(admin.clone(), changes::only_from_managers))
         .with_state(admin);

@@ -14,6 +14,7 @@ use wire::vip::VipStatus;
 
 use super::statistics::{__path_statistics, statistics};
 use super::status::Status;
+use super::traffic::{__path_traffic, traffic};
 use super::{Admin, Shared};
 use crate::proxy::state::origin::Origin;
 
@@ -26,6 +27,7 @@ pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
         .routes(routes!(config))
         .routes(routes!(status))
         .routes(routes!(statistics))
+        .routes(routes!(traffic))
         .routes(routes!(vip))
         .routes(routes!(hand_over))
         .routes(routes!(metrics))
@@ -92,7 +94,7 @@ async fn hand_over(State(admin): Shared) -> Json<HandOver> {
     Json(admin.hand_overs.view())
 }
 
-async fn ask_vip(admin: &Admin) -> Result<VipStatus, Problem> {
+pub(super) async fn ask_vip(admin: &Admin) -> Result<VipStatus, Problem> {
     if admin.settings.vips.is_empty() {
         return Ok(VipStatus::default());
     }

@@ -70,6 +70,7 @@ pub(crate) struct Penalty {
     /// Ejections in a row.
     strikes: u32,
     readmitted: Option<Instant>,
+    ejected: Option<(Instant, Failure)>,
 }
 
 /// Notes that an upstream took a connection.
@@ -160,6 +161,7 @@ pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, fai
         let relapse = failed_trial || state.readmitted.is_some_and(soon);
         state.strikes = if relapse { state.strikes.saturating_add(1) } else { 0 };
         upstream.health.relapsed.store(relapse, Ordering::Relaxed);
+        state.ejected = Some((Instant::now(), failure));
         penalty(state.strikes, &pool.policy).min(longest)
     };
     upstream.counters.ejections.fetch_add(1, Ordering::Relaxed);
@@ -172,6 +174,12 @@ pub(crate) fn eject(pool: &Pool, upstream: &Arc<Upstream>, failure: Failure, fai
     // A check asks whether it answers, which it does if its answers were what ejected it: it has to wait.
     let hold = if failure == Failure::Answers { jittered(penalty) } else { Duration::ZERO };
     upstream.health.checks.ejected(hold, penalty);
+}
+
+/// Since when `upstream` is ejected, and what for.
+pub(crate) fn ejected_since(upstream: &Upstream) -> Option<(Instant, Failure)> {
+    let last = lock(&upstream.health.penalty).ejected;
+    last.filter(|_| upstream.is_ejected())
 }
 
 /// Lets an ejected `upstream` back, for a trial first.

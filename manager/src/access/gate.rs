@@ -47,6 +47,16 @@ impl Gate {
         Gate { pki, open_reads, address, shared, tokens, audit }
     }
 
+    /// Whether somebody who sent a request with these headers may see how things are.
+    ///
+    /// # Errors
+    ///
+    /// Why not, and what to do about it.
+    pub(crate) async fn may_look(&self, origin: &Origin, headers: &HeaderMap) -> Result<(), String> {
+        let bearer = show(self, headers).await;
+        self.judge(origin, &bearer, Need::Status).map(drop).map_err(|why| why.detail)
+    }
+
     fn judge(&self, origin: &Origin, bearer: &Bearer, need: Need) -> Result<Who, Refusal> {
         let initialised = is_initialised(&self.pki);
         // Once certificates tell who is who, nobody is trusted for being a peer.

@@ -23,6 +23,7 @@ use wire::HostName;
 use wire::access::Scope;
 
 use super::{From, Origin};
+use crate::page::STREAM;
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +251,9 @@ pub fn need(method: &Method, route: &str) -> Need {
     match route {
         "/health/live" | "/heartbeat" | "/metrics" if reads => Need::Open,
         docs if reads && (docs.starts_with("/swagger-ui") || docs.starts_with("/api-docs/")) => Need::Open,
+        // What stands in the page is asked for apart.
+        "/" if reads => Need::Open,
+        asset if reads && asset.starts_with("/page/") && asset != STREAM => Need::Open,
         access if access.starts_with("/access/") => Need::Tokens,
         "/audit" if reads => Need::Records,
         "/peers/{host}" | "/pki/revocations" if method == Method::PUT => Need::Snapshot,

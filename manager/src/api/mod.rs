@@ -10,6 +10,7 @@ mod maintenance;
 mod peers;
 mod pki;
 mod switchover;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::access::gate::{Gate, gate as gatekeeper};
 use crate::certificates::keeper::Keeper;
 use crate::executor::Shared;
 use crate::faults::Faults;
+use crate::page::{self, Board};
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 use crate::store::Store;
@@ -32,29 +34,31 @@ use crate::store::Store;
 /// What handlers work with.
 #[derive(Clone)]
 pub struct Api {
-    shared: Arc<Shared>,
-    hypervisor: Arc<dyn Hypervisor>,
-    store: Store,
-    gate: Arc<Gate>,
-    pki: Arc<Pki>,
-    certificates: Arc<Keeper>,
-    faults: Option<Arc<Faults>>,
+    /// What the manager knows and wants.
+    pub shared: Arc<Shared>,
+    /// What makes its machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Where it keeps what it must not forget.
+    pub store: Store,
+    /// Who may do what.
+    pub gate: Arc<Gate>,
+    /// The cluster's certificates.
+    pub pki: Arc<Pki>,
+    /// The certificates that clients are shown.
+    pub certificates: Arc<Keeper>,
+    /// What the page shows.
+    pub board: Arc<Board>,
+    /// The faults that may be ordered, where they may.
+    pub faults: Option<Arc<Faults>>,
 }
 
 #[derive(OpenApi)]
 #[openapi(info(title = "Holdfast manager", description = "Keeps the machines of one host alive."))]
 struct Document;
 
-/// All routes, behind `gate`. Those that harm machines and the host exist only with `faults`.
-pub fn router(
-    shared: Arc<Shared>,
-    hypervisor: Arc<dyn Hypervisor>,
-    store: Store,
-    gate: Arc<Gate>,
-    pki: Arc<Pki>,
-    certificates: Arc<Keeper>,
-    faults: Option<Arc<Faults>>,
-) -> Router {
+/// All routes, behind the gate, and the page. Those that harm machines and the host exist only with `faults`.
+pub fn router(api: Api) -> Router {
+    let (gate, board) = (Arc::clone(&api.gate), Arc::clone(&api.board));
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
@@ -69,6 +73,8 @@ pub fn router(
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::events))
+        .routes(routes!(cluster::history))
+        .routes(routes!(traffic::traffic))
         .routes(routes!(cluster::addresses))
         .routes(routes!(cluster::state))
         .routes(routes!(maintenance::show, maintenance::order))
@@ -77,13 +83,13 @@ pub fn router(
         .routes(routes!(access::audit))
         .routes(routes!(cluster::live))
         .routes(routes!(cluster::metrics));
-    if faults.is_some() {
+    if api.faults.is_some() {
         router =
             router.routes(routes!(faults::harm)).routes(routes!(faults::show, faults::begin, faults::end));
     }
-    let api = Api { shared, hypervisor, store, gate: Arc::clone(&gate), pki, certificates, faults };
     let (router, document) = router.with_state(api).split_for_parts();
-    with_fallbacks(with_docs(router, document)).layer(from_fn_with_state(gate, gatekeeper))
+    let router = with_docs(router, document).merge(page::routes(board, Arc::clone(&gate)));
+    with_fallbacks(router).layer(from_fn_with_state(gate, gatekeeper))
 }
 
 /// Does something that waits for the disk.

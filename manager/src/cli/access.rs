@@ -8,7 +8,7 @@ use reqwest::Method;
 use wire::access::{AuditEntry, CreateToken, MaintenanceOrder, MaintenanceView, NewToken, Scope, TokenView};
 
 use super::client::{Client, path_of};
-use super::table::table;
+use super::print::table;
 
 /// What can be done about access from elsewhere.
 #[derive(Subcommand, Debug)]

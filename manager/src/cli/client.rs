@@ -11,8 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use wire::Problem;
-use wire::cluster::{ClusterEvent, ClusterView, CreateMachine, MachineView};
+use wire::cluster::{CreateMachine, MachineView};
 
+use super::print::line;
+use super::watch::WatchArgs;
 use super::way::Way;
 use super::{Output, table};
 use crate::api::console;
@@ -35,7 +37,7 @@ impl Usage {
 #[derive(Subcommand, Debug)]
 pub enum VmCommand {
     /// List this host's machines.
-    List,
+    List(WatchArgs),
     /// One more machine of a service.
     Create {
         /// The service.
@@ -83,16 +85,6 @@ impl Client {
         Ok(Client { way: Way::find(url, config)?, runtime, output })
     }
 
-    /// `manager status`.
-    ///
-    /// # Errors
-    ///
-    /// When the manager cannot be asked.
-    pub fn status(&self) -> Result<()> {
-        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
-        self.print(&view, table::cluster)
-    }
-
     /// `manager vm …`.
     ///
     /// # Errors
@@ -100,10 +92,10 @@ impl Client {
     /// What the manager refused, in its words.
     pub fn vm(&self, command: &VmCommand) -> Result<()> {
         match command {
-            VmCommand::List => {
+            VmCommand::List(watch) => watch.show(|| {
                 let machines: Vec<MachineView> = self.ask(Method::GET, "/vms", None::<&()>)?;
-                self.print(&machines, |machines| table::machines(machines))
-            }
+                self.output.text(&machines, |machines| table::machines(machines, self.output.is_wide()))
+            }),
             VmCommand::Create { service } => {
                 let order = CreateMachine { service: service.as_str().into() };
                 let machine: MachineView = self.ask(Method::POST, "/vms", Some(&order))?;
@@ -121,15 +113,7 @@ impl Client {
                 self.print(&machine, |machine| format!("{} is being drained, then built anew", machine.id))
             }
             VmCommand::Logs { id } => {
-                let text = self.runtime.block_on(async {
-                    Ok::<_, anyhow::Error>(
-                        self.send(Method::GET, &format!("{}/logs", path_of("/vms", id)), None::<&()>)
-                            .await?
-                            .text()
-                            .await?,
-                    )
-                })?;
-                print!("{text}");
+                print!("{}", self.text(&format!("{}/logs", path_of("/vms", id)))?);
                 Ok(())
             }
             VmCommand::Console { id } => self.runtime.block_on(self.console(id)),
@@ -146,29 +130,6 @@ impl Client {
             .header(header::UPGRADE, console::PROTOCOL);
         let response = self.accepted(self.url(), request.send().await).await?;
         super::console::converse(response.upgrade().await?).await
-    }
-
-    /// `manager events`: until interrupted.
-    ///
-    /// # Errors
-    ///
-    /// When the manager cannot be asked, or goes away.
-    pub fn events(&self) -> Result<()> {
-        self.runtime.block_on(async {
-            let request = self.way.client(self.url()).get(format!("{}/events", self.url()));
-            let mut response = self.accepted(self.url(), request.send().await).await?;
-            let mut text = Vec::new();
-            while let Some(chunk) = response.chunk().await? {
-                text.extend_from_slice(&chunk);
-                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = text.drain(..=end).collect();
-                    if let Some(data) = line.strip_prefix(b"data:") {
-                        self.print(&serde_json::from_slice::<ClusterEvent>(data)?, table::event)?;
-                    }
-                }
-            }
-            bail!("the manager ended the stream")
-        })
     }
 
     /// `manager forget`.
@@ -220,7 +181,7 @@ impl Client {
     }
 
     /// The answer of the manager at `url`, unless it refused.
-    async fn accepted(&self, url: &str, answer: reqwest::Result<Response>) -> Result<Response> {
+    pub(super) async fn accepted(&self, url: &str, answer: reqwest::Result<Response>) -> Result<Response> {
         let response = match answer {
             Ok(response) => response,
             // What TLS has to say is clearer than what the layers above make of it.
@@ -261,11 +222,21 @@ impl Client {
     }
 
     pub(super) fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
-        match self.output {
-            Output::Table => println!("{}", table(value)),
-            Output::Json => println!("{}", serde_json::to_string(value)?),
-        }
-        Ok(())
+        line(&self.output.text(value, table)?)
+    }
+
+    /// What the manager answers at `path`, as it is.
+    pub(super) fn text(&self, path: &str) -> Result<String> {
+        self.block_on(async { Ok(self.send(Method::GET, path, None::<&()>).await?.text().await?) })
+    }
+
+    /// A question at `path` without a limit of time.
+    pub(super) fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.way.client(self.url()).get(format!("{}{path}", self.url()))
+    }
+
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 }
 

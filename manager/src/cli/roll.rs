@@ -219,7 +219,7 @@ impl Client {
 
     /// Something for people; programs see it by what is printed for them.
     fn say(&self, what: &str) {
-        if self.output() == Output::Table {
+        if matches!(self.output(), Output::Table | Output::Wide) {
             println!("{what}");
         }
     }

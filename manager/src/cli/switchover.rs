@@ -55,7 +55,7 @@ impl Client {
             }
         }
         if view.state == SwitchoverState::Failed {
-            if self.output() == Output::Json {
+            if matches!(self.output(), Output::Json | Output::Yaml) {
                 self.print(&view, text)?;
             }
             let reason = view.reason.as_deref().unwrap_or("it did not say why");

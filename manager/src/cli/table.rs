@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{Table, presets};
+use comfy_table::Cell;
 use wire::cluster::{ClusterEvent, ClusterView, HostView, MachineView};
 use wire::vip::RouterState;
 
+use super::print::{phase, table};
+
 /// The whole cluster.
-pub(super) fn cluster(view: &ClusterView) -> String {
+pub(super) fn cluster(view: &ClusterView, wide: bool) -> String {
     let mut text = String::new();
     for vip in &view.vips {
         let holders: Vec<&str> = vip.holders.iter().map(wire::MachineId::as_str).collect();
@@ -18,22 +20,30 @@ pub(super) fn cluster(view: &ClusterView) -> String {
     for host in view.hosts.iter().filter(|host| !host.driver.is_empty()) {
         let _ = writeln!(text, "Host {} makes its machines with {}", host.name, host.driver);
     }
-    let mut rows = table(&["HOST", "MACHINE", "SERVICE", "ADDRESS", "PHASE", "FOR", "BUILT", "NOTE"]);
+    let mut header = vec!["HOST", "MACHINE", "SERVICE", "ADDRESS", "PHASE", "FOR", "BUILT", "NOTE"];
+    if wide {
+        header.extend(["RESTARTS", "IMAGE", "REASON"]);
+    }
+    let mut rows = table(&header);
     for host in &view.hosts {
         if host.machines.is_empty() {
             rows.add_row([host_name(host), "-".into(), "-".into(), host.address.to_string()]);
         }
         for machine in &host.machines {
-            rows.add_row([
-                host_name(host),
-                machine.id.to_string(),
-                machine.service.to_string(),
-                machine.address.to_string(),
-                machine.phase.to_string(),
-                age(machine.for_ms),
-                machine.incarnation.to_string(),
-                note(host, machine),
-            ]);
+            let mut row = vec![
+                Cell::new(host_name(host)),
+                Cell::new(&machine.id),
+                Cell::new(&machine.service),
+                Cell::new(machine.address),
+                phase(machine.phase),
+                Cell::new(age(machine.for_ms)),
+                Cell::new(machine.incarnation),
+                Cell::new(note(host, machine)),
+            ];
+            if wide {
+                row.extend(further(machine));
+            }
+            rows.add_row(row);
         }
     }
     let _ = writeln!(text, "{rows}");
@@ -54,21 +64,36 @@ pub(super) fn cluster(view: &ClusterView) -> String {
 }
 
 /// The machines of one host.
-pub(super) fn machines(machines: &[MachineView]) -> String {
-    let mut rows = table(&["MACHINE", "SERVICE", "ADDRESS", "PHASE", "FOR", "BUILT", "RESTARTS", "REASON"]);
+pub(super) fn machines(machines: &[MachineView], wide: bool) -> String {
+    let mut header = vec!["MACHINE", "SERVICE", "ADDRESS", "PHASE", "FOR", "BUILT", "RESTARTS", "REASON"];
+    if wide {
+        header.insert(7, "IMAGE");
+    }
+    let mut rows = table(&header);
     for machine in machines {
-        rows.add_row([
-            machine.id.to_string(),
-            machine.service.to_string(),
-            machine.address.to_string(),
-            machine.phase.to_string(),
-            age(machine.for_ms),
-            machine.incarnation.to_string(),
-            machine.restarts.to_string(),
-            machine.reason.clone(),
-        ]);
+        let mut row = vec![
+            Cell::new(&machine.id),
+            Cell::new(&machine.service),
+            Cell::new(machine.address),
+            phase(machine.phase),
+            Cell::new(age(machine.for_ms)),
+            Cell::new(machine.incarnation),
+        ];
+        row.extend(
+            further(machine).into_iter().enumerate().filter(|(at, _)| wide || *at != 1).map(|(_, cell)| cell),
+        );
+        rows.add_row(row);
     }
     rows.to_string()
+}
+
+/// Restarts, image and reason.
+fn further(machine: &MachineView) -> [Cell; 3] {
+    [
+        Cell::new(machine.restarts),
+        Cell::new(machine.image.as_deref().unwrap_or("-")),
+        Cell::new(&machine.reason),
+    ]
 }
 
 /// One event, in one line.
@@ -82,12 +107,6 @@ pub(super) fn event(event: &ClusterEvent) -> String {
         event.subject,
         event.message
     )
-}
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
 }
 
 fn host_name(host: &HostView) -> String {

@@ -33,10 +33,11 @@ pub fn token(config: &Config, args: &TokenArgs, output: Output) -> Result<()> {
     let authority = directory.authority()?;
     let token = Tokens::of(&directory).create(fingerprint(authority.certificate())?, args.ttl)?;
     match output {
-        Output::Json => {
-            println!("{}", serde_json::json!({ "token": token.to_string(), "ttl_s": args.ttl.as_secs() }))
+        Output::Json | Output::Yaml => {
+            let value = serde_json::json!({ "token": token.to_string(), "ttl_s": args.ttl.as_secs() });
+            super::print::line(&output.text(&value, ToString::to_string)?)?;
         }
-        Output::Table => {
+        Output::Table | Output::Wide => {
             eprintln!(
                 "Good for one host within {}. On that host: manager join {} TOKEN",
                 humantime::format_duration(args.ttl),

@@ -19,7 +19,7 @@ impl Engine {
             .config
             .vips
             .iter()
-            .map(|vip| VipView { address: vip.address, holders: holders(&hosts, vip.address) })
+            .map(|vip| VipView { address: vip.address, holders: self.holders(&hosts, vip.address) })
             .collect();
         let mut missing = missing(&hosts, &vips);
         missing.extend(self.pool_overlaps());
@@ -100,6 +100,21 @@ impl Engine {
         warnings.extend(self.uplink_warning());
         warnings.extend(self.shown.warnings());
         warnings
+    }
+
+    /// Who says that it holds `vip`. Where nobody who can be asked does, the one whose adverts our own balancer hears:
+    /// a balancer goes on when its manager is gone.
+    fn holders(&self, hosts: &[HostView], vip: IpAddr) -> Vec<wire::MachineId> {
+        let said = holders(hosts, vip);
+        if !said.is_empty() {
+            return said;
+        }
+        let routers = self.balancer.vip.iter().flat_map(|told| &told.routers);
+        let heard = routers
+            .filter(|router| router.address == vip && router.state == RouterState::Backup)
+            .find_map(|router| router.holder);
+        let balancers = hosts.iter().filter_map(|host| host.lb.as_ref());
+        balancers.filter(|lb| Some(lb.address) == heard).map(|lb| lb.id.clone()).collect()
     }
 
     fn own_host(&self, now: Time) -> HostView {

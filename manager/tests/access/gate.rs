@@ -11,14 +11,17 @@ use manager::access::audit::Audit;
 use manager::access::gate::{Gate, PKI};
 use manager::access::tokens::Tokens;
 use manager::access::{From, Origin};
+use manager::api::Api;
 use manager::certificates::keeper::Keeper;
 use manager::config::Config;
 use manager::engine::Engine;
 use manager::executor::Shared;
 use manager::faults::Faults;
 use manager::metrics::Metrics;
+use manager::page::Board;
 use manager::pki::keeper::Pki;
 use manager::ports::namespaces::Namespaces;
+use manager::ports::transport::Transport;
 use manager::store::Store;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -52,11 +55,14 @@ impl Manager {
         let (stop, _) = tokio::sync::mpsc::channel(1);
         let file = directory.path().join("a.toml");
         let faults = Some(Arc::new(Faults::new(config.clone(), file, stop)));
-        let engine = Engine::new(config, None, Duration::ZERO);
+        let engine = Engine::new(config.clone(), None, Duration::ZERO);
         let shared = Arc::new(Shared::new(engine, Instant::now(), Metrics::new().expect("metrics")));
         let (tokens, audit) = (Tokens::new(store.clone()), Audit::new(directory.path()));
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
-        let router = manager::api::router(shared, hypervisor, store, gate, pki, certificates, faults);
+        let transport = Transport::new(&config, Arc::clone(&pki)).expect("a transport");
+        let board = Arc::new(Board::new(Arc::clone(&shared), transport));
+        let api = Api { shared, hypervisor, store, gate, pki, certificates, board, faults };
+        let router = manager::api::router(api);
         Manager { directory, router, tokens, audit }
     }
 

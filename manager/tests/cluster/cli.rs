@@ -6,8 +6,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::lab::{Lab, program};
-use crate::run::{Ended, PATIENCE, run_within};
+use crate::lab::{Lab, MANAGERS, program};
+use crate::run::{Ended, PATIENCE, eventually, run_within};
 
 const VALID: &str = r#"name = "a"
 address = "192.168.10.1"
@@ -170,4 +170,135 @@ fn the_command_line_tells_people_and_programs_the_same() {
     assert!(lab.exec("a", &[&manager, "--config", &config, "status"]).ok().contains("is whole"));
     let checked = lab.exec("a", &[&manager, "--config", &config, "check"]).ok();
     assert!(!checked.contains("FAIL"), "{checked}");
+}
+
+#[test]
+fn people_and_programs_get_what_they_ask_for_in_the_form_they_ask_for_it() {
+    let lab = Lab::start();
+    let manager = program("manager");
+    let ask = |words: &[&str]| {
+        lab.exec("a", &[&[&manager, "--manager", "http://192.168.10.1:8080"], words].concat())
+    };
+
+    let status = ask(&["status", "-o", "wide"]).ok();
+    assert!(status.contains("REASON") && status.contains("its heartbeats arrive"), "{status}");
+    // Nobody's terminal: no colours, and nothing is cut to a width.
+    assert!(!status.contains('\x1b'), "{status:?}");
+    let yaml = ask(&["status", "-o", "yaml"]).ok();
+    assert!(yaml.starts_with("---\nhost: a\nwhole: true\n"), "{yaml}");
+    assert_eq!(ask(&["status", "--exit-code"]).code, Some(0));
+
+    let top = ask(&["top", "--once"]).ok();
+    assert!(top.contains("a-lb") && top.contains("b-stateless-2") && top.contains("REQ/S"), "{top}");
+    let top: serde_json::Value =
+        serde_json::from_str(&ask(&["top", "--once", "-o", "json"]).ok()).expect("JSON");
+    assert_eq!(top.as_array().map(Vec::len), Some(2), "{top}");
+
+    let events = ask(&["events", "-n", "1000", "-o", "json"]).ok();
+    let events: Vec<wire::cluster::ClusterEvent> =
+        events.lines().map(|line| serde_json::from_str(line).expect("an event a line")).collect();
+    assert!(events.windows(2).all(|pair| pair[0].sequence + 1 == pair[1].sequence), "{events:?}");
+    assert!(
+        events.iter().any(|event| event.kind == "machine.ready" && event.subject == "a-lb"),
+        "{events:?}"
+    );
+    assert_eq!(ask(&["events", "-n", "2"]).ok().lines().count(), 2);
+
+    // What happened before is told first, then what happens; nothing in between is lost.
+    let mut followed = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/lab.sh"));
+    let mut followed = followed
+        .arg("exec")
+        .arg(lab.path())
+        .args([
+            "a",
+            &manager,
+            "--manager",
+            "http://192.168.10.1:8080",
+            "events",
+            "--follow",
+            "-n",
+            "1",
+            "-o",
+            "json",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(followed.stdout.take().expect("a pipe")));
+    let mut next = || -> wire::cluster::ClusterEvent {
+        serde_json::from_str(&lines.next().expect("another line").expect("text")).expect("an event")
+    };
+    let first = next();
+    lab.fault(&["kill", "a-stateless-1"]);
+    let mut last = first.sequence;
+    loop {
+        let event = next();
+        assert_eq!(event.sequence, last + 1, "{event:?}");
+        last = event.sequence;
+        if event.kind == "machine.ready" && event.subject == "a-stateless-1" {
+            break;
+        }
+    }
+    let _ = followed.kill();
+    let _ = followed.wait();
+}
+
+#[test]
+fn a_cluster_that_misses_something_says_so_by_its_exit_code() {
+    let lab = Lab::start();
+    let manager = program("manager");
+    // The balancer that holds the address serves on without its manager: the other one still hears it.
+    let (lost, asked) = if lab.holder() == "a-lb" { ("a", 1) } else { ("b", 0) };
+    let code = || {
+        let words = [&manager, "--manager", MANAGERS[asked], "status", "--exit-code"];
+        lab.exec("client", &words).code
+    };
+    assert_eq!(code(), Some(0));
+    lab.fault(&["stop-manager", lost]);
+    eventually("something is missing", || (code() == Some(3)).then_some(()));
+    assert_eq!(lab.view(MANAGERS[asked]).map(|view| view.vips[0].holders.len()), Some(1));
+    lab.fault(&["start-manager", lost]);
+    eventually("nothing is missing", || (code() == Some(0)).then_some(()));
+}
+
+#[test]
+fn what_somebody_who_helps_gets_has_no_secrets_in_it() {
+    let directory = TempDir::new().expect("a directory");
+    let lab = Lab::start();
+    let manager = program("manager");
+    let file = directory.path().join("dump.tar.gz");
+    let file = file.to_str().expect("a plain name");
+    let words = [&manager, "--manager", "http://192.168.10.1:8080", "support-dump", file];
+    lab.exec("a", &words).ok();
+    let list = run_within(Command::new("tar").args(["tzf", file]), PATIENCE).ok();
+    for name in
+        ["cluster.json", "events-history.json", "metrics.txt", "console/a-lb.log", "host/ip-route.txt"]
+    {
+        assert!(list.contains(&format!("holdfast/{name}\n")), "{name} is not in {list}");
+    }
+    let all = run_within(Command::new("tar").args(["xzOf", file]), PATIENCE).ok();
+    assert!(!all.contains("PRIVATE KEY"), "a key was given away");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(file).expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // It never overwrites what is there.
+    let again = lab.exec("a", &words);
+    assert_eq!(again.code, Some(2), "{again:?}");
+}
+
+#[test]
+fn shells_and_man_are_told_of_every_command() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().to_str().expect("a plain name");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = manager(&["completions", shell]).ok();
+        assert!(script.contains("support-dump"), "{shell}");
+    }
+    manager(&["man", path]).ok();
+    let page = fs::read_to_string(directory.path().join("manager-vm-create.1")).expect("a page");
+    assert!(page.contains("service"), "{page}");
+    assert!(!directory.path().join("manager-namespace-machine.1").exists(), "that is nobody's to type");
+    let nowhere = manager(&["man", "/proc/nowhere"]);
+    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+    let typo = manager(&["statsu"]);
+    assert!(typo.code == Some(2) && typo.stderr.contains("'status'"), "{typo:?}");
 }

@@ -80,7 +80,7 @@ impl Lab {
         self.path().join(host).join(name)
     }
 
-    fn script(&self, command: &str) -> Command {
+    pub(crate) fn script(&self, command: &str) -> Command {
         let mut script = Command::new(SCRIPT);
         script.arg(command).arg(self.path());
         script

@@ -1,6 +1,7 @@
 //! What happened to one upstream, in numbers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::super::metrics::CLASSES;
 use super::in_flight::Outcome;
@@ -22,13 +23,22 @@ pub(crate) struct Counters {
     outcomes: [AtomicU64; Outcome::COUNT],
     /// Its answers by class.
     answers: [AtomicU64; CLASSES.len()],
+    /// How long their heads took, together, in microseconds.
+    heads_us: AtomicU64,
 }
 
 impl Counters {
-    /// Counts an answer.
-    pub(crate) fn count_answer(&self, status: u16) {
+    /// Counts an answer, whose head came after `took`.
+    pub(crate) fn count_answer(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).min(CLASSES.len() - 1);
         self.answers[class].fetch_add(1, Ordering::Relaxed);
+        self.heads_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// All its answers, and how long their heads took together, in microseconds.
+    pub(crate) fn heads(&self) -> (u64, u64) {
+        let answers = self.answers.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        (answers, self.heads_us.load(Ordering::Relaxed))
     }
 
     /// Counts the end of a request.

@@ -191,7 +191,7 @@ impl InFlight {
         self.phase = Phase::Body;
         self.status = Some(status);
         self.head_after = Some(took);
-        self.upstream.counters.count_answer(status);
+        self.upstream.counters.count_answer(status, took);
         let failed = outlier::is_failure(status);
         self.observe(took, failed, now);
         let is_trial = std::mem::take(&mut self.is_trial);
