@@ -8,6 +8,7 @@ mod machines;
 mod maintenance;
 mod peers;
 mod pki;
+mod sd;
 mod switchover;
 
 use std::sync::Arc;
@@ -74,7 +75,8 @@ pub fn router(api: Api, board: Arc<Board>, chaos: bool) -> Router {
         .routes(routes!(access::revoke))
         .routes(routes!(access::audit))
         .routes(routes!(cluster::live))
-        .routes(routes!(cluster::metrics));
+        .routes(routes!(cluster::metrics))
+        .routes(routes!(sd::targets));
     if chaos {
         router = router.routes(routes!(machines::fault));
     }

@@ -20,6 +20,7 @@ mod balancer;
 mod balancing;
 mod deaths;
 mod desired;
+mod figures;
 mod flights;
 mod front;
 mod limits;
@@ -34,6 +35,7 @@ mod publish;
 mod requests;
 mod spec;
 mod switchover;
+mod targets;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -49,11 +51,13 @@ use wire::{Incarnation, MachineId};
 
 pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
+pub use figures::{Addresses, Figures};
 pub use front::Front;
 pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
-pub use notice::{Notice, Severity};
+pub use notice::{Notice, Severity, Start};
 pub use spec::{MachinePurpose, MachineSpec};
+pub use targets::Target;
 pub use uplink::UplinkReading;
 
 use crate::config::Config;
@@ -344,7 +348,7 @@ impl Engine {
     }
 
     fn note(&mut self, severity: Severity, kind: &'static str, subject: String, message: String) {
-        self.notices.push(Notice { severity, kind, subject, message });
+        self.notices.push(Notice { severity, kind, subject, message, start: None });
     }
 }
 
