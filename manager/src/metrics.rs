@@ -22,6 +22,11 @@ use crate::engine::{Figures, Start};
 /// The most names that have a series of their own.
 const MOST_NAMES: usize = 1_000;
 
+/// The kinds of events that rates are asked of: they have a series before the first one, which would not be seen
+/// otherwise.
+const KINDS: [&str; 6] =
+    ["machine.booting", "machine.ready", "machine.suspect", "machine.dead", "peer.heard", "vip.changed"];
+
 /// The manager's metrics and where they are registered.
 pub struct Metrics {
     registry: Registry,
@@ -70,6 +75,9 @@ impl Metrics {
             "Transitions, by what happened, such as machine.dead.",
             &["kind"],
         )?;
+        for kind in KINDS {
+            events.with_label_values(&[kind]);
+        }
         let acme_orders = add.counters(
             "manager_acme_orders_total",
             "Certificates that this manager ordered, by outcome.",
