@@ -82,8 +82,13 @@ say "Starting Prometheus in the network of $LAB"
 client prometheus --config.file="$ROOT/deploy/observe/prometheus.yml" --storage.tsdb.path="$DATA/tsdb" \
     --web.listen-address="$INSIDE" --web.external-url="http://127.0.0.1:$PORT/" >"$DATA/log" 2>&1 &
 STARTED+=($!)
-socat "TCP-LISTEN:$PORT,bind=127.0.0.1,reuseaddr,fork" \
-    "EXEC:$ROOT/deploy/lab.sh exec $LAB client socat STDIO TCP\\:$INSIDE" 2>>"$DATA/log" &
+# socat takes a command apart at spaces and colons; this one has none.
+cat >"$DATA/relay" <<EOF
+#!/bin/sh
+exec "$ROOT/deploy/lab.sh" exec "$LAB" client socat STDIO TCP:$INSIDE
+EOF
+chmod +x "$DATA/relay"
+socat "TCP-LISTEN:$PORT,bind=127.0.0.1,reuseaddr,fork" "EXEC:$DATA/relay" 2>>"$DATA/log" &
 STARTED+=($!)
 
 ask() { promtool query instant "http://127.0.0.1:$PORT" "$1" 2>/dev/null; }
@@ -124,6 +129,7 @@ lines() {
     local expression=$1 label line row
     shift
     while read -r line; do
+        [ -n "$line" ] || continue
         row=''
         for label in "$@"; do
             row+="$(sed -n "s/.*[{ ]$label=\"\\([^\"]*\\)\".*/\\1/p" <<<"$line") "

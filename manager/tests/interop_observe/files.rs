@@ -90,6 +90,31 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
     assert_eq!(urls, expected);
 }
 
+/// What stands between backticks and begins with `manager`, up to the names of machines and the like.
+#[test]
+fn every_command_of_a_runbook_is_there() {
+    let runbooks = read("deploy/observe/runbooks.md");
+    let commands: BTreeSet<Vec<&str>> = runbooks
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|code| code.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.len() > 1 && words[0] == "manager")
+        .map(|words| {
+            words[1..].iter().copied().take_while(|word| !word.contains('-') && word.len() > 1).collect()
+        })
+        .collect();
+    assert!(commands.len() >= 8, "{commands:?}");
+    let help = |words: &[&str]| {
+        run_within(Command::new(env!("CARGO_BIN_EXE_manager")).args(words).arg("--help"), PATIENCE)
+    };
+    assert_ne!(help(&["vm", "nonsense"]).code, Some(0), "what does not exist has no help");
+    for command in commands {
+        let asked = help(&command);
+        assert_eq!(asked.code, Some(0), "{command:?}: {}", asked.stderr);
+    }
+}
+
 #[test]
 fn the_boards_are_whole() {
     let boards = boards::all();

@@ -182,7 +182,6 @@ fn table(text: &mut String, heading: &str, families: &BTreeMap<String, Family>, 
         let _ =
             writeln!(text, "| `{name}` | {kind} | {} | {} | {help}{when} |", unit(name), labels.join(", "));
     }
-    text.push('\n');
 }
 
 /// As the name says it.
