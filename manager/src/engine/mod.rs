@@ -12,7 +12,8 @@
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
 //! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
-//! knows who these are, `requests` answers both people and peers, and `views` shows the state.
+//! knows who these are, `requests` answers both people and peers, `views` shows the state, and `figures` and `targets` are
+//! for who watches it.
 
 mod action;
 mod addresses;
