@@ -148,6 +148,7 @@ The cluster runs on. Look around:
   deploy/lab.sh exec $LAB a $HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 status
   deploy/lab.sh exec $LAB a $HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 events
   deploy/lab.sh fault $LAB kill-lb
+  deploy/observe.sh
   less $LAB/a/manager.log
 EOF
     [ "$VMS" = 0 ] || cat <<EOF

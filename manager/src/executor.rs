@@ -125,13 +125,16 @@ impl Shared {
 
     /// The one place where transitions are logged, counted and told to watchers.
     fn tell(&self, host: &wire::HostName, notice: Notice) {
-        let Notice { severity, kind, subject, message } = notice;
+        let Notice { severity, kind, subject, message, start } = notice;
         match severity {
             Severity::Info => tracing::info!(%kind, %subject, "{message}"),
             Severity::Warning => tracing::warn!(%kind, %subject, "{message}"),
             Severity::Error => tracing::error!(%kind, %subject, "{message}"),
         }
         self.metrics.count_event(kind);
+        if let Some(start) = start {
+            self.metrics.observe_start(&start);
+        }
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut told = self.told();
         told.sequence += 1;

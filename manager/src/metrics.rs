@@ -1,31 +1,63 @@
 //! The manager's metrics.
+//!
+//! What happens is counted when it happens; everything else is set when it is asked for, from what the engine shows
+//! then. Labels never say `host`, `machine` of others or `job`: those are what Prometheus calls the manager that tells it.
+
+mod cluster;
+mod machines;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use kit::api::process_registry;
+use axum::response::Response;
+use kit::api::{metrics_response, process_registry, register_build_info};
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use wire::cluster::{ClusterView, Phase};
+use wire::cluster::ClusterView;
 
-/// All phases, so that each has a series from the start.
-const PHASES: [Phase; 5] = [Phase::Booting, Phase::Ready, Phase::Suspect, Phase::Draining, Phase::Dead];
+use self::cluster::ClusterGauges;
+use self::machines::MachineSeries;
+use crate::engine::{Figures, Start};
 
 /// The most names that have a series of their own.
 const MOST_NAMES: usize = 1_000;
 
+/// The kinds of events that rates are asked of: they have a series before the first one, which would not be seen
+/// otherwise.
+const KINDS: [&str; 6] =
+    ["machine.booting", "machine.ready", "machine.suspect", "machine.dead", "peer.heard", "vip.changed"];
+
 /// The manager's metrics and where they are registered.
 pub struct Metrics {
     registry: Registry,
+    /// Series come and go with what they tell of; nobody else is to look meanwhile.
+    scraping: Mutex<()>,
     events: IntCounterVec,
-    machines: IntGaugeVec,
-    desired: IntGaugeVec,
-    peers_alive: IntGaugeVec,
-    vip_holders: IntGaugeVec,
+    machines: MachineSeries,
+    cluster: ClusterGauges,
     maintenance: IntGauge,
     audit_lost: IntCounter,
     uplink_lost: IntGauge,
     certificate_ends: IntGaugeVec,
+    own_certificate_ends: IntGaugeVec,
     acme_failures: IntGaugeVec,
     acme_orders: IntCounterVec,
+}
+
+/// What a scrape shows that is not counted here.
+pub struct Look<'a> {
+    /// The cluster.
+    pub view: &'a ClusterView,
+    /// What the view does not show.
+    pub figures: Figures,
+    /// How many entries of the audit log were lost so far.
+    pub audit_lost: u64,
+    /// Until when what clients are shown is good, by name, in seconds since 1970.
+    pub certificates: &'a BTreeMap<String, i64>,
+    /// How often in a row a certificate could not be got, by its names.
+    pub acme_failures: &'a BTreeMap<String, u32>,
+    /// Until when the manager's own certificate is good; none while there is none.
+    pub own_certificate: Option<i64>,
 }
 
 impl Metrics {
@@ -36,61 +68,57 @@ impl Metrics {
     /// When two metrics have one name.
     pub fn new() -> prometheus::Result<Self> {
         let registry = process_registry();
-        let counter = IntCounterVec::new(
-            Opts::new("manager_events_total", "Transitions, by what happened, such as machine.dead."),
+        register_build_info(&registry, "manager", env!("CARGO_PKG_VERSION"))?;
+        let add = Adder(&registry);
+        let events = add.counters(
+            "manager_events_total",
+            "Transitions, by what happened, such as machine.dead.",
             &["kind"],
         )?;
-        registry.register(Box::new(counter.clone()))?;
-        let uplink_lost = IntGauge::new(
-            "manager_uplink_lost",
-            "Whether this host's uplink is lost (1) or not (0, also where none is configured).",
-        )?;
-        registry.register(Box::new(uplink_lost.clone()))?;
-        let gauge = |name: &str, help: &str, label: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
-        let maintenance =
-            IntGauge::new("manager_maintenance", "Whether this manager only watches (1) or not (0).")?;
-        registry.register(Box::new(maintenance.clone()))?;
-        let audit_lost = IntCounter::new(
-            "manager_audit_lost_total",
-            "Changes and refusals that could not be written to the audit log.",
-        )?;
-        registry.register(Box::new(audit_lost.clone()))?;
-        let acme_orders = IntCounterVec::new(
-            Opts::new("manager_acme_orders_total", "Certificates that this manager ordered, by outcome."),
+        for kind in KINDS {
+            events.with_label_values(&[kind]);
+        }
+        let acme_orders = add.counters(
+            "manager_acme_orders_total",
+            "Certificates that this manager ordered, by outcome.",
             &["outcome"],
         )?;
-        registry.register(Box::new(acme_orders.clone()))?;
         for outcome in ["issued", "failed"] {
             acme_orders.with_label_values(&[outcome]);
         }
         Ok(Metrics {
+            scraping: Mutex::default(),
+            events,
             acme_orders,
-            certificate_ends: gauge(
+            machines: MachineSeries::new(&add)?,
+            cluster: ClusterGauges::new(&add)?,
+            certificate_ends: add.gauges(
                 "manager_certificate_expires_timestamp_seconds",
                 "Until when what clients are shown for a name is good.",
-                "name",
+                &["name"],
             )?,
-            acme_failures: gauge(
+            own_certificate_ends: add.gauges(
+                "manager_own_certificate_expires_timestamp_seconds",
+                "Until when the certificate is good that this manager shows hosts of the cluster; absent without a CA.",
+                &[],
+            )?,
+            acme_failures: add.gauges(
                 "manager_acme_failures",
                 "How many attempts in a row to get a certificate have failed, by its names.",
-                "names",
+                &["names"],
             )?,
-            maintenance,
-            audit_lost,
-            events: counter,
-            machines: gauge("manager_machines", "This host's machines, by phase.", "phase")?,
-            desired: gauge("manager_machines_desired", "How many machines a host is to have.", "host")?,
-            peers_alive: gauge(
-                "manager_host_alive",
-                "Whether a host's manager is heard (1) or not (0).",
-                "host",
+            maintenance: add.gauge(
+                "manager_maintenance",
+                "Whether this manager only watches (1) or not (0).",
             )?,
-            vip_holders: gauge("manager_vip_holders", "How many balancers say that they hold a VIP.", "vip")?,
-            uplink_lost,
+            audit_lost: add.add(IntCounter::new(
+                "manager_audit_lost_total",
+                "Changes and refusals that could not be written to the audit log.",
+            )?)?,
+            uplink_lost: add.gauge(
+                "manager_uplink_lost",
+                "Whether this host's uplink is lost (1) or not (0, also where none is configured).",
+            )?,
             registry,
         })
     }
@@ -100,10 +128,9 @@ impl Metrics {
         self.events.with_label_values(&[kind]).inc();
     }
 
-    /// Sets what the view of the cluster does not show.
-    pub fn set_own(&self, maintenance: bool, audit_lost: u64) {
-        self.maintenance.set(i64::from(maintenance));
-        self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
+    /// Notes how long a machine took to get ready.
+    pub fn observe_start(&self, start: &Start) {
+        self.machines.observe(start);
     }
 
     /// Counts a certificate that was ordered.
@@ -111,45 +138,55 @@ impl Metrics {
         self.acme_orders.with_label_values(&[if issued { "issued" } else { "failed" }]).inc();
     }
 
-    /// Sets until when what clients are shown is good, and how often it could not be got, by names.
-    pub fn set_certificates(&self, ends: &BTreeMap<String, i64>, failures: &BTreeMap<String, u32>) {
+    /// All metrics as text, with those that are not counted set to what `look` shows.
+    pub fn response(&self, look: &Look<'_>) -> Response {
+        let _scraping = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+        let Look { view, figures, audit_lost, certificates, acme_failures, own_certificate } = look;
+        self.maintenance.set(i64::from(figures.maintenance));
+        self.uplink_lost.set(i64::from(figures.uplink_lost));
+        self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
         // A name that is not shown any more has no series any more.
         self.certificate_ends.reset();
+        self.own_certificate_ends.reset();
         self.acme_failures.reset();
-        for (name, end) in ends.iter().take(MOST_NAMES) {
+        for (name, end) in certificates.iter().take(MOST_NAMES) {
             self.certificate_ends.with_label_values(&[name]).set(*end);
         }
-        for (names, count) in failures {
+        if let Some(end) = own_certificate {
+            self.own_certificate_ends.with_label_values::<&str>(&[]).set(*end);
+        }
+        for (names, count) in *acme_failures {
             self.acme_failures.with_label_values(&[names]).set(i64::from(*count));
         }
+        self.machines.set(view, figures);
+        self.cluster.set(view, figures);
+        metrics_response(&self.registry)
+    }
+}
+
+/// Makes metrics and registers them.
+struct Adder<'a>(&'a Registry);
+
+impl Adder<'_> {
+    fn add<T: Collector + Clone + 'static>(&self, metric: T) -> prometheus::Result<T> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
     }
 
-    /// Sets whether this host's uplink is lost.
-    pub fn set_uplink_lost(&self, lost: bool) {
-        self.uplink_lost.set(i64::from(lost));
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::new(name, help)?)
     }
 
-    /// The registry, with the gauges set to what `view` shows.
-    pub fn updated(&self, view: &ClusterView) -> &Registry {
-        for phase in PHASES {
-            let count = view
-                .hosts
-                .iter()
-                .filter(|host| host.name == view.host)
-                .flat_map(|host| &host.machines)
-                .filter(|machine| machine.phase == phase)
-                .count();
-            let label = phase.to_string().to_lowercase();
-            self.machines.with_label_values(&[&label]).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        for host in &view.hosts {
-            self.desired.with_label_values(&[host.name.as_str()]).set(i64::from(host.desired));
-            self.peers_alive.with_label_values(&[host.name.as_str()]).set(i64::from(host.alive));
-        }
-        for vip in &view.vips {
-            let holders = i64::try_from(vip.holders.len()).unwrap_or(i64::MAX);
-            self.vip_holders.with_label_values(&[&vip.address.to_string()]).set(holders);
-        }
-        &self.registry
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+}
+
+/// A count as a gauge takes it.
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

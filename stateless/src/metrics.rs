@@ -46,6 +46,7 @@ impl Metrics {
             &["route"],
         )?;
         let registry = kit::api::process_registry();
+        kit::api::register_build_info(&registry, "stateless", env!("CARGO_PKG_VERSION"))?;
         registry.register(Box::new(executions.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(duration.clone()))?;

@@ -12,6 +12,6 @@ pub use bounded::serve_bounded;
 pub use docs::with_docs;
 pub use extract::{Json, Path, Query, parse_json};
 pub use heartbeat::heartbeat_stream;
-pub use metrics::{metrics_response, process_registry};
+pub use metrics::{metrics_response, process_registry, register_build_info};
 pub use problem::{ApiError, last_answer};
 pub use serve::{MAX_BODY, serve, with_fallbacks};

@@ -54,6 +54,9 @@ type Shared = axum::extract::State<Arc<Admin>>;
 /// Serves both ports for ever.
 pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs: Arc<HandOvers>) {
     let metrics = kit::api::process_registry();
+    if let Err(error) = kit::api::register_build_info(&metrics, "lb", env!("CARGO_PKG_VERSION")) {
+        tracing::error!(%error, "the version will be missing from /metrics");
+    }
     if let Err(error) = metrics.register(Box::new(StateCollector::new(state.clone()))) {
         tracing::error!(%error, "the proxy's figures will be missing from /metrics");
     }

@@ -3,9 +3,11 @@
 //! For each upstream `lb_attempts_total` over all outcomes and `lb_upstream_in_flight` add up to
 //! `lb_upstream_requests_total`. Its labels are bounded: outcomes are a list, upstreams those of the set.
 
+use std::time::Duration;
+
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{CounterVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
 
 use super::access_log::AccessLog;
 use super::metrics::CLASSES;
@@ -29,6 +31,13 @@ pub(crate) fn families(
         "Answers of an upstream by class.",
         &["pool", "upstream", "class"],
     )?;
+    let heads = CounterVec::new(
+        Opts::new(
+            "lb_upstream_answer_seconds_total",
+            "How long the heads of an upstream's answers took, together; all of lb_upstream_answers_total.",
+        ),
+        &["pool", "upstream"],
+    )?;
     let open = gauge("lb_upstream_connections", "Connections open to an upstream.", &["pool", "upstream"])?;
     let panic = gauge(
         "lb_pool_panic",
@@ -50,6 +59,8 @@ pub(crate) fn families(
             for (class, label) in CLASSES.iter().enumerate().skip(1) {
                 answers.with_label_values(&[name, id, label]).inc_by(upstream.counters.answers(class));
             }
+            let (_, took_us) = upstream.counters.heads();
+            heads.with_label_values(&[name, id]).inc_by(Duration::from_micros(took_us).as_secs_f64());
             open.with_label_values(&[name, id]).set(upstream.open_connections().into());
         }
         panic.with_label_values(&[name]).set(pool.signals().panic.into());
@@ -59,6 +70,7 @@ pub(crate) fn families(
     let mut families =
         [attempts.collect(), answers.collect(), open.collect(), panic.collect(), waiting.collect()].concat();
     families.extend(refused.collect());
+    families.extend(heads.collect());
     if let Some(log) = log {
         for (name, help, value) in [
             ("lb_access_log_lines_total", "Lines written to the access log.", log.written()),

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use kit::api::{metrics_response, process_registry};
+use kit::api::{metrics_response, process_registry, register_build_info};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Gauge, IntCounterVec, Opts, Registry};
@@ -72,6 +72,7 @@ impl Exporter {
     /// Never: names and labels are constants that are valid together.
     pub fn start(listener: TcpListener, ledger: Arc<Mutex<Ledger>>, rate: f64) -> anyhow::Result<Self> {
         let registry = process_registry();
+        register_build_info(&registry, "loadtest", env!("CARGO_PKG_VERSION"))?;
         registry.register(Box::new(Figures::new(ledger)?))?;
         let wanted =
             Gauge::new("loadtest_wanted_requests_per_second", "How many requests a second are wanted.")?;

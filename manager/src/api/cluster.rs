@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
-use kit::api::{Json, Query, metrics_response};
+use kit::api::{Json, Query};
 use serde::Deserialize;
 use tokio_stream::wrappers::BroadcastStream;
 use utoipa::IntoParams;
@@ -15,6 +15,7 @@ use wire::cluster::{AddressView, ClusterEvent, ClusterView};
 
 use super::Api;
 use crate::executor::REMEMBERED;
+use crate::metrics::Look;
 
 /// The whole cluster, as this manager sees it.
 #[utoipa::path(get, path = "/cluster", responses((status = 200, body = ClusterView)))]
@@ -84,10 +85,13 @@ pub(super) async fn live() -> StatusCode {
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    let (view, lost, maintenance) =
-        api.shared.look(|engine, now| (engine.cluster(now), engine.uplink_lost(), engine.in_maintenance()));
-    api.shared.metrics().set_uplink_lost(lost.unwrap_or(false));
-    api.shared.metrics().set_own(maintenance, api.gate.audit.lost());
-    api.shared.metrics().set_certificates(&api.certificates.ends(), &api.certificates.failures());
-    metrics_response(api.shared.metrics().updated(&view))
+    let (view, figures) = api.shared.look(|engine, now| (engine.cluster(now), engine.figures()));
+    api.shared.metrics().response(&Look {
+        view: &view,
+        figures,
+        audit_lost: api.gate.audit.lost(),
+        certificates: &api.certificates.ends(),
+        acme_failures: &api.certificates.failures(),
+        own_certificate: api.pki.ends(),
+    })
 }

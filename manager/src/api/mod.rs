@@ -9,6 +9,7 @@ mod machines;
 mod maintenance;
 mod peers;
 mod pki;
+mod sd;
 mod switchover;
 mod traffic;
 
@@ -82,7 +83,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(access::revoke))
         .routes(routes!(access::audit))
         .routes(routes!(cluster::live))
-        .routes(routes!(cluster::metrics));
+        .routes(routes!(cluster::metrics))
+        .routes(routes!(sd::targets));
     if api.faults.is_some() {
         router =
             router.routes(routes!(faults::harm)).routes(routes!(faults::show, faults::begin, faults::end));

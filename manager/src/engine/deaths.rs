@@ -76,6 +76,7 @@ impl Engine {
         let pause = if self.bug == Some(Bug::NoPauses) { Duration::ZERO } else { pause };
         machine.life = Life::Dead { fence_at: now, rebuild_at: now + pause, fence_failed: false };
         machine.since = now;
+        machine.dead_since.get_or_insert(now);
         machine.reason = reason.to_owned();
         let address = machine.slot.address;
         let is_lb = machine.slot.service.as_str() == LB;

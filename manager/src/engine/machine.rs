@@ -55,6 +55,8 @@ pub(super) struct Machine {
     pub(super) restarts: u32,
     /// Deaths in a row without a healthy time in between.
     pub(super) deaths: u32,
+    /// Since when it has not been ready because it died.
+    pub(super) dead_since: Option<Time>,
 }
 
 /// Where in its life a machine is, with what is needed to go on.
@@ -90,6 +92,7 @@ impl Machine {
             wanted: true,
             restarts: 0,
             deaths: 0,
+            dead_since: None,
         }
     }
 

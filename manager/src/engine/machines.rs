@@ -8,8 +8,8 @@ use wire::cluster::{Condition, Phase};
 use wire::{Incarnation, MachineId};
 
 use super::{
-    Command, Desired, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Outcome, Plan, Severity, Time,
-    lb_id,
+    Command, Desired, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Notice, Outcome, Plan,
+    Severity, Start, Time, lb_id,
 };
 use crate::config::{LB, LB_ADMIN_PORT};
 #[cfg(test)]
@@ -325,16 +325,23 @@ impl Engine {
             Life::Ready { last_beat } => *last_beat = now,
             Life::Booting { .. } | Life::Suspect { .. } => {
                 machine.life = Life::Ready { last_beat: now };
-                let booted = now.saturating_sub(machine.since).as_millis();
+                let boot = now.saturating_sub(machine.since);
+                let down = machine.dead_since.take().map(|died| now.saturating_sub(died));
                 machine.since = now;
                 machine.reason = "its heartbeats arrive".to_owned();
                 machine.condition = None;
-                let message = match was {
-                    Phase::Booting => format!("ready after {booted} ms, at {}", machine.slot.address),
-                    _ => "its heartbeats arrive".to_owned(),
+                let start = (was == Phase::Booting).then(|| Start {
+                    service: machine.slot.service.clone(),
+                    boot,
+                    down,
+                });
+                let message = match &start {
+                    Some(_) => format!("ready after {} ms, at {}", boot.as_millis(), machine.slot.address),
+                    None => "its heartbeats arrive".to_owned(),
                 };
                 self.unverified.remove(id);
-                self.note(Severity::Info, "machine.ready", id.to_string(), message);
+                let (severity, subject) = (Severity::Info, id.to_string());
+                self.notices.push(Notice { severity, kind: "machine.ready", subject, message, start });
             }
             Life::Waiting { .. } | Life::Draining { .. } | Life::Dead { .. } => {}
         }

@@ -12,7 +12,8 @@
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
 //! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
-//! knows who these are, `requests` answers both people and peers, and `views` shows the state.
+//! knows who these are, `requests` answers both people and peers, `views` shows the state, and `figures` and `targets` are
+//! for who watches it.
 
 mod action;
 mod addresses;
@@ -20,6 +21,7 @@ mod balancer;
 mod balancing;
 mod deaths;
 mod desired;
+mod figures;
 mod flights;
 mod front;
 mod limits;
@@ -34,6 +36,7 @@ mod publish;
 mod requests;
 mod spec;
 mod switchover;
+mod targets;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -49,11 +52,13 @@ use wire::{Incarnation, MachineId};
 
 pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
+pub use figures::{Addresses, Figures};
 pub use front::Front;
 pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
-pub use notice::{Notice, Severity};
+pub use notice::{Notice, Severity, Start};
 pub use spec::{MachinePurpose, MachineSpec};
+pub use targets::Target;
 pub use uplink::UplinkReading;
 
 use crate::config::Config;
@@ -344,7 +349,7 @@ impl Engine {
     }
 
     fn note(&mut self, severity: Severity, kind: &'static str, subject: String, message: String) {
-        self.notices.push(Notice { severity, kind, subject, message });
+        self.notices.push(Notice { severity, kind, subject, message, start: None });
     }
 }
 

@@ -121,6 +121,13 @@ impl Pki {
         Ok(true)
     }
 
+    /// When this host's own certificate ends, in seconds since 1970; none while this host belongs to no cluster.
+    pub fn ends(&self) -> Option<i64> {
+        let held = self.lock();
+        // It is renewed when a third of its life is left.
+        held.as_ref().map(|held| (held.renew_at + self.lifetime / 3).unix_timestamp())
+    }
+
     /// The list of revocations that is held, in PEM.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod front;
 mod hostile_peers;
 mod maintenance;
 mod members;
+mod observed;
 mod peers;
 mod replacement;
 mod soak;
