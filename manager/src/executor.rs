@@ -140,6 +140,7 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
             let plan = engine.plan(shared.origin.elapsed());
             (plan, engine.take_notices())
         };
+        drop(plan.retired);
         for notice in notices {
             shared.tell(&config.name, notice);
         }
@@ -223,7 +224,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
             };
             Outcome::Failed(ports.guests.listen(address, first_beat, beat).await)
         }
-        Command::Push { lb, set } => ports.balancer.push(lb, &set).await,
+        Command::Push { lb, set } => ports.balancer.push(lb, &set.to_wire()).await,
         Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,
         Command::ReadLb { lb, documents } => ports.balancer.read(lb, documents).await,
         Command::HandOver { lb, order } => {
@@ -233,7 +234,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Told, command: Command
         Command::TellUplink { lb, lost } => ports.balancer.tell_uplink(lb, lost).await,
         Command::AskTargets(targets) => uplink::ask(&config.bridge, &targets).await,
         Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
-        Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot).await,
+        Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot.to_wire()).await,
         Command::Probe(address) => match arp::probe(&config.bridge, address).await {
             Ok(None) => Outcome::Done,
             Ok(Some(mac)) => Outcome::Taken(mac),
