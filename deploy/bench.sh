@@ -8,10 +8,14 @@
 #   resilience  what clients notice of slow requests, a slow backend, an outage of all and sets swapped fast
 #   soak        kills, freezes, swaps, hand-overs and bad clients at random, and what is left behind by them
 #   proxy       what a request and a connection cost, in processor time and memory, beside nginx and HAProxy
+#   engine      what an event costs the manager's engine, with 10, 1,000 and 10,000 machines
+#   manager     what a manager with 200 namespace machines costs: at rest, while machines die, while 500 watch
+#   vrrp        what a balancer with 50 virtual routers costs, and how fast another one takes over
 #
 #   --json FILE        also write the figures as JSON, a list of
 #                      {suite, case, subject, metric, unit, median, min, max, n}
-#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3, proxy 5)
+#   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3,
+#                      proxy 5, engine 5, manager 3, vrrp 5)
 #   --case NAME        only this case; may be given several times
 #   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
 #                      often it moves
@@ -27,8 +31,8 @@ set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SUITES=(vip faults resilience soak proxy)
-declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [soak]=1 [proxy]=5)
+SUITES=(vip faults resilience soak proxy engine manager vrrp)
+declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [soak]=1 [proxy]=5 [engine]=5 [manager]=3 [vrrp]=5)
 
 suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES=10 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }

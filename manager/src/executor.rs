@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use wire::MachineId;
 use wire::cluster::ClusterEvent;
 
+use crate::api::written;
 use crate::config::{Config, LB};
 use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
@@ -37,7 +39,8 @@ pub struct Shared {
     engine: Mutex<Engine>,
     origin: Instant,
     changed: Notify,
-    events: broadcast::Sender<ClusterEvent>,
+    /// As they are sent to watchers.
+    events: broadcast::Sender<Bytes>,
     sequence: Mutex<u64>,
     metrics: Metrics,
 }
@@ -68,13 +71,18 @@ impl Shared {
     }
 
     /// Every event from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<ClusterEvent> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Bytes> {
         self.events.subscribe()
     }
 
     /// The manager's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Tells the engine of something; returns whether there may be something to do now.
+    fn observe(&self, event: Event) -> bool {
+        self.lock().observe(self.origin.elapsed(), event)
     }
 
     fn lock(&self) -> MutexGuard<'_, Engine> {
@@ -93,15 +101,19 @@ impl Shared {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut sequence = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
         *sequence += 1;
-        // Nobody watching is fine.
-        let _ = self.events.send(ClusterEvent {
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let event = ClusterEvent {
             sequence: *sequence,
             unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
             host: host.clone(),
             kind: kind.to_owned(),
             subject,
             message,
-        });
+        };
+        // The last watcher may just have gone.
+        let _ = self.events.send(written(&event));
     }
 }
 
@@ -147,18 +159,23 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
         for action in plan.actions {
             start(&config, &ports, &told, &mut watches, action);
         }
-        let wake = shared.origin + plan.wake;
-        tokio::select! {
-            () = shared.changed.notified() => {}
-            () = sleep_until(wake.into()) => shared.lock().observe(shared.origin.elapsed(), Event::Tick),
-            Some(event) = events.recv() => shared.lock().observe(shared.origin.elapsed(), event),
-            Some(Exit { machine, incarnation, reason }) = exits.recv() => {
-                shared.lock().observe(shared.origin.elapsed(), Event::Exited { machine, incarnation, reason });
+        let wake = sleep_until((shared.origin + plan.wake).into());
+        tokio::pin!(wake);
+        let mut due = false;
+        // Most of what happens are heartbeats, after which there is nothing to plan.
+        while !due {
+            due = tokio::select! {
+                () = shared.changed.notified() => true,
+                () = &mut wake => shared.observe(Event::Tick),
+                Some(event) = events.recv() => shared.observe(event),
+                Some(Exit { machine, incarnation, reason }) = exits.recv() => {
+                    shared.observe(Event::Exited { machine, incarnation, reason })
+                }
+            };
+            // What came in together is planned for together.
+            while let Ok(event) = events.try_recv() {
+                due |= shared.observe(event);
             }
-        }
-        // What came in together is planned for together.
-        while let Ok(event) = events.try_recv() {
-            shared.lock().observe(shared.origin.elapsed(), event);
         }
     }
 }

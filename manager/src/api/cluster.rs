@@ -1,15 +1,10 @@
 //! `/cluster` and what else shows how things are.
 
-use std::convert::Infallible;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::{Stream, StreamExt};
 use kit::api::{Json, metrics_response};
-use tokio_stream::wrappers::BroadcastStream;
-use wire::cluster::{AddressView, ClusterEvent, ClusterView};
+use wire::cluster::{AddressView, ClusterView};
 
 use super::Api;
 
@@ -17,22 +12,6 @@ use super::Api;
 #[utoipa::path(get, path = "/cluster", responses((status = 200, body = ClusterView)))]
 pub(super) async fn cluster(State(api): State<Api>) -> Json<ClusterView> {
     Json(api.shared.look(|engine, now| engine.cluster(now)))
-}
-
-/// Everything that happens from now on, as server-sent events. A watcher that is too slow is told how
-/// many it missed, as a comment.
-#[utoipa::path(get, path = "/events", responses((status = 200, body = ClusterEvent, content_type = "text/event-stream")))]
-pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let events = BroadcastStream::new(api.shared.subscribe()).map(|event| {
-        Ok(match event {
-            Ok(event) => Event::default()
-                .id(event.sequence.to_string())
-                .event(event.kind.clone())
-                .data(serde_json::to_string(&event).unwrap_or_default()),
-            Err(missed) => Event::default().comment(missed.to_string()),
-        })
-    });
-    Sse::new(events).keep_alive(KeepAlive::default())
 }
 
 /// What each address of this host's pool is used for.

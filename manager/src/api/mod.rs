@@ -4,6 +4,7 @@ mod access;
 mod certificates;
 mod cluster;
 pub(crate) mod console;
+mod events;
 mod machines;
 mod maintenance;
 mod peers;
@@ -26,6 +27,8 @@ use crate::executor::Shared;
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 use crate::store::Store;
+
+pub(crate) use events::written;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -65,7 +68,7 @@ pub fn router(
         .routes(routes!(certificates::exchange))
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
-        .routes(routes!(cluster::events))
+        .routes(routes!(events::events))
         .routes(routes!(cluster::addresses))
         .routes(routes!(cluster::state))
         .routes(routes!(maintenance::show, maintenance::order))

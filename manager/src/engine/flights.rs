@@ -91,8 +91,10 @@ impl Flights {
 }
 
 impl Engine {
-    /// Notices the passing of time: whether this process stood still, and which actions are overdue.
-    pub(super) fn look(&mut self, now: Time) {
+    /// Notices the passing of time: whether this process stood still, and which actions are overdue. Returns
+    /// whether it noticed something.
+    pub(super) fn look(&mut self, now: Time) -> bool {
+        let mut noticed = false;
         if let Some(last) = self.last_look.replace(now) {
             let gap = now.saturating_sub(last);
             if gap > STALLED {
@@ -103,12 +105,15 @@ impl Engine {
                     format!("this manager stood still for {} ms: deadlines start anew", gap.as_millis()),
                 );
                 self.start_deadlines_anew(now, gap);
+                noticed = true;
             }
         }
         for (job, started) in self.flights.overdue(now) {
             let waited = now.saturating_sub(started).as_millis();
             self.end(now, &job, Outcome::Failed(format!("no end after {waited} ms")));
+            noticed = true;
         }
+        noticed
     }
 
     /// Starts `command` unless its job is already being worked on.

@@ -347,9 +347,6 @@ impl Engine {
     }
 
     pub(super) fn beat(&mut self, now: Time, id: &MachineId, incarnation: Incarnation) {
-        if self.machines.heard(now, id, incarnation) {
-            return;
-        }
         let Some(machine) = self.current(id, incarnation) else { return };
         let was = machine.phase();
         match &mut machine.life {

@@ -260,10 +260,15 @@ impl Engine {
         &self.config
     }
 
-    /// Takes note of something that happened. Never fails: what makes no sense any more is ignored.
-    pub fn observe(&mut self, now: Time, event: Event) {
-        self.look(now);
+    /// Takes note of something that happened. Never fails: what makes no sense any more is ignored. Returns whether there
+    /// may be something to do now; after the heartbeat of a machine that is well there is not, until the
+    /// time that the last plan named.
+    pub fn observe(&mut self, now: Time, event: Event) -> bool {
+        let looked = self.look(now);
         match event {
+            Event::Beat { machine, incarnation } if self.machines.heard(now, &machine, incarnation) => {
+                return looked;
+            }
             Event::Tick => {}
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
@@ -277,6 +282,7 @@ impl Engine {
                 }
             }
         }
+        true
     }
 
     /// What is to be started now.

@@ -98,10 +98,11 @@ impl Engine {
         #[cfg(test)]
         if self.bug == Some(Bug::LostPeerKills)
             && self.peers.values().any(|peer| peer.heard.is_some() && !peer.is_alive(now))
-            && let Some(id) =
-                self.machines.iter().find(|(_, machine)| machine.is_ready()).map(|(id, _)| id.clone())
         {
-            self.died(now, &id, "a peer is lost");
+            let ready = self.machines.values().find(|machine| machine.is_ready());
+            if let Some(id) = ready.map(|machine| machine.slot.id.clone()) {
+                self.died(now, &id, "a peer is lost");
+            }
         }
         self.publish(now);
         let current = (self.desired.epoch, self.version);

@@ -64,10 +64,9 @@ impl World {
         }
         let at = now + this.ahead;
         if self.options.everything_twice {
-            manager.engine.observe(at, event.clone());
+            manager.dirty |= manager.engine.observe(at, event.clone());
         }
-        manager.engine.observe(at, event);
-        manager.dirty = true;
+        manager.dirty |= manager.engine.observe(at, event);
         self.stepped(host);
     }
 

@@ -231,9 +231,8 @@ impl World {
     pub(super) fn tell(&mut self, host: usize, event: Event) {
         let now = self.now;
         let host = &mut self.hosts[host];
-        host.dirty = true;
         if let Some(engine) = host.engine.as_mut() {
-            Engine::observe(engine, now, event);
+            host.dirty |= Engine::observe(engine, now, event);
         }
     }
 }

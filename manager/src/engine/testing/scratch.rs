@@ -30,6 +30,11 @@ impl Engine {
         plan
     }
 
+    /// What a peer is told now.
+    pub(crate) fn telling(&self, now: Time) -> Telling {
+        Telling { rest: self.host_snapshot(now).into(), told: Default::default(), at: now }
+    }
+
     /// Every upstream of every host, as far as known, put together anew.
     pub(crate) fn pools_from_scratch(&self) -> Pools {
         let mut pools: Pools =

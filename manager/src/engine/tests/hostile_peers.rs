@@ -118,7 +118,7 @@ fn any_answer_of_a_peer_leaves_an_epoch_to_go_on_with() {
         .run(&vec(answer, 1..4), |answers| {
             let mut engine = manager(&honest);
             for answer in answers {
-                let told = engine.host_snapshot(NOW);
+                let told = engine.telling(NOW);
                 engine.tell_finished(NOW, PEER, &told, answer);
                 prop_assert!(engine.host_snapshot(NOW).epoch <= MAX_COUNT);
             }
