@@ -6,9 +6,10 @@
 //!                            └──▶ cluster, state: all of it as data
 //! ```
 //!
-//! `plan` derives what is to be done anew from the whole state each time. There is no clock here, no
-//! randomness, no I/O and no map without order: the same events at the same times give the same
-//! actions, which is what lets a simulator run years of them.
+//! `plan` derives what is to be done from the whole state each time, as far as it can have changed: `fleet` knows
+//! which machines have to be looked at, `upstreams` and `shared` keep what balancer and peers are given.
+//! There is no clock here, no randomness, no I/O and no map without order: the same events at the same times
+//! give the same actions, which is what lets a simulator run years of them.
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
 //! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
