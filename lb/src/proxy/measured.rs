@@ -37,7 +37,11 @@ impl Scene {
             pool: Some("service".into()),
             ..Route::default()
         };
-        let config = ProxyConfig { generation: 1, routes: (1..=routes).map(route).collect(), ..ProxyConfig::default() };
+        let config = ProxyConfig {
+            generation: 1,
+            routes: (1..=routes).map(route).collect(),
+            ..ProxyConfig::default()
+        };
         let set = UpstreamSet { generation: 1, pools: [("service".into(), members(upstreams))].into() };
         let snapshot = Snapshot::default().next(Arc::new(set), Some(Arc::new(config)), &Here::default());
         let mut request = RequestHeader::build("GET", b"/api/items?page=2", None)?;

@@ -108,17 +108,20 @@ fn steady(stage: &mut Stage, samples: &mut Samples, count: usize) {
 fn lost(stage: &mut Stage, samples: &mut Samples, count: usize) {
     for number in 0..count {
         let (machine, incarnation) = stage.machine(number);
-        let exit = Event::Exited { machine: machine.clone(), incarnation, reason: "it was killed".to_owned() };
+        let exit =
+            Event::Exited { machine: machine.clone(), incarnation, reason: "it was killed".to_owned() };
         let (_, plan) = samples.measure("machine lost", stage, |stage| stage.engine.observe(stage.now, exit));
         follow(stage, samples, plan);
-        let purpose = stage.machines.iter().map(|machine| &machine.purpose).find(|purpose| purpose.id == machine);
+        let purpose =
+            stage.machines.iter().map(|machine| &machine.purpose).find(|purpose| purpose.id == machine);
         let Some(incarnation) = purpose.map(|purpose| purpose.incarnation) else {
             // It has died too often, and waits for its turn.
             stage.pass(Duration::from_secs(90));
             continue;
         };
         let beat = Event::Beat { machine, incarnation };
-        let (_, plan) = samples.measure("machine ready", stage, |stage| stage.engine.observe(stage.now, beat));
+        let (_, plan) =
+            samples.measure("machine ready", stage, |stage| stage.engine.observe(stage.now, beat));
         follow(stage, samples, plan);
         // On a small host several deaths within seconds are a mass death, and many of one machine a crash loop.
         stage.pass(Duration::from_secs(if stage.machines.len() < 100 { 4 } else { 0 }));
@@ -156,7 +159,11 @@ fn asked(stage: &mut Stage, samples: &mut Samples, count: usize) {
         answer.expect("it is there");
         follow(stage, samples, plan);
         stage.pass(Duration::from_millis(500));
-        assert!(stage.machines.iter().all(|machine| machine.purpose.id != slot.id), "{} is still there", slot.id);
+        assert!(
+            stage.machines.iter().all(|machine| machine.purpose.id != slot.id),
+            "{} is still there",
+            slot.id
+        );
     }
 }
 

@@ -68,7 +68,8 @@ impl Stage {
 
     /// Remembers what was started.
     pub(crate) fn took(&mut self, actions: Vec<Action>) {
-        self.open.extend(actions.into_iter().filter(|action| !matches!(action.command, Command::Watch { .. })));
+        self.open
+            .extend(actions.into_iter().filter(|action| !matches!(action.command, Command::Watch { .. })));
     }
 
     /// The end of the action that was started first.
@@ -79,9 +80,7 @@ impl Stage {
 
     fn end(&mut self, command: Command) -> Outcome {
         match command {
-            Command::List => {
-                Outcome::Listed { machines: self.machines.clone(), driver: "none".to_owned() }
-            }
+            Command::List => Outcome::Listed { machines: self.machines.clone(), driver: "none".to_owned() },
             Command::Create(spec) => {
                 self.machines.push(ObservedMachine { purpose: spec.purpose, running: true, booted: true });
                 Outcome::Done
@@ -107,10 +106,8 @@ impl Stage {
     /// A heartbeat of every machine, and what follows from that.
     pub(crate) fn hear_all(&mut self) {
         for machine in &self.machines {
-            let beat = Event::Beat {
-                machine: machine.purpose.id.clone(),
-                incarnation: machine.purpose.incarnation,
-            };
+            let beat =
+                Event::Beat { machine: machine.purpose.id.clone(), incarnation: machine.purpose.incarnation };
             self.engine.observe(self.now, beat);
         }
         self.settle();

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use wire::snapshot::Endpoint;
@@ -92,13 +93,24 @@ impl Machines {
     }
 
     /// The heartbeat of a ready machine: nothing changes but when the next one is due. Returns whether it is one.
-    pub(super) fn heard(&mut self, now: Time, id: &MachineId, incarnation: wire::Incarnation) -> bool {
+    pub(super) fn heard(
+        &mut self,
+        now: Time,
+        id: &MachineId,
+        incarnation: wire::Incarnation,
+        silence: Duration,
+    ) -> bool {
         let Some(entry) = self.all.get_mut(id) else { return false };
         match &mut entry.machine.life {
             Life::Ready { last_beat } if entry.machine.incarnation == incarnation => *last_beat = now,
             _ => return false,
         }
-        self.restless.insert(id.clone());
+        // One that is to be looked at anyway gets its timer then.
+        if let Some((_, reason)) = entry.timer
+            && !self.restless.contains(id)
+        {
+            self.set_timer(id, Some((now + silence, reason)));
+        }
         true
     }
 

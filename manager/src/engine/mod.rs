@@ -267,7 +267,9 @@ impl Engine {
     pub fn observe(&mut self, now: Time, event: Event) -> bool {
         let looked = self.look(now);
         match event {
-            Event::Beat { machine, incarnation } if self.machines.heard(now, &machine, incarnation) => {
+            Event::Beat { machine, incarnation }
+                if self.machines.heard(now, &machine, incarnation, self.config.heartbeat.silence()) =>
+            {
                 return looked;
             }
             Event::Tick => {}

@@ -130,13 +130,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell_finished(
-        &mut self,
-        now: Time,
-        address: Ipv4Addr,
-        told: &Telling,
-        outcome: Outcome,
-    ) {
+    pub(super) fn tell_finished(&mut self, now: Time, address: Ipv4Addr, told: &Telling, outcome: Outcome) {
         self.machines.settle(now);
         let draining = self.machines.any_draining();
         let Some(peer) = self.peers.get_mut(&address) else { return };

@@ -80,8 +80,7 @@ impl SharedPools {
     }
 
     pub(super) fn to_wire(&self) -> BTreeMap<PoolName, Vec<Upstream>> {
-        let list =
-            |pool: &Vec<Arc<Placed>>| pool.iter().map(|placed| placed.upstream.clone()).collect();
+        let list = |pool: &Vec<Arc<Placed>>| pool.iter().map(|placed| placed.upstream.clone()).collect();
         self.0.iter().map(|(name, pool)| (name.clone(), list(pool))).collect()
     }
 
@@ -102,9 +101,11 @@ impl SharedPools {
     /// Whether they are not only equal but the same, so that comparing them costs nothing.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.0.len() == other.0.len()
-            && self.0.iter().zip(&other.0).all(|((name, pool), (named, other))| {
-                name == named && Arc::ptr_eq(pool, other)
-            })
+            && self
+                .0
+                .iter()
+                .zip(&other.0)
+                .all(|((name, pool), (named, other))| name == named && Arc::ptr_eq(pool, other))
     }
 }
 
@@ -185,10 +186,16 @@ impl Telling {
 
     /// Whether the endpoints are those of `told`.
     pub(super) fn has_endpoints_of(&self, told: &AllTold) -> bool {
-        let same = |one: &Arc<Told>, other: &Arc<Told>| Arc::ptr_eq(one, other) || one.endpoint == other.endpoint;
+        let same =
+            |one: &Arc<Told>, other: &Arc<Told>| Arc::ptr_eq(one, other) || one.endpoint == other.endpoint;
         let reach = |told: &&Arc<Told>| told.endpoint.is_some();
         Arc::ptr_eq(&self.told, told)
             || self.told.iter().filter(reach).count() == told.iter().filter(reach).count()
-                && self.told.iter().filter(reach).zip(told.iter().filter(reach)).all(|(one, other)| same(one, other))
+                && self
+                    .told
+                    .iter()
+                    .filter(reach)
+                    .zip(told.iter().filter(reach))
+                    .all(|(one, other)| same(one, other))
     }
 }

@@ -132,7 +132,8 @@ impl Upstreams {
     fn apply(&mut self, Change { mut gone, mut come }: Change) {
         let names: BTreeSet<PoolName> = gone.keys().chain(come.keys()).cloned().collect();
         for name in names {
-            let (gone, come) = (gone.remove(&name).unwrap_or_default(), come.remove(&name).unwrap_or_default());
+            let (gone, come) =
+                (gone.remove(&name).unwrap_or_default(), come.remove(&name).unwrap_or_default());
             let pool = Arc::make_mut(self.pools.0.entry(name.clone()).or_default());
             if gone.len() + come.len() > MANY {
                 let gone: BTreeSet<Place<'_>> = gone.iter().map(|placed| placed.place()).collect();
@@ -182,7 +183,8 @@ fn compare(change: &mut Change, peer: Ipv4Addr, before: Option<&HostSnapshot>, a
             }
             let first = one.iter().zip(other).take_while(|(one, other)| one == other).count();
             let (one, other) = (&one[first..], &other[first..]);
-            let last = one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
+            let last =
+                one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
             one[..one.len() - last].iter().for_each(|endpoint| put(before, endpoint, true));
             other[..other.len() - last].iter().for_each(|endpoint| put(after, endpoint, false));
         }

@@ -115,7 +115,9 @@ impl Engine {
 
     fn peer_host(&self, now: Time, peer: &Peer) -> HostView {
         let mut told = match &peer.held {
-            Some(snapshot) => host_view(HostSnapshot::clone(snapshot), millis(now.saturating_sub(peer.held_since))),
+            Some(snapshot) => {
+                host_view(HostSnapshot::clone(snapshot), millis(now.saturating_sub(peer.held_since)))
+            }
             None => unheard_host(peer.address),
         };
         told.warnings.extend(self.pool_overlap(peer.address));

@@ -51,9 +51,7 @@ impl Desired {
             self.lb = free;
         }
         for (service, count) in counts {
-            while self.count(&service) < count
-                && self.add(host, config, &service, &Others::NONE).is_some()
-            {}
+            while self.count(&service) < count && self.add(host, config, &service, &Others::NONE).is_some() {}
         }
         self.forget_unused();
     }

@@ -40,10 +40,7 @@ impl Engine {
         let mut pools: Pools =
             self.config.services.iter().map(|service| (service.name.clone(), Vec::new())).collect();
         for endpoint in self.endpoints() {
-            pools
-                .entry(endpoint.service.clone())
-                .or_default()
-                .push(upstream(&endpoint, &self.config.name));
+            pools.entry(endpoint.service.clone()).or_default().push(upstream(&endpoint, &self.config.name));
         }
         for snapshot in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
             if self.bug == Some(Bug::LostPeerIsDropped)
@@ -52,10 +49,7 @@ impl Engine {
                 continue;
             }
             for endpoint in &snapshot.endpoints {
-                pools
-                    .entry(endpoint.service.clone())
-                    .or_default()
-                    .push(upstream(endpoint, &snapshot.host));
+                pools.entry(endpoint.service.clone()).or_default().push(upstream(endpoint, &snapshot.host));
             }
         }
         // What the balancer knew of a host that has not been heard since this manager started stays.
