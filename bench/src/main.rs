@@ -16,6 +16,7 @@ mod load;
 mod meter;
 mod processes;
 mod push;
+mod watch;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -43,6 +44,8 @@ enum Command {
     Processes(meter::ProgramOptions),
     /// Push sets of upstreams to a balancer, each with other ones than before.
     Push(push::Options),
+    /// Watch a stream of events, as many at a time.
+    Watch(watch::Options),
 }
 
 fn main() -> Result<()> {
@@ -54,5 +57,6 @@ fn main() -> Result<()> {
         Command::Memory(options) => meter::memory(&options),
         Command::Processes(options) => meter::processes(&options),
         Command::Push(options) => push::run(&options),
+        Command::Watch(options) => watch::run(&options),
     }
 }

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use wire::MachineId;
 use wire::cluster::{ClusterEvent, ClusterView};
 
+use crate::api::written;
 use crate::config::{Config, LB};
 use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
@@ -50,7 +52,8 @@ pub struct Shared {
     engine: Mutex<Engine>,
     origin: Instant,
     changed: Notify,
-    events: broadcast::Sender<ClusterEvent>,
+    /// As they are sent to watchers.
+    events: broadcast::Sender<Bytes>,
     views: broadcast::Sender<ClusterView>,
     told: Mutex<Told>,
     /// How often was planned.
@@ -91,8 +94,9 @@ impl Shared {
         told.last.iter().skip(told.last.len().saturating_sub(count)).cloned().collect()
     }
 
-    /// The events after number `sequence` that are remembered, and those from now on: none is in both, or in neither.
-    pub fn subscribe_after(&self, sequence: u64) -> (Vec<ClusterEvent>, broadcast::Receiver<ClusterEvent>) {
+    /// The events after number `sequence` that are remembered, and those from now on as they are sent: none is in both,
+    /// or in neither.
+    pub fn subscribe_after(&self, sequence: u64) -> (Vec<ClusterEvent>, broadcast::Receiver<Bytes>) {
         let told = self.told();
         let missed = told.last.iter().filter(|event| event.sequence > sequence).cloned().collect();
         (missed, self.events.subscribe())
@@ -117,6 +121,11 @@ impl Shared {
     /// The manager's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Tells the engine of something; returns whether there may be something to do now.
+    fn observe(&self, event: Event) -> bool {
+        self.lock().observe(self.origin.elapsed(), event)
     }
 
     fn lock(&self) -> MutexGuard<'_, Engine> {
@@ -146,12 +155,14 @@ impl Shared {
             subject,
             message,
         };
+        if self.events.receiver_count() > 0 {
+            // The last watcher may just have gone.
+            let _ = self.events.send(written(&event));
+        }
         if told.last.len() == REMEMBERED {
             told.last.pop_front();
         }
-        told.last.push_back(event.clone());
-        // Nobody watching is fine.
-        let _ = self.events.send(event);
+        told.last.push_back(event);
     }
 }
 
@@ -197,24 +208,30 @@ pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedRe
             }
             (plan, notices)
         };
+        drop(plan.retired);
         for notice in notices {
             shared.tell(&config.name, notice);
         }
         for action in plan.actions {
             start(&config, &ports, &told, &mut watches, action);
         }
-        let wake = shared.origin + plan.wake;
-        tokio::select! {
-            () = shared.changed.notified() => {}
-            () = sleep_until(wake.into()) => shared.lock().observe(shared.origin.elapsed(), Event::Tick),
-            Some(event) = events.recv() => shared.lock().observe(shared.origin.elapsed(), event),
-            Some(Exit { machine, incarnation, reason }) = exits.recv() => {
-                shared.lock().observe(shared.origin.elapsed(), Event::Exited { machine, incarnation, reason });
+        let wake = sleep_until((shared.origin + plan.wake).into());
+        tokio::pin!(wake);
+        let mut due = false;
+        // Most of what happens are heartbeats, after which there is nothing to plan.
+        while !due {
+            due = tokio::select! {
+                () = shared.changed.notified() => true,
+                () = &mut wake => shared.observe(Event::Tick),
+                Some(event) = events.recv() => shared.observe(event),
+                Some(Exit { machine, incarnation, reason }) = exits.recv() => {
+                    shared.observe(Event::Exited { machine, incarnation, reason })
+                }
+            };
+            // What came in together is planned for together.
+            while let Ok(event) = events.try_recv() {
+                due |= shared.observe(event);
             }
-        }
-        // What came in together is planned for together.
-        while let Ok(event) = events.try_recv() {
-            shared.lock().observe(shared.origin.elapsed(), event);
         }
     }
 }
@@ -280,7 +297,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
             };
             Outcome::Failed(ports.guests.listen(address, first_beat, beat).await)
         }
-        Command::Push { lb, set } => ports.balancer.push(lb, &set).await,
+        Command::Push { lb, set } => ports.balancer.push(lb, &set.to_wire()).await,
         Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,
         Command::ReadLb { lb, documents } => ports.balancer.read(lb, documents).await,
         Command::HandOver { lb, order } => {
@@ -290,7 +307,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
         Command::TellUplink { lb, lost } => ports.balancer.tell_uplink(lb, lost).await,
         Command::AskTargets(targets) => uplink::ask(&config.bridge, &targets).await,
         Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
-        Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot).await,
+        Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot.to_wire()).await,
         Command::Probe(address) => match arp::probe(&config.bridge, address).await {
             Ok(None) => Outcome::Done,
             Ok(Some(mac)) => Outcome::Taken(mac),

@@ -36,6 +36,8 @@ pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod http2;
 pub(crate) mod limits;
+#[doc(hidden)]
+pub mod measured;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod outlier;

@@ -4,6 +4,7 @@ mod access;
 mod certificates;
 mod cluster;
 pub(crate) mod console;
+mod events;
 mod faults;
 mod machines;
 mod maintenance;
@@ -31,6 +32,8 @@ use crate::page::{self, Board};
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
 use crate::store::Store;
+
+pub(crate) use events::written;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -73,8 +76,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(certificates::exchange))
         .routes(routes!(switchover::begin, switchover::show))
         .routes(routes!(cluster::cluster))
-        .routes(routes!(cluster::events))
-        .routes(routes!(cluster::history))
+        .routes(routes!(events::events))
+        .routes(routes!(events::history))
         .routes(routes!(traffic::traffic))
         .routes(routes!(cluster::addresses))
         .routes(routes!(cluster::state))

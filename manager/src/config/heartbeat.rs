@@ -1,5 +1,7 @@
 //! The `[heartbeat]` part of the configuration.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::Hypervisor;
@@ -44,6 +46,11 @@ impl Heartbeat {
             written => written,
         };
         Heartbeat { boot_timeout_ms, ..self }
+    }
+
+    /// Silence for so long makes a machine suspect.
+    pub fn silence(&self) -> Duration {
+        Duration::from_millis(self.silence_ms)
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

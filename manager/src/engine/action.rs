@@ -1,19 +1,21 @@
 //! The whole vocabulary of what the engine can ask for, and of what can be told to it.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use wire::cluster::Condition;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
-use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::snapshot::SnapshotAck;
 use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
 use wire::{Generation, Incarnation, MachineId};
 
 use super::desired::Desired;
+use super::shared::{SharedSet, Telling};
 use super::spec::{MachinePurpose, MachineSpec};
 use super::uplink::UplinkReading;
 
@@ -32,7 +34,7 @@ pub struct Action {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Store the desired state so that it survives a power cut.
-    Save(Desired),
+    Save(Arc<Desired>),
     /// List the machines of this host.
     List,
     /// Create a machine. Its address is free: whatever had it was fenced.
@@ -57,7 +59,7 @@ pub enum Command {
         /// The balancer's address.
         lb: Ipv4Addr,
         /// The set.
-        set: UpstreamSet,
+        set: SharedSet,
     },
     /// Give the host's balancer these routes and policies.
     Configure {
@@ -92,7 +94,7 @@ pub enum Command {
         /// The peer's address.
         peer: Ipv4Addr,
         /// The snapshot.
-        snapshot: Box<HostSnapshot>,
+        snapshot: Telling,
     },
     /// Tell the host's balancer whether the host's uplink is lost.
     TellUplink {

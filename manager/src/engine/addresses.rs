@@ -5,13 +5,14 @@
 //! whatever of ours had it is fenced before it is given away again, so that no rebuild waits for an
 //! answer.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Command, Engine, Job, Machine, Outcome, Plan, Severity, Slot, Time};
+use super::desired::Others;
+use super::{Command, Engine, Job, Machine, Machines, Outcome, Plan, Severity, Slot, Time};
 use crate::address_pool::{mac_of, mac_text};
 
 /// Whether a stranger is still there is asked this often.
@@ -29,7 +30,7 @@ impl Engine {
     /// `slot` with an address that is in use by this host; none while that is being found out, or as
     /// long as strangers have all that is left of the pool.
     pub(super) fn with_own_address(&mut self, now: Time, slot: Slot, plan: &mut Plan) -> Option<Slot> {
-        let slot = if self.foreign.contains_key(&slot.address) { self.relocate(&slot)? } else { slot };
+        let slot = if self.foreign.contains_key(&slot.address) { self.relocate(now, &slot)? } else { slot };
         if self.desired.uses(slot.address) {
             return Some(slot);
         }
@@ -51,8 +52,8 @@ impl Engine {
 
     pub(super) fn probe_finished(&mut self, now: Time, address: Ipv4Addr, outcome: Outcome) {
         // One of this host's machines was found there meanwhile.
-        let ours = |machine: &Machine| machine.slot.address == address && machine.may_exist();
-        if self.desired.uses(address) || self.machines.values().any(ours) {
+        self.machines.settle(now);
+        if self.desired.uses(address) || self.machines.at(address).any(Machine::may_exist) {
             return;
         }
         match outcome {
@@ -77,7 +78,9 @@ impl Engine {
             let message = "nobody else has it any more".to_owned();
             self.note(Severity::Info, "address.free", address.to_string(), message);
         }
-        self.desired.take_into_use(&self.config.name, address);
+        if !self.desired.uses(address) {
+            self.desired.take_into_use(address);
+        }
     }
 
     fn found_taken(&mut self, now: Time, address: Ipv4Addr, mac: [u8; 6]) {
@@ -85,17 +88,21 @@ impl Engine {
         if before.is_none_or(|before| before.mac != mac) {
             self.note(Severity::Error, "address.conflict", address.to_string(), warning(address, mac));
         }
-        let slot = self.machines.values().map(|machine| &machine.slot).find(|slot| slot.address == address);
-        if let Some(slot) = slot.cloned() {
-            self.relocate(&slot);
+        self.machines.settle(now);
+        let slot = self.machines.at(address).next().map(|machine| machine.slot.clone());
+        if let Some(slot) = slot {
+            self.relocate(now, &slot);
         }
     }
 
     /// Gives the machine of `slot`, which has a stranger's address, another one.
-    pub(super) fn relocate(&mut self, slot: &Slot) -> Option<Slot> {
-        let existing: Vec<Slot> = self.machines.values().map(|machine| machine.slot.clone()).collect();
-        let (host, foreign) = (self.config.name.clone(), self.foreign_addresses());
-        let moved = self.desired.relocate(&host, &self.config, &slot.id, &existing, &foreign);
+    pub(super) fn relocate(&mut self, now: Time, slot: &Slot) -> Option<Slot> {
+        self.machines.settle(now);
+        let others = Others {
+            has_id: &|id| self.machines.get(id).is_some(),
+            has_address: &|address| is_taken(&self.foreign, &self.machines, address),
+        };
+        let moved = self.desired.relocate(&self.config.name, &self.config, &slot.id, &others);
         let machine = self.machines.get_mut(&slot.id)?;
         let Some(moved) = moved else {
             let reason = format!(
@@ -115,14 +122,19 @@ impl Engine {
         Some(moved)
     }
 
-    pub(super) fn foreign_addresses(&self) -> BTreeSet<Ipv4Addr> {
-        self.foreign.keys().copied().collect()
-    }
-
     /// What a person should know of strangers, one line for each.
     pub(super) fn foreign_warnings(&self) -> Vec<String> {
         self.foreign.iter().map(|(address, foreign)| warning(*address, foreign.mac)).collect()
     }
+}
+
+/// Whether a machine or a stranger has `address`.
+pub(super) fn is_taken(
+    foreign: &BTreeMap<Ipv4Addr, Foreign>,
+    machines: &Machines,
+    address: Ipv4Addr,
+) -> bool {
+    foreign.contains_key(&address) || machines.at(address).next().is_some()
 }
 
 fn warning(address: Ipv4Addr, mac: [u8; 6]) -> String {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wire::proxy_config::ProxyConfig;
-use wire::upstreams::{Upstream, UpstreamSet};
+use wire::upstreams::Upstream;
 use wire::vip::{RouterState, VipStatus};
 use wire::{Generation, PoolName};
 
 use super::Time;
+use super::shared::{SharedPools, SharedSet};
 
 /// The pools of an upstream set, without a generation.
 pub(super) type Pools = BTreeMap<PoolName, Vec<Upstream>>;
@@ -19,7 +20,7 @@ pub(super) struct Balancer {
     /// The highest generation that was ever used for a set.
     pub(super) generation: Generation,
     /// What it confirmed to hold, and under which generation.
-    pub(super) confirmed: Option<UpstreamSet>,
+    pub(super) confirmed: Option<SharedSet>,
     /// Whether it may come to hold another set than the confirmed one: a push was not answered, or one of an
     /// earlier life of this manager may be on its way. Only one above it that is confirmed ends that.
     pub(super) unsure: bool,
@@ -45,14 +46,22 @@ pub(super) struct Balancer {
 
 impl Balancer {
     /// Whether it confirmed to use exactly `pools`.
-    pub(super) fn uses(&self, pools: &Pools) -> bool {
-        !self.unsure && self.confirmed.as_ref().is_some_and(|set| &set.pools == pools)
+    pub(super) fn uses(&mut self, pools: &SharedPools) -> bool {
+        let Some(set) = self.confirmed.as_mut().filter(|_| !self.unsure) else { return false };
+        if set.pools != *pools {
+            return false;
+        }
+        // Equal: from now on the same, which is known at once.
+        if !set.pools.is_same(pools) {
+            set.pools.clone_from(pools);
+        }
+        true
     }
 
     /// The next set to push: `pools` under a generation above all before it.
-    pub(super) fn next_set(&mut self, pools: Pools) -> UpstreamSet {
+    pub(super) fn next_set(&mut self, pools: SharedPools) -> SharedSet {
         self.generation += 1;
-        UpstreamSet { generation: self.generation, pools }
+        SharedSet { generation: self.generation, pools }
     }
 
     /// The next configuration to push.

@@ -1,14 +1,14 @@
 //! Tells the host's balancer what to send requests to, and asks it for its part in the VIPs.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::hand_over::HandOverOrder;
 use wire::proxy_config::{ProxyConfig, Route};
-use wire::snapshot::Endpoint;
-use wire::upstreams::{Upstream, UpstreamSet};
 
-use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Pools, Severity, Time, lb_id};
+use super::shared::{SharedPools, SharedSet};
+use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Severity, Time, lb_id};
 #[cfg(test)]
 use crate::sim::bug::Bug;
 
@@ -23,47 +23,15 @@ const LB_AGAIN: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Every upstream of every host, as far as known.
-    pub(super) fn pools(&self) -> Pools {
-        let mut pools: Pools =
-            self.config.services.iter().map(|service| (service.name.clone(), Vec::new())).collect();
-        for endpoint in self.endpoints() {
-            pools
-                .entry(endpoint.service.clone())
-                .or_default()
-                .push(upstream(&endpoint, self.config.name.clone()));
+    pub(super) fn pools(&mut self, now: Time) -> SharedPools {
+        self.settle(now);
+        #[cfg(test)]
+        if self.bug == Some(Bug::LostPeerIsDropped)
+            && self.peers.values().all(|peer| !peer.is_alive(self.last_look.unwrap_or_default()))
+        {
+            return self.upstreams.pools().without_peers();
         }
-        for snapshot in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
-            #[cfg(test)]
-            if self.bug == Some(Bug::LostPeerIsDropped)
-                && self.peers.values().all(|peer| !peer.is_alive(self.last_look.unwrap_or_default()))
-            {
-                continue;
-            }
-            for endpoint in &snapshot.endpoints {
-                pools
-                    .entry(endpoint.service.clone())
-                    .or_default()
-                    .push(upstream(endpoint, snapshot.host.clone()));
-            }
-        }
-        // What the balancer knew of a host that has not been heard since this manager started stays.
-        for (pool, upstreams) in self.inherited.iter().flatten() {
-            let unheard = upstreams.iter().filter(|upstream| !self.is_heard(&upstream.zone)).cloned();
-            pools.entry(pool.clone()).or_default().extend(unheard);
-        }
-        for upstreams in pools.values_mut() {
-            upstreams.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));
-        }
-        pools
-    }
-
-    fn is_heard(&self, host: &wire::HostName) -> bool {
-        *host == self.config.name
-            || self
-                .peers
-                .values()
-                .filter_map(|peer| peer.held.as_ref())
-                .any(|snapshot| snapshot.host == *host)
+        self.upstreams.pools().clone()
     }
 
     /// All that the balancer is told but its upstreams.
@@ -98,9 +66,10 @@ impl Engine {
     }
 
     pub(super) fn plan_balancer(&mut self, now: Time, plan: &mut Plan) {
-        let pools = self.pools();
+        let pools = self.pools(now);
         let lb = self.ready_lb();
-        if !self.lb_may_serve() || self.balancer.uses(&pools) {
+        let uses = self.balancer.uses(&pools);
+        if !self.lb_may_serve() || uses {
             for peer in self.peers.values_mut() {
                 peer.using = peer.held.as_ref().map_or(0, |snapshot| snapshot.version);
             }
@@ -115,7 +84,7 @@ impl Engine {
         if documents || self.adoption != Adoption::Settled {
             return;
         }
-        if !self.balancer.uses(&pools) && !self.flights.contains_key(&Job::Push) {
+        if !uses && !self.flights.contains_key(&Job::Push) {
             if now >= self.balancer.push_at {
                 let set = self.balancer.next_set(pools);
                 self.start(now, Job::Push, Command::Push { lb, set }, plan);
@@ -157,8 +126,9 @@ impl Engine {
         if let Some(set) = reading.upstreams {
             self.balancer.generation = self.balancer.generation.max(set.generation);
             // The first that is read was given by the life before this one, however late it answers.
-            self.inherited.get_or_insert_with(|| set.pools.clone());
-            self.balancer.confirmed = Some(set);
+            let confirmed = SharedSet::of(&set);
+            self.inherited.get_or_insert_with(|| Arc::new(set.pools));
+            self.balancer.confirmed = Some(confirmed);
         }
     }
 
@@ -202,7 +172,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn push_finished(&mut self, now: Time, set: UpstreamSet, outcome: Outcome) {
+    pub(super) fn push_finished(&mut self, now: Time, set: SharedSet, outcome: Outcome) {
         match outcome {
             Outcome::Stale(held) => self.balancer.generation = self.balancer.generation.max(held),
             Outcome::Failed(reason) => {
@@ -242,17 +212,5 @@ impl Engine {
             }
             _ => {}
         }
-    }
-}
-
-fn upstream(endpoint: &Endpoint, zone: wire::HostName) -> Upstream {
-    Upstream {
-        id: endpoint.id.clone(),
-        address: endpoint.address,
-        port: endpoint.port,
-        weight: 1,
-        zone,
-        backup: false,
-        state: endpoint.state,
     }
 }

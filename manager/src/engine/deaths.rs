@@ -150,9 +150,7 @@ impl Engine {
                 Life::Waiting { .. } | Life::Dead { .. } => {}
             }
         }
-        for flight in self.flights.values_mut() {
-            flight.deadline = flight.deadline.map(|deadline| deadline + gap);
-        }
+        self.flights.excuse(gap);
         for peer in self.peers.values_mut() {
             peer.heard = peer.heard.map(|heard| heard + gap);
         }

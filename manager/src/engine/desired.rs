@@ -97,10 +97,10 @@ impl Desired {
         // Only now are all kept addresses known, so that filling up takes none of them.
         for (service, count) in counts {
             while desired.count(service) < count
-                && desired.add(&config.name, config, service, &[], &BTreeSet::new()).is_some()
+                && desired.add(&config.name, config, service, &Others::NONE).is_some()
             {}
         }
-        desired.forget_unused(&config.name);
+        desired.forget_unused();
         desired
     }
 
@@ -132,36 +132,70 @@ impl Desired {
         1 + self.services.values().map(|slots| slots.slots.len()).sum::<usize>()
     }
 
-    /// One more machine of `service`, with the first number and address that neither a slot nor one of
-    /// the machines `existing` has, nor a stranger (`foreign`); none when the pool is used up or the
-    /// service unknown.
+    /// One more machine of `service`, with the first number and address that neither a slot nor one of the
+    /// `others` has; none when the pool is used up or the service unknown.
     pub fn add(
         &mut self,
         host: &HostName,
         config: &Config,
         service: &PoolName,
-        existing: &[Slot],
-        foreign: &BTreeSet<Ipv4Addr>,
+        others: &Others<'_>,
     ) -> Option<Slot> {
-        let mut taken = self.slots(host);
-        taken.extend_from_slice(existing);
-        let address = free_address(config, &taken, foreign)?;
+        let address = self.free_address(config, others)?;
         let slots = self.services.get_mut(service)?;
-        let (number, id) = (1..)
-            .map(|number| (number, machine_id(host, service, number)))
-            .find(|(_, id)| taken.iter().all(|slot| &slot.id != id))?;
+        let mut taken = slots.slots.keys().peekable();
+        let is_free = |number: &u32| {
+            while taken.next_if(|taken| *taken < number).is_some() {}
+            taken.peek() != Some(&number)
+        };
+        let named = |number| (number, machine_id(host, service, number));
+        let (number, id) = (1..).filter(is_free).map(named).find(|(_, id)| !(others.has_id)(id))?;
         slots.slots.insert(number, address);
         Some(Slot { id, service: service.clone(), address })
     }
 
     /// One machine less: that of `id`. Returns whether there was such a slot.
     pub fn remove(&mut self, host: &HostName, id: &MachineId) -> bool {
-        let removed = self.services.iter_mut().any(|(service, slots)| {
-            let number = slots.slots.keys().copied().find(|number| &machine_id(host, service, *number) == id);
-            number.is_some_and(|number| slots.slots.remove(&number).is_some())
-        });
-        self.forget_unused(host);
-        removed
+        let Some((service, number)) = self.place(host, id) else { return false };
+        let slots = self.services.get_mut(&service).map(|slots| &mut slots.slots);
+        let Some(address) = slots.and_then(|slots| slots.remove(&number)) else { return false };
+        if self.addresses().all(|other| other != address) {
+            self.in_use.remove(&address);
+        }
+        true
+    }
+
+    /// The slot of machine `id`.
+    pub fn slot(&self, host: &HostName, id: &MachineId) -> Option<Slot> {
+        if *id == lb_id(host) {
+            return Some(Slot { id: id.clone(), service: LB.into(), address: self.lb });
+        }
+        let (service, number) = self.place(host, id)?;
+        let address = *self.services.get(&service)?.slots.get(&number)?;
+        Some(Slot { id: id.clone(), service, address })
+    }
+
+    /// The service and the number of machine `id`, if its name is one that this host gives.
+    fn place(&self, host: &HostName, id: &MachineId) -> Option<(PoolName, u32)> {
+        let (rest, number) = id.as_str().rsplit_once('-')?;
+        let service: PoolName = rest.strip_prefix(host.as_str())?.strip_prefix('-')?.into();
+        let number = number.parse().ok()?;
+        (self.services.contains_key(&service) && machine_id(host, &service, number) == *id)
+            .then_some((service, number))
+    }
+
+    /// The addresses of all slots.
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let services = self.services.values().flat_map(|slots| slots.slots.values());
+        std::iter::once(&self.lb).chain(services).copied()
+    }
+
+    /// The first address of the pool that neither a slot nor one of the `others` has.
+    fn free_address(&self, config: &Config, others: &Others<'_>) -> Option<Ipv4Addr> {
+        let mut taken: Vec<Ipv4Addr> = self.addresses().collect();
+        taken.sort_unstable();
+        let mut addresses = config.pool.addresses().iter().copied();
+        addresses.find(|address| taken.binary_search(address).is_err() && !(others.has_address)(*address))
     }
 
     /// Gives the slot of `id` another address, chosen as for [`Desired::add`]; none when there is no
@@ -171,17 +205,14 @@ impl Desired {
         host: &HostName,
         config: &Config,
         id: &MachineId,
-        existing: &[Slot],
-        foreign: &BTreeSet<Ipv4Addr>,
+        others: &Others<'_>,
     ) -> Option<Slot> {
-        let mut taken = self.slots(host);
-        let slot = taken.iter().find(|slot| &slot.id == id)?.clone();
-        taken.extend_from_slice(existing);
-        let address = free_address(config, &taken, foreign)?;
+        let slot = self.slot(host, id)?;
+        let address = self.free_address(config, others)?;
         let places = self.services.values_mut().flat_map(|slots| slots.slots.values_mut());
         let place = std::iter::once(&mut self.lb).chain(places).find(|place| **place == slot.address)?;
         *place = address;
-        self.forget_unused(host);
+        self.forget_unused();
         Some(Slot { address, ..slot })
     }
 
@@ -191,23 +222,29 @@ impl Desired {
     }
 
     /// From now on `address` is in use, if a slot has it.
-    pub fn take_into_use(&mut self, host: &HostName, address: Ipv4Addr) {
-        if self.slots(host).iter().any(|slot| slot.address == address) {
+    pub fn take_into_use(&mut self, address: Ipv4Addr) {
+        if self.addresses().any(|other| other == address) {
             self.in_use.insert(address);
         }
     }
 
-    fn forget_unused(&mut self, host: &HostName) {
-        let slots = self.slots(host);
-        self.in_use.retain(|address| slots.iter().any(|slot| slot.address == *address));
+    fn forget_unused(&mut self) {
+        let addresses: BTreeSet<Ipv4Addr> = self.addresses().collect();
+        self.in_use.retain(|address| addresses.contains(address));
     }
 }
 
-/// The first address of the pool that neither a slot nor a stranger has.
-fn free_address(config: &Config, taken: &[Slot], foreign: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    let taken: BTreeSet<Ipv4Addr> = taken.iter().map(|slot| slot.address).collect();
-    let mut addresses = config.pool.addresses().iter().copied();
-    addresses.find(|address| !taken.contains(address) && !foreign.contains(address))
+/// What is there besides the slots, and has a name or an address that must not be given away.
+pub struct Others<'a> {
+    /// Whether one of them has this name.
+    pub has_id: &'a dyn Fn(&MachineId) -> bool,
+    /// Whether one of them has this address.
+    pub has_address: &'a dyn Fn(Ipv4Addr) -> bool,
+}
+
+impl Others<'_> {
+    /// Nothing.
+    pub const NONE: Others<'static> = Others { has_id: &|_| false, has_address: &|_| false };
 }
 
 /// The name of the balancer of `host`.
@@ -231,7 +268,7 @@ mod tests {
         let service: PoolName = "stateless".into();
         let mut desired = Desired::reconcile(None, &two);
         assert_eq!(desired.count(&service), 2);
-        let third = desired.add(&host, &two, &service, &[], &BTreeSet::new()).expect("there is room");
+        let third = desired.add(&host, &two, &service, &Others::NONE).expect("there is room");
         assert_eq!(third.id.as_str(), "a-stateless-3");
         assert!(desired.remove(&host, &"a-stateless-1".into()));
         assert!(!desired.remove(&host, &"a-stateless-1".into()));
@@ -252,8 +289,8 @@ mod tests {
         let mut desired = Desired::reconcile(None, &config);
         let old = desired.slots(&host)[1].clone();
         assert!(desired.remove(&host, &old.id));
-        let existing = std::slice::from_ref(&old);
-        let new = desired.add(&host, &config, &"stateless".into(), existing, &BTreeSet::new()).expect("room");
+        let others = Others { has_id: &|id| *id == old.id, has_address: &|address| address == old.address };
+        let new = desired.add(&host, &config, &"stateless".into(), &others).expect("room");
         assert!(new.id != old.id && new.address != old.address);
     }
 
@@ -262,9 +299,9 @@ mod tests {
         let config = config(6);
         let mut desired = Desired::reconcile(None, &config);
         assert_eq!(desired.total(), 7);
-        let (host, none) = (config.name.clone(), BTreeSet::new());
-        assert_eq!(desired.add(&host, &config, &"stateless".into(), &[], &none), None);
-        assert_eq!(desired.relocate(&host, &config, &lb_id(&host), &[], &none), None);
+        let host = config.name.clone();
+        assert_eq!(desired.add(&host, &config, &"stateless".into(), &Others::NONE), None);
+        assert_eq!(desired.relocate(&host, &config, &lb_id(&host), &Others::NONE), None);
     }
 
     #[test]
@@ -274,13 +311,13 @@ mod tests {
         let mut desired = Desired::reconcile(None, &config);
         let slots = desired.slots(&host);
         for slot in &slots {
-            desired.take_into_use(&host, slot.address);
+            desired.take_into_use(slot.address);
         }
-        desired.take_into_use(&host, "192.168.10.16".parse().expect("an address"));
+        desired.take_into_use("192.168.10.16".parse().expect("an address"));
         assert_eq!(desired.in_use.len(), 3);
         assert!(desired.remove(&host, &slots[1].id));
-        let foreign = [slots[1].address].into();
-        let moved = desired.relocate(&host, &config, &lb_id(&host), &[], &foreign).expect("there is room");
+        let foreign = Others { has_id: &|_| false, has_address: &|address| address == slots[1].address };
+        let moved = desired.relocate(&host, &config, &lb_id(&host), &foreign).expect("there is room");
         assert_eq!(moved.address.to_string(), "192.168.10.13");
         assert_eq!(desired.slots(&host)[0], moved);
         let again = Desired::reconcile(Some(desired), &config);

@@ -1,6 +1,7 @@
 //! Actions on their way: started at most once for each job, given up when they take too long, and passed
 //! on to whom they concern when they end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Action, Command, Engine, Job, Outcome, Plan, Severity, Time};
@@ -21,9 +22,79 @@ pub(super) struct Flight {
     pub(super) command: Command,
 }
 
+/// All actions in flight, by what they work on; also by their ids and by when they are given up.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Flights {
+    jobs: BTreeMap<Job, Flight>,
+    ids: BTreeMap<u64, Job>,
+    deadlines: BTreeSet<(Time, u64)>,
+}
+
+impl Flights {
+    pub(super) fn contains_key(&self, job: &Job) -> bool {
+        self.jobs.contains_key(job)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Job, &Flight)> {
+        self.jobs.iter()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// What action `id` works on, if it is in flight.
+    pub(super) fn job(&self, id: u64) -> Option<&Job> {
+        self.ids.get(&id)
+    }
+
+    pub(super) fn remove(&mut self, job: &Job) -> Option<Flight> {
+        let flight = self.jobs.remove(job)?;
+        self.ids.remove(&flight.id);
+        if let Some(deadline) = flight.deadline {
+            self.deadlines.remove(&(deadline, flight.id));
+        }
+        Some(flight)
+    }
+
+    /// The first moment at which one of them is to be given up.
+    pub(super) fn first_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Each of them has so much longer.
+    pub(super) fn excuse(&mut self, gap: Duration) {
+        for flight in self.jobs.values_mut() {
+            flight.deadline = flight.deadline.map(|deadline| deadline + gap);
+        }
+        self.deadlines =
+            std::mem::take(&mut self.deadlines).into_iter().map(|(at, id)| (at + gap, id)).collect();
+    }
+
+    fn insert(&mut self, job: Job, flight: Flight) {
+        self.ids.insert(flight.id, job.clone());
+        self.deadlines.extend(flight.deadline.map(|deadline| (deadline, flight.id)));
+        self.jobs.insert(job, flight);
+    }
+
+    /// Those whose time is over, in the order of what they work on.
+    fn overdue(&self, now: Time) -> Vec<(Job, Time)> {
+        let over = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        let jobs = over.filter_map(|(_, id)| self.ids.get(id));
+        let mut overdue: Vec<(Job, Time)> =
+            jobs.filter_map(|job| Some((job.clone(), self.jobs.get(job)?.started))).collect();
+        overdue.sort();
+        overdue
+    }
+}
+
 impl Engine {
-    /// Notices the passing of time: whether this process stood still, and which actions are overdue.
-    pub(super) fn look(&mut self, now: Time) {
+    /// Notices the passing of time: whether this process stood still, and which actions are overdue. Returns
+    /// whether it noticed something.
+    pub(super) fn look(&mut self, now: Time) -> bool {
+        let mut noticed = false;
         if let Some(last) = self.last_look.replace(now) {
             let gap = now.saturating_sub(last);
             if gap > STALLED {
@@ -34,19 +105,15 @@ impl Engine {
                     format!("this manager stood still for {} ms: deadlines start anew", gap.as_millis()),
                 );
                 self.start_deadlines_anew(now, gap);
+                noticed = true;
             }
         }
-        let overdue: Vec<Job> = self
-            .flights
-            .iter()
-            .filter(|(_, flight)| flight.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|(job, _)| job.clone())
-            .collect();
-        for job in overdue {
-            let started = self.flights.get(&job).map_or(now, |flight| flight.started);
+        for (job, started) in self.flights.overdue(now) {
             let waited = now.saturating_sub(started).as_millis();
             self.end(now, &job, Outcome::Failed(format!("no end after {waited} ms")));
+            noticed = true;
         }
+        noticed
     }
 
     /// Starts `command` unless its job is already being worked on.
@@ -66,6 +133,9 @@ impl Engine {
         let Some(flight) = self.flights.remove(job) else { return };
         if let Job::Build(machine) = job {
             self.built.insert(machine.clone(), now);
+        }
+        if let Job::Build(machine) | Job::Watch(machine) = job {
+            self.machines.touch(machine);
         }
         self.finished(now, flight, outcome);
     }

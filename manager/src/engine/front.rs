@@ -26,7 +26,7 @@ pub struct Front {
 }
 
 /// The present front, and how often it changed: the number is compared instead of all the certificates.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
     front: Front,
     pub(super) version: u64,

@@ -44,34 +44,37 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
         warnings,
         peers,
     } = snapshot;
-    is_name(host.as_str(), "host")?;
+    is_name(host.as_str(), || "host".to_owned())?;
     ensure(*epoch <= MAX_COUNT, "epoch", || format!("expected at most {MAX_COUNT}"))?;
     ensure(*version <= MAX_COUNT, "version", || format!("expected at most {MAX_COUNT}"))?;
     at_most(address_pool.len(), MAX_RANGES, "address_pool")?;
     for (index, range) in address_pool.iter().enumerate() {
-        is_name(range, &format!("address_pool[{index}]"))?;
+        is_name(range, || format!("address_pool[{index}]"))?;
     }
     at_most(endpoints.len(), MAX_MACHINES, "endpoints")?;
+    // Those of a manager are in order, and then there are no two of the same id if no neighbours have it.
+    let in_order = endpoints.is_sorted_by(|one, next| one.id < next.id);
     let mut ids = BTreeSet::new();
     for (index, endpoint) in endpoints.iter().enumerate() {
         let field = |name: &str| format!("endpoints[{index}].{name}");
         is_endpoint(endpoint, &field)?;
-        ensure(ids.insert(&endpoint.id), &field("id"), || {
-            format!("another endpoint has the id {}", endpoint.id)
-        })?;
+        if !in_order && !ids.insert(&endpoint.id) {
+            let detail = format!("another endpoint has the id {}", endpoint.id);
+            return Err(Problem::bad_parameter(&field("id"), detail));
+        }
     }
     at_most(machines.len(), MAX_MACHINES, "machines")?;
     for (index, machine) in machines.iter().enumerate() {
         is_machine(machine, &|name| format!("machines[{index}].{name}"))?;
     }
-    is_text(driver, "driver")?;
+    is_text(driver, || "driver".to_owned())?;
     if let Some(LbView { id, address: _, generation: _, vips }) = lb {
-        is_name(id.as_str(), "lb.id")?;
+        is_name(id.as_str(), || "lb.id".to_owned())?;
         at_most(vips.len(), MAX_VIPS, "lb.vips")?;
     }
     at_most(warnings.len(), MAX_WARNINGS, "warnings")?;
     for (index, warning) in warnings.iter().enumerate() {
-        is_text(warning, &format!("warnings[{index}]"))?;
+        is_text(warning, || format!("warnings[{index}]"))?;
     }
     at_most(peers.len(), MAX_PEERS, "peers")?;
     Ok(())
@@ -86,32 +89,47 @@ pub(super) fn shortened(text: &str) -> String {
 
 fn is_endpoint(endpoint: &Endpoint, field: &dyn Fn(&str) -> String) -> Result<(), Problem> {
     let Endpoint { id, service, address, port, state: _ } = endpoint;
-    is_name(id.as_str(), &field("id"))?;
-    is_name(service.as_str(), &field("service"))?;
-    ensure(is_host(*address), &field("address"), || "expected the address of a machine".to_owned())?;
-    ensure(*port != 0, &field("port"), || "expected 1 to 65535".to_owned())
+    is_name(id.as_str(), || field("id"))?;
+    is_name(service.as_str(), || field("service"))?;
+    if !is_host(*address) {
+        return Err(Problem::bad_parameter(&field("address"), "expected the address of a machine"));
+    }
+    if *port == 0 {
+        return Err(Problem::bad_parameter(&field("port"), "expected 1 to 65535"));
+    }
+    Ok(())
 }
 
 fn is_machine(machine: &MachineView, field: &dyn Fn(&str) -> String) -> Result<(), Problem> {
-    is_name(machine.id.as_str(), &field("id"))?;
-    is_name(machine.service.as_str(), &field("service"))?;
-    is_text(&machine.reason, &field("reason"))?;
-    machine.image.as_deref().map_or(Ok(()), |image| is_text(image, &field("image")))
+    is_name(machine.id.as_str(), || field("id"))?;
+    is_name(machine.service.as_str(), || field("service"))?;
+    is_text(&machine.reason, || field("reason"))?;
+    machine.image.as_deref().map_or(Ok(()), |image| is_text(image, || field("image")))
 }
 
 fn is_host(address: IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast()
 }
 
-fn is_name(name: &str, field: &str) -> Result<(), Problem> {
-    let fits = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
-    ensure(fits, field, || format!("expected 1 to {MAX_NAME} bytes without control characters"))
+/// `field` names it, which is asked only when it does not fit: there are many of them.
+fn is_name(name: &str, field: impl Fn() -> String) -> Result<(), Problem> {
+    let has_control = || {
+        let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        !plain && name.contains(char::is_control)
+    };
+    if !name.is_empty() && name.len() <= MAX_NAME && !has_control() {
+        return Ok(());
+    }
+    let detail = format!("expected 1 to {MAX_NAME} bytes without control characters");
+    Err(Problem::bad_parameter(&field(), detail))
 }
 
-fn is_text(text: &str, field: &str) -> Result<(), Problem> {
-    ensure(text.len() <= MAX_TEXT, field, || {
-        format!("{} bytes are more than the {MAX_TEXT} allowed", text.len())
-    })
+fn is_text(text: &str, field: impl Fn() -> String) -> Result<(), Problem> {
+    if text.len() <= MAX_TEXT {
+        return Ok(());
+    }
+    let detail = format!("{} bytes are more than the {MAX_TEXT} allowed", text.len());
+    Err(Problem::bad_parameter(&field(), detail))
 }
 
 fn at_most(count: usize, most: usize, field: &str) -> Result<(), Problem> {

@@ -51,23 +51,23 @@ impl Engine {
         // What ended before this list was asked for is in it, and in every later one.
         self.built.retain(|_, ended| *ended >= started);
         let missing: Vec<MachineId> = self
-            .machines
-            .iter()
-            .filter(|(id, machine)| {
+            .not_running(&observed)
+            .filter(|machine| {
                 let heard = matches!(machine.life, Life::Ready { last_beat } if last_beat > started);
                 machine.may_exist()
                     && !heard
                     && !matches!(machine.life, Life::Dead { .. })
-                    && !self.is_newer_than_list(id)
-                    && !observed.iter().any(|seen| seen.running && &seen.purpose.id == *id)
+                    && !self.is_newer_than_list(&machine.slot.id)
             })
-            .map(|(id, _)| id.clone())
+            .map(|machine| machine.slot.id.clone())
             .collect();
         for id in missing {
             self.died(now, &id, "the hypervisor no longer has it");
         }
         for seen in observed {
-            self.seen(now, seen);
+            if !self.says_nothing_new(&seen) {
+                self.seen(now, seen);
+            }
         }
         if self.adoption == Adoption::Unlisted {
             self.adoption = Adoption::Settling { until: now + SETTLE };
@@ -84,8 +84,40 @@ impl Engine {
         }
         self.desired.want(&self.config, &purposes);
         let slots = self.desired.slots(&self.config.name);
-        self.machines =
-            slots.into_iter().map(|slot| (slot.id.clone(), Machine::waiting(slot, now))).collect();
+        let before: Vec<MachineId> = self.machines.iter().map(|(id, _)| id.clone()).collect();
+        for id in before {
+            self.machines.remove(&id);
+        }
+        for slot in slots {
+            self.machines.insert(slot.id.clone(), Machine::waiting(slot, now));
+        }
+    }
+
+    /// The machines that do not run, by this list. One walk through both: they are many, and in the same order.
+    fn not_running<'a>(&'a self, observed: &'a [ObservedMachine]) -> impl Iterator<Item = &'a Machine> {
+        let mut running: Vec<&MachineId> =
+            observed.iter().filter(|seen| seen.running).map(|seen| &seen.purpose.id).collect();
+        running.sort();
+        let mut running = running.into_iter().peekable();
+        self.machines.iter().filter_map(move |(id, machine)| {
+            while running.next_if(|seen| *seen < id).is_some() {}
+            running.peek().is_none_or(|seen| *seen != id).then_some(machine)
+        })
+    }
+
+    /// Whether what was seen is what is known, as of nearly every machine of nearly every list.
+    fn says_nothing_new(&self, seen: &ObservedMachine) -> bool {
+        let MachinePurpose { id, service: _, incarnation, address, image } = &seen.purpose;
+        let is_known = |machine: &Machine| {
+            machine.may_exist()
+                && machine.incarnation == *incarnation
+                && machine.image == *image
+                && (machine.booted || !seen.booted)
+        };
+        self.next_incarnation > *incarnation
+            && self.desired.uses(*address)
+            && !self.foreign.contains_key(address)
+            && self.machines.get(id).is_some_and(is_known)
     }
 
     /// Whether something is being done to machine `id`, or was while the list was made.

@@ -135,6 +135,11 @@ impl Machine {
         }
     }
 
+    /// When it counts as healthy again, of one that kept dying and is ready now.
+    pub(super) fn forgiven_at(&self) -> Option<Time> {
+        (self.deaths >= CRASH_LOOP && self.is_ready()).then_some(self.since + HEALTHY_AFTER)
+    }
+
     fn is_healthy(&self, now: Time) -> bool {
         self.is_ready() && now.saturating_sub(self.since) >= HEALTHY_AFTER
     }

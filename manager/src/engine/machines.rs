@@ -35,12 +35,41 @@ const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn plan_machines(&mut self, now: Time, plan: &mut Plan) {
+        self.machines.wake(now);
         // The balancer first: where only one may be rebuilt at a time, the others wait for it.
         let lb = lb_id(&self.config.name);
-        let others: Vec<MachineId> = self.machines.keys().filter(|id| **id != lb).cloned().collect();
-        self.plan_machine(now, &lb, plan);
-        for id in others {
-            self.plan_machine(now, &id, plan);
+        if self.machines.is_restless(&lb) {
+            self.look_at(now, &lb, plan);
+        }
+        // What follows for a machine further on is done at once, what follows for one before it in the next plan.
+        let mut last = None;
+        while let Some(id) = self.machines.next_restless(last.as_ref()) {
+            if id != lb {
+                self.look_at(now, &id, plan);
+            }
+            last = Some(id);
+        }
+        if let Some((at, reason)) = self.machines.first_timer() {
+            plan.wake_by(at, reason);
+        }
+    }
+
+    /// Plans for machine `id`, and remembers when to do so again.
+    fn look_at(&mut self, now: Time, id: &MachineId, plan: &mut Plan) {
+        self.machines.looked_at(id);
+        let others = (plan.wake, plan.wake_reason);
+        plan.wake = Time::MAX;
+        self.plan_machine(now, id, plan);
+        let own = (plan.wake, plan.wake_reason);
+        (plan.wake, plan.wake_reason) = others;
+        self.machines.set_timer(id, (own.0 < Time::MAX).then_some(own));
+        // It waits for what is not its own.
+        if self.machines.get(id).is_some_and(|machine| match machine.life {
+            Life::Waiting { not_before } => now >= not_before,
+            Life::Draining { stopping, .. } => !stopping,
+            Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } | Life::Dead { .. } => false,
+        }) {
+            self.machines.touch(id);
         }
     }
 
@@ -132,19 +161,18 @@ impl Engine {
         if self.in_maintenance() {
             return;
         }
+        self.machines.settle(now);
         if now < self.brake_until {
             plan.wake_by(self.brake_until, "release the brake");
-            if self.machines.values().any(|machine| matches!(machine.life, Life::Booting { .. })) {
+            if self.machines.any_booting() {
                 return;
             }
         }
         let Some(slot) = self.machines.get(id).map(|machine| machine.slot.clone()) else { return };
         // Two services may have exchanged addresses in the configuration, or the store was lost: what
         // has this one's address goes first.
-        let taken = |other: &Machine| {
-            other.slot.id != slot.id && other.slot.address == slot.address && other.may_exist()
-        };
-        if self.machines.values().any(taken) {
+        let taken = |other: &Machine| other.slot.id != slot.id && other.may_exist();
+        if self.machines.at(slot.address).any(taken) {
             return;
         }
         let Some(slot) = self.with_own_address(now, slot, plan) else { return };
@@ -153,16 +181,16 @@ impl Engine {
         let incarnation = self.next_incarnation;
         let is_stored =
             |saved: &Desired| incarnation < saved.incarnations_reserved && saved.uses(slot.address);
-        if !self.saved.as_ref().is_some_and(is_stored) {
+        if !self.saved.as_deref().is_some_and(is_stored) {
             if incarnation >= self.desired.incarnations_reserved {
                 self.desired.reserve_incarnations();
             }
             return self.plan_save(now, plan);
         }
         let spec = if slot.service.as_str() == LB {
-            let pools = self.pools();
+            let pools = self.pools(now);
             let config = self.proxy_config();
-            let set = self.balancer.next_set(pools);
+            let set = self.balancer.next_set(pools).to_wire();
             let config = self.balancer.next_config(config);
             MachineSpec::of_lb(&self.config, &slot, incarnation, set, config)
         } else {
@@ -303,13 +331,13 @@ impl Engine {
         machine.life = Life::Waiting { not_before: rebuild_at };
         machine.condition = machine.condition.filter(|condition| *condition != Condition::Unfenced);
         // One that was found with other settings than it is to have gets them now.
-        if let Some(slot) = self.desired.slots(&self.config.name).into_iter().find(|slot| &slot.id == id) {
+        if let Some(slot) = self.desired.slot(&self.config.name, id) {
             machine.slot = slot;
         }
         #[cfg(test)]
         if self.bug == Some(Bug::ReplacementMoves) {
             let slot = machine.slot.clone();
-            self.relocate(&slot);
+            self.relocate(now, &slot);
             return;
         }
         if !machine.wanted {
@@ -322,7 +350,6 @@ impl Engine {
         let Some(machine) = self.current(id, incarnation) else { return };
         let was = machine.phase();
         match &mut machine.life {
-            Life::Ready { last_beat } => *last_beat = now,
             Life::Booting { .. } | Life::Suspect { .. } => {
                 machine.life = Life::Ready { last_beat: now };
                 let boot = now.saturating_sub(machine.since);
@@ -343,13 +370,14 @@ impl Engine {
                 let (severity, subject) = (Severity::Info, id.to_string());
                 self.notices.push(Notice { severity, kind: "machine.ready", subject, message, start });
             }
-            Life::Waiting { .. } | Life::Draining { .. } | Life::Dead { .. } => {}
+            Life::Ready { .. } | Life::Waiting { .. } | Life::Draining { .. } | Life::Dead { .. } => {}
         }
     }
 
     /// The machine `id`, if it is still in this incarnation.
     pub(super) fn current(&mut self, id: &MachineId, incarnation: Incarnation) -> Option<&mut Machine> {
-        self.machines.get_mut(id).filter(|machine| machine.incarnation == incarnation)
+        self.machines.get(id).filter(|machine| machine.incarnation == incarnation)?;
+        self.machines.get_mut(id)
     }
 
     fn set_life(&mut self, id: &MachineId, life: Life) {

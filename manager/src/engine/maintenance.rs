@@ -32,6 +32,7 @@ impl Engine {
                 let message = format!("{}: machines are watched and left alone", new.note);
                 self.note(Severity::Warning, "maintenance.on", host, message);
                 self.maintenance = Some(new);
+                self.machines.touch_all();
             }
         }
     }

@@ -5,6 +5,7 @@
 //! never dropped because it is silent: its machines may live on where its manager does not.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::{HostName, Problem};
@@ -83,6 +84,7 @@ impl Engine {
             return Err(Problem::conflict(detail));
         }
         other.held = None;
+        other.ids = None;
         Ok(())
     }
 
@@ -113,7 +115,7 @@ impl Engine {
         self.peers.remove(&address);
         self.desired.learned_peers.remove(&address);
         if let Some(inherited) = &mut self.inherited {
-            for upstreams in inherited.values_mut() {
+            for upstreams in Arc::make_mut(inherited).values_mut() {
                 upstreams.retain(|upstream| upstream.zone != *name);
             }
         }

@@ -6,9 +6,10 @@
 //!                            └──▶ cluster, state: all of it as data
 //! ```
 //!
-//! `plan` derives what is to be done anew from the whole state each time. There is no clock here, no
-//! randomness, no I/O and no map without order: the same events at the same times give the same
-//! actions, which is what lets a simulator run years of them.
+//! `plan` derives what is to be done from the whole state each time, as far as it can have changed: `fleet` knows
+//! which machines have to be looked at, `upstreams` and `shared` keep what balancer and peers are given.
+//! There is no clock here, no randomness, no I/O and no map without order: the same events at the same times
+//! give the same actions, which is what lets a simulator run years of them.
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
 //! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
@@ -22,6 +23,7 @@ mod balancing;
 mod deaths;
 mod desired;
 mod figures;
+mod fleet;
 mod flights;
 mod front;
 mod limits;
@@ -34,6 +36,7 @@ mod notice;
 mod peer;
 mod publish;
 mod requests;
+mod shared;
 mod spec;
 mod switchover;
 mod targets;
@@ -41,10 +44,13 @@ mod targets;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod uplink;
+mod upstreams;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -57,6 +63,7 @@ pub use front::Front;
 pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity, Start};
+pub use shared::{SharedSet, Telling};
 pub use spec::{MachinePurpose, MachineSpec};
 pub use targets::Target;
 pub use uplink::UplinkReading;
@@ -64,12 +71,15 @@ pub use uplink::UplinkReading;
 use crate::config::Config;
 use addresses::Foreign;
 use balancer::{Balancer, Pools};
-use flights::Flight;
+use fleet::Machines;
+use flights::Flights;
 use front::Shown;
 use machine::{Life, Machine};
 use peer::Peer;
 use switchover::{Forward, Switching};
+use tracked::Tracked;
 use uplink::Uplink;
+use upstreams::Upstreams;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -95,6 +105,8 @@ pub struct Plan {
     pub wake: Time,
     /// What that wake-up is for.
     pub wake_reason: &'static str,
+    /// What nobody needs any more. Giving it back takes longer than a plan: do it while nobody waits for the engine.
+    pub retired: Vec<Arc<wire::snapshot::HostSnapshot>>,
 }
 
 impl Plan {
@@ -120,9 +132,10 @@ enum Adoption {
 
 /// All that a manager knows and wants.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Engine {
     config: Config,
-    desired: Desired,
+    desired: Tracked<Desired>,
     /// Nothing was stored: what runs says what is wanted.
     nothing_stored: bool,
     /// Set while machines are only watched.
@@ -132,10 +145,13 @@ pub struct Engine {
     /// What makes the machines, in words; empty until the first list.
     driver: String,
     /// The desired state that is safely stored.
-    saved: Option<Desired>,
+    saved: Option<Arc<Desired>>,
+    /// After which change of the desired state it was found to be the stored one, or not to be.
+    compared: Option<(u64, bool)>,
     save_at: Time,
     next_incarnation: Incarnation,
-    machines: BTreeMap<MachineId, Machine>,
+    machines: Machines,
+    upstreams: Upstreams,
     adoption: Adoption,
     /// Machines that were found running and have not been heard yet.
     unverified: BTreeSet<MachineId>,
@@ -148,7 +164,7 @@ pub struct Engine {
     balancer: Balancer,
     shown: Shown,
     /// What the balancer knew of other hosts when this manager first read it.
-    inherited: Option<Pools>,
+    inherited: Option<Arc<Pools>>,
     /// A balancer that died holding, or perhaps holding, a VIP.
     resign: Option<std::net::Ipv4Addr>,
     /// The present or the last switchover.
@@ -158,13 +174,14 @@ pub struct Engine {
     version: u64,
     /// The version in which the endpoints last changed.
     endpoints_version: u64,
-    published: Option<wire::snapshot::HostSnapshot>,
+    published: Option<Telling>,
+    retired: Vec<Arc<wire::snapshot::HostSnapshot>>,
     /// Peers whose overlapping pool was reported.
     overlaps_told: BTreeSet<std::net::Ipv4Addr>,
     /// When each of the machines that died lately last did.
     recent_deaths: BTreeMap<MachineId, Time>,
     brake_until: Time,
-    flights: BTreeMap<Job, Flight>,
+    flights: Flights,
     next_action: u64,
     last_look: Option<Time>,
     notices: Vec<Notice>,
@@ -173,6 +190,9 @@ pub struct Engine {
     /// A mistake made on purpose, for the simulator to find.
     #[cfg(test)]
     pub(crate) bug: Option<crate::sim::bug::Bug>,
+    /// How often it was asked by those who check its plans.
+    #[cfg(test)]
+    plans: u64,
 }
 
 impl Engine {
@@ -183,11 +203,13 @@ impl Engine {
         let next_incarnation = stored.as_ref().map_or(0, |stored| stored.incarnations_reserved) + 1;
         let mut desired = Desired::reconcile(stored, &config);
         desired.reserve_incarnations();
-        let machines = desired
-            .slots(&config.name)
-            .into_iter()
-            .map(|slot| (slot.id.clone(), Machine::waiting(slot, now)))
-            .collect();
+        let ports = config.services.iter().map(|service| (service.name.clone(), service.port)).collect();
+        let mut machines = Machines::new(ports);
+        for slot in desired.slots(&config.name) {
+            machines.insert(slot.id.clone(), Machine::waiting(slot, now));
+        }
+        let services = config.services.iter().map(|service| service.name.clone()).collect();
+        let upstreams = Upstreams::new(config.name.clone(), services);
         let peers = config
             .peers
             .iter()
@@ -196,15 +218,17 @@ impl Engine {
             .collect();
         Engine {
             config,
-            desired,
+            desired: Tracked::new(desired),
             nothing_stored,
             maintenance: None,
             store_failed: None,
             driver: String::new(),
             saved: None,
+            compared: None,
             save_at: now,
             next_incarnation,
             machines,
+            upstreams,
             adoption: Adoption::Unlisted,
             unverified: BTreeSet::new(),
             list_at: now,
@@ -221,16 +245,19 @@ impl Engine {
             version: 0,
             endpoints_version: 0,
             published: None,
+            retired: Vec::new(),
             overlaps_told: BTreeSet::new(),
             recent_deaths: BTreeMap::new(),
             brake_until: Time::ZERO,
-            flights: BTreeMap::new(),
+            flights: Flights::default(),
             next_action: 0,
             last_look: None,
             notices: Vec::new(),
             troubles: BTreeMap::new(),
             #[cfg(test)]
             bug: None,
+            #[cfg(test)]
+            plans: 0,
         }
     }
 
@@ -239,10 +266,17 @@ impl Engine {
         &self.config
     }
 
-    /// Takes note of something that happened. Never fails: what makes no sense any more is ignored.
-    pub fn observe(&mut self, now: Time, event: Event) {
-        self.look(now);
+    /// Takes note of something that happened. Never fails: what makes no sense any more is ignored. Returns whether there
+    /// may be something to do now; after the heartbeat of a machine that is well there is not, until the
+    /// time that the last plan named.
+    pub fn observe(&mut self, now: Time, event: Event) -> bool {
+        let looked = self.look(now);
         match event {
+            Event::Beat { machine, incarnation }
+                if self.machines.heard(now, &machine, incarnation, self.config.heartbeat.silence()) =>
+            {
+                return looked;
+            }
             Event::Tick => {}
             Event::Exited { machine, incarnation, reason } => {
                 self.exited(now, &machine, incarnation, &reason)
@@ -251,18 +285,18 @@ impl Engine {
             Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
             Event::Finished { id, outcome } => {
-                let job = self.flights.iter().find(|(_, flight)| flight.id == id).map(|(job, _)| job.clone());
-                if let Some(job) = job {
+                if let Some(job) = self.flights.job(id).cloned() {
                     self.end(now, &job, outcome);
                 }
             }
         }
+        true
     }
 
     /// What is to be started now.
     pub fn plan(&mut self, now: Time) -> Plan {
         self.look(now);
-        let mut plan = Plan { actions: Vec::new(), wake: now + TICK, wake_reason: "tick" };
+        let mut plan = Plan { wake: now + TICK, wake_reason: "tick", ..Plan::default() };
         self.plan_maintenance(now, &mut plan);
         self.plan_save(now, &mut plan);
         self.plan_list(now, &mut plan);
@@ -276,12 +310,26 @@ impl Engine {
             self.plan_balancer(now, &mut plan);
             self.plan_peers(now, &mut plan);
         }
-        for flight in self.flights.values() {
-            if let Some(deadline) = flight.deadline {
-                plan.wake_by(deadline, "deadline of an action");
-            }
+        if let Some(deadline) = self.flights.first_deadline() {
+            plan.wake_by(deadline, "deadline of an action");
         }
+        plan.retired = std::mem::take(&mut self.retired);
         plan
+    }
+
+    /// Brings everything up to date that is derived from the machines and from what the peers said.
+    fn settle(&mut self, now: Time) {
+        self.machines.settle(now);
+        self.upstreams.settle(&mut self.machines, &self.peers, self.inherited.as_ref());
+    }
+
+    /// Has everything derived anew that is kept from one plan to the next.
+    #[cfg(test)]
+    pub(crate) fn forget_derived(&mut self) {
+        self.machines.forget_indexes();
+        let services = self.config.services.iter().map(|service| service.name.clone()).collect();
+        self.upstreams = Upstreams::new(self.config.name.clone(), services);
+        self.compared = None;
     }
 
     /// What happened since this was last called, in words.
@@ -290,17 +338,32 @@ impl Engine {
     }
 
     fn plan_save(&mut self, now: Time, plan: &mut Plan) {
-        if self.saved.as_ref() == Some(&self.desired) {
+        if self.is_saved() {
             return;
         }
         if now >= self.save_at {
-            self.start(now, Job::Save, Command::Save(self.desired.clone()), plan);
+            if !self.flights.contains_key(&Job::Save) {
+                let desired = Arc::new(Desired::clone(&self.desired));
+                self.start(now, Job::Save, Command::Save(desired), plan);
+            }
         } else {
             plan.wake_by(self.save_at, "store the desired state");
         }
     }
 
-    fn save_finished(&mut self, now: Time, desired: Desired, outcome: Outcome) {
+    fn is_saved(&mut self) -> bool {
+        let changes = self.desired.changes();
+        match self.compared {
+            Some((after, is_saved)) if after == changes => is_saved,
+            _ => {
+                let is_saved = self.saved.as_deref() == Some(&*self.desired);
+                self.compared = Some((changes, is_saved));
+                is_saved
+            }
+        }
+    }
+
+    fn save_finished(&mut self, now: Time, desired: Arc<Desired>, outcome: Outcome) {
         match outcome {
             Outcome::Failed(reason) => {
                 self.save_at = now + Duration::from_secs(1);
@@ -315,6 +378,7 @@ impl Engine {
             }
             _ => {
                 self.saved = Some(desired);
+                self.compared = None;
                 if self.store_failed.take().is_some() {
                     let subject = self.config.name.to_string();
                     let message = "the desired state is stored again".to_owned();

@@ -1,9 +1,11 @@
 //! What is known of another manager.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use wire::EndpointId;
 use wire::snapshot::HostSnapshot;
 
 use super::Time;
@@ -16,7 +18,10 @@ const LOST_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct Peer {
     pub(super) address: Ipv4Addr,
     /// Its newest snapshot.
-    pub(super) held: Option<HostSnapshot>,
+    #[serde(serialize_with = "as_told")]
+    pub(super) held: Option<Arc<HostSnapshot>>,
+    /// The first and the last of the ids of its endpoints.
+    pub(super) ids: Option<(EndpointId, EndpointId)>,
     /// When that snapshot came.
     pub(super) held_since: Time,
     /// When it was last heard, by a snapshot or an answer.
@@ -38,6 +43,7 @@ impl Peer {
         Peer {
             address,
             held: None,
+            ids: None,
             held_since: Time::ZERO,
             heard: None,
             acknowledged: None,
@@ -56,4 +62,8 @@ impl Peer {
     pub(super) fn lost_at(&self) -> Option<Time> {
         self.heard.map(|heard| heard + LOST_AFTER)
     }
+}
+
+fn as_told<S: Serializer>(held: &Option<Arc<HostSnapshot>>, serializer: S) -> Result<S::Ok, S::Error> {
+    held.as_deref().serialize(serializer)
 }

@@ -1,14 +1,16 @@
 //! Tells the peers what is here, and finds out from their answers who knows it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::cluster::{LbView, LbVipView};
 use wire::snapshot::{Endpoint, HostSnapshot, SnapshotAck};
 use wire::upstreams::UpstreamState;
-use wire::{EndpointId, MAX_COUNT, MachineId};
+use wire::{EndpointId, MAX_COUNT, MachineId, PoolName};
 
-use super::{Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Time, lb_id};
+use super::{Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Telling, Time, lb_id};
 use crate::config::LB;
 #[cfg(test)]
 use crate::sim::bug::Bug;
@@ -28,28 +30,22 @@ const TELL_AGAIN_MAX: Duration = Duration::from_secs(2);
 impl Engine {
     /// The endpoints of this host.
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
-        self.machines.values().filter_map(|machine| self.endpoint(machine)).collect()
+        let services = self.config.services.iter();
+        let ports = services.map(|service| (service.name.clone(), service.port)).collect();
+        self.machines.values().filter_map(|machine| endpoint_of(machine, &ports)).collect()
     }
 
-    fn endpoint(&self, machine: &Machine) -> Option<Endpoint> {
-        let service = self.config.services.iter().find(|service| service.name == machine.slot.service)?;
-        let state = match machine.life {
-            Life::Ready { .. } => UpstreamState::Ready,
-            Life::Suspect { .. } => UpstreamState::Suspect,
-            Life::Draining { .. } => UpstreamState::Draining,
-            Life::Waiting { .. } | Life::Booting { .. } | Life::Dead { .. } => return None,
-        };
-        Some(Endpoint {
-            id: EndpointId::of(&machine.slot.id, machine.incarnation),
-            service: service.name.clone(),
-            address: machine.slot.address.into(),
-            port: service.port,
-            state,
-        })
-    }
-
-    /// Everything about this host. Times are left out: they change without anything happening.
+    /// Everything about this host.
     pub(super) fn host_snapshot(&self, now: Time) -> HostSnapshot {
+        HostSnapshot {
+            endpoints: self.endpoints(),
+            machines: self.machines.values().map(|machine| machine.view(now)).collect(),
+            ..self.rest_of_snapshot(now)
+        }
+    }
+
+    /// The same without endpoints and machines.
+    fn rest_of_snapshot(&self, now: Time) -> HostSnapshot {
         let lb = self.machines.get(&lb_id(&self.config.name)).map(|machine| LbView {
             id: machine.slot.id.clone(),
             address: machine.slot.address.into(),
@@ -62,8 +58,8 @@ impl Engine {
             address_pool: self.config.pool.to_texts(),
             epoch: self.desired.epoch,
             version: self.version,
-            endpoints: self.endpoints(),
-            machines: self.machines.values().map(|machine| machine.view(now)).collect(),
+            endpoints: Vec::new(),
+            machines: Vec::new(),
             driver: self.driver.clone(),
             desired: u32::try_from(self.desired.total()).unwrap_or(u32::MAX),
             lb,
@@ -74,21 +70,22 @@ impl Engine {
 
     /// Takes the next version if anything changed since the last.
     fn publish(&mut self, now: Time) {
-        let mut fresh = self.host_snapshot(now);
-        for machine in &mut fresh.machines {
-            machine.for_ms = 0;
-        }
-        if self.published.as_ref() == Some(&fresh) {
+        self.settle(now);
+        let mut rest = self.rest_of_snapshot(now);
+        let told = self.machines.told();
+        if self.published.as_ref().is_some_and(|before| before.says(&rest, told)) {
             return;
         }
         self.version += 1;
-        if self.published.as_ref().is_none_or(|before| before.endpoints != fresh.endpoints) {
+        if self.published.as_ref().is_none_or(|before| !before.has_endpoints_of(told)) {
             self.endpoints_version = self.version;
         }
-        fresh.version = self.version;
-        self.published = Some(fresh);
-        for machine in self.machines.values_mut() {
-            if let Life::Draining { told_in: told_in @ None, .. } = &mut machine.life {
+        rest.version = self.version;
+        self.published = Some(Telling { rest: Arc::new(rest), told: Arc::clone(told), at: now });
+        for id in self.machines.draining() {
+            if let Some(machine) = self.machines.get_mut(&id)
+                && let Life::Draining { told_in: told_in @ None, .. } = &mut machine.life
+            {
                 *told_in = Some(self.version);
             }
         }
@@ -101,10 +98,11 @@ impl Engine {
         #[cfg(test)]
         if self.bug == Some(Bug::LostPeerKills)
             && self.peers.values().any(|peer| peer.heard.is_some() && !peer.is_alive(now))
-            && let Some(id) =
-                self.machines.iter().find(|(_, machine)| machine.is_ready()).map(|(id, _)| id.clone())
         {
-            self.died(now, &id, "a peer is lost");
+            let ready = self.machines.values().find(|machine| machine.is_ready());
+            if let Some(id) = ready.map(|machine| machine.slot.id.clone()) {
+                self.died(now, &id, "a peer is lost");
+            }
         }
         self.publish(now);
         let current = (self.desired.epoch, self.version);
@@ -115,8 +113,9 @@ impl Engine {
             .map(|peer| peer.address)
             .filter(|peer| !self.flights.contains_key(&Job::Tell(*peer)))
             .collect();
-        if !due.is_empty() {
-            let snapshot = Box::new(self.host_snapshot(now));
+        if let Some(snapshot) = self.published.clone().filter(|_| !due.is_empty()) {
+            let told = Arc::clone(self.machines.told());
+            let snapshot = Telling { told, at: now, ..snapshot };
             for peer in due {
                 self.start(now, Job::Tell(peer), Command::Tell { peer, snapshot: snapshot.clone() }, plan);
             }
@@ -131,21 +130,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell_finished(
-        &mut self,
-        now: Time,
-        address: Ipv4Addr,
-        told: &HostSnapshot,
-        outcome: Outcome,
-    ) {
-        let draining = self
-            .machines
-            .values()
-            .any(|machine| matches!(machine.life, Life::Draining { stopping: false, .. }));
+    pub(super) fn tell_finished(&mut self, now: Time, address: Ipv4Addr, told: &Telling, outcome: Outcome) {
+        self.machines.settle(now);
+        let draining = self.machines.any_draining();
         let Some(peer) = self.peers.get_mut(&address) else { return };
         match outcome {
             Outcome::Told(SnapshotAck { epoch, version, applied })
-                if (epoch, version) == (told.epoch, told.version) =>
+                if (epoch, version) == (told.epoch(), told.version()) =>
             {
                 peer.failures = 0;
                 peer.heard = Some(now);
@@ -157,7 +148,7 @@ impl Engine {
             // or that ended before its epoch was stored.
             Outcome::Stale(held) => self.go_on_above(now, address, held),
             Outcome::Told(SnapshotAck { epoch, version, applied: _ })
-                if (epoch, version) > (told.epoch, told.version) =>
+                if (epoch, version) > (told.epoch(), told.version()) =>
             {
                 self.go_on_above(now, address, epoch);
             }
@@ -183,6 +174,7 @@ impl Engine {
         self.desired.epoch = held + 1;
         self.version = 0;
         self.published = None;
+        // All that drain, those that are being stopped among them.
         for machine in self.machines.values_mut() {
             if let Life::Draining { told_in, .. } = &mut machine.life {
                 *told_in = None;
@@ -202,8 +194,7 @@ impl Engine {
         let own = !self.lb_may_serve()
             || self.balancer.confirmed.as_ref().is_some_and(|set| {
                 set.pools
-                    .values()
-                    .flatten()
+                    .upstreams()
                     .all(|upstream| upstream.id != endpoint || upstream.state == UpstreamState::Draining)
             });
         let peers = told_in.is_some_and(|told_in| {
@@ -214,6 +205,24 @@ impl Engine {
         });
         own && (peers || self.peers.is_empty())
     }
+}
+
+/// Where a machine can be sent requests, if it can; `ports` are those of the services.
+pub(super) fn endpoint_of(machine: &Machine, ports: &BTreeMap<PoolName, u16>) -> Option<Endpoint> {
+    let port = *ports.get(&machine.slot.service)?;
+    let state = match machine.life {
+        Life::Ready { .. } => UpstreamState::Ready,
+        Life::Suspect { .. } => UpstreamState::Suspect,
+        Life::Draining { .. } => UpstreamState::Draining,
+        Life::Waiting { .. } | Life::Booting { .. } | Life::Dead { .. } => return None,
+    };
+    Some(Endpoint {
+        id: EndpointId::of(&machine.slot.id, machine.incarnation),
+        service: machine.slot.service.clone(),
+        address: machine.slot.address.into(),
+        port,
+        state,
+    })
 }
 
 fn lb_vip_view(router: &wire::vip::RouterStatus) -> LbVipView {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use wire::snapshot::{HostSnapshot, SnapshotAck};
 use wire::{EndpointId, MachineId, PoolName, Problem};
 
-use super::{Engine, Life, Machine, Severity, Slot, Time, lb_id, limits};
+use super::addresses::is_taken;
+use super::desired::Others;
+use super::{Engine, Life, Machine, Peer, Severity, Slot, Time, lb_id, limits};
 
 impl Engine {
     /// One more machine of `service` on this host.
@@ -22,11 +25,13 @@ impl Engine {
                 format!("there is no service `{service}` on this host; there is: {}", known.join(", "));
             return Err(Problem { parameter: Some("service".to_owned()), ..Problem::not_found(detail) });
         }
-        let existing: Vec<Slot> = self.machines.values().map(|machine| machine.slot.clone()).collect();
-        let host = self.config.name.clone();
-        let foreign = self.foreign_addresses();
-        let Some(slot) = self.desired.add(&host, &self.config, service, &existing, &foreign) else {
-            let strangers = match foreign.len() {
+        self.machines.settle(now);
+        let others = Others {
+            has_id: &|id| self.machines.get(id).is_some(),
+            has_address: &|address| is_taken(&self.foreign, &self.machines, address),
+        };
+        let Some(slot) = self.desired.add(&self.config.name, &self.config, service, &others) else {
+            let strangers = match self.foreign.len() {
                 0 => String::new(),
                 some => format!(" ({some} of them by somebody else, see GET /addresses)"),
             };
@@ -125,7 +130,7 @@ impl Engine {
         };
         limits::check(&snapshot)?;
         self.check_name(now, address, &snapshot.host)?;
-        self.refuse_doubles(address, &snapshot)?;
+        self.refuse_doubles(now, address, &snapshot)?;
         let Some(peer) = self.peers.get_mut(&address) else { return Ok(SnapshotAck::default()) };
         let first = peer.heard.is_none();
         peer.heard = Some(now);
@@ -143,7 +148,8 @@ impl Engine {
                 peer.using = 0;
             }
             let named = snapshot.peers.clone();
-            peer.held = Some(snapshot);
+            peer.ids = first_and_last(&snapshot);
+            self.retired.extend(peer.held.replace(Arc::new(snapshot)));
             peer.held_since = now;
             self.learn_peers(&named);
         }
@@ -165,7 +171,17 @@ impl Engine {
     }
 
     /// What two hosts both claim as theirs. Our balancer would take no set with an id in it twice.
-    fn refuse_doubles(&self, from: Ipv4Addr, snapshot: &HostSnapshot) -> Result<(), Problem> {
+    fn refuse_doubles(&mut self, now: Time, from: Ipv4Addr, snapshot: &HostSnapshot) -> Result<(), Problem> {
+        // Ids begin with the name of their host, so that those of two hosts are nearly always apart.
+        let Some((first, last)) = first_and_last(snapshot) else { return Ok(()) };
+        self.settle(now);
+        let is_near = |peer: &Peer| {
+            let (theirs, other) = (peer.ids.as_ref(), peer.address != from);
+            other && theirs.is_some_and(|(start, end)| *start <= last && first <= *end)
+        };
+        if !self.machines.has_ids_between(&first, &last) && !self.peers.values().any(is_near) {
+            return Ok(());
+        }
         let others =
             || self.peers.values().filter(|peer| peer.address != from).filter_map(|peer| peer.held.as_ref());
         let told: BTreeSet<&EndpointId> = snapshot.endpoints.iter().map(|endpoint| &endpoint.id).collect();
@@ -202,4 +218,10 @@ impl Engine {
             held.host,
         ))
     }
+}
+
+/// The first and the last of the ids of its endpoints.
+fn first_and_last(snapshot: &HostSnapshot) -> Option<(EndpointId, EndpointId)> {
+    let ids = || snapshot.endpoints.iter().map(|endpoint| &endpoint.id);
+    Some((ids().min()?.clone(), ids().max()?.clone()))
 }

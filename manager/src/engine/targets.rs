@@ -26,7 +26,7 @@ impl Engine {
     /// Managers first, host by host in the order of their names.
     pub fn targets(&self, now: Time) -> Vec<Target> {
         let own = self.host_snapshot(now);
-        let told = std::iter::once(&own).chain(self.peers.values().filter_map(|peer| peer.held.as_ref()));
+        let told = std::iter::once(&own).chain(self.peers.values().filter_map(|peer| peer.held.as_deref()));
         let mut hosts: Vec<&HostSnapshot> = told.collect();
         hosts.sort_by(|one, other| one.host.cmp(&other.host));
         let manager = |host: HostName, address: IpAddr| Target {

@@ -4,6 +4,7 @@ mod controls;
 mod effects;
 mod guest;
 mod host;
+mod scratch;
 mod size;
 mod world;
 

@@ -1,12 +1,13 @@
 //! The engine's state as data: for people, for tools, and for a bug report.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use wire::cluster::{AddressState, AddressView, ClusterView, HostView, MachineView, Phase, VipView};
 use wire::snapshot::HostSnapshot;
 use wire::vip::RouterState;
 
-use super::{Engine, Life, Peer, Time, millis};
+use super::{Engine, Life, Machine, Peer, Time, millis};
 use crate::address_pool::mac_text;
 
 impl Engine {
@@ -33,15 +34,19 @@ impl Engine {
 
     /// What each address of the pool is used for.
     pub fn addresses(&self) -> Vec<AddressView> {
-        self.config.pool.addresses().iter().map(|address| self.address(*address)).collect()
+        let mut machines: BTreeMap<Ipv4Addr, &Machine> = BTreeMap::new();
+        for machine in self.machines.values() {
+            machines.entry(machine.slot.address).or_insert(machine);
+        }
+        let addresses = self.config.pool.addresses().iter();
+        addresses.map(|address| self.address(*address, machines.get(address).copied())).collect()
     }
 
-    fn address(&self, address: Ipv4Addr) -> AddressView {
+    fn address(&self, address: Ipv4Addr, machine: Option<&Machine>) -> AddressView {
         if let Some(foreign) = self.foreign.get(&address) {
             let mac = Some(mac_text(foreign.mac));
             return AddressView { address: address.into(), state: AddressState::Foreign, machine: None, mac };
         }
-        let machine = self.machines.values().find(|machine| machine.slot.address == address);
         let state = match machine.map(|machine| &machine.life) {
             None => AddressState::Free,
             Some(Life::Dead { fence_failed: true, .. }) => AddressState::Unfenced,
@@ -73,8 +78,8 @@ impl Engine {
             "now_ms": millis(now),
             "host": self.config.name,
             "adoption": self.adoption,
-            "desired": self.desired,
-            "desired_is_saved": self.saved.as_ref() == Some(&self.desired),
+            "desired": *self.desired,
+            "desired_is_saved": self.saved.as_deref() == Some(&*self.desired),
             "next_incarnation": self.next_incarnation,
             "version": self.version,
             "maintenance": self.maintenance,
@@ -124,8 +129,10 @@ impl Engine {
     }
 
     fn peer_host(&self, now: Time, peer: &Peer) -> HostView {
-        let mut told = match peer.held.clone() {
-            Some(snapshot) => host_view(snapshot, millis(now.saturating_sub(peer.held_since))),
+        let mut told = match &peer.held {
+            Some(snapshot) => {
+                host_view(HostSnapshot::clone(snapshot), millis(now.saturating_sub(peer.held_since)))
+            }
             None => unheard_host(peer.address),
         };
         told.warnings.extend(self.pool_overlap(peer.address));

@@ -153,9 +153,9 @@ impl World {
         let Some(manager) = receiver.manager.as_mut() else { return Outcome::Done };
         manager.dirty = true;
         if twice {
-            let _same = manager.engine.receive(at, sender.into(), (**snapshot).clone());
+            let _same = manager.engine.receive(at, sender.into(), snapshot.to_wire());
         }
-        match manager.engine.receive(at, sender.into(), (**snapshot).clone()) {
+        match manager.engine.receive(at, sender.into(), snapshot.to_wire()) {
             Ok(ack) => Outcome::Told(ack),
             Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
         }
@@ -176,6 +176,7 @@ impl World {
         };
         let put = match command {
             Command::Push { set, .. } => {
+                let set = &set.to_wire();
                 let held = balancer.proxy.set.generation;
                 if twice {
                     let _same = balancer.proxy.put(set, disk_full, any);

@@ -88,7 +88,7 @@ impl World {
     pub(super) fn effect(&mut self, host: usize, command: &Command) -> Outcome {
         match command {
             Command::Save(desired) => {
-                self.hosts[host].disk = Some(desired.clone());
+                self.hosts[host].disk = Some((**desired).clone());
                 Outcome::Done
             }
             Command::List => self.listed(host),

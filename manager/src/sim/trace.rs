@@ -32,7 +32,7 @@ pub(super) fn words(command: &Command) -> String {
         Command::TellUplink { lost, .. } => format!("uplink lost: {lost}"),
         Command::AskTargets(targets) => format!("ask {} targets", targets.len()),
         Command::Tell { peer, snapshot } => {
-            format!("tell {peer} {}.{}", snapshot.epoch, snapshot.version)
+            format!("tell {peer} {}.{}", snapshot.epoch(), snapshot.version())
         }
         Command::Probe(address) => format!("probe {address}"),
         Command::Resign { lb } => format!("resign for {lb}"),

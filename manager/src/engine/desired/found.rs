@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use wire::PoolName;
 
-use super::{Desired, free_address, lb_id, machine_id};
+use super::{Desired, Others, lb_id, machine_id};
 use crate::config::{Config, LB};
 use crate::engine::MachinePurpose;
 
@@ -46,16 +46,14 @@ impl Desired {
         // Somebody runs where it would be made.
         if lb.is_none()
             && taken.contains(&self.lb)
-            && let Some(free) = free_address(config, &self.slots(host), &BTreeSet::new())
+            && let Some(free) = self.free_address(config, &Others::NONE)
         {
             self.lb = free;
         }
         for (service, count) in counts {
-            while self.count(&service) < count
-                && self.add(host, config, &service, &[], &BTreeSet::new()).is_some()
-            {}
+            while self.count(&service) < count && self.add(host, config, &service, &Others::NONE).is_some() {}
         }
-        self.forget_unused(host);
+        self.forget_unused();
     }
 }
 

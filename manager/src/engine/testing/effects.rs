@@ -34,7 +34,7 @@ impl World {
         let now = self.now;
         match command {
             Command::Save(desired) => {
-                self.hosts[host].disk = Some(desired.clone());
+                self.hosts[host].disk = Some((**desired).clone());
                 Outcome::Done
             }
             Command::List => self.listed(host),
@@ -48,7 +48,7 @@ impl World {
                 self.hosts[host].guests.remove(id);
                 Outcome::Done
             }
-            Command::Push { set, .. } => self.lb(host).map_or_else(silence, |lb| lb.push(set)),
+            Command::Push { set, .. } => self.lb(host).map_or_else(silence, |lb| lb.push(&set.to_wire())),
             Command::Configure { config, .. } => {
                 self.lb(host).map_or_else(silence, |lb| lb.configure(config))
             }
@@ -69,7 +69,7 @@ impl World {
                     return silence();
                 };
                 *peer = true;
-                match engine.receive(now, from.into(), (**snapshot).clone()) {
+                match engine.receive(now, from.into(), snapshot.to_wire()) {
                     Ok(ack) => Outcome::Told(ack),
                     Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
                 }
@@ -231,9 +231,8 @@ impl World {
     pub(super) fn tell(&mut self, host: usize, event: Event) {
         let now = self.now;
         let host = &mut self.hosts[host];
-        host.dirty = true;
         if let Some(engine) = host.engine.as_mut() {
-            Engine::observe(engine, now, event);
+            host.dirty |= Engine::observe(engine, now, event);
         }
     }
 }

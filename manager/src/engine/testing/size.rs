@@ -7,9 +7,13 @@ impl Engine {
     pub(crate) fn size(&self) -> usize {
         let held = self.peers.values().filter_map(|peer| peer.held.as_ref());
         let told: usize = held.map(|held| held.endpoints.len() + held.machines.len()).sum();
-        let inherited = self.inherited.iter().flatten().map(|(_, upstreams)| upstreams.len()).sum::<usize>();
-        let confirmed =
-            self.balancer.confirmed.iter().flat_map(|set| set.pools.values()).map(Vec::len).sum::<usize>();
+        let inherited = self
+            .inherited
+            .iter()
+            .flat_map(|pools| pools.iter())
+            .map(|(_, upstreams)| upstreams.len())
+            .sum::<usize>();
+        let confirmed = self.balancer.confirmed.iter().flat_map(|set| set.pools.upstreams()).count();
         self.machines.len()
             + self.unverified.len()
             + self.foreign.len()
@@ -21,6 +25,7 @@ impl Engine {
             + self.notices.len()
             + self.troubles.len()
             + told
+            + self.retired.len()
             + inherited
             + confirmed
     }

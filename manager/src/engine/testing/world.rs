@@ -209,7 +209,7 @@ impl World {
         }
         let Some(engine) = host.engine.as_mut() else { return };
         host.dirty = false;
-        let plan = engine.plan(now);
+        let plan = engine.plan_checked(now);
         host.notices.extend(engine.take_notices());
         host.wake = plan.wake;
         host.assert_not_hot(now, !plan.actions.is_empty(), plan.wake_reason);

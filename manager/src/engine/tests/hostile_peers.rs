@@ -46,7 +46,8 @@ fn tell(engine: &mut Engine, body: &Value) -> Option<Result<SnapshotAck, Problem
 
 /// What the balancer asks of every set (`lb/src/proxy/state/check.rs`).
 fn the_set_can_be_taken(engine: &Engine) {
-    let pools = engine.pools();
+    let pools = engine.clone().pools(NOW).to_wire();
+    assert_eq!(pools, engine.pools_from_scratch());
     let mut ids = BTreeSet::new();
     for (pool, upstreams) in &pools {
         assert!((1..=200).contains(&pool.as_str().len()), "{pool}");
@@ -117,7 +118,7 @@ fn any_answer_of_a_peer_leaves_an_epoch_to_go_on_with() {
         .run(&vec(answer, 1..4), |answers| {
             let mut engine = manager(&honest);
             for answer in answers {
-                let told = engine.host_snapshot(NOW);
+                let told = engine.telling(NOW);
                 engine.tell_finished(NOW, PEER, &told, answer);
                 prop_assert!(engine.host_snapshot(NOW).epoch <= MAX_COUNT);
             }

@@ -56,7 +56,7 @@ use super::machine::directory::{self, Directory, Unreadable};
 use super::machine::locks::Locks;
 use super::machine::network::Network;
 use super::machine::port_name;
-use super::machine::process::Process;
+use super::machine::process::{Process, Table};
 use super::machine::watched::Watched;
 use crate::config::{Config, LB};
 use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine};
@@ -250,9 +250,10 @@ impl Hypervisor for Libvirt {
             }
         }
         let mut machines = Vec::new();
+        let table = Table::read().map_err(failed)?;
         for purpose in purposes.into_values() {
             // The daemon learns of a death later than the process table.
-            let process = self.process(&purpose.id)?;
+            let process = qemu::find_in(&table, &seed(&self.directory(&purpose.id))).map_err(failed)?;
             let running = process.is_some();
             if let Some(process) = process {
                 self.watch(&purpose, process);

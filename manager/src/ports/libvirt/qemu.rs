@@ -8,21 +8,28 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Pid, setpriority_process};
 
-use crate::ports::machine::process::Process;
+use crate::ports::machine::process::{Process, Table};
 
 /// The niceness of a machine that others depend on: about ten times the processor time of an ordinary one.
 const FAVOURED: i32 = -10;
 
 /// The process of the machine whose seed disk is `seed`, if it runs.
 pub(super) fn find(seed: &Path) -> io::Result<Option<Process>> {
+    Process::find(|line| is_it(line, seed))
+}
+
+/// The same, for whoever looks for many machines.
+pub(super) fn find_in(table: &Table, seed: &Path) -> io::Result<Option<Process>> {
+    table.find(|line| is_it(line, seed))
+}
+
+fn is_it(line: &[u8], seed: &Path) -> bool {
     let seed = seed.as_os_str().as_bytes();
-    Process::find(|line| {
-        let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
-        let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        // Others may name the file too: a manager that looks at it, a shell.
-        (name.starts_with(b"qemu") || name.starts_with(b"kvm"))
-            && line.windows(seed.len()).any(|part| part == seed)
-    })
+    let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    // Others may name the file too: a manager that looks at it, a shell.
+    (name.starts_with(b"qemu") || name.starts_with(b"kvm"))
+        && line.windows(seed.len()).any(|part| part == seed)
 }
 
 /// Lets `process` go before the host's other machines when there is not enough processor for all: each of

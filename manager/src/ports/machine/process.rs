@@ -23,22 +23,27 @@ impl Process {
     /// The first process whose command line `is_it`, if there is one.
     pub(crate) fn find(is_it: impl Fn(&[u8]) -> bool) -> io::Result<Option<Process>> {
         for pid in pids()? {
-            if !command_line(pid).is_some_and(|line| is_it(&line)) {
-                continue;
-            }
-            let Some(raw) = rustix::process::Pid::from_raw(pid) else { continue };
-            let handle = match pidfd_open(raw, PidfdFlags::NONBLOCK) {
-                Ok(handle) => handle,
-                Err(rustix::io::Errno::SRCH) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            // With the handle open the number cannot be given to another process any more; without
-            // this second look it could have been just before.
-            if command_line(pid).is_some_and(|line| is_it(&line)) {
-                return Ok(Some(Process { pid, handle }));
+            if command_line(pid).is_some_and(|line| is_it(&line))
+                && let Some(process) = Process::open(pid, &is_it)?
+            {
+                return Ok(Some(process));
             }
         }
         Ok(None)
+    }
+
+    /// Process `pid`, if its command line still `is_it`.
+    fn open(pid: i32, is_it: impl Fn(&[u8]) -> bool) -> io::Result<Option<Process>> {
+        let Some(raw) = rustix::process::Pid::from_raw(pid) else { return Ok(None) };
+        let handle = match pidfd_open(raw, PidfdFlags::NONBLOCK) {
+            Ok(handle) => handle,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // With the handle open the number cannot be given to another process any more; without
+        // this second look it could have been just before.
+        let same = command_line(pid).is_some_and(|line| is_it(&line));
+        Ok(same.then_some(Process { pid, handle }))
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -53,6 +58,25 @@ impl Process {
     /// Sends `signal` to it. One that has ended is fine.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         send(self.pid, signal)
+    }
+}
+
+/// The process table as it was at some moment: whoever looks for many processes reads it once.
+pub(crate) struct Table(Vec<(i32, Vec<u8>)>);
+
+impl Table {
+    pub(crate) fn read() -> io::Result<Self> {
+        Ok(Table(pids()?.into_iter().filter_map(|pid| Some((pid, command_line(pid)?))).collect()))
+    }
+
+    /// The first process whose command line `is_it`, if there is one: one that was there then, or one that is now.
+    pub(crate) fn find(&self, is_it: impl Fn(&[u8]) -> bool) -> io::Result<Option<Process>> {
+        for (pid, _) in self.0.iter().filter(|(_, line)| is_it(line)) {
+            if let Some(process) = Process::open(*pid, &is_it)? {
+                return Ok(Some(process));
+            }
+        }
+        Process::find(is_it)
     }
 }
 

@@ -38,7 +38,7 @@ use super::machine::directory::{self, Directory, Unreadable};
 use super::machine::locks::Locks;
 use super::machine::network::Network;
 use super::machine::port_name;
-use super::machine::process::Process;
+use super::machine::process::{Process, Table};
 use super::machine::watched::Watched;
 use crate::config::Config;
 use crate::engine::{MachineSpec, ObservedMachine};
@@ -112,6 +112,7 @@ impl Namespaces {
 impl Hypervisor for Namespaces {
     async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError> {
         let mut machines = Vec::new();
+        let table = Table::read().map_err(failed)?;
         for id in directory::list(&self.machines).map_err(failed)? {
             let directory = self.directory(&id);
             let purpose = match directory.purpose() {
@@ -126,7 +127,7 @@ impl Hypervisor for Namespaces {
                     continue;
                 }
             };
-            let init = processes::find_init(&directory.path).map_err(failed)?;
+            let init = processes::find_init_in(&table, &directory.path).map_err(failed)?;
             let running = init.is_some();
             if let Some(init) = init {
                 self.watched.watch(&id, purpose.incarnation, init);

@@ -8,11 +8,16 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 use super::SUBCOMMAND;
-use crate::ports::machine::process::{Process, command_line, pids, send};
+use crate::ports::machine::process::{Process, Table, command_line, pids, send};
 
 /// The init of the machine in `directory`, if it runs. An init ends only after all others.
 pub(super) fn find_init(directory: &Path) -> io::Result<Option<Process>> {
     Process::find(|line| is_init(line, directory))
+}
+
+/// The same, for whoever looks for the inits of many machines.
+pub(super) fn find_init_in(table: &Table, directory: &Path) -> io::Result<Option<Process>> {
+    table.find(|line| is_init(line, directory))
 }
 
 /// Whether process `pid` is the init of the machine in `directory`.

@@ -1,0 +1,201 @@
+//! What is given out whole and often, although little of it changes: the upstream set for the balancer, and what
+//! peers are told. Both are shared: giving one out, keeping it and comparing two of them costs a pointer for
+//! each entry at most. What goes over the wire is made of them where they are sent.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use wire::cluster::MachineView;
+use wire::snapshot::{Endpoint, HostSnapshot};
+use wire::upstreams::{Upstream, UpstreamSet};
+use wire::{EndpointId, Generation, PoolName};
+
+use super::{Time, millis};
+
+/// An upstream set, shared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SharedSet {
+    /// Its generation.
+    pub generation: Generation,
+    pub(super) pools: SharedPools,
+}
+
+impl SharedSet {
+    /// As the balancer is told it.
+    pub fn to_wire(&self) -> UpstreamSet {
+        UpstreamSet { generation: self.generation, pools: self.pools.to_wire() }
+    }
+
+    pub(super) fn of(set: &UpstreamSet) -> Self {
+        SharedSet { generation: set.generation, pools: SharedPools::of(&set.pools) }
+    }
+}
+
+impl Serialize for SharedSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+/// The pools of an upstream set, without a generation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedPools(pub(super) BTreeMap<PoolName, Arc<Vec<Arc<Placed>>>>);
+
+/// An upstream in its place among the others of its pool: by address, port and id.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) upstream: Upstream,
+    pub(super) origin: Origin,
+}
+
+/// Who says of an upstream that it is there; of two that say the same one, the first comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// This host.
+    Own,
+    /// Another one.
+    Peer(Ipv4Addr),
+    /// What the balancer held when this manager first asked it, by its place there.
+    Inherited(usize),
+}
+
+/// What upstreams of a pool are ordered by.
+pub(super) type Place<'a> = (IpAddr, u16, &'a EndpointId, Origin);
+
+impl Placed {
+    pub(super) fn place(&self) -> Place<'_> {
+        (self.upstream.address, self.upstream.port, &self.upstream.id, self.origin)
+    }
+}
+
+impl SharedPools {
+    fn of(pools: &BTreeMap<PoolName, Vec<Upstream>>) -> Self {
+        let placed = |(number, upstream): (usize, &Upstream)| {
+            Arc::new(Placed { upstream: upstream.clone(), origin: Origin::Inherited(number) })
+        };
+        let shared = |upstreams: &Vec<Upstream>| Arc::new(upstreams.iter().enumerate().map(placed).collect());
+        SharedPools(pools.iter().map(|(name, upstreams)| (name.clone(), shared(upstreams))).collect())
+    }
+
+    pub(super) fn to_wire(&self) -> BTreeMap<PoolName, Vec<Upstream>> {
+        let list = |pool: &Vec<Arc<Placed>>| pool.iter().map(|placed| placed.upstream.clone()).collect();
+        self.0.iter().map(|(name, pool)| (name.clone(), list(pool))).collect()
+    }
+
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
+        self.0.values().flat_map(|pool| pool.iter()).map(|placed| &placed.upstream)
+    }
+
+    /// What is left without other hosts' word.
+    #[cfg(test)]
+    pub(super) fn without_peers(&self) -> Self {
+        let mut pools = self.clone();
+        for pool in pools.0.values_mut() {
+            Arc::make_mut(pool).retain(|placed| !matches!(placed.origin, Origin::Peer(_)));
+        }
+        pools
+    }
+
+    /// Whether they are not only equal but the same, so that comparing them costs nothing.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self
+                .0
+                .iter()
+                .zip(&other.0)
+                .all(|((name, pool), (named, other))| name == named && Arc::ptr_eq(pool, other))
+    }
+}
+
+impl PartialEq for SharedPools {
+    /// Who says what is there does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<Placed>, &Arc<Placed>)| {
+            Arc::ptr_eq(one, other) || one.upstream == other.upstream
+        };
+        self.0.len() == other.0.len()
+            && self.0.iter().zip(&other.0).all(|((name, pool), (named, other))| {
+                name == named
+                    && (Arc::ptr_eq(pool, other)
+                        || (pool.len() == other.len() && pool.iter().zip(other.iter()).all(same)))
+            })
+    }
+}
+
+/// What peers are told of one machine.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// As people see it, but for how long it is in its phase.
+    pub(super) view: MachineView,
+    pub(super) since: Time,
+    pub(super) endpoint: Option<Endpoint>,
+}
+
+impl Told {
+    /// Whether both say the same. Times do not count: they change without anything happening.
+    pub(super) fn says(&self, other: &Self) -> bool {
+        self.view == other.view && self.endpoint == other.endpoint
+    }
+}
+
+/// What peers are told of all machines, in the order of their names.
+pub(super) type AllTold = Arc<Vec<Arc<Told>>>;
+
+/// A host's snapshot as of some moment, shared.
+#[derive(Clone, Debug)]
+pub struct Telling {
+    /// All of it but endpoints and machines.
+    pub(super) rest: Arc<HostSnapshot>,
+    pub(super) told: AllTold,
+    pub(super) at: Time,
+}
+
+impl Telling {
+    /// The life of the manager that tells it.
+    pub fn epoch(&self) -> u64 {
+        self.rest.epoch
+    }
+
+    /// Counts the changes within an epoch.
+    pub fn version(&self) -> u64 {
+        self.rest.version
+    }
+
+    /// As a peer is told it.
+    pub fn to_wire(&self) -> HostSnapshot {
+        let view = |told: &Arc<Told>| MachineView {
+            for_ms: millis(self.at.saturating_sub(told.since)),
+            ..told.view.clone()
+        };
+        HostSnapshot {
+            endpoints: self.told.iter().filter_map(|told| told.endpoint.clone()).collect(),
+            machines: self.told.iter().map(view).collect(),
+            ..(*self.rest).clone()
+        }
+    }
+
+    /// Whether `told` and `rest`, whose version does not matter, say what this says.
+    pub(super) fn says(&self, rest: &HostSnapshot, told: &AllTold) -> bool {
+        let same = |(one, other): (&Arc<Told>, &Arc<Told>)| Arc::ptr_eq(one, other) || one.says(other);
+        *self.rest == *rest
+            && (Arc::ptr_eq(&self.told, told)
+                || (self.told.len() == told.len() && self.told.iter().zip(told.iter()).all(same)))
+    }
+
+    /// Whether the endpoints are those of `told`.
+    pub(super) fn has_endpoints_of(&self, told: &AllTold) -> bool {
+        let same =
+            |one: &Arc<Told>, other: &Arc<Told>| Arc::ptr_eq(one, other) || one.endpoint == other.endpoint;
+        let reach = |told: &&Arc<Told>| told.endpoint.is_some();
+        Arc::ptr_eq(&self.told, told)
+            || self.told.iter().filter(reach).count() == told.iter().filter(reach).count()
+                && self
+                    .told
+                    .iter()
+                    .filter(reach)
+                    .zip(told.iter().filter(reach))
+                    .all(|(one, other)| same(one, other))
+    }
+}
