@@ -70,6 +70,16 @@ enum Command {
     /// List, create, delete and replace machines, and read their consoles.
     #[command(subcommand)]
     Vm(VmCommand),
+    /// Have balancers send a machine nothing new; what it was sent it ends, and it lives on.
+    Drain {
+        /// The machine's name.
+        id: String,
+    },
+    /// Have balancers send a drained machine requests again.
+    Undrain {
+        /// The machine's name.
+        id: String,
+    },
     /// Bring new images to the machines of the whole cluster.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -133,6 +143,8 @@ fn main() -> ExitCode {
         Command::Status(args) => client(&common).and_then(|client| client.status(&args)),
         Command::Top(args) => client(&common).and_then(|client| client.top(&args)),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
+        Command::Drain { id } => client(&common).and_then(|client| client.drain(&id, true)),
+        Command::Undrain { id } => client(&common).and_then(|client| client.drain(&id, false)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
         Command::Forget { host } => client(&common).and_then(|client| client.forget(&host)),
         Command::Switchover(args) => client(&common).and_then(|client| client.switchover(&args)),

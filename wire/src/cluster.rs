@@ -75,6 +75,9 @@ pub struct MachineView {
     pub for_ms: u64,
     /// Whether it keeps dying and is rebuilt with growing pauses.
     pub crash_looping: bool,
+    /// Somebody had it drained: balancers send it nothing new until that is taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
     /// What stands in its way, where that is known; `reason` says it in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
@@ -234,6 +237,14 @@ pub enum AddressState {
 pub struct CreateMachine {
     /// The service to have one more machine of.
     pub service: PoolName,
+}
+
+/// The body of `PUT /vms/{id}/drain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainOrder {
+    /// Whether balancers are to send it nothing new.
+    pub on: bool,
 }
 
 /// The body of `POST /vms/{id}/fault`; the route exists only on a manager with `chaos = true`.

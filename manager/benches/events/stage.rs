@@ -202,6 +202,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
         restarts: 0,
         for_ms: 60_000,
         crash_looping: false,
+        drained: false,
         condition: None,
     };
     // A manager tells its machines in the order of their names.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use kit::api::{ApiError, Json, Path};
-use wire::cluster::{CreateMachine, MachineView};
+use wire::cluster::{CreateMachine, DrainOrder, MachineView};
 use wire::{MachineId, Problem};
 
 use super::Api;
@@ -59,6 +59,23 @@ pub(super) async fn delete(
     let id = MachineId(id);
     api.shared.ask(|engine, now| engine.delete_machine(now, &id))?;
     Ok((StatusCode::ACCEPTED, Json(find(&api, &id)?)))
+}
+
+/// Has balancers send a machine nothing new, or again what is due to it. What it was sent it ends; it lives on, and is
+/// rebuilt if it dies. It holds until it is taken back.
+#[utoipa::path(put, path = "/vms/{id}/drain", params(("id" = String, Path)), request_body = DrainOrder, responses(
+    (status = 200, body = MachineView),
+    (status = 404, body = Problem),
+    (status = 409, description = "the balancer, or on its way out", body = Problem),
+))]
+pub(super) async fn drain(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Json(order): Json<DrainOrder>,
+) -> Result<Json<MachineView>, ApiError> {
+    let id = MachineId(id);
+    api.shared.ask(|engine, _| engine.drain_machine(&id, order.on))?;
+    Ok(Json(find(&api, &id)?))
 }
 
 /// Builds a machine anew at its address: it is drained and stopped in an orderly way first, a balancer

@@ -67,6 +67,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(machines::list, machines::create))
         .routes(routes!(machines::show, machines::delete))
         .routes(routes!(machines::replace))
+        .routes(routes!(machines::drain))
         .routes(routes!(machines::images))
         .routes(routes!(machines::logs))
         .routes(routes!(console::console))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use wire::Problem;
-use wire::cluster::{CreateMachine, MachineView};
+use wire::cluster::{CreateMachine, DrainOrder, MachineView};
 
 use super::print::line;
 use super::watch::WatchArgs;
@@ -118,6 +118,22 @@ impl Client {
             }
             VmCommand::Console { id } => self.runtime.block_on(self.console(id)),
         }
+    }
+
+    /// `manager drain` and `manager undrain`.
+    ///
+    /// # Errors
+    ///
+    /// What the manager refused, in its words.
+    pub fn drain(&self, id: &str, on: bool) -> Result<()> {
+        let path = format!("{}/drain", path_of("/vms", id));
+        let machine: MachineView = self.ask(Method::PUT, &path, Some(&DrainOrder { on }))?;
+        self.print(&machine, |machine| match on {
+            true => {
+                format!("{} gets nothing new; manager undrain {} takes that back", machine.id, machine.id)
+            }
+            false => format!("{} gets requests again", machine.id),
+        })
     }
 
     async fn console(&self, id: &str) -> Result<()> {

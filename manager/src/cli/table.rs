@@ -124,7 +124,8 @@ fn note(host: &HostView, machine: &MachineView) -> String {
         .collect();
     let looping = machine.crash_looping.then(|| "crash-looping".to_owned());
     let condition = machine.condition.map(|condition| condition.to_string());
-    let notes: Vec<String> = looping.into_iter().chain(condition).chain(held).collect();
+    let drained = machine.drained.then(|| "drained".to_owned());
+    let notes: Vec<String> = drained.into_iter().chain(looping).chain(condition).chain(held).collect();
     notes.join(", ")
 }
 

@@ -43,6 +43,9 @@ pub struct Desired {
     /// machine got them, and are ours since. A rebuilt machine gets its own without a question.
     #[serde(default)]
     in_use: BTreeSet<Ipv4Addr>,
+    /// The machines that balancers are to send nothing new, by a person's order.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    drained: BTreeSet<MachineId>,
     /// The managers that were learned of from others; the configuration does not name them.
     #[serde(default)]
     pub(super) learned_peers: BTreeSet<Ipv4Addr>,
@@ -69,6 +72,7 @@ impl Desired {
             .or_else(|| config.pool.addresses().first().copied())
             .unwrap_or(Ipv4Addr::UNSPECIFIED);
         let in_use = stored.as_ref().map(|stored| stored.in_use.clone()).unwrap_or_default();
+        let drained = stored.as_ref().map(|stored| stored.drained.clone()).unwrap_or_default();
         let mut learned_peers =
             stored.as_ref().map(|stored| stored.learned_peers.clone()).unwrap_or_default();
         learned_peers.retain(|peer| config.network.contains(peer) && !config.peers.contains(peer));
@@ -78,6 +82,7 @@ impl Desired {
             lb,
             services: BTreeMap::new(),
             in_use,
+            drained,
             learned_peers,
         };
         let mut known = stored.map(|stored| stored.services).unwrap_or_default();
@@ -101,7 +106,24 @@ impl Desired {
             {}
         }
         desired.forget_unused();
+        let slots: BTreeSet<MachineId> =
+            desired.slots(&config.name).into_iter().map(|slot| slot.id).collect();
+        desired.drained.retain(|id| slots.contains(id));
         desired
+    }
+
+    /// Whether balancers are to send machine `id` nothing new, by a person's order.
+    pub fn is_drained(&self, id: &MachineId) -> bool {
+        self.drained.contains(id)
+    }
+
+    /// Notes a person's order about machine `id`.
+    pub fn set_drained(&mut self, id: &MachineId, on: bool) {
+        if on {
+            self.drained.insert(id.clone());
+        } else {
+            self.drained.remove(id);
+        }
     }
 
     /// Reserves the next block of incarnations, to be saved before one of them is used.
@@ -159,6 +181,7 @@ impl Desired {
         let Some((service, number)) = self.place(host, id) else { return false };
         let slots = self.services.get_mut(&service).map(|slots| &mut slots.slots);
         let Some(address) = slots.and_then(|slots| slots.remove(&number)) else { return false };
+        self.drained.remove(id);
         if self.addresses().all(|other| other != address) {
             self.in_use.remove(&address);
         }

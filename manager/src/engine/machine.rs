@@ -57,6 +57,8 @@ pub(super) struct Machine {
     pub(super) deaths: u32,
     /// Since when it has not been ready because it died.
     pub(super) dead_since: Option<Time>,
+    /// Balancers are to send it nothing new, by a person's order.
+    pub(super) drained: bool,
 }
 
 /// Where in its life a machine is, with what is needed to go on.
@@ -93,6 +95,7 @@ impl Machine {
             restarts: 0,
             deaths: 0,
             dead_since: None,
+            drained: false,
         }
     }
 
@@ -170,6 +173,7 @@ impl Machine {
             for_ms: millis(now.saturating_sub(self.since)),
             crash_looping: self.crash_looping(now),
             condition: self.condition,
+            drained: self.drained,
         }
     }
 }

@@ -206,7 +206,8 @@ impl Engine {
         let ports = config.services.iter().map(|service| (service.name.clone(), service.port)).collect();
         let mut machines = Machines::new(ports);
         for slot in desired.slots(&config.name) {
-            machines.insert(slot.id.clone(), Machine::waiting(slot, now));
+            let drained = desired.is_drained(&slot.id);
+            machines.insert(slot.id.clone(), Machine { drained, ..Machine::waiting(slot, now) });
         }
         let services = config.services.iter().map(|service| service.name.clone()).collect();
         let upstreams = Upstreams::new(config.name.clone(), services);

@@ -211,6 +211,7 @@ impl Engine {
 pub(super) fn endpoint_of(machine: &Machine, ports: &BTreeMap<PoolName, u16>) -> Option<Endpoint> {
     let port = *ports.get(&machine.slot.service)?;
     let state = match machine.life {
+        Life::Ready { .. } if machine.drained => UpstreamState::Draining,
         Life::Ready { .. } => UpstreamState::Ready,
         Life::Suspect { .. } => UpstreamState::Suspect,
         Life::Draining { .. } => UpstreamState::Draining,

@@ -80,6 +80,35 @@ impl Engine {
         Ok(())
     }
 
+    /// Balancers are to send machine `id` nothing new from now on, or again what is due to it. It lives on, is rebuilt
+    /// if it dies, and stays drained until that is taken back, also by a manager that is started anew.
+    ///
+    /// # Errors
+    ///
+    /// 404 for an unknown machine, 409 for the host's balancer and for one that is on its way out.
+    pub fn drain_machine(&mut self, id: &MachineId, on: bool) -> Result<(), Problem> {
+        if *id == lb_id(&self.config.name) {
+            return Err(Problem::conflict("a balancer is relieved by a switchover: manager switchover"));
+        }
+        let Some(machine) = self.machines.get_mut(id) else {
+            return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
+        };
+        if !machine.wanted {
+            return Err(Problem::conflict(format!("`{id}` is being taken away already")));
+        }
+        if machine.drained == on {
+            return Ok(());
+        }
+        machine.drained = on;
+        self.desired.set_drained(id, on);
+        let (kind, message) = match on {
+            true => ("machine.drained", "drained by order: balancers send it nothing new"),
+            false => ("machine.undrained", "no longer drained: balancers send it requests again"),
+        };
+        self.note(Severity::Info, kind, id.to_string(), message.to_owned());
+        Ok(())
+    }
+
     /// A machine is to be built anew at its address: it is drained and stopped in an orderly way first. A
     /// balancer hands its VIPs over as it stops.
     ///

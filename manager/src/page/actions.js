@@ -14,6 +14,16 @@
       text: "It is drained, stopped, and built anew at the same address. A balancer hands its VIPs over first.",
       send: () => ["POST", `/vms/${encodeURIComponent(b.dataset.machine)}/replace`],
     }),
+    drain: (b) => ({
+      title: `Drain ${b.dataset.machine}?`,
+      text: "Balancers send it nothing new. What it was sent it ends, and it lives on until that is taken back.",
+      send: () => ["PUT", `/vms/${encodeURIComponent(b.dataset.machine)}/drain`, { on: true }],
+    }),
+    undrain: (b) => ({
+      title: `Undrain ${b.dataset.machine}?`,
+      text: "Balancers send it requests again.",
+      send: () => ["PUT", `/vms/${encodeURIComponent(b.dataset.machine)}/drain`, { on: false }],
+    }),
     delete: (b) => ({
       title: `Delete ${b.dataset.machine}?`,
       text: "It is drained and removed, and the host has one machine less of its service from then on.",

@@ -55,6 +55,7 @@ fn row(look: &Look, host: &HostView, machine: &MachineView, is_own: bool) -> Mar
             div {
                 b { (machine.id) } " " span.mono.mute { (machine.address) } " "
                 (pill(tone(machine), &machine.phase.to_string()))
+                @if machine.drained { " " (pill(Tone::Warn, "drained")) }
                 @if machine.crash_looping { " " (pill(Tone::Bad, "keeps dying")) }
                 @if let Some(condition) = machine.condition { " " (pill(Tone::Bad, &condition.to_string())) }
                 @if !holds.is_empty() { " " (pill(Tone::Plain, &format!("holds {}", holds.join(", ")))) }
@@ -72,6 +73,9 @@ fn row(look: &Look, host: &HostView, machine: &MachineView, is_own: bool) -> Mar
                     button type="button" id={ "logs-" (machine.id) } data-do="logs" data-machine=(machine.id) { "Console" }
                     button type="button" id={ "replace-" (machine.id) } data-do="replace" data-machine=(machine.id) { "Replace…" }
                     @if !is_lb {
+                        button type="button" id={ "drain-" (machine.id) } data-do=(if machine.drained { "undrain" } else { "drain" }) data-machine=(machine.id) {
+                            @if machine.drained { "Undrain…" } @else { "Drain…" }
+                        }
                         button.danger type="button" id={ "delete-" (machine.id) } data-do="delete" data-machine=(machine.id) { "Delete…" }
                     }
                 }

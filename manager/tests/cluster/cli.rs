@@ -302,3 +302,52 @@ fn shells_and_man_are_told_of_every_command() {
     let typo = manager(&["statsu"]);
     assert!(typo.code == Some(2) && typo.stderr.contains("'status'"), "{typo:?}");
 }
+
+#[test]
+fn a_drained_machine_gets_nothing_new_until_that_is_taken_back() {
+    let lab = Lab::start();
+    let manager = program("manager");
+    let ask = |words: &[&str]| lab.exec("a", &[&[&manager, "--manager", MANAGERS[0]], words].concat());
+    // The state in which each balancer has it, and how many requests it was sent in all.
+    let seen = || -> (Vec<String>, u64) {
+        let top: serde_json::Value =
+            serde_json::from_str(&ask(&["top", "--once", "-o", "json"]).ok()).expect("JSON");
+        let all =
+            top.as_array().expect("a list").iter().flat_map(|one| one["traffic"]["upstreams"].as_array());
+        let rows =
+            all.flatten().filter(|row| row["id"].as_str().is_some_and(|id| id.starts_with("a-stateless-1.")));
+        let rows: Vec<_> = rows.cloned().collect();
+        let states = rows.iter().filter_map(|row| Some(row["state"].as_str()?.to_owned())).collect();
+        (states, rows.iter().filter_map(|row| row["requests"].as_u64()).sum())
+    };
+    let is = |state: &str| eventually(state, || (seen().0 == [state, state]).then_some(()));
+
+    assert!(ask(&["drain", "a-stateless-1"]).ok().contains("undrain"), "it says how to take it back");
+    is("draining");
+    let before = seen().1;
+    let load = [
+        "http://192.168.10.120/random/number",
+        "--rate",
+        "100",
+        "--duration",
+        "2s",
+        "--require",
+        "availability>=100",
+    ];
+    lab.exec("client", &[&[program("loadtest").as_str()], &load[..]].concat()).ok();
+    assert_eq!(seen().1, before, "it was sent something");
+
+    // It is no passing whim of one process.
+    lab.fault(&["stop-manager", "a"]);
+    lab.fault(&["start-manager", "a"]);
+    let view = lab.wait_until_whole();
+    assert!(crate::lab::machine(&view, "a-stateless-1").drained, "{view:?}");
+    is("draining");
+    assert!(ask(&["status"]).ok().contains("drained"));
+
+    ask(&["undrain", "a-stateless-1"]).ok();
+    is("up");
+    let refused = ask(&["drain", "a-lb"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("switchover"), "{refused:?}");
+    assert_eq!(ask(&["drain", "nobody"]).code, Some(1));
+}
