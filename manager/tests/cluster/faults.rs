@@ -38,7 +38,9 @@ fn manager_answers(lab: &Lab, at: &str) -> bool {
 /// The number of the process that is a host's manager, or is about to become it.
 fn process(lab: &Lab, at: &str) -> String {
     let config = lab.host_file(at, "manager.toml").display().to_string();
-    let find = format!("for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q '[m]anager --config {config} run' && echo $p; done; true");
+    let find = format!(
+        "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q '[m]anager --config {config} run' && echo $p; done; true"
+    );
     lab.exec(at, &["bash", "-c", &find]).ok()
 }
 
