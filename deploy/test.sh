@@ -95,14 +95,17 @@ namespaces() {
 }
 
 interop() {
+    local status=0
     need_lab
     need keepalived:keepalived tcpdump:tcpdump curl:curl openssl:openssl nghttp:nghttp2-client nghttpd:nghttp2-server
     need_stopped nginx:nginx haproxy:haproxy prometheus:prometheus promtool:prometheus
     need pebble:pebble chromium:chromium
     need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4 \
         brotli==1.2.1 zstandard==0.25.0 playwright==1.65.2 axe-playwright-python==0.1.8
-    cargo build --workspace --bins --locked --quiet
-    tests interop "$WITH_OTHERS"
+    cargo build --workspace --bins --locked --quiet || return 1
+    step "interop: packages" deploy/packages/test.sh || status=1
+    tests interop "$WITH_OTHERS" || status=1
+    return "$status"
 }
 
 machines() {
