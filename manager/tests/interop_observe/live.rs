@@ -59,7 +59,7 @@ fn all_that_is_asked_of_a_cluster_is_answered() {
     });
     // It is no measurement: the machine may be busy with other things.
     assert!(matches!(ended.code, Some(0 | 1 | 3)), "{ended:?}");
-    told.is_what_the_page_says();
+    told.compare_with_the_page();
     lab.wait_until_whole();
     either_manager_suffices_and_the_dead_are_seen(&lab, &prometheus);
 }

@@ -118,7 +118,7 @@ impl Told {
     }
 
     /// Asserts that the page has all that was told, and nothing else.
-    pub(crate) fn is_what_the_page_says(mut self) {
+    pub(crate) fn compare_with_the_page(mut self) {
         let mut when = BTreeMap::new();
         for (name, kind, labels, help, condition) in SOMETIMES {
             let (program, sources) =
