@@ -48,9 +48,7 @@ inside() {
     await "holding" holds x "$count"
     start y
     await "standing by" stands_by y "$count"
-    if [ "$count" = "$ROUTERS" ] || [[ " ${cases[*]} " == *" rest "* ]]; then
-        for case in "${cases[@]}"; do "$case" "$count"; done
-    fi
+    for case in "${cases[@]}"; do "$case" "$count"; done
 }
 
 configure() {
