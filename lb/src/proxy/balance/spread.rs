@@ -84,7 +84,8 @@ impl Spread {
         before: Option<&Spread>,
     ) -> Self {
         let cookies = balance.sticky.as_ref().map(|sticky| {
-            Cookies::new(sticky, pool, members.iter().map(|member| member.upstream.id.machine()))
+            let machines = members.iter().map(|member| member.upstream.id.machine());
+            Cookies::new(sticky, pool, machines, before.and_then(|before| before.cookies.as_ref()))
         });
         let held = cookies.as_ref().map(|cookies| held(cookies, members)).unwrap_or_default();
         let tiers = Rank::USED.map(|rank| {

@@ -333,10 +333,16 @@ impl State {
         let names: Vec<_> = pools.keys().cloned().collect();
         let put: Vec<_> = pools.values().flat_map(|changes| &changes.put).map(|new| new.id.clone()).collect();
         // Before their places are others'.
-        let removed =
-            pools.iter().flat_map(|(name, changes)| changes.remove.iter().map(move |id| (name, id)));
-        let dead: HashSet<_> = removed
-            .filter_map(|(name, id)| before.member(name, held.records.get(id)?.0))
+        let records = &held.records;
+        let leaving = pools.iter().flat_map(|(name, changes)| {
+            let is_elsewhere = |new: &&wire::upstreams::Upstream| {
+                records.get(&new.id).is_some_and(|(record, _)| record.address != new.socket())
+            };
+            let moved = changes.put.iter().filter(is_elsewhere).map(|new| &new.id);
+            changes.remove.iter().chain(moved).map(move |id| (name, id))
+        });
+        let dead: HashSet<_> = leaving
+            .filter_map(|(name, id)| before.member(name, records.get(id)?.0))
             .filter(|member| !drained(member))
             .map(|member| member.upstream.id.clone())
             .collect();

@@ -257,6 +257,7 @@ pub(super) fn checked(pool: &PoolName, index: usize, upstream: &Upstream) -> Res
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::Ordering;
 
     use proptest::prelude::*;
     use wire::HostName;
@@ -338,7 +339,6 @@ mod tests {
             let mut generation = 0;
             for (members, edits, by_patch) in sets {
                 let mut members = members;
-                let mut gone: Vec<Arc<_>> = Vec::new();
                 // All of it first, and then with a few changes.
                 for round in 0..3 {
                     for &(at, kind) in edits.iter().filter(|_| round > 0) {
@@ -354,16 +354,19 @@ mod tests {
                     let pools = [("p".into(), members.iter().copied().map(upstream).collect())].into();
                     let set = UpstreamSet { generation, pools };
                     let before = state.snapshot().set();
-                    let records: Vec<_> = state.snapshot().upstreams().cloned().collect();
+                    let members: Vec<_> = state.snapshot().members().cloned().collect();
                     let digest = Digest::of(&before);
                     match UpstreamChanges::between(&before, digest, &set).filter(|_| by_patch && round > 0) {
                         Some(changes) => state.change_upstreams(changes).expect("in use"),
                         None => state.put_upstreams(serde_json::to_vec(&set).expect("text").into()).expect("in use"),
                     }
                     fits(&state, &set);
-                    let stays = |record: &&Arc<_>| !state.snapshot().upstreams().any(|other| Arc::ptr_eq(other, record));
-                    gone.extend(records.iter().filter(stays).cloned());
-                    prop_assert!(gone.iter().all(|gone| super::super::Upstream::is_retired(gone)));
+                    let stays: HashSet<_> = state.snapshot().upstreams().map(Arc::as_ptr).collect();
+                    for left in members.iter().filter(|member| !stays.contains(&Arc::as_ptr(&member.upstream))) {
+                        prop_assert!(left.upstream.is_retired());
+                        let is_dead = left.upstream.health.condemned.load(Ordering::Relaxed);
+                        prop_assert_eq!(is_dead, !super::super::drained(left), "{:?}", left);
+                    }
                     let again = super::tests::state(directory.path());
                     fits(&again, &set);
                 }
