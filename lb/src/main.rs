@@ -6,9 +6,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use lb::settings::Settings;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A load balancer that answers from a shared virtual IP address.
 #[derive(Parser)]
 #[command(version)]
