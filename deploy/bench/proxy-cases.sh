@@ -5,6 +5,9 @@
 SECONDS_OF_LOAD=3
 SECONDS_OF_WARMING=0.5
 
+# Upstreams that are changed one at a time, in a second.
+CHANGES_PER_SECOND=200
+
 # What wrk and h2load send along, as `bench load` does.
 FIELDS=(-H 'User-Agent: bench' -H 'Accept: */*')
 
@@ -134,6 +137,21 @@ swap() {
     [ -z "$pusher" ] || note slowest_push_ms ms "$(of push slowest_ms)"
 }
 
+# swap_delta: upstreams changed one at a time, and what each change costs: beside the same time without.
+swap_delta() {
+    local rest push=("$BENCH" push "127.0.0.1:$CHANGES_PORT" --upstreams 10000 --port "$BACKEND_PORT")
+    on_load_cores "${push[@]}" --count 1 >/dev/null || return 1
+    SECONDS_OF_WARMING=2 warm_up
+    metered sleep "$SECONDS_OF_LOAD" || return 1
+    rest=$(of meter cpu_us)
+    metered "${push[@]}" --generation 2 --one-by-one --rate "$CHANGES_PER_SECOND" \
+        --count $((CHANGES_PER_SECOND * SECONDS_OF_LOAD)) || return 1
+    note cpu_us_per_change us "$(ratio $(($(of meter cpu_us) - rest)) "$(of load pushes)")"
+    note bytes_per_change B "$(of load bytes_per_push)"
+    note slowest_push_ms ms "$(of load slowest_ms)"
+    note rss_peak_kb KiB "$(of meter rss_peak_kb)"
+}
+
 # first_answer: how long it takes from its start to its first answer, how much memory it has then, and its size.
 first_answer() {
     local begun at
@@ -163,7 +181,7 @@ run_case() {
     case $CASE in
         *-2t) THREADS=2 SUBJECT_CORES=$TWO_CORES LOAD_CORES=$TWO_CORES ;;
         idle-20000) connections=$MANY ;;
-        upstreams-10000 | swap) upstreams=10000 connections=$MANY ;;
+        upstreams-10000 | swap | swap-delta) upstreams=10000 connections=$MANY ;;
         upstreams-*) upstreams=${CASE#upstreams-} ;;
     esac
     if [ "$CASE" != start ]; then
@@ -201,6 +219,7 @@ load_case() {
         idle-tls-*) idle "${CASE##*-}" "$TLS_AT" "${tls[@]}" ;;
         idle-*) idle "${CASE##*-}" "$PLAIN_AT" ;;
         swap) swap ;;
+        swap-delta) swap_delta ;;
         start) first_answer ;;
     esac
 }

@@ -14,6 +14,7 @@
 #   idle-2000, idle-20000, idle-tls-2000   connections that asked once and stay
 #   upstreams-2, -100, -10000  as keepalive-saturated with so many upstreams
 #   swap                       10,000 upstreams, of which 100 are replaced ten times a second; beside our balancer at rest
+#   swap-delta                 10,000 upstreams, of which one at a time is replaced: bytes and processor time of a change
 #   start                      from the start to the first answer
 #
 # Each measurement has a process of its own, pinned to the first core; load and backends have the others. The subjects take
@@ -37,7 +38,7 @@ BENCH=$HOLDFAST_BIN/bench
 SUBJECTS=(lb nginx haproxy)
 ALL=(keepalive-saturated keepalive-saturated-2t keepalive-3000rps post-keepalive new-connection tls-keepalive
     tls-handshake tls-resumed h2 body-1m body-100m upload-1m post-64k idle-2000 idle-20000 idle-tls-2000
-    upstreams-2 upstreams-100 upstreams-10000 swap start)
+    upstreams-2 upstreams-100 upstreams-10000 swap swap-delta start)
 
 # What is not in order after so many seconds never will be.
 PATIENCE=30
@@ -132,7 +133,7 @@ raise_files() {
     [ "$FILES" -lt "$FILES_OF_MANY" ] || return 0
     for case in "${cases[@]}"; do
         case $case in
-            idle-20000 | upstreams-10000 | swap)
+            idle-20000 | upstreams-10000 | swap | swap-delta)
                 say "$case is skipped: only $FILES files may be open, it needs $FILES_OF_MANY (ulimit -Hn)"
                 ;;
             *) kept+=("$case") ;;
@@ -160,7 +161,13 @@ start_backend() {
 # pin_backend CORES: with two threads, load and backend share the cores of the subject.
 pin_backend() { taskset -pc "$1" "$BACKEND_PID" >/dev/null; }
 
-subjects_of() { if [ "$1" = swap ]; then echo lb lb-at-rest; else echo "${SUBJECTS[@]}"; fi; }
+subjects_of() {
+    case $1 in
+        swap) echo lb lb-at-rest ;;
+        swap-delta) echo lb ;;
+        *) echo "${SUBJECTS[@]}" ;;
+    esac
+}
 
 rounds_of() {
     if [ "$1" = keepalive-3000rps ] && [ "$ROUNDS" -ge $ENOUGH ] && [ "$ROUNDS" -lt $ROUNDS_OF_LATENCY ]; then

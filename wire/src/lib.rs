@@ -14,6 +14,7 @@ pub mod access;
 pub mod actions;
 pub mod balancing;
 pub mod certificates;
+pub mod changes;
 pub mod checks;
 pub mod clients;
 pub mod cluster;

@@ -77,9 +77,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body =
-            axum::body::Bytes::from_request(request, state).await.map_err(|error| unread_problem(&error))?;
+        let Body(body) = Body::from_request(request, state).await?;
         Ok(Json(parse_json(&body)?))
+    }
+}
+
+/// A body as it came.
+#[derive(Debug, Clone)]
+pub struct Body(pub axum::body::Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = axum::body::Bytes::from_request(request, state).await;
+        body.map(Body).map_err(|error| unread_problem(&error))
     }
 }
 

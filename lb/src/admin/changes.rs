@@ -6,10 +6,11 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use kit::api::{ApiError, Json};
+use kit::api::{ApiError, Body, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::Problem;
+use wire::changes::UpstreamChanges;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
 use wire::tls::Credentials;
@@ -23,7 +24,7 @@ use crate::proxy::state;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new()
-        .routes(routes!(put_upstreams, delete_upstreams))
+        .routes(routes!(put_upstreams, patch_upstreams, delete_upstreams))
         .routes(routes!(put_config, delete_config))
         .routes(routes!(put_vip))
         .routes(routes!(put_hand_over))
@@ -65,8 +66,19 @@ async fn put_certificate(State(admin): Shared, Json(credentials): Json<Credentia
     (status = 400, body = Problem), (status = 403, body = Problem),
     (status = 409, description = "a newer one is held", body = Problem),
 ))]
-async fn put_upstreams(State(admin): Shared, Json(set): Json<UpstreamSet>) -> Result<(), ApiError> {
-    blocking(admin, |state| state.put_upstreams(set)).await
+async fn put_upstreams(State(admin): Shared, Body(text): Body) -> Result<(), ApiError> {
+    blocking(admin, |state| state.put_upstreams(text)).await
+}
+
+/// Changes the upstream set that is held: for who knows which one that is. Where this is refused, all of the set can
+/// be put.
+#[utoipa::path(patch, path = "/upstreams", request_body = UpstreamChanges, responses(
+    (status = 200, description = "in use and stored; at the generation held, nothing changes"),
+    (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 409, description = "another one is held than the one that changes", body = Problem),
+))]
+async fn patch_upstreams(State(admin): Shared, Json(changes): Json<UpstreamChanges>) -> Result<(), ApiError> {
+    blocking(admin, |state| state.change_upstreams(changes)).await
 }
 
 /// Takes a new configuration into use.

@@ -59,7 +59,7 @@ async fn ready(State(admin): Shared) -> Result<StatusCode, ApiError> {
 #[utoipa::path(get, path = "/upstreams", responses((status = 200, body = UpstreamSet)))]
 async fn upstreams(State(admin): Shared) -> impl IntoResponse {
     let snapshot = admin.state.snapshot();
-    (from(snapshot.origins.upstreams), Json(UpstreamSet::clone(&snapshot.set)))
+    (from(snapshot.origins.upstreams), Json(snapshot.set()))
 }
 
 /// The configuration in use, without its secrets; until one was given, the one that stands in for it. The answer's

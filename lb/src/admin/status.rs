@@ -162,7 +162,7 @@ impl Status {
             machine: admin.settings.machine.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_ms: u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            upstreams_generation: snapshot.set.generation,
+            upstreams_generation: snapshot.generation,
             config_generation: snapshot.config.generation,
             upstreams_source: snapshot.origins.upstreams,
             config_source: snapshot.origins.config,

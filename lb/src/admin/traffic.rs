@@ -208,7 +208,7 @@ pub(super) fn of(admin: &Admin) -> Traffic {
     Traffic {
         machine: admin.settings.machine.clone(),
         uptime_ms: millis(admin.started.elapsed()),
-        generation: snapshot.set.generation,
+        generation: snapshot.generation,
         connections: admin.state.connections.open(),
         in_flight: admin.state.connections.busy(),
         requests: now.total.requests,

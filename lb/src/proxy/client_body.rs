@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 
-use super::client_socket::{Phase, Socket};
+use super::client_socket::{Phase, Socket, allowed};
 use super::strict::Fault;
 
 impl Socket {
@@ -69,7 +69,7 @@ impl Socket {
             }
             Poll::Pending => {
                 let moved = self.body_bytes;
-                ready!(self.body_pace.poll_wait(context, &self.patience.body, || moved));
+                ready!(self.body_pace.poll_wait(context, &allowed(&self.patience).body, || moved));
                 self.fault = Some(Fault::new(408, "the request's body came too slowly"));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }

@@ -54,7 +54,8 @@ pub(super) struct Socket {
     /// Written by Pingora and not yet sent.
     pub(super) output: Vec<u8>,
     pub(super) sent: usize,
-    pub(super) patience: Patience,
+    /// None: that of the default limits.
+    pub(super) patience: Option<Arc<Patience>>,
     pub(super) body_pace: Pace,
     /// Of the present body, in bytes.
     pub(super) body_bytes: u64,
@@ -102,7 +103,7 @@ impl Socket {
             phase: Phase::Undecided,
             output: Vec::new(),
             sent: 0,
-            patience: Patience::new(&Limits::default()),
+            patience: None,
             body_pace: Pace::default(),
             body_bytes: 0,
             send_pace: Pace::default(),
@@ -151,7 +152,7 @@ impl Socket {
                 let Socket { transport, patience, half_closed, .. } = self;
                 let taken = transport.taken();
                 let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::begin(taken)));
-                half_closed.poll_gone(context, transport.tcp(), taken, patience.half_closed)
+                half_closed.poll_gone(context, transport.tcp(), taken, allowed(patience).half_closed)
             }
             Err(_) => Poll::Ready(()),
         }
@@ -268,9 +269,14 @@ impl Socket {
         }
         // What the kernel took is not what the client took.
         let moved = || transport.taken().saturating_sub(unconfirmed(transport.tcp()).unwrap_or(0));
-        ready!(send_pace.poll_wait(context, &patience.send, moved));
+        ready!(send_pace.poll_wait(context, &allowed(patience).send, moved));
         self.aborted = true;
         let _ = SockRef::from(self.transport.tcp()).set_linger(Some(Duration::ZERO));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+}
+
+/// How slow a client may be.
+pub(super) fn allowed(patience: &Option<Arc<Patience>>) -> Patience {
+    patience.as_deref().copied().unwrap_or_else(|| Patience::new(&Limits::default()))
 }

@@ -249,8 +249,8 @@ impl ClientStream {
     }
 
     /// Sets how slow the client may be.
-    pub(crate) fn allow(&self, patience: Patience) {
-        self.socket().patience = patience;
+    pub(crate) fn allow(&self, patience: &Arc<Patience>) {
+        self.socket().patience = Some(patience.clone());
     }
 
     /// What is wrong with the body of the present request, as far as it came.

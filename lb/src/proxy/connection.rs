@@ -60,6 +60,8 @@ pub(crate) struct Server {
     pub(crate) app: App,
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
+    /// What the limits say of how slow clients may be.
+    pub(crate) patience: Arc<Patience>,
     pub(crate) stop: ShutdownWatch,
     pub(crate) vips: Arc<Vips>,
     pub(crate) worker: usize,
@@ -79,10 +81,11 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
     let young = Instant::now() + if client.is_secure() { FIRST_REQUEST } else { Duration::ZERO };
     let to_end = async || {
         let on_vip = to_end(on_vip.as_deref(), server.worker).await;
-        sleep_until(young).await;
+        // Boxed, like all below that few connections come to: a parked one has no space for it.
+        Box::pin(sleep_until(young)).await;
         on_vip
     };
-    client.allow(Patience::new(&server.limits));
+    client.allow(&server.patience);
     let mut is_first = true;
     loop {
         let begins = tokio::select! {
@@ -90,7 +93,7 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
             begins = timeout(idle, client.next_begins()) => begins == Ok(true),
             on_vip = to_end() => {
                 if !client.has_sent() {
-                    return close_idle(&client, on_vip).await;
+                    return Box::pin(close_idle(&client, on_vip)).await;
                 }
                 client.next_begins().await
             }
@@ -101,8 +104,8 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         }
         if client.begins_with_tls() {
             server.state.tls.stats.failed(Failure::TlsOnPlainPort, client.peer(), None);
-            let _ = timeout(REFUSE, client.send(&NO_TLS_HERE)).await;
-            return end(&client, on_vip.as_deref(), server.worker, When::Confirmed).await;
+            let _ = Box::pin(timeout(REFUSE, client.send(&NO_TLS_HERE))).await;
+            return Box::pin(end(&client, on_vip.as_deref(), server.worker, When::Confirmed)).await;
         }
         if std::mem::take(&mut is_first) {
             let limit = Duration::from_millis(server.limits.header_timeout_ms);
@@ -117,7 +120,9 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
         drop(busy);
         match after {
             After::Keep => client.settle(),
-            After::Linger(when) => return end(&client, on_vip.as_deref(), server.worker, when).await,
+            After::Linger(when) => {
+                return Box::pin(end(&client, on_vip.as_deref(), server.worker, when)).await;
+            }
             After::Close => return,
         }
     }

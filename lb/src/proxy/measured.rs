@@ -14,11 +14,13 @@ use super::balance::pick;
 use super::headers::{Origin, forward_request};
 use super::route::find;
 use super::route::sender::Sender;
+use super::state::records::Records;
 use super::state::snapshot::{Here, Snapshot};
 
 /// A balancer's routes and upstreams, and a request.
 pub struct Scene {
     snapshot: Snapshot,
+    records: Records,
     request: RequestHeader,
     origin: Origin,
 }
@@ -43,7 +45,8 @@ impl Scene {
             ..ProxyConfig::default()
         };
         let set = UpstreamSet { generation: 1, pools: [("service".into(), members(upstreams))].into() };
-        let snapshot = Snapshot::default().next(Arc::new(set), Some(Arc::new(config)), &Here::default());
+        let mut records = Records::default();
+        let made = Snapshot::default().next(&set, Some(Arc::new(config)), &Here::default(), &mut records);
         let mut request = RequestHeader::build("GET", b"/api/items?page=2", None)?;
         for (name, value) in [
             ("Host", format!("host-{routes}.example")),
@@ -57,7 +60,7 @@ impl Scene {
         }
         let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
         let origin = Origin { peer, is_secure: false, certificate: None, told: None };
-        Ok(Scene { snapshot, request, origin })
+        Ok(Scene { snapshot: made.snapshot, records, request, origin })
     }
 
     /// Whether a route matches.
@@ -82,10 +85,9 @@ impl Scene {
         forward_request(request, &self.origin, Forwarded::default()).is_ok()
     }
 
-    /// The same with another set of as many upstreams, of which one is another one.
-    #[must_use]
-    pub fn swapped(&self, generation: u64) -> Self {
-        let mut set = UpstreamSet::clone(&self.snapshot.set);
+    /// Takes another set of as many upstreams, of which one is another one.
+    pub fn swap(&mut self, generation: u64) {
+        let mut set = self.snapshot.set();
         set.generation = generation;
         for pool in set.pools.values_mut() {
             let count = pool.len() as u64;
@@ -94,8 +96,7 @@ impl Scene {
             }
         }
         let config = Arc::clone(&self.snapshot.config);
-        let snapshot = self.snapshot.next(Arc::new(set), Some(config), &Here::default());
-        Scene { snapshot, request: self.request.clone(), origin: self.origin.clone() }
+        self.snapshot = self.snapshot.next(&set, Some(config), &Here::default(), &mut self.records).snapshot;
     }
 }
 

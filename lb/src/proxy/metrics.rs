@@ -182,11 +182,7 @@ impl StateCollector {
         families.extend(upstream_tls::stats::families()?);
         families.extend(self.state.reloads.families()?);
         for (name, help, value) in [
-            (
-                "lb_upstreams_generation",
-                "The generation of the upstream set in use.",
-                snapshot.set.generation,
-            ),
+            ("lb_upstreams_generation", "The generation of the upstream set in use.", snapshot.generation),
             (
                 "lb_config_generation",
                 "The generation of the configuration in use.",

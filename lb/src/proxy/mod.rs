@@ -71,6 +71,7 @@ use self::app::App;
 use self::arrival::Place;
 use self::connection::Server;
 use self::hand_over::HandOvers;
+use self::patience::Patience;
 use self::state::State;
 use crate::settings::{Limits, Settings};
 use crate::{admin, link, signals};
@@ -145,7 +146,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     link::set_serving(snapshot.can_serve());
     tracing::info!(
         listen = ?settings.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>(), workers = settings.workers,
-        upstreams_generation = snapshot.set.generation, config_generation = snapshot.config.generation,
+        upstreams_generation = snapshot.generation, config_generation = snapshot.config.generation,
         "serving"
     );
     drop(snapshot);
@@ -241,6 +242,9 @@ async fn sweep(state: Arc<State>) {
         for upstream in state.snapshot().upstreams() {
             upstream.sweep_idle();
         }
+        let state = state.clone();
+        // The disk may take its time.
+        let _ = tokio::task::spawn_blocking(move || state.tidy_stored(Instant::now())).await;
     }
 }
 
@@ -276,7 +280,8 @@ fn run_worker(
             .map(|(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place)))
             .collect::<std::io::Result<Vec<_>>>()?;
         let limits = settings.limits.clone();
-        let server = Server { proxy, app, state: state.clone(), limits, stop, vips, worker };
+        let patience = Arc::new(Patience::new(&limits));
+        let server = Server { proxy, app, state: state.clone(), limits, patience, stop, vips, worker };
         accept::run(listeners, state, server).await;
         anyhow::Ok(())
     })

@@ -53,9 +53,13 @@ impl Patience {
     }
 }
 
-/// How one direction of a connection goes on.
+/// How one direction of a connection goes on. Most never wait, and have no space for it.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Pace(Option<Box<Waits>>);
+
+/// The waits of one direction.
+#[derive(Debug, Default)]
+struct Waits {
     /// Waited before the present wait, in all.
     waited: Duration,
     /// The same in the present window.
@@ -69,11 +73,7 @@ pub(super) struct Pace {
 impl Pace {
     /// Something moved: the wait is over for now.
     pub(super) fn moves(&mut self) {
-        if let Some(since) = self.since.take() {
-            let waited = since.elapsed();
-            self.waited += waited;
-            self.window += waited;
-        }
+        self.0.iter_mut().for_each(|waits| waits.moves());
     }
 
     /// Nothing moves now; `moved` says how many bytes have so far. Resolves when it is too slow.
@@ -83,6 +83,20 @@ impl Pace {
         allowed: &Allowed,
         moved: impl Fn() -> u64,
     ) -> Poll<()> {
+        self.0.get_or_insert_default().poll(context, allowed, moved)
+    }
+}
+
+impl Waits {
+    fn moves(&mut self) {
+        if let Some(since) = self.since.take() {
+            let waited = since.elapsed();
+            self.waited += waited;
+            self.window += waited;
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, allowed: &Allowed, moved: impl Fn() -> u64) -> Poll<()> {
         loop {
             let now = Instant::now();
             let here = now - *self.since.get_or_insert(now);

@@ -124,6 +124,18 @@ impl Route {
         Route { name, timeout, pool, stats, repeatable: described.repeatable, rules }
     }
 
+    /// `route` with another `pool` in the place of its own, of the same name.
+    pub(crate) fn with_pool(route: &Route, pool: Arc<Pool>) -> Self {
+        Route {
+            name: route.name.clone(),
+            pool,
+            stats: route.stats.clone(),
+            repeatable: route.repeatable,
+            timeout: route.timeout,
+            rules: route.rules.clone(),
+        }
+    }
+
     pub(crate) fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }

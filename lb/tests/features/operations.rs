@@ -22,9 +22,10 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     had(
         "Upstreams are pushed, without a reload",
-        "`PUT /upstreams`, as often as one likes: [architecture](architecture.md#the-way-of-a-request).",
+        "`PUT /upstreams`, or `PATCH` with what changes, as often as one likes: [architecture](architecture.md#the-way-of-a-request).",
         &[
             "lb::claims churn::swaps_cost_no_request_and_leave_no_sockets",
+            "lb::proxy changes::changing_upstreams_under_load_loses_nothing_and_records_stay",
             "lb::proxy swaps::swapping_upstreams_under_load_loses_nothing",
             "lb::proxy admin::what_was_accepted_is_served_again_after_a_kill",
         ],

@@ -223,6 +223,13 @@ impl Balancer {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// `PATCH path` on the port for changes: status and body.
+    #[allow(dead_code)]
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.http.patch(self.change(path)).json(body).send().await.expect("answer");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
     /// `DELETE path` on the port for changes.
     pub(crate) async fn delete(&self, path: &str) -> u16 {
         self.http.delete(self.change(path)).send().await.expect("answer").status().as_u16()

@@ -10,6 +10,7 @@ mod answers;
 mod backend;
 mod balancer;
 mod balancing;
+mod changes;
 mod check_answers;
 mod checks;
 mod client;

@@ -1,9 +1,10 @@
 //! Talks to this host's own balancer.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +13,7 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{VipOrder, VipStatus};
 
+use super::pushed::Pushed;
 use super::transport::Transport;
 use crate::config::LB_ADMIN_PORT;
 use crate::engine::{LbReading, Outcome};
@@ -26,17 +28,32 @@ const MOST_FAILURES: u32 = 5;
 #[derive(Clone)]
 pub struct Balancer {
     transport: Transport,
+    pushed: Arc<Pushed>,
 }
 
 impl Balancer {
     /// A client that changes things by `transport`.
     pub fn new(transport: Transport) -> Self {
-        Balancer { transport }
+        Balancer { transport, pushed: Arc::default() }
     }
 
-    /// Gives it an upstream set.
+    /// Gives it an upstream set: what differs from the one that it holds, where that is known, else all of it.
     pub async fn push(&self, lb: Ipv4Addr, set: &UpstreamSet) -> Outcome {
-        self.put(lb, "upstreams", set).await
+        if let Some(changes) = self.pushed.changes_to(lb, set) {
+            match self.transport.ask_balancer(Method::PATCH, lb, "upstreams", &changes).await {
+                Err(reason) => return Outcome::Failed(reason),
+                Ok(answer) if answer.status.is_success() => {
+                    self.pushed.note(lb, set, Some(changes.digest));
+                    return Outcome::Done;
+                }
+                Ok(refused) => tracing::debug!(status = %refused.status, "it is told all upstreams"),
+            }
+        }
+        let outcome = self.put(lb, "upstreams", set).await;
+        if matches!(outcome, Outcome::Done) {
+            self.pushed.note(lb, set, None);
+        }
+        outcome
     }
 
     /// Gives it routes and policies.

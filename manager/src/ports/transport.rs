@@ -74,7 +74,7 @@ impl Transport {
         }
     }
 
-    /// Has this host's balancer change something.
+    /// Has this host's balancer take something anew.
     ///
     /// # Errors
     ///
@@ -85,12 +85,27 @@ impl Transport {
         path: &str,
         body: &impl Serialize,
     ) -> Result<Answer, String> {
+        self.ask_balancer(Method::PUT, lb, path, body).await
+    }
+
+    /// Has this host's balancer do `method` to something.
+    ///
+    /// # Errors
+    ///
+    /// Why there was no answer.
+    pub(super) async fn ask_balancer(
+        &self,
+        method: Method,
+        lb: Ipv4Addr,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer, String> {
         if !self.0.pki.is_certified(lb) {
             let url = format!("http://{lb}:{LB_CHANGES_PORT}/{path}");
-            return self.0.plain.send(Method::PUT, &url, Some(body)).await;
+            return self.0.plain.send(method, &url, Some(body)).await;
         }
         let client = self.tls().ok_or(UNUSABLE)?;
-        client.send(Method::PUT, &format!("https://{lb}:{LB_CHANGES_PORT}/{path}"), Some(body)).await
+        client.send(method, &format!("https://{lb}:{LB_CHANGES_PORT}/{path}"), Some(body)).await
     }
 
     /// Asks something by plain HTTP that anybody may know.

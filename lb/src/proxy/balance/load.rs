@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 
+use super::super::state::members::View;
 use super::super::state::pool::Member;
 use super::alias::Alias;
 use super::same;
@@ -30,7 +31,7 @@ const ALIKE: f64 = 2.0;
 /// Some upstreams to draw from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group<'a> {
-    pub(crate) members: &'a [Member],
+    pub(crate) members: View<'a>,
     /// Draws by weight; none where they weigh the same.
     pub(crate) alias: Option<&'a Alias>,
 }
@@ -68,16 +69,17 @@ pub(crate) fn least<'a>(
 
 /// Whether `member` is to be taken this time: a new one is only so often as it has come to its share,
 /// measured by that of another one. Where all are new, none is held back.
-pub(crate) fn is_ripe(member: &Member, others: &[Member], now: Instant) -> bool {
+pub(crate) fn is_ripe(member: &Member, others: View<'_>, now: Instant) -> bool {
     let ramp = member.upstream.ramp(now);
-    if ramp >= 1.0 || others.len() < 2 {
+    let count = others.len();
+    if ramp >= 1.0 || count < 2 {
         return true;
     }
     let mut random = rand::rng();
-    let at = random.random_range(0..others.len());
-    let other = Some(&others[at]).filter(|other| !same(&other.upstream, &member.upstream));
-    let other = other.unwrap_or(&others[(at + 1) % others.len()]);
-    random.random::<f64>() * other.upstream.ramp(now) < ramp
+    let at = random.random_range(0..count);
+    let other = others.get(at).filter(|other| !same(&other.upstream, &member.upstream));
+    let other = other.or_else(|| others.get((at + 1) % count));
+    other.is_none_or(|other| random.random::<f64>() * other.upstream.ramp(now) < ramp)
 }
 
 /// How many times as loaded as `b` `a` is.
@@ -95,7 +97,8 @@ impl<'a> Group<'a> {
     /// A random member that fits, if there is any. One that is new is drawn less often.
     fn draw(self, now: Instant, fits: &impl Fn(&'a Member) -> bool) -> Option<&'a Member> {
         let members = self.members;
-        if members.is_empty() {
+        let count = members.len();
+        if count == 0 {
             return None;
         }
         let mut random = rand::rng();
@@ -103,9 +106,9 @@ impl<'a> Group<'a> {
         for _ in 0..DRAWS {
             let index = match self.alias {
                 Some(alias) => alias.draw(random.random()),
-                None => random.random_range(0..members.len()),
+                None => random.random_range(0..count),
             };
-            let member = &members[index];
+            let Some(member) = members.get(index) else { continue };
             if fits(member) {
                 if is_ripe(member, members, now) {
                     return Some(member);

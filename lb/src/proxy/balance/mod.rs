@@ -112,7 +112,7 @@ pub(crate) fn pick<'a>(
 /// The upstream that the request's cookie names, if it is one that requests are meant for.
 fn held<'a>(pool: &'a Pool, ask: &Ask, trusted: &impl Fn(&'a Member) -> bool) -> Option<&'a Member> {
     let held = pool.spread().held(ask.sticky?);
-    let members = held.iter().map(|&index| &pool.members()[index]);
+    let members = held.iter().filter_map(|&index| pool.members().get(index));
     members.filter(|member| member.rank <= Rank::Backup).find(|member| trusted(member))
 }
 

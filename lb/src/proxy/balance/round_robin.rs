@@ -10,8 +10,16 @@ const MAX_TURNS: u64 = 65_536;
 /// Whose turn it is.
 #[derive(Debug)]
 pub(crate) struct RoundRobin {
-    turns: Box<[u32]>,
+    turns: Turns,
     next: AtomicUsize,
+}
+
+#[derive(Debug)]
+enum Turns {
+    /// One for each of so many, in their order.
+    Even(usize),
+    /// By weight.
+    Weighed(Box<[u32]>),
 }
 
 impl RoundRobin {
@@ -29,20 +37,34 @@ impl RoundRobin {
             turns.extend((0..weight).map(|turn| ((turn as f64 + 0.5) / weight as f64, index)));
         }
         turns.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
-        RoundRobin {
-            turns: turns.into_iter().map(|(_, index)| index).collect(),
-            next: AtomicUsize::new(start),
-        }
+        let turns = Turns::Weighed(turns.into_iter().map(|(_, index)| index).collect());
+        RoundRobin { turns, next: AtomicUsize::new(start) }
     }
 
-    /// The next upstream that fits. Those that do not lose their turn.
-    pub(crate) fn next(&self, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The order for `count` that weigh the same, beginning at `start`.
+    pub(crate) fn even(count: usize, start: usize) -> Self {
+        RoundRobin { turns: Turns::Even(count), next: AtomicUsize::new(start) }
+    }
+
+    /// How far the turns are.
+    pub(crate) fn at(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// What `look` makes of the next upstream of which it makes anything. Those of which it makes nothing lose their turn.
+    pub(crate) fn next<T>(&self, look: impl Fn(usize) -> Option<T>) -> Option<T> {
+        let count = match &self.turns {
+            Turns::Even(count) => *count,
+            Turns::Weighed(turns) => turns.len(),
+        };
         // A turn is taken for each step, not once for all of them: the neighbour of one that does not fit
         // would have its share on top of its own.
-        (0..self.turns.len()).find_map(|_| {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            let index = self.turns[turn % self.turns.len()] as usize;
-            fits(index).then_some(index)
+        (0..count).find_map(|_| {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % count;
+            look(match &self.turns {
+                Turns::Even(_) => turn,
+                Turns::Weighed(turns) => turns[turn] as usize,
+            })
         })
     }
 }
@@ -57,11 +79,21 @@ mod tests {
 
     use super::*;
 
+    fn turns(order: &RoundRobin) -> &[u32] {
+        match &order.turns {
+            Turns::Weighed(turns) => turns,
+            Turns::Even(_) => &[],
+        }
+    }
+
     #[test]
     fn turns_are_spread_evenly() {
         let order = RoundRobin::new(&[2, 1, 1], 0);
-        let turns: Vec<_> = (0..8).filter_map(|_| order.next(|_| true)).collect();
+        let turns: Vec<_> = (0..8).filter_map(|_| order.next(Some)).collect();
         assert_eq!(turns, [0, 1, 2, 0, 0, 1, 2, 0]);
+        let order = RoundRobin::even(3, 1);
+        let turns: Vec<_> = (0..5).filter_map(|_| order.next(Some)).collect();
+        assert_eq!(turns, [1, 2, 0, 1, 2]);
     }
 
     proptest! {
@@ -69,8 +101,8 @@ mod tests {
         fn each_round_has_exactly_its_turns(weights in prop::collection::vec(1u32..100, 1..30), start: u16) {
             let order = RoundRobin::new(&weights, start.into());
             let mut counts = vec![0; weights.len()];
-            for _ in 0..order.turns.len() {
-                counts[order.next(|_| true).expect("someone")] += 1;
+            for _ in 0..turns(&order).len() {
+                counts[order.next(Some).expect("someone")] += 1;
             }
             let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, weight.into()));
             let expected: Vec<u64> = weights.iter().map(|&weight| u64::from(weight) / divisor).collect();
@@ -83,7 +115,7 @@ mod tests {
             let order = RoundRobin::new(&vec![1; count], 0);
             let mut counts = vec![0i32; count];
             for _ in 0..(count - 1) * 10 {
-                counts[order.next(|index| index != out).expect("someone")] += 1;
+                counts[order.next(|index| (index != out).then_some(index)).expect("someone")] += 1;
             }
             prop_assert_eq!(counts[out], 0);
             for (index, turns) in counts.iter().enumerate().filter(|&(index, _)| index != out) {
@@ -95,7 +127,7 @@ mod tests {
     #[test]
     fn enormous_weights_are_rounded() {
         let order = RoundRobin::new(&[1_000_000, 999_999, 1], 0);
-        assert!(order.turns.len() as u64 <= MAX_TURNS + 3, "{}", order.turns.len());
-        assert!(order.turns.contains(&2));
+        assert!(turns(&order).len() as u64 <= MAX_TURNS + 3, "{}", turns(&order).len());
+        assert!(turns(&order).contains(&2));
     }
 }

@@ -1,6 +1,6 @@
 //! What is made once for a set, so that a request only looks it up: who is near, orders, tables, cookies.
 
-use std::ops::Range;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use rand::RngExt;
 use wire::PoolName;
 use wire::balancing::{Algorithm, Balance};
 
+use super::super::state::members::View;
 use super::super::state::pool::{Member, Rank};
 use super::alias::Alias;
 use super::ask::Ask;
@@ -46,7 +47,9 @@ struct Tier {
 /// Those of them in this balancer's zone, or in others.
 #[derive(Debug)]
 struct Part {
-    range: Range<usize>,
+    rank: Rank,
+    near: bool,
+    is_empty: bool,
     alias: Option<Alias>,
     turns: Option<RoundRobin>,
 }
@@ -73,30 +76,21 @@ enum Kind {
 }
 
 impl Spread {
-    /// For `members`, of which those of each rank are in its range of `ranks`, near ones first.
+    /// For `members`, all those of a pool.
     pub(crate) fn new(
         balance: &Balance,
         pool: &PoolName,
-        members: &[Member],
-        ranks: [Range<usize>; Rank::USED.len()],
+        members: View<'_>,
         before: Option<&Spread>,
     ) -> Self {
-        let machine = |member: &Member| member.upstream.id.machine().to_owned();
         let cookies = balance.sticky.as_ref().map(|sticky| {
-            Cookies::new(sticky, pool, members.iter().map(|member| member.upstream.id.machine()))
+            let machines = members.iter().map(|member| member.upstream.id.machine());
+            Cookies::new(sticky, pool, machines, before.and_then(|before| before.cookies.as_ref()))
         });
-        let held = (0..cookies.as_ref().map_or(0, Cookies::len)).map(|index| {
-            let held = cookies.as_ref().and_then(|cookies| cookies.machine(index));
-            let is_held =
-                |(at, member): (usize, &Member)| (Some(machine(member).as_str()) == held).then_some(at);
-            members.iter().enumerate().filter_map(is_held).collect()
-        });
-        let held = held.collect();
-        let mut index = 0;
-        let tiers = ranks.map(|range| {
-            let before = before.and_then(|before| before.tiers.get(index)?.table.as_ref());
-            index += 1;
-            Tier::new(balance.algorithm, members, range, before)
+        let held = cookies.as_ref().map(|cookies| held(cookies, members)).unwrap_or_default();
+        let tiers = Rank::USED.map(|rank| {
+            let before = before.and_then(|before| before.tiers.get(rank as usize));
+            Tier::new(balance.algorithm, members, rank, before)
         });
         Spread { tiers, cookies, held }
     }
@@ -124,7 +118,7 @@ impl Spread {
     pub(crate) fn choose<'a>(
         &'a self,
         balance: &Balance,
-        members: &'a [Member],
+        members: View<'a>,
         rank: Rank,
         (ask, now): (&Ask, Instant),
         fits: impl Fn(&'a Member) -> bool,
@@ -137,7 +131,7 @@ impl Spread {
             });
         }
         let near = tier.near.choose(balance.algorithm, members, now, &fits);
-        if tier.far.range.is_empty() {
+        if tier.far.is_empty {
             return near;
         }
         let Some(near) = near else { return tier.far.choose(balance.algorithm, members, now, &fits) };
@@ -148,39 +142,64 @@ impl Spread {
     }
 }
 
+/// The members of the machine of each cookie.
+fn held(cookies: &Cookies, members: View<'_>) -> Box<[Box<[usize]>]> {
+    let mut of_machines: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, member) in members.iter().enumerate() {
+        of_machines.entry(member.upstream.id.machine()).or_default().push(at);
+    }
+    let held = |index| cookies.machine(index).and_then(|machine| of_machines.remove(machine));
+    (0..cookies.len()).map(held).map(|held| held.unwrap_or_default().into()).collect()
+}
+
 impl Tier {
-    fn new(algorithm: Algorithm, members: &[Member], range: Range<usize>, before: Option<&Table>) -> Self {
-        let near = members[range.clone()].partition_point(|member| member.near) + range.start;
+    fn new(algorithm: Algorithm, members: View<'_>, rank: Rank, before: Option<&Tier>) -> Self {
         let table = match algorithm {
-            _ if range.is_empty() => None,
+            _ if members.ranked(rank).is_empty() => None,
             Algorithm::RingHash | Algorithm::Maglev => {
-                Some(Table::new(algorithm, members, range.clone(), before))
+                Some(Table::new(algorithm, members, rank, before.and_then(|before| before.table.as_ref())))
             }
             Algorithm::PeakEwma | Algorithm::RoundRobin | Algorithm::LeastRequests => None,
         };
+        let part = |near, before| Part::new(algorithm, members, (rank, near), before);
         Tier {
-            near: Part::new(algorithm, members, range.start..near),
-            far: Part::new(algorithm, members, near..range.end),
+            near: part(true, before.map(|before| &before.near)),
+            far: part(false, before.map(|before| &before.far)),
             table,
         }
     }
 }
 
 impl Part {
-    fn new(algorithm: Algorithm, members: &[Member], range: Range<usize>) -> Self {
-        let weights: Vec<u32> = members[range.clone()].iter().map(|member| member.weight).collect();
-        let turns = (algorithm == Algorithm::RoundRobin && !weights.is_empty())
-            .then(|| RoundRobin::new(&weights, rand::rng().random_range(0..=usize::from(u16::MAX))));
-        Part { range, alias: Alias::new(&weights), turns }
+    fn new(
+        algorithm: Algorithm,
+        members: View<'_>,
+        (rank, near): (Rank, bool),
+        before: Option<&Part>,
+    ) -> Self {
+        let members = members.part(rank, near);
+        let weights = || members.iter().map(|member| member.weight).collect::<Vec<_>>();
+        // Where they go on in turns, they do so from where they were.
+        let next = before
+            .and_then(|before| before.turns.as_ref())
+            .map_or_else(|| rand::rng().random_range(0..=usize::from(u16::MAX)), RoundRobin::at);
+        let turns = match algorithm {
+            Algorithm::RoundRobin if members.is_empty() => None,
+            Algorithm::RoundRobin if members.is_uneven() => Some(RoundRobin::new(&weights(), next)),
+            Algorithm::RoundRobin => Some(RoundRobin::even(members.len(), next)),
+            _ => None,
+        };
+        let alias = members.is_uneven().then(|| Alias::new(&weights())).flatten();
+        Part { rank, near, is_empty: members.is_empty(), alias, turns }
     }
 
-    fn group<'a>(&'a self, members: &'a [Member]) -> Group<'a> {
-        Group { members: &members[self.range.clone()], alias: self.alias.as_ref() }
+    fn group<'a>(&'a self, members: View<'a>) -> Group<'a> {
+        Group { members: members.part(self.rank, self.near), alias: self.alias.as_ref() }
     }
 
     fn two<'a>(
         &'a self,
-        members: &'a [Member],
+        members: View<'a>,
         now: Instant,
         fits: &impl Fn(&'a Member) -> bool,
     ) -> Option<&'a Member> {
@@ -190,7 +209,7 @@ impl Part {
     fn choose<'a>(
         &'a self,
         algorithm: Algorithm,
-        members: &'a [Member],
+        members: View<'a>,
         now: Instant,
         fits: &impl Fn(&'a Member) -> bool,
     ) -> Option<&'a Member> {
@@ -198,10 +217,10 @@ impl Part {
             (Algorithm::LeastRequests, _) => load::least(self.group(members), now, fits),
             (Algorithm::RoundRobin, Some(turns)) => {
                 let group = self.group(members).members;
-                let ripe =
-                    turns.next(|index| fits(&group[index]) && load::is_ripe(&group[index], group, now));
+                let is_ripe = |member: &&'a Member| fits(member) && load::is_ripe(member, group, now);
+                let ripe = turns.next(|index| group.get(index).filter(is_ripe));
                 // Nobody but new ones, by chance: one of these, then.
-                ripe.map(|index| &group[index]).or_else(|| self.two(members, now, fits))
+                ripe.or_else(|| self.two(members, now, fits))
             }
             (_, _) => self.two(members, now, fits),
         }
@@ -209,12 +228,13 @@ impl Part {
 }
 
 impl Table {
-    fn new(algorithm: Algorithm, members: &[Member], range: Range<usize>, before: Option<&Table>) -> Self {
-        let mut order: Vec<usize> = range.collect();
+    fn new(algorithm: Algorithm, members: View<'_>, rank: Rank, before: Option<&Table>) -> Self {
+        let mut order: Vec<_> = (members.start(rank)..).zip(members.ranked(rank)).collect();
         // All balancers have the same order, whatever that of their sets.
-        order.sort_by(|&one, &other| members[one].upstream.id.cmp(&members[other].upstream.id));
-        let name = |&index: &usize| (members[index].upstream.id.machine().to_owned(), members[index].weight);
+        order.sort_by(|(_, one), (_, other)| one.upstream.id.cmp(&other.upstream.id));
+        let name = |(_, member): &(usize, &Member)| (member.upstream.id.machine().to_owned(), member.weight);
         let names: Vec<_> = order.iter().map(name).collect();
+        let order = order.into_iter().map(|(at, _)| at).collect();
         let same = |made: &&Arc<Made>| {
             made.names == names
                 && matches!(
@@ -229,12 +249,12 @@ impl Table {
             };
             Arc::new(Made { names, kind })
         });
-        Table { made, order: order.into() }
+        Table { made, order }
     }
 
     fn choose<'a>(
         &self,
-        members: &'a [Member],
+        members: View<'a>,
         key: u64,
         now: Instant,
         fits: &impl Fn(&'a Member) -> bool,
@@ -249,7 +269,7 @@ impl Table {
     /// for good when the share it has reached, measured by that of the next, passes the key's own threshold.
     fn first<'a>(
         &self,
-        members: &'a [Member],
+        members: View<'a>,
         key: u64,
         now: Instant,
         fits: &impl Fn(&'a Member) -> bool,
@@ -262,7 +282,7 @@ impl Table {
                 continue;
             }
             last = index;
-            let member = &members[self.order[index]];
+            let Some(member) = self.order.get(index).and_then(|&at| members.get(at)) else { continue };
             if !fits(member) || new.is_some_and(|(first, _)| same(&first.upstream, &member.upstream)) {
                 continue;
             }

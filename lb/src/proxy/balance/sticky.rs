@@ -5,6 +5,8 @@
 //! that is rebuilt keeps its clients. All cookies of a pool are made with its tables: a request costs a
 //! search and a comparison, which takes the same time wherever two values differ.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderValue;
 use sha2::Sha256;
@@ -23,9 +25,9 @@ const SIGNATURE: usize = 64;
 /// The cookies of a pool.
 #[derive(Debug)]
 pub(crate) struct Cookies {
-    name: String,
-    /// By tag.
-    cookies: Box<[Cookie]>,
+    policy: balancing::Sticky,
+    /// By tag. Shared with those of the set before: a signature costs more than a search.
+    cookies: Box<[Arc<Cookie>]>,
 }
 
 #[derive(Debug)]
@@ -38,12 +40,14 @@ struct Cookie {
 }
 
 impl Cookies {
-    /// The cookies for `machines` of `pool`.
+    /// The cookies for `machines` of `pool`; `before` are those that it had until now.
     pub(crate) fn new<'a>(
         policy: &balancing::Sticky,
         pool: &PoolName,
         machines: impl Iterator<Item = &'a str>,
+        before: Option<&Cookies>,
     ) -> Self {
+        let before = before.filter(|before| before.policy == *policy);
         let attributes = match (policy.max_age_seconds, policy.secure) {
             (0, false) => String::new(),
             (0, true) => "; Secure".to_owned(),
@@ -53,6 +57,10 @@ impl Cookies {
         let keys = || std::iter::once(&policy.key).chain(&policy.previous_key);
         let mut cookies: Vec<_> = machines
             .filter_map(|machine| {
+                let known = before.and_then(|before| before.cookies.get(before.index_of(machine)?));
+                if let Some(known) = known.filter(|known| known.machine == machine) {
+                    return Some(known.clone());
+                }
                 let tag = hex::<TAG>(&hash::hash(machine.as_bytes()).to_be_bytes());
                 let signatures = keys().filter_map(|key| sign(key, pool, &tag)).collect::<Vec<_>>();
                 let value = [&tag[..], b".", signatures.first()?].concat();
@@ -62,13 +70,13 @@ impl Cookies {
                     String::from_utf8_lossy(&value)
                 );
                 let header = HeaderValue::from_str(&text).ok()?;
-                Some(Cookie { tag, machine: machine.to_owned(), signatures, header })
+                Some(Arc::new(Cookie { tag, machine: machine.to_owned(), signatures, header }))
             })
             .collect();
         cookies.sort_by_key(|cookie| cookie.tag);
         // An old and a new incarnation of a machine have one cookie.
         cookies.dedup_by_key(|cookie| cookie.tag);
-        Cookies { name: policy.cookie.clone(), cookies: cookies.into() }
+        Cookies { policy: policy.clone(), cookies: cookies.into() }
     }
 
     /// How many there are.
@@ -78,7 +86,7 @@ impl Cookies {
 
     /// The cookie's name.
     pub(crate) fn cookie(&self) -> &str {
-        &self.name
+        &self.policy.cookie
     }
 
     /// Which cookie `value` is; none if we did not make it or its machine is gone.
@@ -142,7 +150,7 @@ mod tests {
     }
 
     fn cookies(key: &str, previous: Option<&str>, pool: &str) -> Cookies {
-        Cookies::new(&policy(key, previous), &pool.into(), ["a-1", "a-2", "b-1"].into_iter())
+        Cookies::new(&policy(key, previous), &pool.into(), ["a-1", "a-2", "b-1"].into_iter(), None)
     }
 
     fn value(cookies: &Cookies, machine: &str) -> Vec<u8> {
@@ -171,6 +179,19 @@ mod tests {
         let given = value(&old, "a-2");
         assert!(cookies(NEW, Some(OLD), "p").genuine(&given).is_some());
         assert!(cookies(NEW, None, "p").genuine(&given).is_none());
+    }
+
+    #[test]
+    fn cookies_are_kept_from_set_to_set_while_keys_stay() {
+        let before = cookies(OLD, None, "p");
+        let machines = || ["b-1", "c-1"].into_iter();
+        let after = Cookies::new(&policy(OLD, None), &"p".into(), machines(), Some(&before));
+        let cookie =
+            |cookies: &Cookies, machine| cookies.cookies[cookies.index_of(machine).expect("there")].clone();
+        assert!(Arc::ptr_eq(&cookie(&before, "b-1"), &cookie(&after, "b-1")));
+        assert!(after.genuine(&value(&before, "a-1")).is_none() && after.set_cookie("c-1").is_some());
+        let signed_anew = Cookies::new(&policy(NEW, None), &"p".into(), machines(), Some(&after));
+        assert_ne!(value(&signed_anew, "b-1"), value(&after, "b-1"));
     }
 
     /// The values that RFC 4231, section 4.3 (test case 2) gives, to know that it is HMAC-SHA256.

@@ -37,7 +37,7 @@ fn described(name: &str) -> wire::upstreams::Upstream {
 
 fn member_of(described: &wire::upstreams::Upstream) -> Member {
     let upstream = Upstream::new(described.id.clone(), described.socket(), 1);
-    Member::new(Arc::new(upstream), described)
+    Member::in_zone(Arc::new(upstream), described, Arc::new(described.zone.clone()))
 }
 
 fn member(name: &str, state: UpstreamState, backup: bool, weight: u32) -> Member {
@@ -337,7 +337,7 @@ fn the_own_zone_is_preferred_until_it_is_busier() {
         }
         // Twice as busy at home as elsewhere: 2 + 2 + 1 parts.
         assert!((3..=9).contains(&far), "{algorithm:?} {far}");
-        for member in &pool.members()[..2] {
+        for member in pool.members().iter().take(2) {
             member.upstream.health.ejected.store(true, Ordering::Relaxed);
         }
         drop(held);
@@ -354,7 +354,7 @@ fn a_new_upstream_comes_to_its_share_bit_by_bit() {
         let now = Instant::now();
         // The others have been there for long.
         let later = now + Duration::from_secs(100);
-        pool.members()[..3].iter().for_each(|member| assert!(member.upstream.ramp(later) >= 1.0));
+        pool.members().iter().take(3).for_each(|member| assert!(member.upstream.ramp(later) >= 1.0));
         pool.members()[3].upstream.begin_ramp(later);
         let share = |at: Instant| {
             let new = (0..8_000).filter(|&key| {
@@ -394,7 +394,7 @@ fn a_trial_goes_by_the_managers_word() {
         member("primary", UpstreamState::Ready, false, 1),
         member("suspect", UpstreamState::Suspect, false, 1),
     ]);
-    let [primary, suspect] = pool.members() else { panic!("two members") };
+    let (primary, suspect) = (&pool.members()[0], &pool.members()[1]);
     suspect.upstream.take_out(false).expect("in use");
     suspect.upstream.let_back();
     let repeatable = Ask { repeatable: true, ..Ask::default() };

@@ -27,19 +27,18 @@ pub(crate) async fn run(state: Arc<State>) {
     let turns = Arc::new(Semaphore::new(AT_A_TIME));
     let mut watches = JoinSet::new();
     loop {
-        for upstream in state.snapshot().upstreams() {
-            if let Some(watched) = Watched::begin(upstream) {
+        for upstream in state.take_new() {
+            // It may have gone meanwhile.
+            if let Some(watched) = Watched::begin(&upstream).filter(|_| !upstream.is_retired()) {
                 watches.spawn(watch(state.clone(), watched, turns.clone()));
             }
         }
-        loop {
-            tokio::select! {
-                () = state.swapped.notified() => break,
-                Some(ended) = watches.join_next() => if let Err(error) = ended {
-                    tracing::error!(%error, "THE CHECKS OF AN UPSTREAM FAILED; they begin anew");
-                    break;
-                },
-            }
+        tokio::select! {
+            () = state.swapped.notified() => {}
+            Some(ended) = watches.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "THE CHECKS OF AN UPSTREAM FAILED; they begin anew");
+                state.look_after_all();
+            },
         }
     }
 }

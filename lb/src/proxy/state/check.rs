@@ -15,7 +15,7 @@ use super::{check_actions, check_balance, check_checks, check_clients, check_rou
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
 /// The most upstreams in a set, over all pools.
-const MAX_UPSTREAMS: usize = 50_000;
+pub(super) const MAX_UPSTREAMS: usize = 50_000;
 /// The most routes in a configuration.
 const MAX_ROUTES: usize = 1_000;
 /// The longest path, in bytes.
@@ -47,24 +47,46 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
     let mut ids = HashSet::new();
     for (name, members) in &set.pools {
         is_name(name.as_str(), "pools")?;
-        for (index, Upstream { id, address, port, weight, zone, backup: _, state: _ }) in
-            members.iter().enumerate()
-        {
+        for (index, described) in members.iter().enumerate() {
             let field = |field: &str| format!("pools.{name}[{index}].{field}");
-            is_name(id.as_str(), &field("id"))?;
-            ensure(ids.insert(id), &field("id"), || format!("another upstream has the id {id}"))?;
-            ensure(*port != 0, &field("port"), || "expected 1 to 65535".to_owned())?;
-            ensure((1..=MAX_WEIGHT).contains(weight), &field("weight"), || {
-                format!("expected 1 to {MAX_WEIGHT}")
-            })?;
-            ensure(zone.as_str().len() <= MAX_NAME, &field("zone"), || {
-                format!("expected a name of at most {MAX_NAME} bytes")
-            })?;
-            let is_host = !address.is_unspecified() && !address.is_multicast();
-            ensure(is_host, &field("address"), || "expected the address of a machine".to_owned())?;
+            upstream(described).map_err(|(named, detail)| Problem::bad_parameter(&field(named), detail))?;
+            if !ids.insert(&described.id) {
+                let detail = format!("another upstream has the id {}", described.id);
+                return Err(Problem::bad_parameter(&field("id"), detail));
+            }
         }
     }
     Ok(())
+}
+
+/// Whether `upstream` can be used, whatever others there are.
+///
+/// # Errors
+///
+/// The name of the first field that cannot, and why.
+pub(super) fn upstream(upstream: &Upstream) -> Result<(), (&'static str, String)> {
+    let Upstream { id, address, port, weight, zone, backup: _, state: _ } = upstream;
+    if !fits_as_name(id.as_str()) {
+        return Err(("id", not_a_name(id.as_str())));
+    }
+    if *port == 0 {
+        return Err(("port", "expected 1 to 65535".to_owned()));
+    }
+    if !(1..=MAX_WEIGHT).contains(weight) {
+        return Err(("weight", format!("expected 1 to {MAX_WEIGHT}")));
+    }
+    if zone.as_str().len() > MAX_NAME {
+        return Err(("zone", format!("expected a name of at most {MAX_NAME} bytes")));
+    }
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(("address", "expected the address of a machine".to_owned()));
+    }
+    Ok(())
+}
+
+/// The same, for who does not want to know why.
+pub(super) fn is_usable(described: &Upstream) -> bool {
+    upstream(described).is_ok()
 }
 
 /// Whether `config` can be used.
@@ -204,13 +226,20 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
 }
 
 /// One that could not be followed by a higher one would be the last that is ever taken.
-fn is_generation(generation: Generation) -> Checked {
+pub(super) fn is_generation(generation: Generation) -> Checked {
     ensure(generation <= MAX_COUNT, "generation", || format!("expected at most {MAX_COUNT}"))
 }
 
 pub(super) fn is_name(name: &str, field: &str) -> Checked {
-    let fits = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
-    ensure(fits, field, || format!("expected a name of 1 to {MAX_NAME} bytes, found {name:?}"))
+    ensure(fits_as_name(name), field, || not_a_name(name))
+}
+
+fn fits_as_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control)
+}
+
+fn not_a_name(name: &str) -> String {
+    format!("expected a name of 1 to {MAX_NAME} bytes, found {name:?}")
 }
 
 /// A path is written into requests as it is: nothing in it may end a line or a word.

@@ -6,10 +6,13 @@
 //!                             │ the same: 200, nothing changes
 //! ```
 //!
+//! Upstream sets come often and say mostly the same: `upstreams` has their way.
+//!
 //! Requests read one `snapshot`; only the admin interface swaps it. The records of `upstream`s, the
 //! retry `budget`s and what was `learned` outlive it.
 
 pub(crate) mod budget;
+mod changed;
 pub(crate) mod check;
 mod check_actions;
 mod check_balance;
@@ -19,39 +22,49 @@ mod check_routes;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
+mod journal;
 pub(crate) mod learned;
 pub(crate) mod leaving;
+pub(crate) mod members;
 pub(crate) mod origin;
 pub(crate) mod pool;
 mod ramp;
+pub(crate) mod records;
+mod resent;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
 mod sources;
 pub(crate) mod store;
 pub(crate) mod trial;
 pub(crate) mod upstream;
+mod upstreams;
 pub(crate) mod window;
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use serde::Serialize;
 use tokio::sync::Notify;
+use wire::changes::{Digest, PoolChanges};
 use wire::generation::{Offered, judge};
 use wire::overrides::Overrides;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::{UpstreamSet, UpstreamState};
-use wire::{Generation, HostName, Problem};
+use wire::{Generation, HostName, PoolName, Problem};
 
 use self::connections::Connections;
+use self::journal::{Journal, Unstored};
 use self::learned::Learned;
 use self::leaving::Leaving;
 use self::origin::{Origin, Origins};
-use self::pool::Rank;
-use self::snapshot::{Here, Snapshot};
+use self::pool::{Member, Rank};
+use self::records::Records;
+use self::resent::Resent;
+use self::snapshot::{Here, Made, Snapshot};
 use self::store::Store;
+use self::upstream::Upstream;
 use super::access_log::AccessLog;
 use super::forward::hold::Holding;
 use super::health;
@@ -83,53 +96,51 @@ pub(crate) struct State {
     pub(crate) leaving: Leaving,
     /// How the settings file was read of late.
     pub(crate) reloads: Reloads,
-    /// Wakes who looks after the upstreams, when the snapshot is another.
+    /// Wakes who looks after the upstreams, when there are new ones.
     pub(crate) swapped: Notify,
+    /// Those that nobody looks after yet.
+    new: Mutex<Vec<Arc<Upstream>>>,
     snapshot: ArcSwap<Snapshot>,
     held: Mutex<Held>,
     /// Held by who writes a document to the disk.
     storing: Mutex<()>,
+    /// The same for upstream sets.
+    journal: Mutex<Journal>,
     store: Store,
 }
 
-/// The documents as they were accepted.
+/// What was accepted. Whoever changes it makes the next snapshot.
 #[derive(Debug, Default)]
 struct Held {
-    set: Option<Document<UpstreamSet>>,
-    config: Option<Document<ProxyConfig>>,
+    /// The set that was pushed; what it says is in the snapshot.
+    set: Option<Pushed>,
+    config: Option<Document>,
     /// What stands in for either.
     file: Proxying,
     here: Here,
+    records: Records,
+    /// The set as it was sent, while that is what is held.
+    resent: Option<Arc<Resent>>,
+    /// What of the set is not on the disk yet.
+    unstored: Unstored,
+}
+
+/// A set that was pushed.
+#[derive(Debug)]
+struct Pushed {
+    generation: Generation,
+    /// That of what it says, once somebody wanted to know.
+    digest: Option<Digest>,
 }
 
 #[derive(Debug)]
-struct Document<T> {
-    content: Arc<T>,
+struct Document {
+    content: Arc<ProxyConfig>,
     stored: bool,
 }
 
-/// A document that is ordered by its generation and kept in a file of its own.
-trait Versioned: Serialize + PartialEq {
-    const FILE: &'static str;
-    const NAME: &'static str;
-    fn generation(&self) -> Generation;
-}
-
-impl Versioned for UpstreamSet {
-    const FILE: &'static str = "upstreams.json";
-    const NAME: &'static str = "upstream set";
-    fn generation(&self) -> Generation {
-        self.generation
-    }
-}
-
-impl Versioned for ProxyConfig {
-    const FILE: &'static str = "config.json";
-    const NAME: &'static str = "configuration";
-    fn generation(&self) -> Generation {
-        self.generation
-    }
-}
+/// Where the configuration is stored.
+const CONFIG_FILE: &str = "config.json";
 
 impl State {
     /// The state with what is stored in `directory`; whatever cannot be used there is moved aside.
@@ -139,15 +150,14 @@ impl State {
     /// When `directory` cannot be made.
     pub(crate) fn load(directory: &Path, workers: usize, zone: Option<HostName>) -> std::io::Result<Self> {
         let store = Store::open(directory)?;
-        let set = store.load(UpstreamSet::FILE, check::upstreams);
-        let config = store.load(ProxyConfig::FILE, check::config);
+        let (journal, set) = Journal::load(&store);
+        let config = store.load(CONFIG_FILE, check::config);
         let overrides = store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
-        let here = Here { workers, zone, overrides };
         let held = Held {
-            set: set.map(Document::stored),
+            set: set.as_ref().map(Pushed::of),
             config: config.map(Document::stored),
-            file: Proxying::default(),
-            here,
+            here: Here { workers, zone, overrides },
+            ..Held::default()
         };
         let state = State {
             learned: Learned::default(),
@@ -159,46 +169,46 @@ impl State {
             leaving: Leaving::default(),
             reloads: Reloads::default(),
             swapped: Notify::new(),
+            new: Mutex::default(),
             snapshot: ArcSwap::default(),
             held: Mutex::new(held),
             storing: Mutex::default(),
+            journal: Mutex::new(journal),
             store,
         };
-        state.swap(&lock(&state.held));
+        state.swap(&mut lock(&state.held), set.as_ref());
         Ok(state)
     }
 
     /// Takes into use what was stored since we loaded it, by another program whose place we take: it had the port
     /// for changes until now. Blocks on the disk.
     pub(crate) fn read_again(&self) {
+        // In this order, as who stores.
+        let mut journal = lock(&self.journal);
         let mut held = lock(&self.held);
-        let set = newer(held.set.as_ref(), self.store.load(UpstreamSet::FILE, check::upstreams));
-        let config = newer(held.config.as_ref(), self.store.load(ProxyConfig::FILE, check::config));
+        let held = &mut *held;
+        let (stored, set) = Journal::load(&self.store);
+        *journal = stored;
+        let is_newer =
+            |set: &UpstreamSet| held.set.as_ref().is_none_or(|held| set.generation > held.generation);
+        let set = set.filter(is_newer);
+        let config = newer(held.config.as_ref(), self.store.load(CONFIG_FILE, check::config));
         let overrides = self.store.load(OVERRIDES_FILE, check_balance::overrides).unwrap_or_default();
         if set.is_none() && config.is_none() && overrides == held.here.overrides {
             return;
         }
-        held.set = set.or(held.set.take());
+        if let Some(set) = &set {
+            (held.set, held.resent) = (Some(Pushed::of(set)), None);
+        }
         held.config = config.or(held.config.take());
         held.here.overrides = overrides;
-        self.swap(&held);
+        self.swap(held, set.as_ref());
         tracing::info!("what was stored meanwhile taken into use");
     }
 
     /// The state in use now.
     pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
-    }
-
-    /// Takes a new upstream set into use and stores it. Blocks on the disk.
-    ///
-    /// # Errors
-    ///
-    /// A problem of 400 when it cannot be used, of 409 when a newer one is held, of 500 when it is in use
-    /// but could not be stored.
-    pub(crate) fn put_upstreams(&self, set: UpstreamSet) -> Result<(), Problem> {
-        check::upstreams(&set)?;
-        self.put(set, |held| &mut held.set)
     }
 
     /// Takes a new configuration into use and stores it. Blocks on the disk.
@@ -208,7 +218,31 @@ impl State {
     /// As [`Self::put_upstreams`].
     pub(crate) fn put_config(&self, config: ProxyConfig) -> Result<(), Problem> {
         check::config(&config)?;
-        self.put(config, |held| &mut held.config)
+        let mut held = lock(&self.held);
+        let generation = config.generation;
+        let present = held.config.as_ref().map(|document| (document.content.generation, &*document.content));
+        match judge(present, (generation, &config)) {
+            Offered::Older { held: present } => {
+                return Err(Problem::stale(
+                    present,
+                    format!("the configuration of generation {present} is in use; {generation} is older"),
+                ));
+            }
+            Offered::Other { held: present } => {
+                return Err(Problem::stale(
+                    present,
+                    format!("another configuration of generation {present} is in use: go on above it"),
+                ));
+            }
+            Offered::Same => {}
+            Offered::Newer => {
+                held.config = Some(Document { content: Arc::new(config), stored: false });
+                self.swap(&mut held, None);
+                tracing::info!(generation, "configuration taken into use");
+            }
+        }
+        drop(held);
+        self.store_config()
     }
 
     /// Changes what people told this balancer and stores it; it is then in use. Blocks on the disk.
@@ -225,8 +259,8 @@ impl State {
         change(&mut next)?;
         check_balance::overrides(&next)?;
         held.here.overrides = next;
-        self.swap(&held);
-        self.store.save(OVERRIDES_FILE, &held.here.overrides).map_err(|error| {
+        self.swap(&mut held, None);
+        self.store.save(OVERRIDES_FILE, &held.here.overrides).map(drop).map_err(|error| {
             tracing::error!(%error, "overrides in use but not stored");
             Problem::new(500, "Not stored", format!("the overrides are in use but were not stored: {error}"))
         })
@@ -237,59 +271,24 @@ impl State {
         lock(&self.held).here.overrides.clone()
     }
 
-    fn put<T: Versioned>(
-        &self,
-        new: T,
-        slot: impl Fn(&mut Held) -> &mut Option<Document<T>>,
-    ) -> Result<(), Problem> {
-        let mut held = lock(&self.held);
-        let generation = new.generation();
-        let present =
-            slot(&mut held).as_ref().map(|document| (document.content.generation(), &*document.content));
-        match judge(present, (generation, &new)) {
-            Offered::Older { held: present } => {
-                return Err(Problem::stale(
-                    present,
-                    format!("the {} of generation {present} is in use; {generation} is older", T::NAME),
-                ));
-            }
-            Offered::Other { held: present } => {
-                return Err(Problem::stale(
-                    present,
-                    format!("another {} of generation {present} is in use: go on above it", T::NAME),
-                ));
-            }
-            Offered::Same => {}
-            Offered::Newer => {
-                *slot(&mut held) = Some(Document { content: Arc::new(new), stored: false });
-                self.swap(&held);
-                tracing::info!(generation, "{} taken into use", T::NAME);
-            }
-        }
-        drop(held);
-        self.store_document(slot)
-    }
-
-    /// Stores a document that is in use, unless it is stored already: again at an equal generation, if the disk
+    /// Stores the configuration that is in use, unless it is stored already: again at an equal generation, if the disk
     /// refused it the first time. Those who come while another one is being written share the next writing, of the
-    /// newest there is then: the disk sets no limit to how many documents are taken into use.
-    fn store_document<T: Versioned>(
-        &self,
-        slot: impl Fn(&mut Held) -> &mut Option<Document<T>>,
-    ) -> Result<(), Problem> {
+    /// newest there is then.
+    fn store_config(&self) -> Result<(), Problem> {
         let _turn = lock(&self.storing);
         let newest = {
-            let mut held = lock(&self.held);
-            let document = slot(&mut held).as_ref().filter(|document| !document.stored);
+            let held = lock(&self.held);
+            let document = held.config.as_ref().filter(|document| !document.stored);
             let Some(document) = document else { return Ok(()) };
             document.content.clone()
         };
-        let generation = newest.generation();
-        self.store.save(T::FILE, &*newest).map_err(|error| {
-            tracing::error!(generation, %error, "{} in use but not stored", T::NAME);
-            Problem::new(500, "Not stored", format!("the {} is in use but was not stored: {error}", T::NAME))
+        let generation = newest.generation;
+        self.store.save(CONFIG_FILE, &*newest).map_err(|error| {
+            tracing::error!(generation, %error, "configuration in use but not stored");
+            let detail = format!("the configuration is in use but was not stored: {error}");
+            Problem::new(500, "Not stored", detail)
         })?;
-        if let Some(document) = slot(&mut lock(&self.held)).as_mut()
+        if let Some(document) = &mut lock(&self.held).config
             && Arc::ptr_eq(&document.content, &newest)
         {
             document.stored = true;
@@ -297,56 +296,132 @@ impl State {
         Ok(())
     }
 
-    fn swap(&self, held: &Held) {
+    /// Makes the snapshot of what is held, and of the `set` that was pushed; none: it is the one that is in use.
+    fn swap(&self, held: &mut Held, set: Option<&UpstreamSet>) {
         let before = self.snapshot.load_full();
         let pushed = held.config.as_ref().map(|document| &document.content);
         self.tls.take(held.file.config.as_ref(), pushed);
-        let set =
-            origin::of(held.set.as_ref().map(|document| &document.content), held.file.upstreams.as_ref());
+        let in_use = (set.is_none() && held.set.is_some()).then(|| before.set());
+        let pushed = set.or(in_use.as_ref()).filter(|_| held.set.is_some());
+        let nothing = UpstreamSet::default();
+        let (set, of_set) = match (pushed, held.file.upstreams.as_deref()) {
+            (Some(pushed), _) => (pushed, Origin::Pushed),
+            (None, Some(file)) => (file, Origin::File),
+            (None, None) => (&nothing, Origin::Default),
+        };
         let config =
             origin::of(held.config.as_ref().map(|document| &document.content), held.file.config.as_ref());
-        let mut next = before.next(set.0.unwrap_or_default(), config.0, &held.here);
-        next.origins = Origins { upstreams: set.1, config: config.1 };
+        let Made { snapshot: mut next, turnover } = before.next(set, config.0, &held.here, &mut held.records);
+        next.origins = Origins { upstreams: of_set, config: config.1 };
+        // What people write into a file or take out of it says nothing of who lives.
+        let by_file = [before.origins.upstreams, next.origins.upstreams].contains(&Origin::File);
         let next = Arc::new(next);
-        let now = Instant::now();
         self.snapshot.store(next.clone());
-        for upstream in before.left_out_of(&next) {
+        self.retire(&turnover.gone);
+        for member in before.members().filter(|member| member.upstream.is_retired()) {
+            health::told(&member.upstream, by_file || drained(member));
+        }
+        self.told(next.members());
+        trial::changed();
+        next.pools.values().for_each(|pool| pool.lasting.queue.changed());
+        self.swapped(turnover.new);
+    }
+
+    /// Makes the snapshot of the set that is held, changed as `pools` say.
+    fn swap_changed(&self, held: &mut Held, generation: Generation, pools: BTreeMap<PoolName, PoolChanges>) {
+        let before = self.snapshot.load_full();
+        let names: Vec<_> = pools.keys().cloned().collect();
+        let put: Vec<_> = pools.values().flat_map(|changes| &changes.put).map(|new| new.id.clone()).collect();
+        // Before their places are others'.
+        let records = &held.records;
+        let leaving = pools.iter().flat_map(|(name, changes)| {
+            let is_elsewhere = |new: &&wire::upstreams::Upstream| {
+                records.get(&new.id).is_some_and(|(record, _)| record.address != new.socket())
+            };
+            let moved = changes.put.iter().filter(is_elsewhere).map(|new| &new.id);
+            changes.remove.iter().chain(moved).map(move |id| (name, id))
+        });
+        let dead: HashSet<_> = leaving
+            .filter_map(|(name, id)| before.member(name, records.get(id)?.0))
+            .filter(|member| !drained(member))
+            .map(|member| member.upstream.id.clone())
+            .collect();
+        let Made { snapshot, turnover } = before.changed(generation, pools, &held.here, &mut held.records);
+        let next = Arc::new(snapshot);
+        self.snapshot.store(next.clone());
+        self.retire(&turnover.gone);
+        for upstream in &turnover.gone {
+            health::told(upstream, !dead.contains(&upstream.id));
+        }
+        let records = &held.records;
+        self.told(put.iter().filter_map(|id| {
+            let (upstream, pool) = records.get(id)?;
+            next.member(pool, upstream)
+        }));
+        let changed = names.iter().filter_map(|name| next.pools.get(name));
+        changed.for_each(|pool| pool.lasting.queue.changed());
+        self.swapped(turnover.new);
+    }
+
+    /// Those that are `gone` are in no set any more.
+    fn retire(&self, gone: &[Arc<Upstream>]) {
+        let now = Instant::now();
+        for upstream in gone {
             upstream.retire();
             self.leaving.add(upstream, now);
         }
-        // Who leaves after it drained may finish what it has; who leaves without is dead. What people write into a file or
-        // take out of it says nothing of who lives.
-        let by_file = [before.origins.upstreams, next.origins.upstreams].contains(&Origin::File);
-        for member in before.members().filter(|member| member.upstream.is_retired()) {
-            let drained =
-                by_file || (member.rank >= Rank::Draining && member.state != UpstreamState::Suspect);
-            health::told(&member.upstream, drained);
-        }
-        for member in next.members() {
+    }
+
+    /// Takes in what is said of `members` now.
+    fn told<'a>(&self, members: impl Iterator<Item = &'a Member>) {
+        for member in members {
             health::told(&member.upstream, member.state != UpstreamState::Suspect);
-        }
-        // Who is in maintenance keeps no connections; one in use is not kept afterwards.
-        for pool in next.pools.values() {
-            for member in pool.ranked(Rank::Maintenance) {
+            // Who is in maintenance keeps no connections; one in use is not kept afterwards.
+            if member.rank == Rank::Maintenance {
                 member.upstream.forget_connections();
             }
-            pool.lasting.queue.changed();
         }
-        trial::changed();
+    }
+
+    /// Wakes who waits for another snapshot.
+    fn swapped(&self, mut new: Vec<Arc<Upstream>>) {
+        lock(&self.new).append(&mut new);
         self.holding.wake();
         self.swapped.notify_one();
     }
+
+    /// Has all upstreams be looked after that nobody looks after, as if they had just come.
+    pub(crate) fn look_after_all(&self) {
+        let all = self.snapshot().upstreams().cloned().collect();
+        *lock(&self.new) = all;
+    }
+
+    /// The upstreams that came since this was asked the last time.
+    pub(crate) fn take_new(&self) -> Vec<Arc<Upstream>> {
+        std::mem::take(&mut *lock(&self.new))
+    }
+}
+
+/// Who leaves after it drained may finish what it has; who leaves without is dead.
+fn drained(member: &Member) -> bool {
+    member.rank >= Rank::Draining && member.state != UpstreamState::Suspect
 }
 
 /// What is `stored`, if it is newer than what is `held`.
-fn newer<T: Versioned>(held: Option<&Document<T>>, stored: Option<T>) -> Option<Document<T>> {
+fn newer(held: Option<&Document>, stored: Option<ProxyConfig>) -> Option<Document> {
     let stored = stored?;
-    let is_newer = held.is_none_or(|held| stored.generation() > held.content.generation());
+    let is_newer = held.is_none_or(|held| stored.generation > held.content.generation);
     is_newer.then(|| Document::stored(stored))
 }
 
-impl<T> Document<T> {
-    fn stored(content: T) -> Self {
+impl Pushed {
+    fn of(set: &UpstreamSet) -> Self {
+        Pushed { generation: set.generation, digest: None }
+    }
+}
+
+impl Document {
+    fn stored(content: ProxyConfig) -> Self {
         Document { content: Arc::new(content), stored: true }
     }
 }
@@ -359,26 +434,30 @@ mod tests {
         UpstreamSet { generation, ..UpstreamSet::default() }
     }
 
+    fn put(state: &State, set: &UpstreamSet) -> Result<(), Problem> {
+        state.put_upstreams(serde_json::to_vec(set).expect("text").into())
+    }
+
     #[test]
     fn a_lower_generation_is_refused_with_the_one_held() {
         let directory = tempfile::tempdir().expect("directory");
         let state = State::load(directory.path(), 1, None).expect("state");
-        state.put_upstreams(set(7)).expect("first");
-        state.put_upstreams(set(7)).expect("equal");
-        assert_eq!(state.put_upstreams(set(6)).expect_err("lower").held, Some(7));
+        put(&state, &set(7)).expect("first");
+        put(&state, &set(7)).expect("equal");
+        assert_eq!(put(&state, &set(6)).expect_err("lower").held, Some(7));
         let other = UpstreamSet { pools: [("p".into(), Vec::new())].into(), ..set(7) };
-        assert_eq!(state.put_upstreams(other).expect_err("equal, but another").held, Some(7));
-        state.put_upstreams(set(8)).expect("higher");
+        assert_eq!(put(&state, &other).expect_err("equal, but another").held, Some(7));
+        put(&state, &set(8)).expect("higher");
         std::thread::scope(|scope| {
             // Of those that come together, the newest is stored when the last of them is told so.
             for generation in 9..=24 {
                 let state = &state;
                 scope.spawn(move || {
-                    let _ = state.put_upstreams(set(generation));
+                    let _ = put(state, &set(generation));
                 });
             }
         });
         let again = State::load(directory.path(), 1, None).expect("state");
-        assert_eq!(again.snapshot().set.generation, 24);
+        assert_eq!(again.snapshot().generation, 24);
     }
 }

@@ -1,6 +1,7 @@
 //! A pool as one accepted set and configuration make it: the upstreams in the order in which they may
 //! be used, and the policy for them.
 
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use super::super::balance::sticky::Cookies;
 use super::super::queue::Queue;
 use super::super::upstream_tls::PoolTls;
 use super::budget::Budget;
+use super::members::{SHELVES, Shelf, View, shelf_of, shelved};
 use super::trial;
 use super::upstream::Upstream;
 
@@ -35,10 +37,8 @@ pub(crate) struct Pool {
     spread: Spread,
     /// What is wrong in it, as of so many changes.
     signals: AtomicU64,
-    /// Its upstreams, best rank first.
-    members: Vec<Member>,
-    /// Where each rank ends in `members`.
-    ends: [usize; RANKS],
+    /// Its upstreams, best rank first, and in each rank those that are near.
+    shelves: [Shelf; SHELVES],
 }
 
 /// What a pool remembers from one snapshot to the next.
@@ -49,6 +49,13 @@ pub(crate) struct Lasting {
     /// The requests that wait for room.
     pub(crate) queue: Queue,
 }
+
+/// How `Pool::signals` is made up: the number of changes, and below it so many bits …
+const SIGNALS: u32 = 3;
+const PANIC: u64 = 1;
+const TRIAL_WANTED: u64 = 2;
+/// … of which this one says that every upstream that new requests may go to is in use like any other.
+const ALL_WELL: u64 = 4;
 
 /// What is wrong in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +73,8 @@ pub(crate) struct Member {
     pub(crate) upstream: Arc<Upstream>,
     /// Its share of the load relative to the others.
     pub(crate) weight: u32,
+    /// The same as its manager has it.
+    described_weight: u32,
     /// Its place by the manager's word.
     pub(crate) rank: Rank,
     /// What the manager says of it.
@@ -95,13 +104,9 @@ pub(crate) enum Rank {
     Maintenance,
 }
 
-const RANKS: usize = 5;
+pub(super) const RANKS: usize = 5;
 
 impl Rank {
-    /// All ranks, best first.
-    pub(crate) const ALL: [Rank; RANKS] =
-        [Rank::Primary, Rank::Backup, Rank::Suspect, Rank::Draining, Rank::Maintenance];
-
     /// Those that new requests may go to, best first.
     pub(crate) const USED: [Rank; 3] = [Rank::Primary, Rank::Backup, Rank::Suspect];
 
@@ -116,17 +121,47 @@ impl Rank {
 }
 
 impl Member {
-    pub(crate) fn new(upstream: Arc<Upstream>, described: &wire::upstreams::Upstream) -> Self {
+    /// `upstream` as it is `described`, and its zone.
+    pub(crate) fn in_zone(
+        upstream: Arc<Upstream>,
+        described: &wire::upstreams::Upstream,
+        zone: Arc<HostName>,
+    ) -> Self {
         Member {
             upstream,
             weight: described.weight,
+            described_weight: described.weight,
             rank: Rank::of(described.state, described.backup),
             state: described.state,
             backup: described.backup,
             near: true,
-            zone: Arc::new(described.zone.clone()),
+            zone,
             ordered: None,
         }
+    }
+
+    /// As the set that it is of describes it.
+    pub(crate) fn described(&self) -> wire::upstreams::Upstream {
+        wire::upstreams::Upstream {
+            id: self.upstream.id.clone(),
+            address: self.upstream.address.ip(),
+            port: self.upstream.address.port(),
+            weight: self.described_weight,
+            zone: HostName::clone(&self.zone),
+            backup: self.backup,
+            state: self.state,
+        }
+    }
+
+    /// Whether the set that it is of describes it like this.
+    pub(crate) fn is_described_as(&self, described: &wire::upstreams::Upstream) -> bool {
+        let wire::upstreams::Upstream { id, address: _, port: _, weight, zone, backup, state } = described;
+        self.upstream.id == *id
+            && self.upstream.address == described.socket()
+            && self.described_weight == *weight
+            && *self.zone == *zone
+            && self.backup == *backup
+            && self.state == *state
     }
 
     /// The same, seen from `zone` (none: wherever) and under a person's `order`.
@@ -151,64 +186,114 @@ impl Pool {
         name: PoolName,
         policy: PoolPolicy,
         before: Option<&Pool>,
-        mut members: Vec<Member>,
+        members: Vec<Member>,
     ) -> Self {
-        members.sort_by_key(|member| (member.rank, !member.near));
-        let ends = Rank::ALL.map(|rank| members.partition_point(|member| member.rank <= rank));
         let budget =
             before.map_or_else(|| Arc::new(Budget::new(Instant::now())), |before| before.budget.clone());
         let lasting = before.map(|before| before.lasting.clone()).unwrap_or_default();
-        let policy = Arc::new(policy);
+        let same = before.map(|before| &before.policy).filter(|before| ***before == policy);
+        let policy = same.cloned().unwrap_or_else(|| Arc::new(policy));
         let tls = tls(&name, &policy, before);
         for member in &members {
             member.upstream.secure(policy.tls.is_some(), tls.as_ref());
             member.upstream.adopt(&policy);
         }
-        let mut start = 0;
-        let ranks = Rank::USED.map(|rank| {
-            let range = start..ends[rank as usize];
-            start = range.end;
-            range
-        });
-        let spread =
-            Spread::new(&policy.balance, &name, &members, ranks, before.map(|before| &before.spread));
-        Pool { name, policy, budget, lasting, tls, spread, signals: AtomicU64::new(0), members, ends }
+        let shelves = shelved(members);
+        for (number, shelf) in shelves.iter().enumerate() {
+            let members = View::new(slice::from_ref(shelf));
+            members.iter().enumerate().for_each(|(at, member)| member.upstream.place.set(number, at));
+        }
+        let members = View::new(&shelves);
+        let spread = Spread::new(&policy.balance, &name, members, before.map(|before| &before.spread));
+        Pool { name, policy, budget, lasting, tls, spread, signals: AtomicU64::new(0), shelves }
+    }
+
+    /// The pool without those that are `gone`, and with what has `come`: new ones, and those that are described in
+    /// another way than before. Costs what changes, and not what there is.
+    pub(crate) fn changed(&self, gone: &[Arc<Upstream>], come: Vec<Member>) -> Self {
+        let are_well = come.iter().all(|member| member.upstream.is_used_like_any());
+        let mut shelves = self.shelves.clone();
+        let mut holes: [Vec<usize>; SHELVES] = Default::default();
+        for (shelf, at) in gone.iter().filter_map(|upstream| upstream.place.get()) {
+            holes[shelf].push(at);
+        }
+        for member in come {
+            let shelf = shelf_of(&member);
+            let upstream = &member.upstream;
+            match upstream.place.get() {
+                Some((before, at)) if before == shelf => {
+                    shelves[shelf].set(at, member);
+                    continue;
+                }
+                Some((before, at)) => holes[before].push(at),
+                None => {
+                    upstream.secure(self.policy.tls.is_some(), self.tls.as_ref());
+                    upstream.adopt(&self.policy);
+                }
+            }
+            let upstream = upstream.clone();
+            let at = match holes[shelf].pop() {
+                Some(at) => {
+                    shelves[shelf].set(at, member);
+                    at
+                }
+                None => shelves[shelf].push(member),
+            };
+            upstream.place.set(shelf, at);
+        }
+        for (number, (shelf, mut holes)) in shelves.iter_mut().zip(holes).enumerate() {
+            // From behind: who moves into a hole is not about to go.
+            holes.sort_unstable();
+            for at in holes.into_iter().rev() {
+                if let Some(moved) = shelf.take(at) {
+                    moved.upstream.place.set(number, at);
+                }
+            }
+        }
+        gone.iter().for_each(|upstream| upstream.place.forget());
+        let members = View::new(&shelves);
+        // Nothing is known of what is wrong, unless nothing was and is: then nobody has to count anew.
+        let known = self.signals.load(Ordering::Relaxed);
+        let stays = known & ALL_WELL != 0 && are_well && !members.down_to(Rank::Suspect).is_empty();
+        let spread = Spread::new(&self.policy.balance, &self.name, members, Some(&self.spread));
+        Pool {
+            name: self.name.clone(),
+            policy: self.policy.clone(),
+            budget: self.budget.clone(),
+            lasting: self.lasting.clone(),
+            tls: self.tls.clone(),
+            spread,
+            signals: AtomicU64::new(if stays { known } else { 0 }),
+            shelves,
+        }
     }
 
     /// Every upstream.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
+    pub(crate) fn members(&self) -> View<'_> {
+        View::new(&self.shelves)
     }
 
     /// The upstreams of one rank.
-    pub(crate) fn ranked(&self, rank: Rank) -> &[Member] {
-        let start = match rank {
-            Rank::Primary => 0,
-            Rank::Backup => self.ends[Rank::Primary as usize],
-            Rank::Suspect => self.ends[Rank::Backup as usize],
-            Rank::Draining => self.ends[Rank::Suspect as usize],
-            Rank::Maintenance => self.ends[Rank::Draining as usize],
-        };
-        &self.members[start..self.ends[rank as usize]]
+    pub(crate) fn ranked(&self, rank: Rank) -> View<'_> {
+        self.members().ranked(rank)
     }
 
     /// The upstreams that new requests may go to: all but the draining.
-    pub(crate) fn eligible(&self) -> &[Member] {
-        &self.members[..self.ends[Rank::Suspect as usize]]
+    pub(crate) fn eligible(&self) -> View<'_> {
+        self.members().down_to(Rank::Suspect)
     }
 
     /// Those that a request may be sent to when there is nothing better: all but those in maintenance.
-    pub(crate) fn offered(&self) -> &[Member] {
-        &self.members[..self.ends[Rank::Draining as usize]]
+    pub(crate) fn offered(&self) -> View<'_> {
+        self.members().down_to(Rank::Draining)
     }
 
     /// Those of the best rank of which any is in use, and of the ranks above: a trial, too, goes by the
     /// manager's word.
-    pub(crate) fn meant(&self) -> &[Member] {
-        let in_use =
-            |member: &Member| !member.upstream.is_ejected() && member.upstream.health.trial.is_over();
+    pub(crate) fn meant(&self) -> View<'_> {
+        let in_use = |member: &Member| member.upstream.is_used_like_any();
         let best = Rank::USED.into_iter().find(|&rank| self.ranked(rank).iter().any(in_use));
-        &self.members[..self.ends[best.unwrap_or(Rank::Suspect) as usize]]
+        self.members().down_to(best.unwrap_or(Rank::Suspect))
     }
 
     /// How its requests are spread.
@@ -225,8 +310,8 @@ impl Pool {
     pub(crate) fn signals(&self) -> Signals {
         let changes = trial::changes();
         let known = self.signals.load(Ordering::Relaxed);
-        if known >> 2 == changes {
-            return Signals { panic: known & 1 != 0, trial_wanted: known & 2 != 0 };
+        if known >> SIGNALS == changes {
+            return Signals { panic: known & PANIC != 0, trial_wanted: known & TRIAL_WANTED != 0 };
         }
         let eligible = self.eligible();
         let in_use = eligible.iter().filter(|member| !member.upstream.is_ejected()).count();
@@ -234,8 +319,11 @@ impl Pool {
             panic: !self.is_enough(in_use),
             trial_wanted: self.meant().iter().any(|member| member.upstream.health.trial.is_wanted()),
         };
-        let packed = changes << 2 | u64::from(signals.trial_wanted) << 1 | u64::from(signals.panic);
-        self.signals.store(packed, Ordering::Relaxed);
+        let is_well = |member: &Member| member.upstream.health.trial.is_over();
+        let all_well = in_use == eligible.len() && !signals.panic && eligible.iter().all(is_well);
+        let packed = [(PANIC, signals.panic), (TRIAL_WANTED, signals.trial_wanted), (ALL_WELL, all_well)];
+        let packed = packed.into_iter().filter(|(_, is_set)| *is_set).map(|(bit, _)| bit);
+        self.signals.store(changes << SIGNALS | packed.sum::<u64>(), Ordering::Relaxed);
         signals
     }
 

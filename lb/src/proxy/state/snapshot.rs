@@ -8,7 +8,7 @@ use wire::actions::{ErrorPages, HeaderEdits};
 use wire::overrides::Overrides;
 use wire::proxy_config::{self, ProxyConfig};
 use wire::upstreams::UpstreamSet;
-use wire::{EndpointId, HostName, MachineId, PoolName};
+use wire::{Generation, HostName, MachineId, PoolName};
 
 use super::super::limits::guard::Guard;
 use super::super::limits::hops::Belief;
@@ -16,6 +16,7 @@ use super::super::route::look::Look;
 use super::super::route::{Route, Rules};
 use super::origin::Origins;
 use super::pool::{Member, Pool};
+use super::records::{Records, Turnover};
 use super::upstream::Upstream;
 
 /// What makes the snapshots of one balancer differ from those of another with the same set.
@@ -29,11 +30,39 @@ pub(crate) struct Here {
     pub(crate) overrides: Overrides,
 }
 
+impl Here {
+    /// `upstream` as it is `described`, from here.
+    pub(super) fn see(
+        &self,
+        upstream: Arc<Upstream>,
+        described: &wire::upstreams::Upstream,
+        zones: &mut Zones,
+    ) -> Member {
+        let orders = (!self.overrides.0.is_empty()).then_some(&self.overrides.0);
+        let order = orders.and_then(|orders| orders.get(&MachineId::from(described.id.machine())));
+        let zone = zones.get(&described.zone);
+        Member::in_zone(upstream, described, zone).seen_from(self.zone.as_ref(), order)
+    }
+}
+
+/// The names of zones: upstreams share them.
+#[derive(Debug, Default)]
+pub(super) struct Zones(HashMap<HostName, Arc<HostName>>);
+
+impl Zones {
+    pub(super) fn get(&mut self, name: &HostName) -> Arc<HostName> {
+        match self.0.get(name) {
+            Some(zone) => zone.clone(),
+            None => self.0.entry(name.clone()).or_insert_with(|| Arc::new(name.clone())).clone(),
+        }
+    }
+}
+
 /// One accepted state.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    /// The set it was made from.
-    pub(crate) set: Arc<UpstreamSet>,
+    /// That of the set it was made from.
+    pub(crate) generation: Generation,
     /// The configuration it was made from, or the one that stands in for it.
     pub(crate) config: Arc<ProxyConfig>,
     /// In the order in which they are matched. One that shares its requests over several pools is here once for each,
@@ -49,30 +78,37 @@ pub(crate) struct Snapshot {
     pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
     /// Where set and configuration come from.
     pub(crate) origins: Origins,
-    upstreams: HashMap<EndpointId, Arc<Upstream>>,
+    /// The pools that the set names.
+    in_set: Arc<[PoolName]>,
+}
+
+/// A snapshot that was just made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) turnover: Turnover,
 }
 
 impl Snapshot {
-    /// The snapshot of `set` and `config`, with the records that `self` has of what stays.
+    /// The snapshot of `set` and `config`, with what `records` have of what stays.
     pub(crate) fn next(
         &self,
-        set: Arc<UpstreamSet>,
+        set: &UpstreamSet,
         config: Option<Arc<ProxyConfig>>,
         here: &Here,
-    ) -> Snapshot {
+        records: &mut Records,
+    ) -> Made {
         let config = config.unwrap_or_default();
         // None was pushed, and the settings file says nothing of routes.
         let default =
-            (config.generation == 0 && config.routes.is_empty()).then(|| default_route(&set)).flatten();
-        let mut upstreams = HashMap::new();
+            (config.generation == 0 && config.routes.is_empty()).then(|| default_route(set)).flatten();
+        let (mut of_pools, turnover) = records.take(set, here.workers);
+        let mut zones = Zones::default();
         let mut pools = BTreeMap::new();
         for (name, described) in &set.pools {
-            let members = described.iter().map(|described| {
-                let upstream = self.record_of(described, here.workers);
-                upstreams.insert(described.id.clone(), upstream.clone());
-                let order = here.overrides.0.get(&MachineId::from(described.id.machine()));
-                Member::new(upstream, described).seen_from(here.zone.as_ref(), order)
-            });
+            let upstreams = of_pools.remove(name).unwrap_or_default();
+            let members = upstreams.into_iter().zip(described);
+            let members = members.map(|(upstream, described)| here.see(upstream, described, &mut zones));
             let members = members.collect();
             pools.insert(name.clone(), self.pool(name, &config, members));
         }
@@ -117,15 +153,36 @@ impl Snapshot {
         } else {
             Guard::new(&config.allow, &config.deny, &config.rate_limits, self.guard.as_deref())
         };
-        Snapshot { set, config, routes, look, belief, guard, pools, origins: Origins::default(), upstreams }
+        let (generation, in_set) = (set.generation, records.pools().into());
+        let origins = Origins::default();
+        let snapshot = Snapshot { generation, config, routes, look, belief, guard, pools, origins, in_set };
+        Made { snapshot, turnover }
     }
 
-    /// The records that `next` has no more.
-    pub(crate) fn left_out_of<'a>(&'a self, next: &'a Snapshot) -> impl Iterator<Item = &'a Arc<Upstream>> {
-        self.upstreams
-            .iter()
-            .filter(|(id, upstream)| next.upstreams.get(*id).is_none_or(|kept| !Arc::ptr_eq(kept, upstream)))
-            .map(|(_, upstream)| upstream)
+    /// The same, as of another generation.
+    pub(super) fn again(&self, generation: Generation) -> Snapshot {
+        Snapshot {
+            generation,
+            config: self.config.clone(),
+            routes: self.routes.clone(),
+            look: self.look.clone(),
+            belief: self.belief.clone(),
+            guard: self.guard.clone(),
+            pools: self.pools.clone(),
+            origins: self.origins,
+            in_set: self.in_set.clone(),
+        }
+    }
+
+    /// The set it was made from, each pool in the order of addresses.
+    pub(crate) fn set(&self) -> UpstreamSet {
+        let described = |name: &PoolName| {
+            let members = self.pools.get(name).into_iter().flat_map(|pool| pool.members());
+            let mut described: Vec<_> = members.map(Member::described).collect();
+            described.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));
+            (name.clone(), described)
+        };
+        UpstreamSet { generation: self.generation, pools: self.in_set.iter().map(described).collect() }
     }
 
     /// Whether there is an upstream to send any request to, or no route that needs one.
@@ -144,16 +201,7 @@ impl Snapshot {
 
     /// The record of each upstream.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.upstreams.values()
-    }
-
-    /// The record of a machine stays while its id and place do.
-    fn record_of(&self, described: &wire::upstreams::Upstream, workers: usize) -> Arc<Upstream> {
-        self.upstreams
-            .get(&described.id)
-            .filter(|upstream| upstream.address == described.socket())
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Upstream::new(described.id.clone(), described.socket(), workers)))
+        self.members().map(|member| &member.upstream)
     }
 
     fn pool(&self, name: &PoolName, config: &ProxyConfig, members: Vec<Member>) -> Arc<Pool> {
@@ -176,9 +224,11 @@ fn default_route(set: &UpstreamSet) -> Option<proxy_config::Route> {
 
 #[cfg(test)]
 mod tests {
+    use wire::EndpointId;
+
     use super::*;
 
-    fn set(text: &str) -> Arc<UpstreamSet> {
+    fn set(text: &str) -> UpstreamSet {
         let pools = text.split(';').filter(|pool| !pool.is_empty()).map(|pool| {
             let (name, ports) = pool.split_once(':').expect("name:ports");
             let upstreams = ports.split(',').map(|port| wire::upstreams::Upstream {
@@ -192,33 +242,41 @@ mod tests {
             });
             (PoolName::from(name), upstreams.collect())
         });
-        Arc::new(UpstreamSet { generation: 1, pools: pools.collect() })
+        UpstreamSet { generation: 1, pools: pools.collect() }
     }
 
     #[test]
     fn records_outlive_a_swap_and_the_rest_is_left_out() {
-        let first = Snapshot::default().next(set("p:1,2"), None, &Here::default());
-        let second = first.next(set("p:2,3"), None, &Here::default());
-        let left: Vec<_> = first.left_out_of(&second).map(|upstream| upstream.id.to_string()).collect();
-        assert_eq!(left, ["p-1"]);
-        let id = EndpointId::from("p-2");
-        assert!(Arc::ptr_eq(&first.upstreams[&id], &second.upstreams[&id]));
+        let mut records = Records::default();
+        let first = Snapshot::default().next(&set("p:1,2"), None, &Here::default(), &mut records);
+        let kept = records.get(&"p-2".into()).expect("a record").0.clone();
+        let second = first.snapshot.next(&set("p:2,3"), None, &Here::default(), &mut records);
+        let ids = |upstreams: &[Arc<Upstream>]| {
+            upstreams.iter().map(|upstream| upstream.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&second.turnover.gone), ["p-1"]);
+        assert_eq!(ids(&second.turnover.new), ["p-3"]);
+        assert!(Arc::ptr_eq(records.get(&"p-2".into()).expect("a record").0, &kept));
+        assert_eq!(second.snapshot.set(), set("p:2,3"));
     }
 
     #[test]
     fn a_record_that_stays_is_treated_by_the_newest_policy() {
-        let first = Snapshot::default().next(set("p:1"), None, &Here::default());
+        let mut records = Records::default();
+        let first = Snapshot::default().next(&set("p:1"), None, &Here::default(), &mut records);
         let policy = proxy_config::PoolPolicy { max_tries: 9, ..Default::default() };
         let config = ProxyConfig { pools: [(PoolName::from("p"), policy)].into(), ..ProxyConfig::default() };
-        let _second = first.next(set("p:1"), Some(Arc::new(config)), &Here::default());
-        assert_eq!(first.upstreams[&EndpointId::from("p-1")].policy().max_tries, 9);
+        let _second =
+            first.snapshot.next(&set("p:1"), Some(Arc::new(config)), &Here::default(), &mut records);
+        assert_eq!(records.get(&"p-1".into()).expect("a record").0.policy().max_tries, 9);
     }
 
     #[test]
     fn without_a_configuration_the_only_pool_gets_everything() {
         for (pools, expected) in [("", 0), ("p:1", 1), ("p:1;q:2", 0)] {
-            let routes = Snapshot::default().next(set(pools), None, &Here::default()).routes;
-            assert_eq!(routes.len(), expected, "{pools}");
+            let mut records = Records::default();
+            let made = Snapshot::default().next(&set(pools), None, &Here::default(), &mut records);
+            assert_eq!(made.snapshot.routes.len(), expected, "{pools}");
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wire::Problem;
 
 use super::super::lock;
-use super::{Document, Held, State, Versioned};
+use super::journal::Unstored;
+use super::{CONFIG_FILE, State};
 use crate::settings::Proxying;
 
 impl State {
@@ -26,7 +27,7 @@ impl State {
             tracing::warn!(table, "the settings file's is not in use: what a manager pushed outranks it");
         }
         held.file = file;
-        self.swap(&held);
+        self.swap(&mut held, None);
     }
 
     /// Forgets the upstream set that was pushed: the settings file's is in use again. Blocks on the disk.
@@ -35,7 +36,16 @@ impl State {
     ///
     /// A problem of 404 when none is held, of 500 when it would be there again after the next start.
     pub(crate) fn forget_upstreams(&self) -> Result<(), Problem> {
-        self.forget(|held| &mut held.set)
+        // In this order, as who stores: nothing is being written now.
+        let mut journal = lock(&self.journal);
+        let mut held = lock(&self.held);
+        if held.set.take().is_none() {
+            return Err(Problem::not_found("no upstream set was pushed"));
+        }
+        (held.resent, held.unstored) = (None, Unstored::default());
+        self.swap(&mut held, None);
+        tracing::info!("pushed upstream set forgotten");
+        journal.remove(&self.store).map_err(|error| still_stored("upstream set", &error))
     }
 
     /// The same for the configuration.
@@ -44,27 +54,21 @@ impl State {
     ///
     /// As [`Self::forget_upstreams`].
     pub(crate) fn forget_config(&self) -> Result<(), Problem> {
-        self.forget(|held| &mut held.config)
-    }
-
-    fn forget<T: Versioned>(
-        &self,
-        slot: impl Fn(&mut Held) -> &mut Option<Document<T>>,
-    ) -> Result<(), Problem> {
-        // In this order, as who stores: nothing is being written now.
         let _turn = lock(&self.storing);
         let mut held = lock(&self.held);
-        if slot(&mut held).take().is_none() {
-            return Err(Problem::not_found(format!("no {} was pushed", T::NAME)));
+        if held.config.take().is_none() {
+            return Err(Problem::not_found("no configuration was pushed"));
         }
-        self.swap(&held);
-        tracing::info!("pushed {} forgotten", T::NAME);
-        self.store.remove(T::FILE).map_err(|error| {
-            tracing::error!(%error, "{} not in use any more but still stored", T::NAME);
-            let detail = format!("the {} is not in use any more, but its file remains: {error}", T::NAME);
-            Problem::new(500, "Still stored", detail)
-        })
+        self.swap(&mut held, None);
+        tracing::info!("pushed configuration forgotten");
+        self.store.remove(CONFIG_FILE).map_err(|error| still_stored("configuration", &error))
     }
+}
+
+fn still_stored(name: &str, error: &std::io::Error) -> Problem {
+    tracing::error!(%error, "{name} not in use any more but still stored");
+    let detail = format!("the {name} is not in use any more, but its file remains: {error}");
+    Problem::new(500, "Still stored", detail)
 }
 
 /// Keeps `old` in the place of a `new` one that says the same.

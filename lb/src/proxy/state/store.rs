@@ -45,13 +45,44 @@ impl Store {
                 },
             },
         };
+        self.set_aside(file, &error);
+        None
+    }
+
+    /// Moves `file`, which cannot be used, out of the way.
+    pub(super) fn set_aside(&self, file: &str, error: &str) {
+        let path = self.directory.join(file);
         let aside = self.directory.join(format!("{file}.unusable"));
         let moved = fs::rename(&path, &aside);
         tracing::error!(
             path = %path.display(), aside = %aside.display(), moved = moved.is_ok(), %error,
             "WHAT WAS STORED CANNOT BE USED; starting without it"
         );
-        None
+    }
+
+    /// What is in `file`; none where there is no such file, or it cannot be read.
+    pub(super) fn read(&self, file: &str) -> Option<Vec<u8>> {
+        fs::read(self.directory.join(file)).ok()
+    }
+
+    /// How long `file` is, in bytes, if it is there.
+    pub(super) fn length(&self, file: &str) -> Option<u64> {
+        fs::metadata(self.directory.join(file)).ok().map(|metadata| metadata.len())
+    }
+
+    /// Writes `bytes` behind what is in `file`. After a power cut, or when the disk refuses it, a part of them may be
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses it.
+    pub(super) fn append(&self, file: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.directory.join(file);
+        let is_new = !path.exists();
+        let mut output = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        output.write_all(bytes)?;
+        output.sync_data()?;
+        if is_new { File::open(&self.directory)?.sync_all() } else { Ok(()) }
     }
 
     /// Takes `file` away, if it is there.
@@ -66,20 +97,23 @@ impl Store {
         }
     }
 
-    /// Puts `document` into `file`: after a power cut there is the old one or the new one, whole.
+    /// Puts `document` into `file`: after a power cut there is the old one or the new one, whole. Returns how long it is,
+    /// in bytes.
     ///
     /// # Errors
     ///
     /// When the disk refuses it; the old one is then still there.
-    pub(crate) fn save<T: Serialize>(&self, file: &str, document: &T) -> io::Result<()> {
+    pub(crate) fn save<T: Serialize>(&self, file: &str, document: &T) -> io::Result<u64> {
         let temporary = self.directory.join(format!("{file}.new"));
         // A configuration may hold keys, and credentials do: only the owner reads any of it.
         let mut output =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        output.write_all(&serde_json::to_vec(document)?)?;
+        let text = serde_json::to_vec(document)?;
+        output.write_all(&text)?;
         output.sync_all()?;
         fs::rename(&temporary, self.directory.join(file))?;
-        File::open(&self.directory)?.sync_all()
+        File::open(&self.directory)?.sync_all()?;
+        Ok(text.len() as u64)
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Upstream {
     pub(crate) counters: Counters,
     /// How slow it is.
     pub(crate) latency: Latency,
+    /// Where it stands in the newest snapshot's pool; for who makes the next one.
+    pub(super) place: Place,
     /// The sockets to it.
     pub(crate) sockets: Sockets,
     /// That of its pool in the snapshot in use.
@@ -133,6 +135,35 @@ pub(crate) struct Health {
     pub(crate) distrust: tokio::sync::Notify,
 }
 
+/// A place in the newest snapshot: a shelf's number, and where on it.
+#[derive(Debug)]
+pub(super) struct Place(AtomicU64);
+
+/// Stands for no place.
+const NOWHERE: u64 = u64::MAX;
+
+impl Default for Place {
+    fn default() -> Self {
+        Place(AtomicU64::new(NOWHERE))
+    }
+}
+
+impl Place {
+    pub(super) fn set(&self, shelf: usize, at: usize) {
+        self.0.store((shelf as u64) << 32 | at as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.store(NOWHERE, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<(usize, usize)> {
+        let packed = self.0.load(Ordering::Relaxed);
+        #[allow(clippy::cast_possible_truncation)] // what was put in
+        (packed != NOWHERE).then_some(((packed >> 32) as usize, (packed & u64::from(u32::MAX)) as usize))
+    }
+}
+
 #[derive(Debug)]
 struct Most {
     requests: AtomicU32,
@@ -153,6 +184,7 @@ impl Upstream {
             health: Health::default(),
             counters: Counters::default(),
             latency: Latency::default(),
+            place: Place::default(),
             sockets: Sockets::default(),
             policy: ArcSwap::default(),
             security: ArcSwap::default(),
@@ -176,6 +208,9 @@ impl Upstream {
 
     /// From now on it is treated by `policy`.
     pub(crate) fn adopt(&self, policy: &Arc<PoolPolicy>) {
+        if Arc::ptr_eq(&self.policy.load(), policy) {
+            return;
+        }
         let is_new = self.most.requests.load(Ordering::Relaxed) == u32::MAX;
         let before = self.policy.swap(policy.clone());
         if before.check != policy.check {
@@ -319,6 +354,11 @@ impl Upstream {
 
     pub(crate) fn is_ejected(&self) -> bool {
         self.health.ejected.load(Ordering::Relaxed)
+    }
+
+    /// Neither ejected nor on trial.
+    pub(crate) fn is_used_like_any(&self) -> bool {
+        !self.is_ejected() && self.health.trial.is_over()
     }
 
     /// Ejected because of what it answered: it answers.
