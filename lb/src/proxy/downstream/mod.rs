@@ -3,6 +3,7 @@
 //! Pingora's session serves what is passed on as it comes, and streams of HTTP/2. It costs a request of HTTP/1 more than
 //! its upstream does, so one whose body is short and has a length is read and answered by [`direct`].
 
+mod as_came;
 pub(crate) mod direct;
 mod framing;
 mod request;
@@ -16,6 +17,7 @@ use wire::proxy_config::Protocol;
 
 use self::direct::Direct;
 use super::context::is_last;
+use super::forward::http1::answer::Head;
 use super::route::Route;
 
 /// One request, and whom its answer goes to.
@@ -105,6 +107,18 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.as_downstream_mut().write_response_header(head).await,
             Downstream::Direct(direct) => direct.write_head(head).await,
+        }
+    }
+
+    /// Writes the head of an answer as it came from an upstream. Returns whether it can be written so: else nothing was.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
+        match self {
+            Downstream::Pingora(_) => Ok(false),
+            Downstream::Direct(direct) => direct.write_as_came(head),
         }
     }
 

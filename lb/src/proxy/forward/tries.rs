@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header;
+use http::{HeaderValue, header};
 use pingora_http::ResponseHeader;
 
 use super::super::access_log::Trace;
@@ -313,15 +313,22 @@ impl Tries {
 
     /// Gives the client the cookie that leads to `upstream` again, unless it came with that one.
     pub(crate) fn keep_client(&self, response: &mut ResponseHeader, upstream: &Upstream) {
-        let Some(cookies) = self.route.pool.sticky() else { return };
-        let machine = upstream.id.machine();
-        if self.ask.sticky.and_then(|index| cookies.machine(index)) == Some(machine) {
-            return;
-        }
-        if let Some(cookie) = cookies.set_cookie(machine) {
+        if let Some(cookie) = self.cookie(upstream) {
             // A value that was made into one before cannot be refused.
             let _ = response.append_header(header::SET_COOKIE, cookie.clone());
         }
+    }
+
+    fn cookie(&self, upstream: &Upstream) -> Option<&HeaderValue> {
+        let cookies = self.route.pool.sticky()?;
+        let machine = upstream.id.machine();
+        let has_it = self.ask.sticky.and_then(|index| cookies.machine(index)) == Some(machine);
+        if has_it { None } else { cookies.set_cookie(machine) }
+    }
+
+    /// Whether the head of an answer of `upstream` is another one when it leaves than when it came.
+    pub(crate) fn change_answers(&self, upstream: &Upstream) -> bool {
+        self.route.changes_answers() || self.cookie(upstream).is_some()
     }
 
     /// Whether nobody is left who could answer, so that waiting is better than refusing.

@@ -8,6 +8,7 @@
 //!
 //! Each wait may be left and taken up again: nothing that was read is lost.
 
+pub(crate) mod answer;
 mod body;
 mod head;
 
@@ -17,11 +18,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use pingora_http::ResponseHeader;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use self::answer::Head;
 use self::body::Body;
 use super::connect::Connection;
 
@@ -51,7 +52,7 @@ pub(crate) struct Session {
     connection: Connection,
     /// Read and not given out.
     input: BytesMut,
-    head: Option<Box<ResponseHeader>>,
+    head: Option<Head>,
     body: Body,
     asks_for_head: bool,
     keeps: bool,
@@ -87,7 +88,7 @@ impl Session {
     /// # Errors
     ///
     /// When there is none.
-    pub(crate) async fn read_head(&mut self) -> Result<&ResponseHeader, ReadError> {
+    pub(crate) async fn read_head(&mut self) -> Result<&Head, ReadError> {
         loop {
             if let Some(found) = head::take(&mut self.input, self.asks_for_head)? {
                 (self.body, self.keeps) = (found.body, found.keeps);
@@ -100,12 +101,12 @@ impl Session {
     }
 
     /// The head that was read last.
-    pub(crate) fn head(&self) -> Option<&ResponseHeader> {
-        self.head.as_deref()
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
     }
 
-    /// The same, to be changed and passed on.
-    pub(crate) fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+    /// The same, to be passed on.
+    pub(crate) fn take_head(&mut self) -> Option<Head> {
         self.head.take()
     }
 
@@ -142,4 +143,11 @@ impl Session {
     pub(crate) fn into_kept(self) -> Option<Connection> {
         (self.keeps && self.body.is_done() && self.input.is_empty()).then_some(self.connection)
     }
+}
+
+/// The head that `text` is.
+#[cfg(test)]
+pub(crate) fn head_of(text: &str) -> Result<Head, ReadError> {
+    let found = head::take(&mut bytes::BytesMut::from(text), false)?;
+    Ok(found.expect("a whole head").head)
 }
