@@ -28,7 +28,7 @@ use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
 use super::super::route::host;
 use super::super::state::pool::Pool;
-use super::super::state::upstream::Upstream;
+use super::super::state::upstream::{Reuse, Upstream};
 use super::super::upstream_tls;
 use super::super::upstream_tls::failure::TlsFailure;
 use super::announce;
@@ -130,18 +130,18 @@ pub(crate) struct Exchange {
     interim: u32,
 }
 
-/// Begins a try at `upstream`, on a new connection if `fresh`.
+/// Begins a try at `upstream`, on a kept connection where there is one that `reuse` allows.
 pub(crate) fn begin(
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
     message: Arc<Message>,
-    fresh: bool,
+    reuse: Reuse,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
     let name = if pool.policy.tls.is_some() { upstream.name_for(&message.host) } else { None };
     let version = pool.policy.proxy_protocol;
     let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
-    let kept =
-        if fresh || ahead.is_some() { None } else { upstream.take_idle(message.worker, name.as_deref()) };
+    let reuse = if ahead.is_some() { Reuse::None } else { reuse };
+    let kept = upstream.take_idle(message.worker, name.as_deref(), reuse);
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
     let exchange = async move {
@@ -255,6 +255,7 @@ impl Exchange {
 
     fn broken(self) -> Outcome {
         if self.reused {
+            self.upstream.ended_soon();
             return Outcome::Failed(Retry::Stale);
         }
         health::failed(&self.pool, &self.upstream, Failure::Broken);

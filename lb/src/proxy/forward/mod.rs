@@ -11,8 +11,9 @@
 //!                       └─ the rest (large bodies, streams, upgrades): Pingora's own path (`app`) ─┘
 //! ```
 //!
-//! What may not be repeated is sent once and only once, over a connection of its own (`PoolPolicy::reuse_unrepeatable`):
-//! as long as there is none, another upstream may be tried; afterwards there are the answer, and `lost`.
+//! What may not be repeated is sent once and only once, over a connection of its own or one that is as good
+//! (`PoolPolicy::reuse_unrepeatable`, [`super::state::kept`]): as long as there is none, another upstream may be tried;
+//! afterwards there are the answer, and `lost`.
 //!
 //! Both ways share `tries` (who is next, and when it is enough), `queue`, `hold` and `lost`.
 

@@ -21,7 +21,7 @@ use super::super::route::Route;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::pool::{Member, Pool, Rank};
-use super::super::state::upstream::Upstream;
+use super::super::state::upstream::{Reuse, Upstream};
 
 /// The most upstreams one request tries to connect to, even where that is free.
 const MAX_CONNECTS: usize = 16;
@@ -90,9 +90,10 @@ impl Tries {
         self.ask.repeatable
     }
 
-    /// Whether a kept connection is good enough. What is lost with it is lost where it may not be sent again.
-    pub(crate) fn may_reuse(&self) -> bool {
-        self.is_repeatable() || self.route.pool.policy.reuse_unrepeatable
+    /// Which kept connections are good enough. What is lost with one is lost where it may not be sent again.
+    pub(crate) fn reuse(&self) -> Reuse {
+        let any = self.is_repeatable() || self.route.pool.policy.reuse_unrepeatable;
+        if any { Reuse::Any } else { Reuse::Proven }
     }
 
     /// Whether nothing has been tried yet.

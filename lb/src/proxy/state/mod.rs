@@ -19,6 +19,7 @@ mod check_routes;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
+pub(crate) mod kept;
 pub(crate) mod learned;
 pub(crate) mod leaving;
 pub(crate) mod origin;
