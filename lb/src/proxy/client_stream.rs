@@ -453,7 +453,6 @@ impl AsyncWrite for ClientStream {
             socket.output.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(socket.poll_drain(context))?;
         socket.poll_send(context, bytes)
     }
 

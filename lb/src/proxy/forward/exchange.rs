@@ -49,11 +49,16 @@ const HELD_FOR: Duration = Duration::from_secs(1);
 /// … or this where its length is not known: it may be a stream, whose parts are waited for.
 const HELD_FOR_UNKNOWN: Duration = Duration::from_millis(50);
 
+/// A body of so many bytes is put behind its head; a longer one stays where it is.
+pub(crate) const COPIED_BODY: usize = 2 << 10;
+
 /// What is sent: the same in each try.
 #[derive(Debug)]
 pub(crate) struct Message {
-    /// Head and body, as they are written.
+    /// The head, and a body that is short, as they are written.
     wire: BytesMut,
+    /// Any other body.
+    body: Bytes,
     /// It asks for the head of an answer alone.
     asks_for_head: bool,
     /// The host that it asks for, without port.
@@ -69,17 +74,26 @@ impl Message {
     /// # Errors
     ///
     /// When the head cannot be written, which that of a parsed request always can.
-    pub(crate) fn new(head: &RequestHeader, body: &[u8], client: IpAddr, worker: usize) -> Result<Self> {
-        let mut wire =
+    pub(crate) fn new(head: &RequestHeader, body: Bytes, client: IpAddr, worker: usize) -> Result<Self> {
+        let wire =
             http_req_header_to_wire(head).ok_or_else(|| Error::new_in(ErrorType::InvalidHTTPHeader))?;
-        wire.extend_from_slice(body);
-        Ok(Self::written(wire, head, client, worker))
+        Ok(Self::written(wire, body, head, client, worker))
     }
 
-    /// The same, of a request with this head that is written already.
-    pub(crate) fn written(wire: BytesMut, head: &RequestHeader, client: IpAddr, worker: usize) -> Self {
+    /// The same, of a request whose head is written already.
+    pub(crate) fn written(
+        mut wire: BytesMut,
+        mut body: Bytes,
+        head: &RequestHeader,
+        client: IpAddr,
+        worker: usize,
+    ) -> Self {
+        if body.len() <= COPIED_BODY {
+            wire.extend_from_slice(&body);
+            body = Bytes::new();
+        }
         let (asks_for_head, host) = (head.method == Method::HEAD, host(head).to_owned());
-        Message { wire, asks_for_head, host, client, worker }
+        Message { wire, body, asks_for_head, host, client, worker }
     }
 }
 
@@ -174,7 +188,7 @@ pub(crate) fn begin(
 
 impl Exchange {
     async fn send(mut self, message: &Message) -> Outcome {
-        if self.session.send(&message.wire).await.is_err() {
+        if self.session.send(&message.wire, &message.body).await.is_err() {
             return self.refused_or_broken().await;
         }
         self.sent_at = Instant::now();

@@ -16,7 +16,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -32,8 +32,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A head and a small body are read at once, in bytes.
 const FIRST_READ: usize = 4 << 10;
 
-/// As much of a body is read at once.
+/// As much of a body is read at once …
 const BODY_READ: usize = 64 << 10;
+
+/// … and so much once that was there at once: each read has the kernel tell the sender that there is room again.
+const LARGE_READ: usize = 256 << 10;
 
 /// Why an answer cannot be read.
 #[derive(Debug, Error)]
@@ -54,6 +57,8 @@ pub(crate) struct Session {
     input: BytesMut,
     head: Option<Head>,
     body: Body,
+    /// How much of it is read at once, in bytes.
+    at_once: usize,
     asks_for_head: bool,
     keeps: bool,
 }
@@ -62,17 +67,17 @@ impl Session {
     /// A session over `connection`, whose request asks for a head alone (HEAD) or not.
     pub(crate) fn new(connection: Connection, asks_for_head: bool) -> Self {
         let (input, body) = (BytesMut::new(), Body::Unknown);
-        Session { connection, input, head: None, body, asks_for_head, keeps: false }
+        Session { connection, input, head: None, body, at_once: BODY_READ, asks_for_head, keeps: false }
     }
 
-    /// Sends a request that is written in `message`.
+    /// Sends a request that is written in `wire`, with what is left of its `body`.
     ///
     /// # Errors
     ///
     /// When not all of it can be written in time.
-    pub(crate) async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, wire: &[u8], body: &[u8]) -> io::Result<()> {
         let writing = async {
-            self.connection.write_all(message).await?;
+            self.connection.write_all_buf(&mut Buf::chain(wire, body)).await?;
             self.connection.flush().await
         };
         let mut writing = pin!(writing);
@@ -128,7 +133,11 @@ impl Session {
             if self.body.is_done() {
                 return Ok(None);
             }
-            if self.fill(BODY_READ).await? == 0 {
+            let read = self.fill(self.at_once).await?;
+            if read >= BODY_READ {
+                self.at_once = LARGE_READ;
+            }
+            if read == 0 {
                 return if self.body.ends_with_connection() { Ok(None) } else { Err(ReadError::Closed) };
             }
         }
