@@ -264,7 +264,7 @@ impl Drop for InFlight {
         self.upstream.counters.count_outcome(self.outcome);
         if let Some(trace) = self.trace.take() {
             let attempt = Attempt {
-                upstream: self.upstream.id.to_string(),
+                upstream: self.upstream.clone(),
                 begun_us: 0,
                 took_us: micros(self.begun.elapsed()),
                 phase: self.phase().name(),
