@@ -139,7 +139,7 @@ pub(crate) struct Exchange {
     upstream: Arc<Upstream>,
     session: Session,
     reused: bool,
-    sent_at: Instant,
+    sent_at: Option<Instant>,
     /// Interim answers so far.
     interim: u32,
 }
@@ -180,7 +180,7 @@ pub(crate) fn begin(
             begun.store(true, Ordering::Relaxed);
         }
         let session = Session::new(connection, message.asks_for_head);
-        let exchange = Exchange { pool, upstream, session, reused, sent_at: Instant::now(), interim: 0 };
+        let exchange = Exchange { pool, upstream, session, reused, sent_at: None, interim: 0 };
         exchange.send(&message).await
     };
     (sent, exchange)
@@ -191,7 +191,7 @@ impl Exchange {
         if self.session.send(&message.wire, &message.body).await.is_err() {
             return self.refused_or_broken().await;
         }
-        self.sent_at = Instant::now();
+        self.sent_at = Some(Instant::now());
         self.go_on().await
     }
 
@@ -241,8 +241,8 @@ impl Exchange {
             let Some(head) = head else { return self.broken() };
             return Outcome::Interim(Box::new(self), head);
         }
-        let head_at = Instant::now();
-        let first_byte = head_at.saturating_duration_since(self.sent_at);
+        let head_at = self.session.heard();
+        let first_byte = self.sent_at.map_or(Duration::ZERO, |at| head_at.saturating_duration_since(at));
         let mut held = Vec::new();
         if !self.session.is_body_done() && self.hold(&mut held).await.is_err() {
             self.reused = false;
@@ -256,8 +256,16 @@ impl Exchange {
     /// Reads a small body to its end, and of others what is there.
     async fn hold(&mut self, held: &mut Vec<Bytes>) -> Result<(), ReadError> {
         let Some(limit) = self.session.head().and_then(held_for) else { return Ok(()) };
-        let end = tokio::time::Instant::now() + limit;
         let mut size = 0;
+        // Most often all of it came with the head, and nothing has to be timed.
+        while let Some(chunk) = self.session.body_at_hand()? {
+            size += chunk.len();
+            held.push(chunk);
+        }
+        if self.session.is_body_done() {
+            return Ok(());
+        }
+        let end = tokio::time::Instant::now() + limit;
         while !self.session.is_body_done() && size < HELD_BODY {
             let Ok(chunk) = timeout_at(end, self.session.read_body()).await else { return Ok(()) };
             let Some(chunk) = chunk? else { return Ok(()) };

@@ -81,7 +81,7 @@ pub(crate) async fn run(
     let mut first = begin(call, tries, choice, in_flight);
     let deadlines = first.watch.deadlines();
     // Until then there is no reason to look at anything else.
-    let soon = Instant::now() + deadlines.hedge.min(deadlines.doubt);
+    let soon = first.watch.begun() + deadlines.hedge.min(deadlines.doubt);
     let outcome = tokio::select! {
         biased;
         outcome = &mut first.exchange => Some(outcome),

@@ -172,7 +172,8 @@ impl Tries {
             return Err(self.refusal());
         }
         loop {
-            let pick = balance::pick(pool, &self.ask, &self.tried, Instant::now());
+            let now = Instant::now();
+            let pick = balance::pick(pool, &self.ask, &self.tried, now);
             if let Some(member) = pick.ok().and_then(|pick| pick.in_doubt) {
                 doubt::look_into(pool, &member.upstream);
             }
@@ -195,7 +196,7 @@ impl Tries {
                 (Err(Nobody::Left), None) => return Err(self.refusal()),
             };
             // Another worker may have taken the last room since we looked.
-            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial) {
+            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial, now) {
                 Some(in_flight) => {
                     if choice.fresh {
                         self.stale = None;

@@ -14,7 +14,7 @@ mod head;
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -105,6 +105,11 @@ impl Session {
         }
     }
 
+    /// When anything came last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.connection.heard()
+    }
+
     /// The head that was read last.
     pub(crate) fn head(&self) -> Option<&Head> {
         self.head.as_ref()
@@ -141,6 +146,15 @@ impl Session {
                 return if self.body.ends_with_connection() { Ok(None) } else { Err(ReadError::Closed) };
             }
         }
+    }
+
+    /// The same, if there is more of it already.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) fn body_at_hand(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.body.take(&mut self.input)
     }
 
     async fn fill(&mut self, most: usize) -> io::Result<usize> {
