@@ -133,7 +133,7 @@ mod tests {
             request.set_version(Version::HTTP_11);
             let Some(framing) = framing(&head, &request) else { return Ok(()) };
 
-            let mut made = head.to_header().expect("a header");
+            let mut made = head.to_header(true).expect("a header");
             headers::forward_response(&mut made).expect("made");
             respond::frame(&mut made, &request).expect("framed");
             prop_assert_eq!(framing, Framing::of(&made, &request));

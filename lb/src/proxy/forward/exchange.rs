@@ -237,7 +237,7 @@ impl Exchange {
                 self.reused = false;
                 return self.broken();
             }
-            let head = self.session.take_head().and_then(|head| head.to_header().ok());
+            let head = self.session.take_head().and_then(|head| head.to_header(true).ok());
             let Some(head) = head else { return self.broken() };
             return Outcome::Interim(Box::new(self), head);
         }

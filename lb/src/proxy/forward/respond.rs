@@ -49,7 +49,15 @@ pub(crate) async fn respond(
     let Some(head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
     if look.intercepts(head.status.as_u16()) {
-        return replace(downstream, client, &*head.to_header()?, upstream, in_flight, tries).await;
+        return replace(
+            downstream,
+            client,
+            &*head.to_header(downstream.request().has_case())?,
+            upstream,
+            in_flight,
+            tries,
+        )
+        .await;
     }
     if client.is_closing() {
         downstream.close();
@@ -134,7 +142,7 @@ async fn make(
     upstream: &Upstream,
     tries: &Tries,
 ) -> Result<Option<Option<Box<Encoder>>>> {
-    let mut head = head.to_header()?;
+    let mut head = head.to_header(downstream.request().has_case())?;
     headers::forward_response(&mut head)?;
     tries.keep_client(&mut head, upstream);
     tries.route().look().edit(&mut head, downstream.request(), || Sender::of(client));

@@ -107,13 +107,19 @@ impl Head {
         self.values(Kind::Codings).last().is_some_and(ends_with_chunked)
     }
 
-    /// The same as a header that can be changed. It says a length once (RFC 9110, section 8.6).
+    /// The same as a header that can be changed, with names as they were written or not. It says a length once (RFC 9110,
+    /// section 8.6).
     ///
     /// # Errors
     ///
     /// Never for what was read: names and values were found to be ones.
-    pub(crate) fn to_header(&self) -> Result<Box<ResponseHeader>> {
-        let mut header = ResponseHeader::build(self.status, Some(self.fields.len()))?;
+    pub(crate) fn to_header(&self, keeps_case: bool) -> Result<Box<ResponseHeader>> {
+        let fields = Some(self.fields.len());
+        let mut header = if keeps_case {
+            ResponseHeader::build(self.status, fields)?
+        } else {
+            ResponseHeader::build_no_case(self.status, fields)?
+        };
         header.set_version(self.version);
         header.set_reason_phrase(Some(std::str::from_utf8(self.reason()).unwrap_or_default()))?;
         let mut lengths = 0;

@@ -183,7 +183,7 @@ mod tests {
             assert_eq!(left, "rest");
             assert!(format!("{:?}", found.body).starts_with(body), "{text:?}: {:?}", found.body);
             assert_eq!(found.keeps, keeps, "{text:?}");
-            let header = found.head.to_header().expect("a header");
+            let header = found.head.to_header(true).expect("a header");
             let lengths: Vec<_> = header.headers.get_all("content-length").iter().collect();
             assert!(lengths.len() <= 1 && lengths.iter().all(|length| !length.as_bytes().contains(&b',')));
         }
