@@ -299,9 +299,10 @@ pub struct PoolPolicy {
     pub hold_ms: u64,
     /// … if not so many wait already. Each costs about 30 KiB of memory, and its body, of up to 64 KiB.
     pub hold_requests: u32,
-    /// Whether requests that may not be repeated are sent over kept connections too. Without it each has a new one:
-    /// a kept connection to a machine that has vanished looks like any other, and what is sent over it is lost, while
-    /// a connection that cannot be made may be made elsewhere. With it each saves a round trip and a handshake.
+    /// Whether requests that may not be repeated are sent over any kept connection. Without it each has a new one, or one
+    /// over which its upstream has just answered: a kept connection to a machine that has vanished looks like any
+    /// other, and what is sent over it is lost, while a connection that cannot be made may be made elsewhere. With it
+    /// each saves a round trip and a handshake.
     pub reuse_unrepeatable: bool,
     /// An upstream is ejected after so many failures in a row.
     pub eject_after: u32,

@@ -202,9 +202,29 @@ impl Socket {
         (self.body_pace, self.send_pace) = (Pace::default(), Pace::default());
     }
 
-    /// Sends some of `bytes`. A client that takes them too slowly is given up with a reset: what the kernel still
-    /// holds for it would stay there.
+    /// Sends some of `bytes`, after what is gathered: together where that is possible, so that a head does not travel
+    /// alone. A client that takes them too slowly is given up with a reset: what the kernel still holds for it would stay
+    /// there.
     pub(super) fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        while self.transport.writes_parts() && self.sent < self.output.len() {
+            let gathered = &self.output[self.sent..];
+            let left = gathered.len();
+            let parts = [io::IoSlice::new(gathered), io::IoSlice::new(bytes)];
+            let sent = self.transport.poll_write_parts(context, &parts);
+            let count = ready!(self.poll_sent(context, sent))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += count.min(left);
+            if count >= left {
+                self.output.clear();
+                self.sent = 0;
+            }
+            if count > left {
+                return Poll::Ready(Ok(count - left));
+            }
+        }
+        ready!(self.poll_drain(context))?;
         let sent = self.transport.poll_write(context, bytes);
         self.poll_sent(context, sent)
     }

@@ -32,7 +32,7 @@ use super::strict::{self, Fault, HeadLimits};
 use super::unconfirmed::unconfirmed;
 
 /// Writes are gathered up to so many bytes, so that a head and a small body leave in one packet.
-const GATHER: usize = 16 << 10;
+pub(super) const GATHER: usize = 16 << 10;
 
 /// So much of a head that is refused is looked at to write down what was asked, in bytes.
 const HEAD_SHOWN: usize = 4 << 10;
@@ -305,6 +305,18 @@ impl ClientStream {
         poll_fn(|context| self.socket().poll_drain(context)).await
     }
 
+    /// Gathers what `write` writes of an answer, for which there is to be so much `room`.
+    pub(crate) fn gather(&self, room: usize, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut socket = self.socket();
+        if socket.aborted {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        socket.answered = true;
+        socket.output.reserve(room);
+        write(&mut socket.output);
+        Ok(())
+    }
+
     /// Sends `bytes` past Pingora.
     pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         self.clone().write_all(bytes).await?;
@@ -441,7 +453,6 @@ impl AsyncWrite for ClientStream {
             socket.output.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(socket.poll_drain(context))?;
         socket.poll_send(context, bytes)
     }
 

@@ -13,6 +13,7 @@
 
 use std::future::Future as _;
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::access_log::Trace;
 use super::app::App;
@@ -87,10 +88,13 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
     };
     client.allow(&server.patience);
     let mut is_first = true;
+    let mut timer = pin!(sleep_until(Instant::now() + idle));
     loop {
+        let by = Instant::now() + idle;
         let begins = tokio::select! {
             biased;
-            begins = timeout(idle, client.next_begins()) => begins == Ok(true),
+            begins = client.next_begins() => begins,
+            () = until(timer.as_mut(), by) => false,
             on_vip = to_end() => {
                 if !client.has_sent() {
                     return Box::pin(close_idle(&client, on_vip)).await;
@@ -125,6 +129,18 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
             }
             After::Close => return,
         }
+    }
+}
+
+/// Resolves at `by`. `timer` ends no later, and is set anew only when it has: most often a request comes before, and to set a
+/// timer for each would cost more than to look once in a while.
+async fn until(mut timer: Pin<&mut Sleep>, by: Instant) {
+    loop {
+        timer.as_mut().await;
+        if Instant::now() >= by {
+            return;
+        }
+        timer.as_mut().reset(by);
     }
 }
 
@@ -177,7 +193,7 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
     let begun = Instant::now();
     let head = tokio::select! {
         biased;
-        head = timeout(limit, client.read_head(header_bytes, &limits)) => head,
+        head = timeout_at(begun + limit, client.read_head(header_bytes, &limits)) => head,
         on_vip = cut(on_vip, server.worker) => {
             on_vip.count_cut();
             return refuse_head(client, server, begun, Refusal::Moving).await;

@@ -132,16 +132,14 @@ fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
     found
 }
 
-/// Whether whoever sent a message with these `headers` keeps the connection after it (RFC 9112, section 9.3).
-pub(super) fn keeps_connection(version: Version, headers: &HeaderMap) -> bool {
+/// Whether whoever sent a message with these values of `Connection` keeps the connection after it (RFC 9112, section 9.3).
+pub(super) fn keeps_connection<'a>(version: Version, values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut keeps = version == Version::HTTP_11;
-    for value in headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+    for option in values.flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii) {
+        if option.eq_ignore_ascii_case(b"close") {
+            return false;
         }
+        keeps |= option.eq_ignore_ascii_case(b"keep-alive");
     }
     keeps
 }

@@ -11,7 +11,8 @@
 
 pub(crate) mod accept;
 pub(crate) mod access_log;
-pub(crate) mod app;
+pub(crate) mod address;
+mod app;
 pub(crate) mod arrival;
 pub(crate) mod balance;
 pub(crate) mod check;

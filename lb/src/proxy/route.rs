@@ -184,6 +184,11 @@ impl Route {
         self.rules.rewrite.is_some() || !self.rules.edits.is_empty()
     }
 
+    /// Whether answers may be others when they leave than when they came.
+    pub(crate) fn changes_answers(&self) -> bool {
+        self.rules.compress.is_some() || self.rules.look.edits()
+    }
+
     /// The host, without port, that upstreams are asked for when a client has asked for `sent`.
     pub(crate) fn host_of<'a>(&'a self, sent: &'a RequestHeader) -> &'a str {
         self.rules.rewrite.as_ref().and_then(Rewrite::host).unwrap_or_else(|| host(sent))

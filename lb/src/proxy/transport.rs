@@ -152,6 +152,22 @@ impl Transport {
         }
     }
 
+    /// Whether parts that lie apart are written together. TLS makes records of each of them at any rate.
+    pub(crate) fn writes_parts(&self) -> bool {
+        matches!(self, Transport::Plain(_))
+    }
+
+    pub(crate) fn poll_write_parts(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Transport::Plain(wire) => Pin::new(wire).poll_write_vectored(context, parts),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, parts),
+        }
+    }
+
     /// Resolves when the kernel has all that was written.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

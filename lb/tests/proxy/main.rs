@@ -22,6 +22,7 @@ mod hand_over_cut;
 mod hostile;
 mod hostile_requests;
 mod http2;
+mod kept;
 #[path = "../../../wire/tests/support/namespaces.rs"]
 mod namespaces;
 mod network;

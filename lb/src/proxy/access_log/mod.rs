@@ -12,6 +12,7 @@
 //! Lines are gathered because a wake-up for each costs half as much as the request itself.
 
 mod file;
+mod line;
 mod trace;
 
 use std::io;

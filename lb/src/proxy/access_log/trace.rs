@@ -7,10 +7,11 @@ use std::time::{Instant, SystemTime};
 
 use http::header;
 use pingora_http::RequestHeader;
-use serde::Serialize;
 
 use super::super::lock;
+use super::super::state::upstream::Upstream;
 use super::AccessLog;
+use super::line::Line;
 
 /// The longest text taken over from a request, in bytes.
 const MAX_TEXT: usize = 2_048;
@@ -19,23 +20,16 @@ const MAX_TEXT: usize = 2_048;
 #[derive(Debug)]
 pub(crate) struct Trace {
     log: Arc<AccessLog>,
-    arrived: SystemTime,
     begun: Instant,
     entry: Mutex<Entry>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Entry {
-    time: String,
-    /// Whose request it is.
-    client: IpAddr,
-    /// The other end of the connection: the client, or a proxy that was believed when it said so.
-    peer: IpAddr,
-    method: String,
-    host: String,
-    target: String,
-    route: String,
-    pool: String,
+    /// What was known from the beginning: `time`, `client` (whose request it is), `peer` (the other end of the connection: the
+    /// client, or a proxy that was believed when it said so), `method`, `host`, `target`; and where it went.
+    line: Line,
+    is_routed: bool,
     /// None: it was not answered.
     status: Option<u16>,
     duration_us: u64,
@@ -45,10 +39,10 @@ struct Entry {
 }
 
 /// One attempt at an upstream, as it ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Attempt {
     /// The upstream.
-    pub(crate) upstream: String,
+    pub(crate) upstream: Arc<Upstream>,
     /// When it began, in microseconds after the request.
     pub(crate) begun_us: u64,
     /// How long it took, in microseconds.
@@ -69,35 +63,45 @@ pub(crate) struct Attempt {
     pub(crate) trial: bool,
 }
 
+impl Attempt {
+    fn write(&self, line: &mut Line) {
+        line.text("upstream", self.upstream.id.as_str());
+        line.number("begun_us", Some(self.begun_us));
+        line.number("took_us", Some(self.took_us));
+        line.text("phase", self.phase);
+        line.text("outcome", self.outcome);
+        line.number("status", self.status.map(u64::from));
+        line.number("head_us", self.head_us);
+        line.flag("reused", self.reused);
+        line.flag("replayed", self.replayed);
+        line.flag("trial", self.trial);
+    }
+}
+
 impl Trace {
     /// Begins the line of `request`, which is of the first of `from` and came from the second.
     pub(crate) fn begin(log: Arc<AccessLog>, request: &RequestHeader, from: (IpAddr, IpAddr)) -> Arc<Self> {
-        let host = request.headers.get(header::HOST).map(|host| text(host.as_bytes())).unwrap_or_default();
-        Self::new(log, from, text(request.method.as_str().as_bytes()), host, text(request.raw_path()))
+        let host = request.headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        Self::new(log, from, request.method.as_str().as_bytes(), host, request.raw_path())
     }
 
     fn new(
         log: Arc<AccessLog>,
         (client, peer): (IpAddr, IpAddr),
-        method: String,
-        host: String,
-        target: String,
+        method: &[u8],
+        host: &[u8],
+        target: &[u8],
     ) -> Arc<Self> {
-        let entry = Entry {
-            time: String::new(),
-            client,
-            peer,
-            method,
-            host,
-            target,
-            route: String::new(),
-            pool: String::new(),
-            status: None,
-            duration_us: 0,
-            bytes: 0,
-            attempts: Vec::new(),
-        };
-        Arc::new(Trace { log, arrived: SystemTime::now(), begun: Instant::now(), entry: Mutex::new(entry) })
+        let mut line = Line::new();
+        line.time("time", SystemTime::now());
+        line.address("client", client);
+        line.address("peer", peer);
+        for (name, value) in [("method", method), ("host", host), ("target", target)] {
+            line.text(name, &String::from_utf8_lossy(&value[..value.len().min(MAX_TEXT)]));
+        }
+        let attempts = Vec::new();
+        let entry = Entry { line, is_routed: false, status: None, duration_us: 0, bytes: 0, attempts };
+        Arc::new(Trace { log, begun: Instant::now(), entry: Mutex::new(entry) })
     }
 
     /// Begins the line of a request from `peer` that is none, of which `head` is there: what can be made out of it.
@@ -105,16 +109,14 @@ impl Trace {
         let line =
             head.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
         let mut words = line.split(|&byte| byte == b' ');
-        let mut word = || text(words.next().unwrap_or_default());
+        let mut word = || words.next().unwrap_or_default();
         let (method, target) = (word(), word());
-        Self::new(log, (peer, peer), method, String::new(), target)
+        Self::new(log, (peer, peer), method, b"", target)
     }
 
     /// Notes where it goes.
     pub(crate) fn routed(&self, route: &str, pool: &str) {
-        let mut entry = lock(&self.entry);
-        entry.route = route.to_owned();
-        entry.pool = pool.to_owned();
+        lock(&self.entry).goes(route, pool);
     }
 
     /// Notes how it was answered.
@@ -132,23 +134,29 @@ impl Trace {
     }
 }
 
+impl Entry {
+    fn goes(&mut self, route: &str, pool: &str) {
+        if !std::mem::replace(&mut self.is_routed, true) {
+            self.line.text("route", route);
+            self.line.text("pool", pool);
+        }
+    }
+}
+
 impl Drop for Trace {
     fn drop(&mut self) {
         let mut entry = lock(&self.entry);
-        entry.time = humantime::format_rfc3339_micros(self.arrived).to_string();
+        entry.goes("", "");
         entry.attempts.sort_by_key(|attempt| attempt.begun_us);
-        // Strings and numbers can always be written as JSON.
-        if let Ok(mut line) = serde_json::to_vec(&*entry) {
-            line.push(b'\n');
-            self.log.append(&line);
-        }
+        let Entry { line, status, duration_us, bytes, attempts, .. } = &mut *entry;
+        line.number("status", status.map(u64::from));
+        line.number("duration_us", Some(*duration_us));
+        line.number("bytes", Some(*bytes));
+        line.list("attempts", attempts, |line, attempt| attempt.write(line));
+        self.log.append(line.end());
     }
 }
 
 pub(crate) fn micros(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
 }

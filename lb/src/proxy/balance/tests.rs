@@ -62,7 +62,7 @@ fn pool(members: Vec<Member>) -> Arc<Pool> {
 }
 
 fn begin(pool: &Arc<Pool>, member: &Member) -> InFlight {
-    InFlight::begin(pool, &member.upstream, Ask::default(), false).expect("room")
+    InFlight::begin(pool, &member.upstream, Ask::default(), false, Instant::now()).expect("room")
 }
 
 fn asking(key: u64) -> Ask {
@@ -205,7 +205,7 @@ fn a_client_that_uploads_slowly_makes_no_upstream_slow() {
     pool.lasting.usual.compare(Ask::default().kind, Duration::from_millis(1), false);
     let after_a_while = |at_hand, status| {
         let ask = Ask { at_hand, ..Ask::default() };
-        let mut in_flight = InFlight::begin(&pool, upstream, ask, false).expect("room");
+        let mut in_flight = InFlight::begin(&pool, upstream, ask, false, Instant::now()).expect("room");
         std::thread::sleep(Duration::from_millis(50));
         in_flight.answered(status, Instant::now());
         upstream.latency.times_usual(Instant::now())
@@ -380,7 +380,8 @@ fn one_request_is_the_trial_and_until_it_ends_no_other_goes_there() {
     let repeatable = Ask { repeatable: true, ..Ask::default() };
     let trial = pick(&pool, &repeatable, &[], Instant::now()).expect("someone");
     assert!(trial.is_trial && same(&trial.member.upstream, &back.upstream));
-    let mut in_flight = InFlight::begin(&pool, &back.upstream, repeatable, true).expect("room");
+    let mut in_flight =
+        InFlight::begin(&pool, &back.upstream, repeatable, true, Instant::now()).expect("room");
     assert!((0..100).all(|_| first(&pool, &repeatable) != "back"));
     in_flight.answered(200, Instant::now());
     drop(in_flight);

@@ -5,17 +5,18 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, OkOrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use pingora_core::protocols::http::date::get_cached_date;
 
-use super::super::client_stream::ClientStream;
+use super::super::client_stream::{ClientStream, GATHER};
+use super::super::forward::http1::answer::Head;
 use super::super::headers::keeps_connection;
 use super::framing::Framing;
-use super::request;
+use super::{as_came, request};
 
 /// The request, and how far its answer is.
 pub(crate) struct Direct {
@@ -35,7 +36,10 @@ impl Direct {
     /// otherwise.
     pub(crate) fn of(client: &ClientStream, most: u64) -> Option<Self> {
         let (request, length) = client.with_head(|head| request::read(head, most))?;
-        let keeps = keeps_connection(request.version, &request.headers);
+        let keeps = {
+            let options = request.headers.get_all(header::CONNECTION).iter();
+            keeps_connection(request.version, options.map(HeaderValue::as_bytes))
+        };
         let (client, framing) = (client.clone(), Framing::None);
         Some(Direct { client, request, length, is_read: length == 0, keeps, framing, status: None, bytes: 0 })
     }
@@ -105,28 +109,35 @@ impl Direct {
             return Ok(());
         }
         if !is_interim {
-            if self.status.is_some() {
-                return Error::e_explain(ErrorType::InternalError, "an answer was begun before");
-            }
-            self.framing = Framing::of(&head, &self.request);
-            // A client that is still sending is told that nobody listens.
-            self.keeps &= self.framing != Framing::Close && self.has_come();
-            let connection = if self.keeps { "keep-alive" } else { "close" };
-            head.insert_header(header::CONNECTION, HeaderValue::from_static(connection))?;
-            if !head.headers.contains_key(header::DATE) {
-                head.insert_header(header::DATE, get_cached_date())?;
-            }
-            self.status = Some(head.status.as_u16());
+            self.begin(head.status, Framing::of(&head, &self.request))?;
+            complete(&mut head, self.keeps)?;
         }
-        let reason = head.get_reason_phrase().unwrap_or_default();
-        let mut bytes = BytesMut::with_capacity(512);
-        for part in ["HTTP/1.1 ", head.status.as_str(), " ", reason, "\r\n"] {
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        head.header_to_h1_wire(&mut bytes);
-        bytes.extend_from_slice(b"\r\n");
-        self.write(&bytes).await?;
+        self.write(&text(&head)).await?;
         if is_interim { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes the head of an answer as it came. Returns whether it can be; nothing is written otherwise.
+    pub(super) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
+        let Some(framing) = as_came::framing(head, &self.request) else { return Ok(false) };
+        self.begin(head.status, framing)?;
+        // Its body will be gathered beside it if it is short.
+        let body =
+            if let Framing::Length(length) = framing { length.try_into().unwrap_or(GATHER) } else { 0 };
+        let room = head.size() + as_came::ADDED + if body > GATHER { 0 } else { body };
+        written(self.client.gather(room, |out| as_came::write(head, self.keeps, out)))?;
+        Ok(true)
+    }
+
+    /// Begins an answer, whose end is told so.
+    fn begin(&mut self, status: StatusCode, framing: Framing) -> Result<()> {
+        if self.status.is_some() {
+            return Error::e_explain(ErrorType::InternalError, "an answer was begun before");
+        }
+        self.framing = framing;
+        // A client that is still sending is told that nobody listens.
+        self.keeps &= framing != Framing::Close && self.has_come();
+        self.status = Some(status.as_u16());
+        Ok(())
     }
 
     pub(super) async fn write_body(&mut self, part: &[u8], end: bool) -> Result<()> {
@@ -170,6 +181,28 @@ impl Direct {
     async fn flush(&self) -> Result<()> {
         written(self.client.send_gathered().await)
     }
+}
+
+/// Says in `head` whether the connection is kept, and when it was written.
+pub(super) fn complete(head: &mut ResponseHeader, keeps: bool) -> Result<()> {
+    let connection = if keeps { "keep-alive" } else { "close" };
+    head.insert_header(header::CONNECTION, HeaderValue::from_static(connection))?;
+    if !head.headers.contains_key(header::DATE) {
+        head.insert_header(header::DATE, get_cached_date())?;
+    }
+    Ok(())
+}
+
+/// What is written of `head`.
+pub(super) fn text(head: &ResponseHeader) -> BytesMut {
+    let reason = head.get_reason_phrase().unwrap_or_default();
+    let mut text = BytesMut::with_capacity(512);
+    for part in ["HTTP/1.1 ", head.status.as_str(), " ", reason, "\r\n"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    head.header_to_h1_wire(&mut text);
+    text.extend_from_slice(b"\r\n");
+    text
 }
 
 fn written(result: io::Result<()>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Whoever is to be answered, as the way of a request at hand sees it: through Pingora, or past it.
 //!
-//! Pingora's session serves what is passed on as it comes, and streams of HTTP/2. It costs a request of HTTP/1 more than
-//! its upstream does, so one whose body is short and has a length is read and answered by [`direct`].
+//! Pingora's session serves what is passed on as it comes. It costs a request more than its upstream does, so one of HTTP/1
+//! whose body is short and has a length is read and answered by [`direct`], and one of HTTP/2 that has none by its stream.
 
+mod as_came;
 pub(crate) mod direct;
 mod framing;
 mod request;
@@ -16,12 +17,15 @@ use wire::proxy_config::Protocol;
 
 use self::direct::Direct;
 use super::context::is_last;
+use super::forward::http1::answer::Head;
+use super::http2;
 use super::route::Route;
 
 /// One request, and whom its answer goes to.
 pub(crate) enum Downstream<'a> {
     Pingora(&'a mut Session),
     Direct(&'a mut Direct),
+    Http2(&'a mut http2::Session),
 }
 
 impl Downstream<'_> {
@@ -29,6 +33,7 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.req_header(),
             Downstream::Direct(direct) => direct.request(),
+            Downstream::Http2(session) => session.head(),
         }
     }
 
@@ -36,21 +41,19 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.req_header_mut(),
             Downstream::Direct(direct) => direct.request_mut(),
+            Downstream::Http2(session) => session.head_mut(),
         }
     }
 
     /// Whether a request that takes `route`, or none, can be answered this way; it is from then on.
     pub(crate) fn may_answer(&self, route: Option<&Route>) -> bool {
+        let may = route.is_none_or(|route| route.pool.policy.protocol == Protocol::Http1);
         match self {
-            Downstream::Pingora(_) => true,
-            Downstream::Direct(direct) => {
-                let may = route.is_none_or(|route| route.pool.policy.protocol == Protocol::Http1);
-                if may {
-                    direct.take();
-                }
-                may
-            }
+            Downstream::Pingora(_) => return true,
+            Downstream::Direct(direct) if may => direct.take(),
+            Downstream::Direct(_) | Downstream::Http2(_) => {}
         }
+        may
     }
 
     /// Whether the request has no body.
@@ -58,6 +61,7 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.is_body_empty(),
             Downstream::Direct(direct) => direct.length() == 0,
+            Downstream::Http2(session) => session.has_no_body(),
         }
     }
 
@@ -66,6 +70,8 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => is_last(session),
             Downstream::Direct(direct) => direct.is_last(),
+            // Its connection is told by itself (GOAWAY).
+            Downstream::Http2(_) => false,
         }
     }
 
@@ -74,6 +80,7 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.set_keepalive(None),
             Downstream::Direct(direct) => direct.close(),
+            Downstream::Http2(_) => {}
         }
     }
 
@@ -84,7 +91,7 @@ impl Downstream<'_> {
     /// When the client cannot be read from.
     pub(crate) async fn read_body(&mut self, length: u64) -> Result<Option<Bytes>> {
         match self {
-            Downstream::Pingora(_) if length == 0 => Ok(Some(Bytes::new())),
+            Downstream::Pingora(_) | Downstream::Http2(_) if length == 0 => Ok(Some(Bytes::new())),
             Downstream::Pingora(session) => {
                 let mut body = BytesMut::new();
                 while let Some(part) = session.as_downstream_mut().read_request_body().await? {
@@ -93,6 +100,7 @@ impl Downstream<'_> {
                 Ok((body.len() as u64 == length).then(|| body.freeze()))
             }
             Downstream::Direct(direct) => direct.read_body().await,
+            Downstream::Http2(_) => Ok(None),
         }
     }
 
@@ -105,6 +113,19 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.as_downstream_mut().write_response_header(head).await,
             Downstream::Direct(direct) => direct.write_head(head).await,
+            Downstream::Http2(session) => session.respond(head, false),
+        }
+    }
+
+    /// Writes the head of an answer as it came from an upstream. Returns whether it can be written so: else nothing was.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
+        match self {
+            Downstream::Pingora(_) | Downstream::Http2(_) => Ok(false),
+            Downstream::Direct(direct) => direct.write_as_came(head),
         }
     }
 
@@ -117,6 +138,7 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.as_downstream_mut().write_response_body(part, end).await,
             Downstream::Direct(direct) => direct.write_body(&part, end).await,
+            Downstream::Http2(session) => session.send(part, end).await,
         }
     }
 
@@ -129,6 +151,7 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => session.as_downstream_mut().finish_body().await,
             Downstream::Direct(direct) => direct.finish().await,
+            Downstream::Http2(session) => session.end(),
         }
     }
 
@@ -146,6 +169,10 @@ impl Downstream<'_> {
             Downstream::Direct(direct) => {
                 direct.write_head(Box::new(head)).await?;
                 direct.finish().await
+            }
+            Downstream::Http2(session) => {
+                session.respond(Box::new(head), true)?;
+                session.end()
             }
         }
     }

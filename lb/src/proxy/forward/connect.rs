@@ -4,13 +4,14 @@
 //! A handshake is a part of connecting: until it is done nothing was sent, and another upstream may be tried at no cost.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora_core::protocols;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
@@ -22,7 +23,8 @@ use tokio_rustls::client::TlsStream;
 use wire::proxy_config::PoolPolicy;
 
 use super::super::plain_stream::plain_stream;
-use super::super::state::upstream::{MAX_IDLE_AGE, Opened, Security, Upstream, new_pool_key};
+use super::super::state::kept::MAX_IDLE_AGE;
+use super::super::state::upstream::{Opened, Security, Upstream, new_pool_key};
 use super::super::upstream_tls::failure::TlsFailure;
 use super::dial::Dial;
 use super::h2c;
@@ -72,6 +74,8 @@ pub(crate) struct Connection {
     name: Option<Box<str>>,
     pool_key: u64,
     worker: usize,
+    /// When anything came over it last, be it that it came about.
+    heard: Instant,
     _opened: Opened,
 }
 
@@ -141,7 +145,8 @@ impl Connection {
                 Stream::Tls(Box::new(shaking.await.map_err(ConnectFailure::Tls)?))
             }
         };
-        Ok(Connection { stream, upstream: upstream.clone(), name, pool_key, worker, _opened: opened })
+        let (upstream, heard) = (upstream.clone(), Instant::now());
+        Ok(Connection { stream, upstream, name, pool_key, worker, heard, _opened: opened })
     }
 
     /// Whether requests for `name` may go over it.
@@ -175,6 +180,19 @@ impl Connection {
     /// The descriptor of its socket.
     pub(crate) fn fd(&self) -> i32 {
         self.tcp().as_raw_fd()
+    }
+
+    /// When anything came over it last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Whether nothing can be read from an idle connection, as the kernel knows it: we may not have been told yet.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(self.tcp()).peek(&mut byte);
+        // TLS may have something of its own to say.
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) && self.is_open()
     }
 
     /// Whether an idle connection can still be used: neither closed nor spoken on out of turn.
@@ -268,7 +286,8 @@ impl AsyncRead for Connection {
         let before = buffer.filled().len();
         let result = self.stream.poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.upstream.touch();
+            self.heard = Instant::now();
+            self.upstream.heard(self.heard);
         }
         result
     }
@@ -283,6 +302,24 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Stream::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, parts),
+            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(context, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(tcp) => tcp.is_write_vectored(),
+            Stream::Tls(tls) => tls.is_write_vectored(),
         }
     }
 

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use http::header;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -29,11 +28,12 @@ use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
 use super::super::route::host;
 use super::super::state::pool::Pool;
-use super::super::state::upstream::Upstream;
+use super::super::state::upstream::{Reuse, Upstream};
 use super::super::upstream_tls;
 use super::super::upstream_tls::failure::TlsFailure;
 use super::announce;
 use super::connect::{ConnectFailure, Connection, Purpose};
+use super::http1::answer::{Head, Kind};
 use super::http1::{ReadError, Session};
 use super::sound::MAX_INTERIM;
 
@@ -49,11 +49,16 @@ const HELD_FOR: Duration = Duration::from_secs(1);
 /// … or this where its length is not known: it may be a stream, whose parts are waited for.
 const HELD_FOR_UNKNOWN: Duration = Duration::from_millis(50);
 
+/// A body of so many bytes is put behind its head; a longer one stays where it is.
+pub(crate) const COPIED_BODY: usize = 2 << 10;
+
 /// What is sent: the same in each try.
 #[derive(Debug)]
 pub(crate) struct Message {
-    /// Head and body, as they are written.
+    /// The head, and a body that is short, as they are written.
     wire: BytesMut,
+    /// Any other body.
+    body: Bytes,
     /// It asks for the head of an answer alone.
     asks_for_head: bool,
     /// The host that it asks for, without port.
@@ -69,17 +74,26 @@ impl Message {
     /// # Errors
     ///
     /// When the head cannot be written, which that of a parsed request always can.
-    pub(crate) fn new(head: &RequestHeader, body: &[u8], client: IpAddr, worker: usize) -> Result<Self> {
-        let mut wire =
+    pub(crate) fn new(head: &RequestHeader, body: Bytes, client: IpAddr, worker: usize) -> Result<Self> {
+        let wire =
             http_req_header_to_wire(head).ok_or_else(|| Error::new_in(ErrorType::InvalidHTTPHeader))?;
-        wire.extend_from_slice(body);
-        Ok(Self::written(wire, head, client, worker))
+        Ok(Self::written(wire, body, head, client, worker))
     }
 
-    /// The same, of a request with this head that is written already.
-    pub(crate) fn written(wire: BytesMut, head: &RequestHeader, client: IpAddr, worker: usize) -> Self {
+    /// The same, of a request whose head is written already.
+    pub(crate) fn written(
+        mut wire: BytesMut,
+        mut body: Bytes,
+        head: &RequestHeader,
+        client: IpAddr,
+        worker: usize,
+    ) -> Self {
+        if body.len() <= COPIED_BODY {
+            wire.extend_from_slice(&body);
+            body = Bytes::new();
+        }
         let (asks_for_head, host) = (head.method == Method::HEAD, host(head).to_owned());
-        Message { wire, asks_for_head, host, client, worker }
+        Message { wire, body, asks_for_head, host, client, worker }
     }
 }
 
@@ -125,23 +139,23 @@ pub(crate) struct Exchange {
     upstream: Arc<Upstream>,
     session: Session,
     reused: bool,
-    sent_at: Instant,
+    sent_at: Option<Instant>,
     /// Interim answers so far.
     interim: u32,
 }
 
-/// Begins a try at `upstream`, on a new connection if `fresh`.
+/// Begins a try at `upstream`, on a kept connection where there is one that `reuse` allows.
 pub(crate) fn begin(
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
     message: Arc<Message>,
-    fresh: bool,
+    reuse: Reuse,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
     let name = if pool.policy.tls.is_some() { upstream.name_for(&message.host) } else { None };
     let version = pool.policy.proxy_protocol;
     let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
-    let kept =
-        if fresh || ahead.is_some() { None } else { upstream.take_idle(message.worker, name.as_deref()) };
+    let reuse = if ahead.is_some() { Reuse::None } else { reuse };
+    let kept = upstream.take_idle(message.worker, name.as_deref(), reuse);
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
     let exchange = async move {
@@ -166,7 +180,7 @@ pub(crate) fn begin(
             begun.store(true, Ordering::Relaxed);
         }
         let session = Session::new(connection, message.asks_for_head);
-        let exchange = Exchange { pool, upstream, session, reused, sent_at: Instant::now(), interim: 0 };
+        let exchange = Exchange { pool, upstream, session, reused, sent_at: None, interim: 0 };
         exchange.send(&message).await
     };
     (sent, exchange)
@@ -174,10 +188,10 @@ pub(crate) fn begin(
 
 impl Exchange {
     async fn send(mut self, message: &Message) -> Outcome {
-        if self.session.send(&message.wire).await.is_err() {
+        if self.session.send(&message.wire, &message.body).await.is_err() {
             return self.refused_or_broken().await;
         }
-        self.sent_at = Instant::now();
+        self.sent_at = Some(Instant::now());
         self.go_on().await
     }
 
@@ -223,11 +237,12 @@ impl Exchange {
                 self.reused = false;
                 return self.broken();
             }
-            let Some(head) = self.session.take_head() else { return self.broken() };
+            let head = self.session.take_head().and_then(|head| head.to_header(true).ok());
+            let Some(head) = head else { return self.broken() };
             return Outcome::Interim(Box::new(self), head);
         }
-        let head_at = Instant::now();
-        let first_byte = head_at.saturating_duration_since(self.sent_at);
+        let head_at = self.session.heard();
+        let first_byte = self.sent_at.map_or(Duration::ZERO, |at| head_at.saturating_duration_since(at));
         let mut held = Vec::new();
         if !self.session.is_body_done() && self.hold(&mut held).await.is_err() {
             self.reused = false;
@@ -241,8 +256,16 @@ impl Exchange {
     /// Reads a small body to its end, and of others what is there.
     async fn hold(&mut self, held: &mut Vec<Bytes>) -> Result<(), ReadError> {
         let Some(limit) = self.session.head().and_then(held_for) else { return Ok(()) };
-        let end = tokio::time::Instant::now() + limit;
         let mut size = 0;
+        // Most often all of it came with the head, and nothing has to be timed.
+        while let Some(chunk) = self.session.body_at_hand()? {
+            size += chunk.len();
+            held.push(chunk);
+        }
+        if self.session.is_body_done() {
+            return Ok(());
+        }
+        let end = tokio::time::Instant::now() + limit;
         while !self.session.is_body_done() && size < HELD_BODY {
             let Ok(chunk) = timeout_at(end, self.session.read_body()).await else { return Ok(()) };
             let Some(chunk) = chunk? else { return Ok(()) };
@@ -254,6 +277,7 @@ impl Exchange {
 
     fn broken(self) -> Outcome {
         if self.reused {
+            self.upstream.ended_soon();
             return Outcome::Failed(Retry::Stale);
         }
         health::failed(&self.pool, &self.upstream, Failure::Broken);
@@ -279,14 +303,14 @@ fn refused(error: &io::Error, upstream: &Upstream) -> Option<ConnectFailure> {
 }
 
 /// How long the body after `head` may be waited for; none if it is large or is to be passed on as it comes.
-fn held_for(head: &ResponseHeader) -> Option<Duration> {
-    let text = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    if let Some(length) = text(header::CONTENT_LENGTH) {
-        return length.parse::<usize>().is_ok_and(|length| length <= HELD_BODY).then_some(HELD_FOR);
+fn held_for(head: &Head) -> Option<Duration> {
+    if let Some(length) = head.length {
+        return (length <= HELD_BODY as u64).then_some(HELD_FOR);
     }
-    let is_stream = text(header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.trim_start();
-        let begins = |with: &str| kind.get(..with.len()).is_some_and(|is| is.eq_ignore_ascii_case(with));
+    let is_stream = head.values(Kind::Type).any(|kind| {
+        let kind = kind.trim_ascii_start();
+        let begins =
+            |with: &str| kind.get(..with.len()).is_some_and(|is| is.eq_ignore_ascii_case(with.as_bytes()));
         begins("text/event-stream") || begins("application/grpc")
     });
     (!is_stream).then_some(HELD_FOR_UNKNOWN)
@@ -294,6 +318,7 @@ fn held_for(head: &ResponseHeader) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::http1;
     use super::*;
 
     #[test]
@@ -301,13 +326,13 @@ mod tests {
         for (name, value, expected) in [
             ("content-length", "262144", Some(HELD_FOR)),
             ("content-length", "262145", None),
-            ("content-length", "99999999999999999999999", None),
+            ("content-length", "262145, 262145", None),
             ("content-type", "text/html", Some(HELD_FOR_UNKNOWN)),
             ("content-type", "Text/Event-Stream; charset=utf-8", None),
             ("content-type", "application/grpc+proto", None),
         ] {
-            let mut head = ResponseHeader::build(200, None).expect("head");
-            head.append_header(name, value).expect("header");
+            let head = http1::head_of(&format!("HTTP/1.1 200 OK\r\n{name}: {value}\r\n\r\n"));
+            let head = head.expect("a head");
             assert_eq!(held_for(&head), expected, "{name}: {value}");
         }
     }

@@ -11,8 +11,9 @@
 //!                       └─ the rest (large bodies, streams, upgrades): Pingora's own path (`app`) ─┘
 //! ```
 //!
-//! What may not be repeated is sent once and only once, over a connection of its own (`PoolPolicy::reuse_unrepeatable`):
-//! as long as there is none, another upstream may be tried; afterwards there are the answer, and `lost`.
+//! What may not be repeated is sent once and only once, over a connection of its own or one that is as good
+//! (`PoolPolicy::reuse_unrepeatable`, [`super::state::kept`]): as long as there is none, another upstream may be tried;
+//! afterwards there are the answer, and `lost`.
 //!
 //! Both ways share `tries` (who is next, and when it is enough), `queue`, `hold` and `lost`.
 
@@ -42,7 +43,7 @@ use pingora_http::RequestHeader;
 use tokio::time::Instant;
 use wire::proxy_config::Protocol;
 
-use self::exchange::Message;
+use self::exchange::{COPIED_BODY, Message};
 use self::hold::Held;
 use self::race::{Call, Ended};
 use self::respond::Ending;
@@ -128,7 +129,7 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Arc::new(message(downstream.request(), client, tries, &body, worker)?);
+    let message = Arc::new(message(downstream.request(), client, tries, body, worker)?);
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
@@ -181,15 +182,15 @@ fn message(
     sent: &RequestHeader,
     client: &Client,
     tries: &Tries,
-    body: &[u8],
+    body: Bytes,
     worker: usize,
 ) -> Result<Message> {
     let (route, origin) = (tries.route(), client.origin());
     let sender = origin.sender();
     if !route.changes_requests()
-        && let Some(wire) = as_sent::written(sent, &origin, route.forwarded(), body)
+        && let Some(wire) = as_sent::written(sent, &origin, route.forwarded(), body.len().min(COPIED_BODY))
     {
-        return Ok(Message::written(wire, sent, sender.address, worker));
+        return Ok(Message::written(wire, body, sent, sender.address, worker));
     }
     let mut request = sent.clone();
     headers::forward_request(&mut request, &origin, route.forwarded())?;

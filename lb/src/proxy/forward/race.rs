@@ -31,6 +31,7 @@ use super::super::outlier;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::Cell;
+use super::super::state::upstream::Reuse;
 use super::exchange::{self, Answer, Exchange, Message, Outcome};
 use super::lost::{Lost, lost};
 use super::racer::{Racer, Running};
@@ -80,7 +81,7 @@ pub(crate) async fn run(
     let mut first = begin(call, tries, choice, in_flight);
     let deadlines = first.watch.deadlines();
     // Until then there is no reason to look at anything else.
-    let soon = Instant::now() + deadlines.hedge.min(deadlines.doubt);
+    let soon = first.watch.begun() + deadlines.hedge.min(deadlines.doubt);
     let outcome = tokio::select! {
         biased;
         outcome = &mut first.exchange => Some(outcome),
@@ -112,8 +113,8 @@ fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFl
     let deadlines = call.learned.deadlines(&pool.policy);
     let begun = Instant::now();
     upstream.asked(begun.into_std(), deadlines.doubt);
-    let fresh = choice.fresh || !tries.may_reuse();
-    let (sent, exchange) = exchange::begin(pool.clone(), upstream.clone(), call.message.clone(), fresh);
+    let reuse = if choice.fresh { Reuse::None } else { tries.reuse() };
+    let (sent, exchange) = exchange::begin(pool.clone(), upstream.clone(), call.message.clone(), reuse);
     in_flight.connecting(&sent);
     let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun);
     Running { choice, in_flight, exchange: Box::pin(exchange), watch }

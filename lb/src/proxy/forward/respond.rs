@@ -16,8 +16,10 @@ use super::super::error_page;
 use super::super::headers;
 use super::super::route::sender::Sender;
 use super::super::state::in_flight::InFlight;
+use super::super::state::upstream::Upstream;
 use super::exchange::Answer;
 use super::http1;
+use super::http1::answer::{Head, ends_with_chunked};
 use super::tries::Tries;
 
 /// How an answer ended.
@@ -44,20 +46,34 @@ pub(crate) async fn respond(
     tries: &Tries,
 ) -> Result<Ending> {
     let Answer { mut upstream, held, .. } = answer;
-    let Some(mut head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
+    let Some(head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
     if look.intercepts(head.status.as_u16()) {
-        return replace(downstream, client, &head, upstream, in_flight, tries).await;
+        return replace(
+            downstream,
+            client,
+            &*head.to_header(downstream.request().has_case())?,
+            upstream,
+            in_flight,
+            tries,
+        )
+        .await;
     }
-    headers::forward_response(&mut head)?;
-    tries.keep_client(&mut head, in_flight.upstream());
-    look.edit(&mut head, downstream.request(), || Sender::of(client));
-    let mut encoder = tries.route().compress(downstream.request(), &mut head)?.map(Box::new);
-    if frame(&mut head, downstream.request())? == Framing::Close || client.is_closing() {
+    if client.is_closing() {
         downstream.close();
     }
-    if downstream.write_head(head).await.is_err() {
-        return Ok(Ending::ClientGone);
+    let mut encoder = None;
+    let begun =
+        if tries.change_answers(in_flight.upstream()) { Ok(false) } else { downstream.write_as_came(&head) };
+    match begun {
+        Ok(true) => {}
+        // Boxed: most answers are passed on as they came.
+        Ok(false) => {
+            let made = Box::pin(make(downstream, client, &head, in_flight.upstream(), tries)).await?;
+            let Some(made) = made else { return Ok(Ending::ClientGone) };
+            encoder = made;
+        }
+        Err(_) => return Ok(Ending::ClientGone),
     }
     for chunk in held {
         let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
@@ -116,6 +132,25 @@ pub(crate) async fn respond(
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::ClientGone),
     }
+}
+
+/// Writes a head that is made of `head` field by field, and says what its body goes through; none: the client is gone.
+async fn make(
+    downstream: &mut Downstream<'_>,
+    client: &Client,
+    head: &Head,
+    upstream: &Upstream,
+    tries: &Tries,
+) -> Result<Option<Option<Box<Encoder>>>> {
+    let mut head = head.to_header(downstream.request().has_case())?;
+    headers::forward_response(&mut head)?;
+    tries.keep_client(&mut head, upstream);
+    tries.route().look().edit(&mut head, downstream.request(), || Sender::of(client));
+    let encoder = tries.route().compress(downstream.request(), &mut head)?.map(Box::new);
+    if frame(&mut head, downstream.request())? == Framing::Close {
+        downstream.close();
+    }
+    Ok(downstream.write_head(head).await.is_ok().then_some(encoder))
 }
 
 /// What there is to send of `chunk`, after `encoder` if there is one; none: it cannot be compressed.
@@ -209,14 +244,13 @@ pub(crate) fn frame(response: &mut ResponseHeader, request: &RequestHeader) -> R
 }
 
 /// Whether the last transfer coding of `response` is `chunked`.
-pub(super) fn is_chunked(response: &ResponseHeader) -> bool {
+fn is_chunked(response: &ResponseHeader) -> bool {
     response
         .headers
         .get_all(header::TRANSFER_ENCODING)
         .iter()
         .next_back()
-        .and_then(|codings| codings.as_bytes().rsplit(|&byte| byte == b',').next())
-        .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        .is_some_and(|codings| ends_with_chunked(codings.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,25 +1,27 @@
 //! Whether an upstream's answer has one end. One that could be read to two ends leaves a connection on which the
 //! next answer begins where the upstream says, so it is taken for none (RFC 9112, section 6.3).
 
-use http::{StatusCode, Version, header};
-use pingora_http::ResponseHeader;
+use http::{StatusCode, Version};
+
+use super::http1::answer::{Head, Kind};
 
 /// Interim answers to one request (RFC 9110, section 15.2). More of them are a flood.
 pub(crate) const MAX_INTERIM: u32 = 100;
 
 /// Whether `head` tells its end in one way.
-pub(crate) fn is_sound(head: &ResponseHeader) -> bool {
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+pub(super) fn is_sound(head: &Head) -> bool {
+    let mut codings = head.values(Kind::Codings);
     let Some(_) = codings.next() else { return true };
     codings.next().is_none()
         && head.version == Version::HTTP_11
         && head.status != StatusCode::NO_CONTENT
         && !head.status.is_informational()
-        && !head.headers.contains_key(header::CONTENT_LENGTH)
+        && head.values(Kind::Length).next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::http1;
     use super::*;
 
     #[test]
@@ -34,13 +36,10 @@ mod tests {
             (204, Version::HTTP_11, "Transfer-Encoding: chunked", false),
             (304, Version::HTTP_11, "Transfer-Encoding: chunked", true),
         ] {
-            let mut head = ResponseHeader::build(status, None).expect("head");
-            head.set_version(version);
-            for line in fields.split("\r\n") {
-                let (name, value) = line.split_once(": ").expect("field");
-                head.append_header(name.to_owned(), value).expect("field");
-            }
-            assert_eq!(is_sound(&head), sound, "{status} {fields:?}");
+            let version = if version == Version::HTTP_11 { 1 } else { 0 };
+            let text = format!("HTTP/1.{version} {status} Fine\r\n{fields}\r\n\r\n");
+            let read = http1::head_of(&text);
+            assert_eq!(read.is_ok(), sound, "{text:?}");
         }
     }
 }

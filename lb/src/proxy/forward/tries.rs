@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header;
+use http::{HeaderValue, header};
 use pingora_http::ResponseHeader;
 
 use super::super::access_log::Trace;
@@ -21,7 +21,7 @@ use super::super::route::Route;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::pool::{Member, Pool, Rank};
-use super::super::state::upstream::Upstream;
+use super::super::state::upstream::{Reuse, Upstream};
 
 /// The most upstreams one request tries to connect to, even where that is free.
 const MAX_CONNECTS: usize = 16;
@@ -90,9 +90,10 @@ impl Tries {
         self.ask.repeatable
     }
 
-    /// Whether a kept connection is good enough. What is lost with it is lost where it may not be sent again.
-    pub(crate) fn may_reuse(&self) -> bool {
-        self.is_repeatable() || self.route.pool.policy.reuse_unrepeatable
+    /// Which kept connections are good enough. What is lost with one is lost where it may not be sent again.
+    pub(crate) fn reuse(&self) -> Reuse {
+        let any = self.is_repeatable() || self.route.pool.policy.reuse_unrepeatable;
+        if any { Reuse::Any } else { Reuse::Proven }
     }
 
     /// Whether nothing has been tried yet.
@@ -171,7 +172,8 @@ impl Tries {
             return Err(self.refusal());
         }
         loop {
-            let pick = balance::pick(pool, &self.ask, &self.tried, Instant::now());
+            let now = Instant::now();
+            let pick = balance::pick(pool, &self.ask, &self.tried, now);
             if let Some(member) = pick.ok().and_then(|pick| pick.in_doubt) {
                 doubt::look_into(pool, &member.upstream);
             }
@@ -194,7 +196,7 @@ impl Tries {
                 (Err(Nobody::Left), None) => return Err(self.refusal()),
             };
             // Another worker may have taken the last room since we looked.
-            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial) {
+            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial, now) {
                 Some(in_flight) => {
                     if choice.fresh {
                         self.stale = None;
@@ -313,15 +315,22 @@ impl Tries {
 
     /// Gives the client the cookie that leads to `upstream` again, unless it came with that one.
     pub(crate) fn keep_client(&self, response: &mut ResponseHeader, upstream: &Upstream) {
-        let Some(cookies) = self.route.pool.sticky() else { return };
-        let machine = upstream.id.machine();
-        if self.ask.sticky.and_then(|index| cookies.machine(index)) == Some(machine) {
-            return;
-        }
-        if let Some(cookie) = cookies.set_cookie(machine) {
+        if let Some(cookie) = self.cookie(upstream) {
             // A value that was made into one before cannot be refused.
             let _ = response.append_header(header::SET_COOKIE, cookie.clone());
         }
+    }
+
+    fn cookie(&self, upstream: &Upstream) -> Option<&HeaderValue> {
+        let cookies = self.route.pool.sticky()?;
+        let machine = upstream.id.machine();
+        let has_it = self.ask.sticky.and_then(|index| cookies.machine(index)) == Some(machine);
+        if has_it { None } else { cookies.set_cookie(machine) }
+    }
+
+    /// Whether the head of an answer of `upstream` is another one when it leaves than when it came.
+    pub(crate) fn change_answers(&self, upstream: &Upstream) -> bool {
+        self.route.changes_answers() || self.cookie(upstream).is_some()
     }
 
     /// Whether nobody is left who could answer, so that waiting is better than refusing.

@@ -127,6 +127,10 @@ impl<'a> Watch<'a> {
         &self.sent
     }
 
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     pub(crate) fn deadlines(&self) -> Deadlines {
         self.deadlines
     }

@@ -2,7 +2,7 @@
 //! negotiated it for.
 //!
 //! ```text
-//!   connection (frames watched, h2) ──stream──▶ head ──▶ Pingora's session ──▶ the way of any request
+//!   connection (frames watched, h2) ──stream──▶ head ──▶ session, Pingora's or not ──▶ the way of any request
 //!        │ each in a task of its own, at most STREAMS at a time                    │
 //!        │                                                                         ▼
 //!        │ no request for idle_timeout_ms · the balancer stops · its address       the answer, or a reset
@@ -37,11 +37,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub(crate) use self::frames::PREFACE;
 use self::frames::{Alarm, Watched};
 use self::head::Unusable;
-use self::session::Session;
+pub(crate) use self::session::Session;
 pub(crate) use self::stream::Stream;
 use super::client::Client;
 use super::connection::{REFUSE, Server, cut, overdue, to_end};
+use super::downstream::Downstream;
+use super::entrance::{Next, enter};
 use super::error_page::Refusal;
+use super::forward::streams;
 use super::grpc;
 use super::hand_over::OnVip;
 use super::headers::Origin;
@@ -191,17 +194,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Serving<T> {
 }
 
 /// Has one request answered.
-async fn answer(mut head: RequestHeader, stream: Stream, facts: Arc<Facts>) {
+async fn answer(head: RequestHeader, stream: Stream, facts: Arc<Facts>) {
     let _busy = facts.open.begin_request();
     let server = &facts.server;
     let moving = if head.method.is_idempotent() { Refusal::Moving } else { Refusal::MovingMidway };
     let is_grpc = grpc::is_grpc(&head);
-    head.extensions_mut().insert(stream.clone());
-    let session = ServerSession::new_custom(Box::new(Session::new(head, stream.clone())));
+    let session = Session::new(head, stream.clone());
     let client = Client::Http2(stream.clone());
     let refusal = tokio::select! {
         biased;
-        _ = server.proxy.process_new_http(session, &server.stop) => None,
+        () = pass(session, &stream, &client, server) => None,
         // Whatever is under way for it ends with this.
         () = stream.gone() => None,
         () = overdue(|| client.deadline()) => Some(Refusal::TooSlow),
@@ -217,6 +219,39 @@ async fn answer(mut head: RequestHeader, stream: Stream, facts: Arc<Facts>) {
     }
     // What has not ended by now never will, and must not look as if it had.
     stream.abort();
+}
+
+/// Has a request passed on: by itself where all of it is there, else by Pingora.
+async fn pass(mut session: Session, stream: &Stream, client: &Client, server: &Server) {
+    if session.has_no_body() && !streams(session.head()) {
+        session.allow(Duration::from_millis(server.limits.send_timeout_ms));
+        let mut account = None;
+        let mut downstream = Downstream::Http2(&mut session);
+        let entered = enter(&server.app, &mut downstream, client, Some(0), &mut account).await;
+        let is_answered = match entered {
+            Ok(Next::Answered) => true,
+            Ok(Next::Elsewhere | Next::Streams(..)) => false,
+            Err(_) => {
+                if session.answered().0.is_none() {
+                    let (look, _) = server.look(None);
+                    let _ =
+                        Refusal::BadGateway.answer(&mut Downstream::Http2(&mut session), client, &look).await;
+                }
+                true
+            }
+        };
+        if let Some(account) = &mut account {
+            (account.answered, account.bytes) = session.answered();
+        }
+        if is_answered {
+            return;
+        }
+    }
+    // Where `client_of` takes it from.
+    session.head_mut().extensions_mut().insert(stream.clone());
+    let session = ServerSession::new_custom(Box::new(session));
+    // Boxed: few requests need as much.
+    let _ = Box::pin(server.proxy.process_new_http(session, &server.stop)).await;
 }
 
 async fn refuse(stream: &Stream, refusal: Refusal, is_grpc: bool, server: &Server) -> Result<(), h2::Error> {

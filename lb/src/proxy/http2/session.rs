@@ -34,7 +34,7 @@ const NOT_IN_HTTP2: [HeaderName; 5] = [
 ];
 
 /// One request and its answer.
-pub(super) struct Session {
+pub(crate) struct Session {
     head: RequestHeader,
     stream: Stream,
     written: Option<Box<ResponseHeader>>,
@@ -61,7 +61,34 @@ impl Session {
         }
     }
 
-    fn respond(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    pub(crate) fn head(&self) -> &RequestHeader {
+        &self.head
+    }
+
+    pub(crate) fn head_mut(&mut self) -> &mut RequestHeader {
+        &mut self.head
+    }
+
+    pub(crate) fn has_no_body(&self) -> bool {
+        self.stream.is_body_empty()
+    }
+
+    /// The status of the answer, if one was written, and the length of its body in bytes.
+    pub(super) fn answered(&self) -> (Option<u16>, u64) {
+        (self.written.as_ref().map(|head| head.status.as_u16()), self.sent as u64)
+    }
+
+    /// Gives up what the client takes none of for so long.
+    pub(super) fn allow(&mut self, write_timeout: Duration) {
+        self.write_timeout = Some(write_timeout);
+    }
+
+    /// Writes the head of an answer, or an interim one; `end`: without a body.
+    ///
+    /// # Errors
+    ///
+    /// When the stream cannot be written to; so with those that follow.
+    pub(crate) fn respond(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
         if self.written.is_some() {
             return Ok(());
         }
@@ -73,7 +100,7 @@ impl Session {
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 to a stream of HTTP/2"));
             }
-            let sent = self.stream.write_interim(Response::from_parts(head.as_owned_parts(), ()));
+            let sent = self.stream.write_interim(Response::from_parts((*head).into(), ()));
             return sent
                 .or_err(ErrorType::WriteError, "an interim answer")
                 .map_err(|error| error.into_down());
@@ -83,15 +110,21 @@ impl Session {
         }
         let has_no_body = self.head.method == Method::HEAD
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        // Whoever asks later wants to know no more of it.
+        self.written = Some(Box::new(ResponseHeader::build_no_case(head.status, Some(0))?));
         let sent = self
             .stream
-            .write_head(Response::from_parts(head.as_owned_parts(), ()), end || has_no_body)
+            .write_head(Response::from_parts((*head).into(), ()), end || has_no_body)
             .or_err(ErrorType::WriteError, "the head of an answer");
-        self.written = Some(head);
         sent.map_err(|error| error.into_down())
     }
 
-    async fn send(&mut self, data: Bytes, end: bool) -> Result<()> {
+    /// Writes a part of the body, the last one or not.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) async fn send(&mut self, data: Bytes, end: bool) -> Result<()> {
         if self.stream.has_ended() {
             return Ok(());
         }
@@ -104,6 +137,15 @@ impl Session {
             None => sending.await,
         };
         sent.or_err(ErrorType::WriteError, "the body of an answer").map_err(|error| error.into_down())
+    }
+
+    /// Ends the answer.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.stream.finish().or_err(ErrorType::WriteError, "the end of an answer")
     }
 
     async fn next_part(&mut self) -> Result<Option<Bytes>> {
@@ -239,7 +281,7 @@ impl CustomSession for Session {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        self.stream.finish().or_err(ErrorType::WriteError, "the end of an answer")
+        self.end()
     }
 
     fn is_body_empty(&mut self) -> bool {

@@ -12,6 +12,7 @@ use pingora_error::{ErrorType, OrErr as _, Result};
 use pingora_http::RequestHeader;
 use wire::clients::Forwarded;
 
+use super::super::address;
 use super::super::headers::Origin;
 
 const FOR: &str = "x-forwarded-for";
@@ -57,12 +58,13 @@ pub(crate) fn say(
     };
     let hops = origin.told.as_deref().map_or(&[][..], |told| &told.hops);
     if by_x {
-        let mut list = String::new();
+        let mut list = Vec::with_capacity((hops.len() + 1) * address::LONGEST);
         for hop in hops {
-            let _ = write!(list, "{hop}, ");
+            address::write(&mut list, *hop);
+            list.extend_from_slice(b", ");
         }
-        let _ = write!(list, "{}", origin.peer);
-        add("X-Forwarded-For", list.as_bytes());
+        address::write(&mut list, origin.peer);
+        add("X-Forwarded-For", &list);
         add("X-Forwarded-Proto", origin.sender().scheme().as_bytes());
     }
     if by_name {

@@ -40,6 +40,11 @@ impl Look {
         self.pages.0.is_empty() && self.edits.is_empty()
     }
 
+    /// Whether it changes the header of answers.
+    pub(crate) fn edits(&self) -> bool {
+        !self.edits.is_empty()
+    }
+
     /// Whether an upstream's answer with `status` is replaced.
     pub(crate) fn intercepts(&self, status: u16) -> bool {
         status >= 400 && self.pages.get(status).is_some_and(|page| page.intercept)

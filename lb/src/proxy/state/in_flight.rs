@@ -117,13 +117,14 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Counts a request as in flight at `upstream`, unless that has its fill. `is_trial`: it was claimed
+    /// Counts a request as in flight at `upstream` from `now` on, unless that has its fill. `is_trial`: it was claimed
     /// as the upstream's trial.
     pub(crate) fn begin(
         pool: &Arc<Pool>,
         upstream: &Arc<Upstream>,
         ask: Ask,
         is_trial: bool,
+        now: Instant,
     ) -> Option<InFlight> {
         if !upstream.take_room() {
             if is_trial {
@@ -136,7 +137,7 @@ impl InFlight {
             upstream: upstream.clone(),
             pool: pool.clone(),
             ask,
-            begun: Instant::now(),
+            begun: now,
             trace: None,
             is_trial,
             was_trial: is_trial,
@@ -264,7 +265,7 @@ impl Drop for InFlight {
         self.upstream.counters.count_outcome(self.outcome);
         if let Some(trace) = self.trace.take() {
             let attempt = Attempt {
-                upstream: self.upstream.id.to_string(),
+                upstream: self.upstream.clone(),
                 begun_us: 0,
                 took_us: micros(self.begun.elapsed()),
                 phase: self.phase().name(),

@@ -23,6 +23,7 @@ pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
 mod journal;
+pub(crate) mod kept;
 pub(crate) mod learned;
 pub(crate) mod leaving;
 pub(crate) mod members;

@@ -14,7 +14,6 @@
 //!
 //! The transitions are made in [`super::super::health`] and [`super::super::outlier`]; here is only the record.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,20 +29,13 @@ use super::super::clock;
 use super::super::doubt::Questions;
 use super::super::forward::connect::{Connection, NEVER_KEPT};
 use super::super::health::Penalty;
-use super::super::lock;
 use super::super::upstream_tls::{PoolTls, UpstreamTls};
 use super::counters::Counters;
+use super::kept::Kept;
 use super::ramp::Ramp;
 use super::sockets::Sockets;
 use super::trial::{self, Trial};
 use super::window::Window;
-
-/// The most idle connections one worker keeps to one upstream.
-const MAX_IDLE: usize = 64;
-
-/// An idle connection older than this is not used again: common servers close theirs after 60 s or
-/// more, and one that is about to be closed is worth less than a new one.
-pub(crate) const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
 
 /// Counts the keys of all connection pools of the process; none is given out twice.
 static NEXT_POOL_KEY: AtomicU64 = AtomicU64::new(1);
@@ -89,7 +81,7 @@ pub(crate) struct Upstream {
     asks: AtomicU32,
     pool_key: AtomicU64,
     retired: AtomicBool,
-    idle: Box<[Mutex<VecDeque<Idle>>]>,
+    kept: Kept,
 }
 
 /// How connections to it are secured.
@@ -102,6 +94,17 @@ pub(crate) enum Security {
     Tls(UpstreamTls),
     /// By a TLS that cannot be used: there are none. What is wrong with it was said when it came.
     Unusable,
+}
+
+/// Which kept connections a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// None.
+    None,
+    /// One that is as good as a new one.
+    Proven,
+    /// One that seems to be open.
+    Any,
 }
 
 /// The part of the record that [`super::super::health`] writes.
@@ -170,12 +173,6 @@ struct Most {
     connections: AtomicU32,
 }
 
-#[derive(Debug)]
-struct Idle {
-    connection: Connection,
-    since: Instant,
-}
-
 impl Upstream {
     pub(crate) fn new(id: EndpointId, address: SocketAddr, workers: usize) -> Self {
         Upstream {
@@ -197,7 +194,7 @@ impl Upstream {
             asks: AtomicU32::new(0),
             pool_key: AtomicU64::new(new_pool_key()),
             retired: AtomicBool::new(false),
-            idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+            kept: Kept::new(workers),
         }
     }
 
@@ -294,12 +291,7 @@ impl Upstream {
     pub(crate) fn opening(self: &Arc<Self>) -> Opened {
         self.open.fetch_add(1, Ordering::Relaxed);
         let most = self.most.connections.load(Ordering::Relaxed);
-        for shelf in &self.idle {
-            while self.open_connections() > most {
-                let Some(idle) = lock(shelf).pop_front() else { break };
-                drop(idle);
-            }
-        }
+        self.kept.make_room(|| self.open_connections() > most);
         Opened(self.clone())
     }
 
@@ -319,7 +311,12 @@ impl Upstream {
 
     /// Notes that bytes came from it just now, on whatever connection.
     pub(crate) fn touch(&self) {
-        self.last_byte.store(clock::micros(Instant::now()), Ordering::Relaxed);
+        self.heard(Instant::now());
+    }
+
+    /// The same, at `now`.
+    pub(crate) fn heard(&self, now: Instant) {
+        self.last_byte.store(clock::micros(now), Ordering::Relaxed);
         self.doubt_at.store(NO_DOUBT, Ordering::Relaxed);
         self.asks.store(0, Ordering::Relaxed);
     }
@@ -423,22 +420,16 @@ impl Upstream {
     /// Closes every idle connection to it; those in use will not be kept either.
     pub(crate) fn forget_connections(&self) {
         self.pool_key.store(new_pool_key(), Ordering::Relaxed);
-        for shelf in &self.idle {
-            lock(shelf).clear();
-        }
+        self.kept.clear();
     }
 
-    /// An idle connection of `worker` for `name` that is still open, if there is one.
-    pub(crate) fn take_idle(&self, worker: usize, name: Option<&str>) -> Option<Connection> {
-        let mut shelf = lock(self.idle.get(worker)?);
-        // The newest first.
-        while let Some(at) = shelf.iter().rposition(|idle| idle.connection.is_for(name)) {
-            let Idle { mut connection, since } = shelf.remove(at)?;
-            if since.elapsed() < MAX_IDLE_AGE && connection.is_open() {
-                return Some(connection);
-            }
+    /// An idle connection of `worker` for `name` that `reuse` allows, if there is one.
+    pub(crate) fn take_idle(&self, worker: usize, name: Option<&str>, reuse: Reuse) -> Option<Connection> {
+        match reuse {
+            Reuse::None => None,
+            Reuse::Proven => self.kept.take_proven(worker, name),
+            Reuse::Any => self.kept.take(worker, name),
         }
-        None
     }
 
     /// Keeps `connection` for the next request of `worker`.
@@ -446,31 +437,25 @@ impl Upstream {
         if connection.pool_key() == NEVER_KEPT {
             return connection.discard();
         }
-        let Some(shelf) = self.idle.get(worker) else { return };
-        let mut shelf = lock(shelf);
-        // Compared under the lock: whoever changes the key clears the shelf afterwards.
-        if connection.pool_key() != self.pool_key() || self.is_retired() {
-            return;
-        }
-        if shelf.len() >= MAX_IDLE
-            && let Some(oldest) = shelf.pop_front()
-        {
-            // There is one for each POST that nobody else has use for.
-            oldest.connection.discard();
-        }
-        shelf.push_back(Idle { connection, since: Instant::now() });
+        // Asked where it is put: whoever changes the key clears the shelves afterwards.
+        self.kept.put(worker, connection, |connection| {
+            connection.pool_key() == self.pool_key() && !self.is_retired()
+        });
     }
 
     /// Closes idle connections that are old or that the upstream has closed.
     pub(crate) fn sweep_idle(&self) {
-        for shelf in &self.idle {
-            lock(shelf).retain_mut(|idle| idle.since.elapsed() < MAX_IDLE_AGE && idle.connection.is_open());
-        }
+        self.kept.sweep();
+    }
+
+    /// Notes that what was sent over a kept connection met its end.
+    pub(crate) fn ended_soon(&self) {
+        self.kept.ended_soon();
     }
 
     /// How many idle connections there are to it.
     pub(crate) fn idle_connections(&self) -> usize {
-        self.idle.iter().map(|shelf| lock(shelf).len()).sum()
+        self.kept.count()
     }
 }
 

@@ -8,20 +8,21 @@
 //!
 //! Each wait may be left and taken up again: nothing that was read is lost.
 
+pub(crate) mod answer;
 mod body;
 mod head;
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use pingora_http::ResponseHeader;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use self::answer::Head;
 use self::body::Body;
 use super::connect::Connection;
 
@@ -31,8 +32,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A head and a small body are read at once, in bytes.
 const FIRST_READ: usize = 4 << 10;
 
-/// As much of a body is read at once.
+/// As much of a body is read at once …
 const BODY_READ: usize = 64 << 10;
+
+/// … and so much once that was there at once: each read has the kernel tell the sender that there is room again.
+const LARGE_READ: usize = 256 << 10;
 
 /// Why an answer cannot be read.
 #[derive(Debug, Error)]
@@ -51,8 +55,10 @@ pub(crate) struct Session {
     connection: Connection,
     /// Read and not given out.
     input: BytesMut,
-    head: Option<Box<ResponseHeader>>,
+    head: Option<Head>,
     body: Body,
+    /// How much of it is read at once, in bytes.
+    at_once: usize,
     asks_for_head: bool,
     keeps: bool,
 }
@@ -61,17 +67,17 @@ impl Session {
     /// A session over `connection`, whose request asks for a head alone (HEAD) or not.
     pub(crate) fn new(connection: Connection, asks_for_head: bool) -> Self {
         let (input, body) = (BytesMut::new(), Body::Unknown);
-        Session { connection, input, head: None, body, asks_for_head, keeps: false }
+        Session { connection, input, head: None, body, at_once: BODY_READ, asks_for_head, keeps: false }
     }
 
-    /// Sends a request that is written in `message`.
+    /// Sends a request that is written in `wire`, with what is left of its `body`.
     ///
     /// # Errors
     ///
     /// When not all of it can be written in time.
-    pub(crate) async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, wire: &[u8], body: &[u8]) -> io::Result<()> {
         let writing = async {
-            self.connection.write_all(message).await?;
+            self.connection.write_all_buf(&mut Buf::chain(wire, body)).await?;
             self.connection.flush().await
         };
         let mut writing = pin!(writing);
@@ -87,7 +93,7 @@ impl Session {
     /// # Errors
     ///
     /// When there is none.
-    pub(crate) async fn read_head(&mut self) -> Result<&ResponseHeader, ReadError> {
+    pub(crate) async fn read_head(&mut self) -> Result<&Head, ReadError> {
         loop {
             if let Some(found) = head::take(&mut self.input, self.asks_for_head)? {
                 (self.body, self.keeps) = (found.body, found.keeps);
@@ -99,13 +105,18 @@ impl Session {
         }
     }
 
-    /// The head that was read last.
-    pub(crate) fn head(&self) -> Option<&ResponseHeader> {
-        self.head.as_deref()
+    /// When anything came last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.connection.heard()
     }
 
-    /// The same, to be changed and passed on.
-    pub(crate) fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+    /// The head that was read last.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// The same, to be passed on.
+    pub(crate) fn take_head(&mut self) -> Option<Head> {
         self.head.take()
     }
 
@@ -127,10 +138,23 @@ impl Session {
             if self.body.is_done() {
                 return Ok(None);
             }
-            if self.fill(BODY_READ).await? == 0 {
+            let read = self.fill(self.at_once).await?;
+            if read >= BODY_READ {
+                self.at_once = LARGE_READ;
+            }
+            if read == 0 {
                 return if self.body.ends_with_connection() { Ok(None) } else { Err(ReadError::Closed) };
             }
         }
+    }
+
+    /// The same, if there is more of it already.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) fn body_at_hand(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.body.take(&mut self.input)
     }
 
     async fn fill(&mut self, most: usize) -> io::Result<usize> {
@@ -142,4 +166,11 @@ impl Session {
     pub(crate) fn into_kept(self) -> Option<Connection> {
         (self.keeps && self.body.is_done() && self.input.is_empty()).then_some(self.connection)
     }
+}
+
+/// The head that `text` is.
+#[cfg(test)]
+pub(crate) fn head_of(text: &str) -> Result<Head, ReadError> {
+    let found = head::take(&mut bytes::BytesMut::from(text), false)?;
+    Ok(found.expect("a whole head").head)
 }
