@@ -160,6 +160,32 @@ async fn what_is_for_everybody_needs_nothing() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_closed_cluster_shows_nothing_until_a_token_is_shown() {
+    let manager = Manager::new("open_reads = false");
+    let read = manager.token("read", &[Scope::Read], None);
+    let (status, _, shell) = manager.ask(None, None, "GET /").await;
+    assert!(status == 200 && shell.contains("Enter a token"), "{status} {shell}");
+    assert!(!shell.contains("a-stateless-1") && !shell.contains("192.168.10."), "{shell}");
+    let (status, _, whole) = manager.ask(Some(&read), None, "GET /").await;
+    assert!(status == 200 && whole.contains("a-stateless-1"), "{status} {whole}");
+    for (asked, status) in [
+        ("GET /page/style.css", 200),
+        ("GET /page/live.js", 200),
+        ("GET /page/actions.js", 200),
+        ("GET /page/stream", 401),
+        ("GET /traffic", 401),
+        ("GET /events/history", 401),
+        ("PUT /vms/a-stateless-1/drain {\"on\":true}", 401),
+    ] {
+        assert_eq!(manager.ask(None, None, asked).await.0, status, "{asked}");
+    }
+    assert_eq!(manager.status(&read, "PUT /vms/a-stateless-1/drain {\"on\":true}").await, 403);
+    let operate = manager.token("operate", &[Scope::Operate], None);
+    assert_eq!(manager.status(&operate, "PUT /vms/a-stateless-1/drain {\"on\":true}").await, 200);
+    assert_eq!(manager.status(&operate, "PUT /vms/a-stateless-1/drain {\"off\":true}").await, 400);
+}
+
+#[tokio::test]
 async fn a_worthless_token_gets_a_challenge_and_the_reason() {
     let manager = Manager::new("");
     let short = manager.token("short", &[Scope::Operate], Some(1));
