@@ -18,7 +18,7 @@ choose_cases "${ALL[@]}"
 need_build
 MEASURED=0
 RESULTS=$(mktemp)
-trap 'rm -f "$RESULTS"; leave_suite' EXIT
+trap 'leave_suite "$RESULTS"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

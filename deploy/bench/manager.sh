@@ -192,14 +192,7 @@ MEASURED=0
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-bench-$(id -u).XXXXXX")
 RESULTS=$DIR/results
 export RESULTS MACHINES WATCHERS SECONDS_OF CASES="${cases[*]}"
-# shellcheck disable=SC2317 # called by the trap
-finish() {
-    local status=$?
-    rm -rf "$DIR"
-    [ "$status" != 1 ] || [ "$MEASURED" = 1 ] || status=3
-    exit "$status"
-}
-trap finish EXIT
+trap 'leave_suite "$DIR"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

@@ -190,7 +190,7 @@ MEASURED=0
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-bench-$(id -u).XXXXXX")
 RESULTS=$DIR/results
 export DIR RESULTS ROUTERS SECONDS_OF CASES="${cases[*]}"
-trap 'rm -rf "$DIR"; leave_suite' EXIT
+trap 'leave_suite "$DIR"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

@@ -15,11 +15,6 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Shows `text` beside the service's state.
-pub fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
-}
-
 /// Says that the program is well each time `proof` succeeds, three times in the time after which it would be started
 /// anew; for ever, and at once for ever where nobody waits for that. A timer alone would prove nothing: `proof` is to go
 /// the way that the program's work goes.

@@ -3,7 +3,6 @@
 (() => {
   const body = document.body;
   const freshness = document.getElementById("freshness");
-  const main = document.getElementById("main");
   const STALE_MS = 5000;
   let heard = Date.now();
 
@@ -113,5 +112,4 @@
   }, 1000);
   if (body.dataset.poll) poll(Number(body.dataset.poll));
   if (body.dataset.stream) stream(body.dataset.stream);
-  main.setAttribute("data-live", "");
 })();
