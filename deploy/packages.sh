@@ -37,14 +37,17 @@ fi
 # cargo-deb takes files from where Cargo.toml says, which is in the checkout, wherever things are built.
 STAGE=$(dirname "${BASH_SOURCE[0]}")/../target/packages
 rm -rf "$STAGE"
-mkdir -p "$STAGE/man" "$STAGE/completions" "$OUT"
+mkdir -p "$OUT"
 for program in manager lb loadtest; do
     [ -x "$PROGRAMS/$program" ] || die "no $PROGRAMS/$program: build it first, or leave --programs out"
-    install -m 755 "$PROGRAMS/$program" "$STAGE/$program"
+    install -D -m 755 "$PROGRAMS/$program" "$STAGE/$program"
+    "$PROGRAMS/$program" man "$STAGE/man/$program"
+    gzip -9n "$STAGE/man/$program"/*.1
+    mkdir -p "$STAGE/completions/$program"
+    for shell in bash zsh fish; do
+        "$PROGRAMS/$program" completions "$shell" >"$STAGE/completions/$program/$shell"
+    done
 done
-"$PROGRAMS/manager" man "$STAGE/man"
-gzip -9n "$STAGE"/man/*.1
-for shell in bash zsh fish; do "$PROGRAMS/manager" completions "$shell" >"$STAGE/completions/$shell"; done
 
 for package in manager lb loadtest; do
     cargo deb --quiet --no-build --no-strip --locked -p "$package" --output "$OUT/" \

@@ -46,7 +46,9 @@ say "install"
 listing >"$WORK/before"
 dpkg_ -i /packages/holdfast-manager_1.0_amd64.deb /packages/holdfast-lb_1.0_amd64.deb /packages/holdfast-loadtest_1.0_amd64.deb
 for file in /usr/bin/manager /usr/bin/lb /usr/bin/loadtest /etc/holdfast/manager.toml /etc/holdfast/lb.toml \
-    /usr/share/man/man1/manager-vm-create.1.gz /usr/share/bash-completion/completions/manager; do
+    /usr/share/man/man1/manager-vm-create.1.gz /usr/share/man/man1/lb-run.1.gz /usr/share/man/man1/loadtest-compare.1.gz \
+    /usr/share/bash-completion/completions/manager /usr/share/bash-completion/completions/lb \
+    /usr/share/zsh/vendor-completions/_loadtest /usr/share/fish/vendor_completions.d/lb.fish; do
     [ -e "$ROOT$file" ] || die "$file was not installed"
 done
 [ "$(stat -c %a "$ROOT/etc/holdfast/manager.toml")" = 600 ] || die "the manager's settings can be read by everybody"

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use kit::shell::{self, CompletionsArgs, ManArgs};
 use lb::settings::Settings;
 
 /// A load balancer that answers from a shared virtual IP address.
@@ -22,6 +23,10 @@ enum Command {
     Proxy(Common),
     /// Speak VRRP and hold the VIP (started by `run`).
     Vip(Common),
+    /// Print what completes this command line in a shell.
+    Completions(CompletionsArgs),
+    /// Write this command's manual pages into a directory.
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -48,8 +53,25 @@ fn main() -> ExitCode {
         return complain(&format!("SIGUSR1 and SIGHUP cannot be held back: {error}"), 1);
     }
     let cli = Cli::parse();
-    let (Command::Run(common) | Command::Proxy(common) | Command::Vip(common)) = &cli.command;
-    let is_speaker = matches!(cli.command, Command::Vip(_)) && !common.check;
+    match cli.command {
+        Command::Run(common) => start(Part::Supervisor, &common),
+        Command::Proxy(common) => start(Part::Proxy, &common),
+        Command::Vip(common) => start(Part::Speaker, &common),
+        Command::Completions(args) => ended(shell::completions(Cli::command(), &args)),
+        Command::Man(args) => ended(shell::man(Cli::command(), &args)),
+    }
+}
+
+/// One of the processes that a balancer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Supervisor,
+    Proxy,
+    Speaker,
+}
+
+fn start(part: Part, common: &Common) -> ExitCode {
+    let is_speaker = part == Part::Speaker && !common.check;
     let load = if is_speaker { Settings::load_for_speaker } else { Settings::load };
     let loaded = match &common.state_dir {
         Some(state_dir) if common.supervised => Settings::load_or_kept(load, &common.config, state_dir),
@@ -69,11 +91,14 @@ fn main() -> ExitCode {
     if let Some(state_dir) = &common.state_dir {
         settings.use_state_dir(state_dir);
     }
-    let result = match cli.command {
-        Command::Run(_) => lb::supervisor::run(&common.config, &settings),
-        Command::Proxy(_) => lb::proxy::run(settings),
-        Command::Vip(_) => lb::vip::run(&settings),
-    };
+    ended(match part {
+        Part::Supervisor => lb::supervisor::run(&common.config, &settings),
+        Part::Proxy => lb::proxy::run(settings),
+        Part::Speaker => lb::vip::run(&settings),
+    })
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&format!("{error:#}"), 1),

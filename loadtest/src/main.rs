@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Subcommand};
 use loadtest::options::Options;
 use loadtest::reread::Reread;
 use loadtest::run::{Finished, RunError, run};
@@ -22,15 +22,15 @@ fn main() -> ExitCode {
         .subcommand_negates_reqs(true)
         .subcommand_required(false)
         .arg_required_else_help(false);
-    let words = command.get_matches();
+    let words = command.clone().get_matches();
     if words.subcommand_name().is_some() {
-        return reread(&Reread::from_arg_matches(&words).unwrap_or_else(|error| error.exit()));
+        return reread(&Reread::from_arg_matches(&words).unwrap_or_else(|error| error.exit()), command);
     }
     load(Options::from_arg_matches(&words).unwrap_or_else(|error| error.exit()))
 }
 
-fn reread(command: &Reread) -> ExitCode {
-    match command.run() {
+fn reread(reread: &Reread, command: Command) -> ExitCode {
+    match reread.run(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => complain(&RunError::Input(error)),
     }

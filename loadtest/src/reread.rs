@@ -1,11 +1,12 @@
-//! The commands that send nothing: they read reports that runs left.
+//! The commands that send nothing: they read reports that runs left, or tell of the command line itself.
 
 use std::fs::File;
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Command, Subcommand, ValueEnum};
+use kit::shell::{self, CompletionsArgs, ManArgs};
 
 use crate::report::compare::compare;
 use crate::report::outputs::Outputs;
@@ -23,6 +24,10 @@ pub enum Reread {
     ///
     /// Exit codes: 0 compared, 1 worse and --fail-on-worse, 2 bad input, 3 one of the runs is invalid.
     Compare(Compare),
+    /// Prints what completes this command line in a shell.
+    Completions(CompletionsArgs),
+    /// Writes this command's manual pages into a directory.
+    Man(ManArgs),
 }
 
 /// `loadtest report`.
@@ -73,15 +78,17 @@ pub enum Output {
 const INVALID: u8 = 3;
 
 impl Reread {
-    /// Does it; the exit code.
+    /// Does it; the exit code. `command` is the whole command line.
     ///
     /// # Errors
     ///
     /// When a file cannot be read or written; says which and why.
-    pub fn run(&self) -> anyhow::Result<u8> {
+    pub fn run(&self, command: Command) -> anyhow::Result<u8> {
         match self {
             Reread::Report(rerender) => rerender.run(),
             Reread::Compare(compare) => compare.run(),
+            Reread::Completions(args) => shell::completions(command, args).map(|()| 0),
+            Reread::Man(args) => shell::man(command, args).map(|()| 0),
         }
     }
 }

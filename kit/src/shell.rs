@@ -1,20 +1,21 @@
-//! `manager completions` and `manager man`: what shells and `man` want to know of the command line.
+//! `completions` and `man` of every command of ours: what shells and `man` want to know of a command line.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Command;
 use clap_complete::Shell;
 
-/// What `manager completions` takes.
+/// What `completions` takes.
 #[derive(clap::Args, Debug)]
 pub struct CompletionsArgs {
     /// The shell.
     shell: Shell,
 }
 
-/// What `manager man` takes.
+/// What `man` takes.
 #[derive(clap::Args, Debug)]
 pub struct ManArgs {
     /// The directory that gets one page for each command; it is made where there is none.
@@ -25,12 +26,17 @@ pub struct ManArgs {
 ///
 /// # Errors
 ///
-/// When it cannot be written.
+/// When it cannot be written. That nobody reads it is none.
 pub fn completions(mut command: Command, args: &CompletionsArgs) -> Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
-    super::print::line(String::from_utf8(script)?.trim_end())
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the completions")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes the manual pages of `command`.
