@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -51,6 +52,35 @@ pub struct RouterCounters {
     pub became_master: u64,
     /// How often it changed its state, that included.
     pub transitions: u64,
+    /// How long it took when it became the holder because another one was lost.
+    #[serde(default)]
+    pub failovers: Failovers,
+}
+
+/// Upper bounds of [`Failovers`], in milliseconds: from a holder that let go to one that was lost with its network.
+pub const FAILOVER_BOUNDS_MS: [u64; 12] = [5, 10, 25, 50, 100, 250, 500, 750, 1_000, 2_500, 5_000, 10_000];
+
+/// How long it took from the last word of a holder that was lost until this balancer had announced the address as its own:
+/// a histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failovers {
+    /// How many took at most as long as each of [`FAILOVER_BOUNDS_MS`].
+    pub within: [u64; FAILOVER_BOUNDS_MS.len()],
+    /// How many there were.
+    pub count: u64,
+    /// How long they took together, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Failovers {
+    /// Counts one that took so long.
+    pub fn count(&mut self, took: Duration) {
+        for (count, bound) in self.within.iter_mut().zip(FAILOVER_BOUNDS_MS) {
+            *count += u64::from(took <= Duration::from_millis(bound));
+        }
+        self.count += 1;
+        self.sum_us = self.sum_us.saturating_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
 }
 
 /// The states of a virtual router (RFC 9568, section 6.4), by the names DESIGN's words have for them.

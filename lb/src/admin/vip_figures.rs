@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
-use wire::vip::{RouterState, VipStatus};
+use wire::vip::{FAILOVER_BOUNDS_MS, Failovers, RouterState, VipStatus};
 
 use crate::proxy::lock;
 
@@ -52,6 +53,7 @@ impl VipFigures {
             Opts::new("lb_vip_packets_dropped_total", "Received VRRP packets that were dropped, by kind."),
             &["kind"],
         )?;
+        let mut failovers = Vec::new();
         let status = lock(&self.said);
         for router in &status.routers {
             let (vrid, address) = (router.vrid.to_string(), router.address.to_string());
@@ -62,13 +64,47 @@ impl VipFigures {
             taken.with_label_values(labels).inc_by(router.counters.became_master);
             holds.with_label_values(labels).set(i64::from(router.state == RouterState::Master));
             priority.with_label_values(labels).set(i64::from(router.priority));
+            failovers.push(histogram(&router.counters.failovers, labels));
         }
         for (kind, count) in &status.dropped {
             dropped.with_label_values(&[kind]).inc_by(*count);
         }
         let counters = [sent, received, transitions, taken, dropped].map(|family| family.collect()).concat();
-        Ok([counters, holds.collect(), priority.collect()].concat())
+        let mut duration = MetricFamily::default();
+        duration.set_name("lb_vip_failover_duration_seconds".to_owned());
+        duration.set_help(
+            "From the last word of a holder that was lost until the VIP was announced here, each time this balancer took its place."
+                .to_owned(),
+        );
+        duration.set_field_type(MetricType::HISTOGRAM);
+        duration.set_metric(failovers);
+        Ok([counters, holds.collect(), priority.collect(), vec![duration]].concat())
     }
+}
+
+/// The series of one virtual router. The speaker counts in another process, so there is nothing to observe here.
+fn histogram(failovers: &Failovers, labels: &[&str]) -> Metric {
+    let bucket = |(bound, count): (u64, u64)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(Duration::from_millis(bound).as_secs_f64());
+        bucket.set_cumulative_count(count);
+        bucket
+    };
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(FAILOVER_BOUNDS_MS.into_iter().zip(failovers.within).map(bucket).collect());
+    histogram.set_sample_count(failovers.count);
+    histogram.set_sample_sum(Duration::from_micros(failovers.sum_us).as_secs_f64());
+    let label = |(name, value): (&&str, &&str)| {
+        let mut label = LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).to_owned());
+        label
+    };
+    let mut labels: Vec<_> = LABELS.iter().zip(labels).map(label).collect();
+    labels.sort();
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(histogram);
+    metric
 }
 
 impl Collector for VipFigures {
@@ -96,6 +132,8 @@ mod tests {
         let registry = prometheus::Registry::new();
         let figures = VipFigures::new().expect("valid");
         registry.register(Box::new(figures.clone())).expect("registered");
+        let mut failovers = Failovers::default();
+        failovers.count(Duration::from_millis(330));
         let router = RouterStatus {
             address: [10, 0, 0, 1].into(),
             vrid: 50,
@@ -104,7 +142,7 @@ mod tests {
             holder: None,
             reason: String::new(),
             for_ms: 0,
-            counters: RouterCounters { adverts_sent: 7, ..RouterCounters::default() },
+            counters: RouterCounters { adverts_sent: 7, failovers, ..RouterCounters::default() },
         };
         let dropped = [("ttl".to_owned(), 3)].into();
         figures.update(Some(VipStatus { routers: vec![router], dropped }));
@@ -112,6 +150,10 @@ mod tests {
         for line in [
             "lb_vip_adverts_sent_total{address=\"10.0.0.1\",vrid=\"50\"} 7",
             "lb_vip_holds{address=\"10.0.0.1\",vrid=\"50\"} 1",
+            "lb_vip_failover_duration_seconds_bucket{address=\"10.0.0.1\",vrid=\"50\",le=\"0.25\"} 0",
+            "lb_vip_failover_duration_seconds_bucket{address=\"10.0.0.1\",vrid=\"50\",le=\"0.5\"} 1",
+            "lb_vip_failover_duration_seconds_bucket{address=\"10.0.0.1\",vrid=\"50\",le=\"+Inf\"} 1",
+            "lb_vip_failover_duration_seconds_sum{address=\"10.0.0.1\",vrid=\"50\"} 0.33",
             "lb_vip_packets_dropped_total{kind=\"ttl\"} 3",
         ] {
             assert!(text.contains(line), "{line} not in {text}");

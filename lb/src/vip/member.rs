@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vrrp::{Effect, Router, RouterConfig, State};
+use vrrp::{Advert, Effect, Reason, Router, RouterConfig, State};
 use wire::vip::{RouterCounters, RouterState, RouterStatus, VipAction, VipOrder};
 
 use super::adverts::Arrived;
@@ -18,6 +18,10 @@ pub(super) struct Member {
     pub(super) router: Router,
     counters: RouterCounters,
     told: (State, Option<IpAddr>),
+    /// When the holder said its last word.
+    last_word: Option<Duration>,
+    /// When the address was last announced as ours.
+    announced: Option<Duration>,
 }
 
 impl Member {
@@ -31,7 +35,14 @@ impl Member {
             preempt: vip.preempt,
         };
         let router = Router::new(Duration::ZERO, config);
-        Member { vip: vip.clone(), router, counters: RouterCounters::default(), told: (State::Init, None) }
+        Member {
+            vip: vip.clone(),
+            router,
+            counters: RouterCounters::default(),
+            told: (State::Init, None),
+            last_word: None,
+            announced: None,
+        }
     }
 
     /// Whether this is the virtual router that a packet from `source` is for.
@@ -49,16 +60,36 @@ impl Member {
         }
     }
 
-    pub(super) fn count_received(&mut self) {
+    /// Takes in an advert for this virtual router.
+    pub(super) fn receive(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
         self.counters.adverts_received += 1;
+        let was_holder = self.router.holder(now) == Some(source);
+        self.router.receive(now, source, advert);
+        if was_holder || self.router.holder(now) == Some(source) {
+            self.last_word = Some(now);
+        }
     }
 
-    /// Counts what `effect`, which was carried out, did; with it so many adverts were sent.
-    pub(super) fn count(&mut self, effect: Effect, sent: u64) {
+    /// Counts what `effect`, which was carried out by `now`, did; with it so many adverts were sent.
+    pub(super) fn count(&mut self, now: Duration, effect: Effect, sent: u64) {
         self.counters.adverts_sent += sent;
-        if let Effect::Changed(transition) = effect {
-            self.counters.transitions += 1;
-            self.counters.became_master += u64::from(transition.to == State::Master);
+        match effect {
+            Effect::Changed(transition) => {
+                self.counters.transitions += 1;
+                self.counters.became_master += u64::from(transition.to == State::Master);
+                let (lost, announced) = match transition.to {
+                    State::Backup => return,
+                    State::Init | State::Master => (self.last_word.take(), self.announced.take()),
+                };
+                // One that is there while another takes over is not lost.
+                let is_lost = matches!(transition.reason, Reason::Silence | Reason::Released(_));
+                if let (true, Some(lost), Some(announced)) = (is_lost, lost, announced) {
+                    self.counters.failovers.count(announced.saturating_sub(lost));
+                }
+            }
+            // From now on clients come here. That the state is another one is said behind it.
+            Effect::Announce => self.announced = Some(now),
+            _ => {}
         }
     }
 
@@ -116,5 +147,93 @@ fn name_of(state: State) -> RouterState {
         State::Init => RouterState::Init,
         State::Backup => RouterState::Backup,
         State::Master => RouterState::Master,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINE: [u8; 4] = [192, 168, 10, 10];
+    const OTHER: [u8; 4] = [192, 168, 10, 20];
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn member() -> Member {
+        let vip = Vip {
+            address: [10, 0, 0, 1].into(),
+            vrid: 50,
+            priority: 240,
+            advert_interval: ms(100),
+            preempt: None,
+            unicast_peers: Vec::new(),
+            checksum: vrrp::ChecksumForm::default(),
+            virtual_mac: false,
+        };
+        let mut member = Member::new(&vip, MINE.into());
+        member.router.ready(ms(0));
+        carry_out(&mut member, 0);
+        member
+    }
+
+    /// Carries out all that is to be done, each within a millisecond, from `at` on; returns when that was done.
+    fn carry_out(member: &mut Member, mut at: u64) -> u64 {
+        while let Some(effect) = member.router.poll_effect(ms(at)) {
+            at += 1;
+            member.count(ms(at), effect, 1);
+        }
+        at
+    }
+
+    fn advert(member: &mut Member, at: u64, priority: u8) {
+        let addresses = vec![IpAddr::from([10, 0, 0, 1])];
+        let advert = Advert { vrid: 50, priority, interval: ms(100), addresses };
+        member.receive(ms(at), OTHER.into(), &advert);
+        carry_out(member, at);
+    }
+
+    fn become_master(member: &mut Member) {
+        let (due, _) = member.router.next_wake().expect("something is due");
+        member.router.wake(due);
+        carry_out(member, u64::try_from(due.as_millis()).expect("soon"));
+        assert_eq!(member.router.state(), State::Master);
+    }
+
+    #[test]
+    fn it_counts_from_the_last_word_of_a_silent_holder_until_the_address_is_announced() {
+        let mut member = member();
+        advert(&mut member, 100, 240);
+        advert(&mut member, 200, 240);
+        become_master(&mut member);
+        let failovers = member.counters.failovers;
+        assert_eq!(failovers.count, 1);
+        // Three intervals and the skew.
+        assert_eq!(failovers.within[4..8], [0, 0, 1, 1], "{failovers:?}");
+        assert!((300_000..350_000).contains(&failovers.sum_us), "{failovers:?}");
+    }
+
+    #[test]
+    fn a_holder_that_lets_go_is_replaced_sooner() {
+        let mut member = member();
+        advert(&mut member, 100, 240);
+        advert(&mut member, 150, 0);
+        become_master(&mut member);
+        let failovers = member.counters.failovers;
+        assert_eq!((failovers.count, failovers.within[2]), (1, 1), "{failovers:?}");
+    }
+
+    #[test]
+    fn where_nobody_was_lost_nothing_is_counted() {
+        let mut first = member();
+        become_master(&mut first);
+        let mut preempting = member();
+        advert(&mut preempting, 100, 240);
+        preempting.router.take_over(ms(150)).expect("it may");
+        carry_out(&mut preempting, 150);
+        for member in [first, preempting] {
+            assert_eq!((member.counters.became_master, member.counters.failovers.count), (1, 0));
+        }
     }
 }

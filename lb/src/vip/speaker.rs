@@ -163,7 +163,7 @@ impl Speaker {
         for (index, member) in self.members.iter_mut().enumerate() {
             while let Some(effect) = member.router.poll_effect(self.origin.elapsed()) {
                 match self.network.carry_out(index, &member.vip, effect).await {
-                    Ok(sent) => member.count(effect, sent),
+                    Ok(sent) => member.count(self.origin.elapsed(), effect, sent),
                     Err(error) => result = result.and(Err(error)),
                 }
             }
@@ -208,8 +208,7 @@ impl Speaker {
             }
             (Ok(advert), Some(member), None) => (advert, member),
         };
-        member.count_received();
-        member.router.receive(now, source, &advert);
+        member.receive(now, source, &advert);
         let expected = vrrp::identity::advertised(vrid, member.vip.address);
         let same = advert.addresses == expected
             || source.is_ipv6() && advert.addresses.contains(&member.vip.address);
