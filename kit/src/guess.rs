@@ -25,6 +25,9 @@ pub fn in_message(message: &str) -> String {
         "invalid IP address syntax" => {
             ": expected an address such as \"10.0.0.1\" or \"fd00::1\"; names are not looked up"
         }
+        "invalid IPv4 address syntax" => {
+            ": expected an address such as \"10.0.0.1\"; names are not looked up"
+        }
         _ => "",
     };
     if !example.is_empty() {

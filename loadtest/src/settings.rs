@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use kit::config::Source;
 use rand::RngExt;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::faults::plan;
 use crate::faults::spec::{FaultSpec, What};
@@ -136,6 +138,10 @@ impl Settings {
         let mut faults = written.as_ref().map(|written| written.faults.clone()).unwrap_or_default();
         faults.extend(options.faults);
         if managers.is_empty() {
+            ensure!(
+                proof.token_file.is_none(),
+                "--token-file says nothing without a manager: give its address with --manager URL"
+            );
             for fault in &faults {
                 if let What::Order { .. } = fault.what {
                     bail!("--fault \"{fault}\" is done by a manager: give its address with --manager URL");
@@ -241,7 +247,10 @@ fn trust(insecure: bool, ca: Option<&Path>) -> anyhow::Result<Trust> {
     }
     let read = |path: &Path| {
         let read = kit::config::read_file(path, kit::config::MAX_PEM);
-        read.map_err(|error| anyhow!("--ca {}: {error}", path.display()))
+        let pem = read.map_err(|error| anyhow!("--ca {}: {error}", path.display()))?;
+        let is_found = CertificateDer::pem_slice_iter(&pem).next().is_some_and(|found| found.is_ok());
+        ensure!(is_found, "--ca {}: expected certificates as PEM, found none", path.display());
+        anyhow::Ok(pem)
     };
     Ok(Trust::Authorities(ca.map(read).transpose()?))
 }

@@ -196,7 +196,12 @@ impl Ids {
 /// id.
 #[utoipa::path(post, path = "/count", request_body = String,
     responses((status = 200, body = Posts), (status = 400, body = Problem)))]
-pub(crate) async fn count(State(app): State<Shared>, id: String) -> Result<Json<Posts>, ApiError> {
+pub(crate) async fn count(
+    State(app): State<Shared>,
+    kit::api::Body(id): kit::api::Body,
+) -> Result<Json<Posts>, ApiError> {
+    let id = String::from_utf8(id.to_vec())
+        .map_err(|_| Problem::bad_body("an id that is no text: expected UTF-8, or no body at all"))?;
     if id.len() > MAX_ID {
         return Err(
             Problem::bad_body(format!("an id of {} bytes; at most {MAX_ID} are kept", id.len())).into()

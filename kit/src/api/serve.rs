@@ -28,7 +28,10 @@ pub fn with_fallbacks(router: Router) -> Router {
             ApiError(Problem::new(
                 405,
                 "Method not allowed",
-                format!("{} cannot be used on {}", method, uri.path()),
+                format!(
+                    "{method} cannot be used on {}; the field Allow and /swagger-ui/ say what can",
+                    uri.path()
+                ),
             ))
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -69,14 +69,18 @@ async fn delete_override(State(admin): Shared, Path(machine): Path<MachineId>) -
         tracing::info!(%machine, "override taken back");
         state.change_overrides(|overrides| match overrides.0.remove(&machine) {
             Some(_) => Ok(()),
-            None => Err(Problem::not_found(format!("nothing was said about {machine}; see GET /overrides"))),
+            None => Err(at_fault(format!("nothing was said about {machine}; see GET /overrides"))),
         })
     })
     .await
 }
 
 fn unknown(machine: &MachineId) -> Problem {
-    Problem::not_found(format!(
+    at_fault(format!(
         "the upstream set has no machine {machine}; its name is the upstream's id without the incarnation, see GET /status"
     ))
+}
+
+fn at_fault(detail: String) -> Problem {
+    Problem { parameter: Some("machine".to_owned()), ..Problem::not_found(detail) }
 }

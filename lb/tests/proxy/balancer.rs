@@ -209,6 +209,18 @@ impl Balancer {
         self.get(path).await.json().await.expect("JSON")
     }
 
+    /// Asks on the port that `method` is for.
+    #[allow(dead_code)] // of the test programs that share this file, one has use for it
+    pub(crate) async fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> reqwest::Result<reqwest::Response> {
+        let url = if method == reqwest::Method::GET { self.read(path) } else { self.change(path) };
+        self.http.request(method, url).header("content-type", "text/plain").body(body).send().await
+    }
+
     /// `PUT path` on the port for changes: status and body.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
         let text = body.to_string();

@@ -7,13 +7,17 @@
 
 mod admin;
 mod answers;
+#[path = "../../../wire/tests/support/bad_input.rs"]
+mod asked_wrongly;
 mod backend;
+mod bad_input;
 mod balancer;
 mod balancing;
 mod changes;
 mod check_answers;
 mod checks;
 mod client;
+mod commands;
 mod error_pages;
 mod failover;
 mod forwarding;

@@ -13,3 +13,4 @@ mod scenarios;
 mod secure;
 mod servers;
 mod truth;
+mod typed;

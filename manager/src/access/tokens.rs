@@ -188,7 +188,12 @@ impl Tokens {
         let mut held = self.lock();
         let tokens = self.loaded(&mut held).map_err(|error| not_stored(&error))?;
         let Some(token) = tokens.get_mut(name) else {
-            return Err(Problem::not_found(format!("there is no token `{name}`")));
+            return Err(Problem {
+                parameter: Some("name".to_owned()),
+                ..Problem::not_found(format!(
+                    "there is no token `{name}`; `manager access list` shows those that there are"
+                ))
+            });
         };
         // It stays known until it is gone from the disk too, so that it can be revoked again.
         token.expires_unix_s = Some(now_s);

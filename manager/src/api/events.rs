@@ -50,6 +50,7 @@ pub(super) async fn events(State(api): State<Api>, headers: HeaderMap) -> Respon
 
 /// The question of `GET /events/history`.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     /// How many at most; all that are remembered when absent.
     count: Option<usize>,

@@ -118,7 +118,7 @@ pub(super) fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
     machines
         .into_iter()
         .find(|machine| &machine.id == id)
-        .ok_or_else(|| Problem::not_found(format!("there is no machine `{id}` on this host")))
+        .ok_or_else(|| api.shared.look(|engine, _| engine.no_machine(id)))
 }
 
 pub(super) fn problem(id: &MachineId, error: &HypervisorError) -> Problem {

@@ -45,9 +45,10 @@ pub fn join(config: &Config, args: &JoinArgs) -> Result<()> {
             directory.path("").display()
         );
     }
-    let token: Token = match args.token.as_str() {
-        "-" => std::io::read_to_string(std::io::stdin()).context("the token cannot be read")?.parse()?,
-        token => token.parse()?,
+    let read = |text: &str| text.parse::<Token>().map_err(|error| Usage::new(&error.to_string()));
+    let token = match args.token.as_str() {
+        "-" => read(&std::io::read_to_string(std::io::stdin()).context("the token cannot be read")?)?,
+        token => read(token)?,
     };
     let address = address(&args.address, config.tls_port)?;
     // Before the token is shown to anybody: it is good for one try.

@@ -102,7 +102,12 @@ impl Engine {
         let Some((address, alive)) =
             self.peers.values().find(named).map(|peer| (peer.address, peer.is_alive(now)))
         else {
-            return Err(Problem::not_found(format!("there is no other host `{name}`")));
+            return Err(Problem {
+                parameter: Some("host".to_owned()),
+                ..Problem::not_found(format!(
+                    "there is no other host `{name}`; `manager status` shows those that there are"
+                ))
+            });
         };
         if self.config.peers.contains(&address) {
             return Err(Problem::conflict(format!(

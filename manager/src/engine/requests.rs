@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use kit::guess;
 use wire::snapshot::{HostSnapshot, SnapshotAck};
 use wire::{EndpointId, MachineId, PoolName, Problem};
 
@@ -12,6 +13,14 @@ use super::desired::Others;
 use super::{Engine, Life, Machine, Peer, Severity, Slot, Time, lb_id, limits};
 
 impl Engine {
+    /// 404: this host has no machine `id`; perhaps another one is meant.
+    pub fn no_machine(&self, id: &MachineId) -> Problem {
+        let guess = guess::question(id.as_str(), self.machines.iter().map(|(id, _)| id.as_str()));
+        let remedy = if guess.is_empty() { "; `manager vm list` shows those that there are" } else { &guess };
+        let detail = format!("there is no machine `{id}` on this host{remedy}");
+        Problem { parameter: Some("id".to_owned()), ..Problem::not_found(detail) }
+    }
+
     /// One more machine of `service` on this host.
     ///
     /// # Errors
@@ -58,7 +67,7 @@ impl Engine {
             return Err(Problem::conflict("a host always has its balancer; it cannot be deleted"));
         }
         let Some(machine) = self.machines.get_mut(id) else {
-            return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
+            return Err(self.no_machine(id));
         };
         if !machine.wanted {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));
@@ -91,7 +100,7 @@ impl Engine {
             return Err(Problem::conflict("a balancer is relieved by a switchover: manager switchover"));
         }
         let Some(machine) = self.machines.get_mut(id) else {
-            return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
+            return Err(self.no_machine(id));
         };
         if !machine.wanted {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));
@@ -119,7 +128,7 @@ impl Engine {
     pub fn replace_machine(&mut self, now: Time, id: &MachineId) -> Result<(), Problem> {
         self.refuse_in_maintenance()?;
         let Some(machine) = self.machines.get_mut(id) else {
-            return Err(Problem::not_found(format!("there is no machine `{id}` on this host")));
+            return Err(self.no_machine(id));
         };
         if !machine.wanted {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));

@@ -29,7 +29,7 @@ use wire::Problem;
 use wire::access::{CreateToken, Scope};
 
 /// The routes of a manager of an initialised cluster that makes no machines.
-struct Manager {
+pub(crate) struct Manager {
     directory: TempDir,
     router: Router,
     tokens: Tokens,
@@ -37,7 +37,7 @@ struct Manager {
 }
 
 impl Manager {
-    fn new(settings: &str) -> Self {
+    pub(crate) fn new(settings: &str) -> Self {
         let directory = TempDir::new().expect("a directory");
         std::fs::create_dir(directory.path().join(PKI)).expect("a directory");
         let text = format!(
@@ -100,6 +100,25 @@ impl Manager {
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
         (status, challenge, String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Asks as `origin`; gives back status, content type and what was said.
+    pub(crate) async fn ask_as(
+        &self,
+        origin: Origin,
+        asked: (&str, &str),
+        body: Vec<u8>,
+    ) -> (u16, String, String) {
+        let request = Request::builder().method(asked.0).uri(asked.1).extension(ConnectInfo(origin));
+        let request =
+            request.header(header::CONTENT_LENGTH, body.len()).header(header::CONTENT_TYPE, "text/plain");
+        let request = request.body(Body::from(body)).expect("a request");
+        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let content_type =
+            response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().expect("text").to_owned());
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        (status, content_type.unwrap_or_default(), String::from_utf8_lossy(&bytes).into_owned())
     }
 
     async fn status(&self, bearer: &str, asked: &str) -> u16 {

@@ -7,6 +7,7 @@
 //!   maintenance.rs  a manager that only watches, also after its death                        ├ labs
 //!   ordering.rs     faults that loadtest orders from an initialised cluster                  │
 //!   survival.rs     a full disk, a lost store, metadata of the next version                  ┘
+//!   bad_input.rs    every route, asked wrongly
 //!   gate.rs         tokens over TLS, on the routes themselves
 //!   https.rs        the command line's side of TLS
 //!   store.rs        SIGKILL at any moment
@@ -14,6 +15,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+#[path = "../../../wire/tests/support/bad_input.rs"]
+mod asked_wrongly;
+mod bad_input;
 mod gate;
 mod https;
 mod initialised;
