@@ -69,7 +69,8 @@ impl NotifyFile {
     }
 }
 
-fn is_spoken(url: &str) -> bool {
+/// Whether `url` is one that is asked: of plain HTTP, with a host.
+pub fn is_spoken(url: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else { return false };
     url.scheme_str() == Some("http") && url.host().is_some_and(|host| !host.is_empty())
 }

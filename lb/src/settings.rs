@@ -19,6 +19,7 @@ mod broken;
 mod certificates;
 mod change;
 mod listener;
+mod observed;
 mod proxying;
 mod taken;
 mod upstream_tls;
@@ -26,6 +27,8 @@ mod vip;
 
 use listener::ListenerFile;
 pub use listener::{ClientCertificates, Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion};
+pub use observed::{Accept, AccessLog, LogFormat, Only, RequestIds, Tracing};
+use observed::{AccessLogFile, RequestIdFile, TracingFile};
 pub use proxying::Proxying;
 use proxying::{ConfigFile, UpstreamsFile};
 pub use vip::Vip;
@@ -69,19 +72,12 @@ pub struct Settings {
     pub limits: Limits,
     /// Where each request is written down, if it is.
     pub access_log: Option<AccessLog>,
+    /// How requests are named, if they are.
+    pub request_id: Option<RequestIds>,
+    /// Whether requests are followed from program to program, and where that is told.
+    pub tracing: Option<Tracing>,
     /// Routes, pools and upstreams, for what no manager says.
     pub proxying: Proxying,
-}
-
-/// The log of requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessLog {
-    /// Its file.
-    pub path: PathBuf,
-    /// A file of so many bytes is put aside and a new one begun.
-    pub max_bytes: u64,
-    /// So many old files are kept.
-    pub keep: u32,
 }
 
 /// The limits on what one connection or request may use.
@@ -187,32 +183,17 @@ struct File {
     #[serde(default)]
     access_log: Option<AccessLogFile>,
     #[serde(default)]
+    request_id: Option<RequestIdFile>,
+    #[serde(default)]
+    tracing: Option<TracingFile>,
+    #[serde(default)]
     config: Option<ConfigFile>,
     #[serde(default)]
     upstreams: Option<UpstreamsFile>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AccessLogFile {
-    path: Spanned<PathBuf>,
-    #[serde(default)]
-    max_bytes: Option<Spanned<u64>>,
-    #[serde(default)]
-    keep: Option<Spanned<u32>>,
-}
-
-/// The access log's file is put aside at this size unless told otherwise.
-const DEFAULT_LOG_BYTES: u64 = 100 << 20;
-
-/// Smaller files would be put aside all the time.
-const MIN_LOG_BYTES: u64 = 64 << 10;
-
 /// What Pingora's parser has room for, and what we add.
 const MAX_HEADER_FIELDS: usize = 200;
-
-/// So many of them are kept unless told otherwise.
-const DEFAULT_LOG_KEEP: u32 = 5;
 
 impl Settings {
     /// Reads and checks the file at `path`.
@@ -250,6 +231,8 @@ impl Settings {
             notify,
             limits,
             access_log,
+            request_id,
+            tracing,
             config,
             upstreams,
         } = source.parse()?;
@@ -295,6 +278,8 @@ impl Settings {
             notify,
             limits,
             access_log: access_log.map(|file| file.check(source)).transpose()?,
+            request_id: request_id.map(|file| file.check(source)).transpose()?,
+            tracing: tracing.map(|file| file.check(source)).transpose()?,
             proxying,
         })
     }
@@ -313,26 +298,6 @@ impl Settings {
     pub fn use_state_dir(&mut self, directory: &Path) {
         directory.clone_into(&mut self.state_dir);
         self.state_dir_given = true;
-    }
-}
-
-impl AccessLogFile {
-    fn check(self, source: &Source) -> Result<AccessLog, ConfigError> {
-        let AccessLogFile { path, max_bytes, keep } = self;
-        if !path.as_ref().is_absolute() {
-            return Err(source.error_at(Some(path.span()), "expected a path that begins with a slash"));
-        }
-        if let Some(bytes) = max_bytes.as_ref().filter(|bytes| *bytes.as_ref() < MIN_LOG_BYTES) {
-            return Err(source.error_at(Some(bytes.span()), "expected 65536 bytes or more"));
-        }
-        if let Some(keep) = keep.as_ref().filter(|keep| !(1..=1_000).contains(keep.as_ref())) {
-            return Err(source.error_at(Some(keep.span()), "expected 1 to 1000 old files"));
-        }
-        Ok(AccessLog {
-            path: path.into_inner(),
-            max_bytes: max_bytes.map_or(DEFAULT_LOG_BYTES, Spanned::into_inner),
-            keep: keep.map_or(DEFAULT_LOG_KEEP, Spanned::into_inner),
-        })
     }
 }
 

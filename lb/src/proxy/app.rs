@@ -46,6 +46,7 @@ use super::forward::{is_repeatable, is_upgrade};
 use super::headers;
 use super::health::{self, Failure};
 use super::metrics::Retry;
+use super::observe::mark;
 use super::queue;
 use super::route::sender::Sender;
 use super::state::State;
@@ -245,6 +246,9 @@ impl ProxyHttp for App {
         let Some(tries) = &context.tries else { return Ok(()) };
         headers::describe_client(request, &client.origin(), tries.route().forwarded())?;
         tries.route().change_request(request, session.req_header(), sender)?;
+        if let (Some(trace), Some((_, in_flight))) = (tries.trace(), &context.present) {
+            trace.mark_try(request, in_flight.span());
+        }
         if tries.pool().policy.protocol == Protocol::H2 {
             h2c::say_https(request);
         }
@@ -372,6 +376,7 @@ impl ProxyHttp for App {
         context: &mut Context,
     ) -> Result<()> {
         headers::forward_response(response)?;
+        mark::show(session.req_header(), response);
         if let (Some(tries), Some((choice, _))) = (&context.tries, &context.present)
             && !response.status.is_informational()
         {

@@ -10,6 +10,7 @@ use super::client_stream::ClientStream;
 use super::headers::Origin;
 use super::http2;
 use super::limits::hops::Told;
+use super::observe::mark::Shown;
 use super::route::look::Look;
 use super::strict::Fault;
 
@@ -20,6 +21,16 @@ pub(crate) enum Client {
     Http1(ClientStream),
     /// HTTP/2: one stream of the connection.
     Http2(http2::Stream),
+}
+
+/// What the refusal of a request is like, where those refuse it that do not know the request.
+#[derive(Clone, Debug)]
+pub(crate) struct Likeness {
+    pub(crate) look: Arc<Look>,
+    /// It asks for problem documents.
+    pub(crate) json: bool,
+    /// What is said in it besides.
+    pub(crate) shown: Option<Shown>,
 }
 
 impl Client {
@@ -39,11 +50,11 @@ impl Client {
         }
     }
 
-    /// Has it refused with this look from now on; `json`: it asks for problem documents.
-    pub(crate) fn refuse_like(&self, look: Arc<Look>, json: bool) {
+    /// Has it refused like this from now on.
+    pub(crate) fn refuse_like(&self, likeness: Likeness) {
         match self {
-            Client::Http1(stream) => stream.refuse_like(look, json),
-            Client::Http2(stream) => stream.refuse_like(look, json),
+            Client::Http1(stream) => stream.refuse_like(likeness),
+            Client::Http2(stream) => stream.refuse_like(likeness),
         }
     }
 

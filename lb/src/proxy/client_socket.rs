@@ -19,12 +19,12 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::arrival::Arrived;
+use super::client::Likeness;
 use super::client_stream::HeadRead;
 use super::half_closed::HalfClosed;
 use super::hand_over::OnVip;
 use super::limits::hops::Told;
 use super::patience::{Pace, Patience};
-use super::route::look::Look;
 use super::strict::chunked::Chunked;
 use super::strict::{self, Fault, HeadLimits};
 use super::tls::client_certificate::ClientCertificate;
@@ -70,7 +70,7 @@ pub(super) struct Socket {
     /// Some of the answer to the present request, other than an interim one, was written.
     pub(super) answered: bool,
     /// How the present request is refused when Pingora is not asked, and whether in JSON; none: as any other.
-    pub(super) look: Option<Box<(Arc<Look>, bool)>>,
+    pub(super) look: Option<Box<Likeness>>,
     /// What the peer says of whose the present request is, where it is believed.
     pub(super) told: Option<Arc<Told>>,
 }

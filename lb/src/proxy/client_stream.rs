@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::arrival::Arrived;
+use super::client::Likeness;
 use super::client_socket::{Phase, Socket};
 use super::hand_over::OnVip;
 use super::headers::Origin;
@@ -26,7 +27,6 @@ use super::lock;
 use super::patience::Patience;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
-use super::route::look::Look;
 use super::route::sender::Sender;
 use super::strict::{self, Fault, HeadLimits};
 use super::unconfirmed::unconfirmed;
@@ -342,13 +342,13 @@ impl ClientStream {
         self.socket().answer_by = deadline;
     }
 
-    /// Has the present request refused by this look, in JSON or not, when Pingora is not asked.
-    pub(crate) fn refuse_like(&self, look: Arc<Look>, json: bool) {
-        self.socket().look = Some(Box::new((look, json)));
+    /// Has the present request refused like this, when Pingora is not asked.
+    pub(crate) fn refuse_like(&self, likeness: Likeness) {
+        self.socket().look = Some(Box::new(likeness));
     }
 
-    /// By which look the present request is refused, where it has one.
-    pub(crate) fn look(&self) -> Option<(Arc<Look>, bool)> {
+    /// Like what the present request is refused, where that was said.
+    pub(crate) fn look(&self) -> Option<Likeness> {
         self.socket().look.as_deref().cloned()
     }
 

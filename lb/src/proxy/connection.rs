@@ -23,10 +23,9 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-use super::access_log::Trace;
 use super::app::App;
 use super::arrival::NO_TLS_HERE;
-use super::client::Client;
+use super::client::{Client, Likeness};
 use super::client_stream::{ClientStream, HeadRead};
 use super::context::Account;
 use super::downstream::Downstream;
@@ -38,7 +37,6 @@ use super::forward::KEPT_BODY;
 use super::hand_over::{OnVip, Vips};
 use super::http2;
 use super::patience::Patience;
-use super::route::look::Look;
 use super::state::State;
 use super::state::connections::Open;
 use super::strict::{Fault, HeadLimits};
@@ -69,9 +67,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// What a refusal looks like, and whether it is in JSON: as the request's `own` route says it, or as any other.
-    pub(super) fn look(&self, own: Option<(Arc<Look>, bool)>) -> (Arc<Look>, bool) {
-        own.unwrap_or_else(|| (self.state.snapshot().look.clone(), false))
+    /// What a refusal is like: as the request's `own` route says it, or as any other.
+    pub(super) fn look(&self, own: Option<Likeness>) -> Likeness {
+        own.unwrap_or_else(|| Likeness { look: self.state.snapshot().look.clone(), json: false, shown: None })
     }
 }
 
@@ -258,7 +256,7 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
         && let Some(fault) = client.fault()
     {
         // Its body did not come as it said.
-        let (look, _) = server.look(client.look());
+        let Likeness { look, .. } = server.look(client.look());
         let refused = Refusal::Faulty(fault).answer(&mut downstream, &asker, &look).await;
         entered = refused.map(|()| Next::Answered);
     }
@@ -277,8 +275,8 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
 
 /// Counts a request that came no further than to its head, and writes it down; its answer's body has so many bytes.
 fn count(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal, bytes: u64) {
-    let trace = server.state.access_log.clone();
-    let trace = trace.map(|log| Trace::begin_faulty(log, &client.head_so_far(), client.peer()));
+    let observers = server.state.observers.as_ref();
+    let trace = observers.map(|observers| observers.begin_faulty(&client.head_so_far(), client.peer()));
     let mut account =
         Account::open(server.state.unrouted.clone(), begun, Client::Http1(client.clone())).traced(trace);
     account.answered = Some(refusal.status());
@@ -298,8 +296,7 @@ async fn refuse(client: &ClientStream, server: &Server, refusal: Refusal) -> Aft
 
 /// What `refusal` looks like to this client, and how much of it is the body.
 fn answer_of(refusal: Refusal, client: &ClientStream, server: &Server) -> (Vec<u8>, u64) {
-    let (look, json) = server.look(client.look());
-    refusal.raw(client.sender(), &look, json)
+    refusal.raw(client.sender(), &server.look(client.look()))
 }
 
 async fn say(client: &ClientStream, answer: &[u8]) -> After {

@@ -10,7 +10,6 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use super::access_log::Trace;
 use super::client::Client;
 use super::client_stream::ClientStream;
 use super::compress::encoder::Encoder;
@@ -22,6 +21,7 @@ use super::forward::lost::Lookout;
 use super::forward::tries::{Choice, Tries};
 use super::http2;
 use super::metrics::RouteStats;
+use super::observe::Trace;
 use super::state::in_flight::InFlight;
 
 /// What is known of one request.

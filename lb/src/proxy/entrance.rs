@@ -9,16 +9,16 @@
 use pingora_error::Result;
 use tokio::time::Instant;
 
-use super::access_log::Trace;
 use super::app::App;
 use super::balance::ask::Ask;
-use super::client::Client;
+use super::client::{Client, Likeness};
 use super::context::Account;
 use super::downstream::Downstream;
 use super::error_page::{self, Refusal};
 use super::forward::tries::Tries;
 use super::forward::{self, is_repeatable};
 use super::limits::guard;
+use super::observe::mark::Shown;
 use super::route;
 use super::route::look::wants_json;
 use super::route::sender::Sender;
@@ -50,7 +50,9 @@ pub(crate) async fn enter(
     let snapshot = state.snapshot();
     let mut sender = Sender::of(client);
     let peer = sender.address;
-    if let Some(told) = snapshot.belief.told(&downstream.request().headers, peer) {
+    let told = snapshot.belief.told(&downstream.request().headers, peer);
+    let is_trusted = told.is_some();
+    if let Some(told) = told {
         client.believe(told);
         sender = Sender::of(client);
     }
@@ -58,8 +60,10 @@ pub(crate) async fn enter(
     if !downstream.may_answer(found.as_deref()) {
         return Ok(Next::Elsewhere);
     }
-    let log = state.access_log.clone();
-    let trace = log.map(|log| Trace::begin(log, downstream.request(), (sender.address, peer)));
+    let trace = state.observers.as_ref().map(|observers| {
+        let from = (sender.address, peer);
+        observers.begin(downstream.request_mut(), from, sender.secure, is_trusted)
+    });
     let everybody = snapshot.guard.clone();
     let Some(route) = found else {
         *account = Some(Account::open(state.unrouted.clone(), arrived, client.clone()).traced(trace));
@@ -102,8 +106,10 @@ pub(crate) async fn enter(
         Refusal::BodyTooLarge.answer(downstream, client, route.look()).await?;
         return Ok(Next::Answered);
     }
-    if !route.look().is_plain() {
-        client.refuse_like(route.look().clone(), wants_json(&downstream.request().headers));
+    let shown = Shown::of(downstream.request()).cloned();
+    if shown.is_some() || !route.look().is_plain() {
+        let (look, json) = (route.look().clone(), wants_json(&downstream.request().headers));
+        client.refuse_like(Likeness { look, json, shown });
     }
     let until = begun + route.timeout;
     let kept = forward::kept_body(downstream, client, &route, length, most).await;

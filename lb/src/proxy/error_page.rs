@@ -7,7 +7,7 @@ use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use wire::Problem;
 
-use super::client::Client;
+use super::client::{Client, Likeness};
 use super::downstream::Downstream;
 use super::grpc;
 use super::limits::rate::Quota;
@@ -197,8 +197,12 @@ impl Refusal {
     }
 
     /// The whole answer, for when there is no Pingora session, and how much of it is the body: it ends the connection.
-    pub(crate) fn raw(self, client: Sender, look: &Look, json: bool) -> (Vec<u8>, u64) {
-        let Ok((head, body)) = self.answer_to(None, client, look, json) else { return (Vec::new(), 0) };
+    pub(crate) fn raw(self, client: Sender, likeness: &Likeness) -> (Vec<u8>, u64) {
+        let Likeness { look, json, shown } = likeness;
+        let Ok((mut head, body)) = self.answer_to(None, client, look, *json) else { return (Vec::new(), 0) };
+        if let Some(shown) = shown {
+            shown.put(&mut head);
+        }
         let reason = head.status.canonical_reason().unwrap_or_default();
         let mut answer = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
         let mut line = |name: &[u8], value: &[u8]| {

@@ -176,7 +176,7 @@ impl StateCollector {
         let snapshot = self.state.snapshot();
         let mut families = routes(&snapshot, &self.state)?;
         families.extend(upstreams(&snapshot)?);
-        families.extend(metrics_balance::families(&snapshot, self.state.access_log.as_deref())?);
+        families.extend(metrics_balance::families(&snapshot, self.state.observers.as_deref())?);
         families.extend(check::metrics::families(&snapshot)?);
         families.extend(tls::stats::families(&self.state.tls)?);
         families.extend(upstream_tls::stats::families()?);

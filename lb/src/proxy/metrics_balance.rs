@@ -9,15 +9,16 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
 
-use super::access_log::AccessLog;
 use super::metrics::CLASSES;
+use super::observe::Observers;
+use super::observe::otlp::Dropped;
 use super::state::in_flight::Outcome;
 use super::state::snapshot::Snapshot;
 
 /// The figures of `snapshot`.
 pub(crate) fn families(
     snapshot: &Snapshot,
-    log: Option<&AccessLog>,
+    observers: Option<&Observers>,
 ) -> prometheus::Result<Vec<MetricFamily>> {
     let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
     let gauge = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
@@ -71,7 +72,7 @@ pub(crate) fn families(
         [attempts.collect(), answers.collect(), open.collect(), panic.collect(), waiting.collect()].concat();
     families.extend(refused.collect());
     families.extend(heads.collect());
-    if let Some(log) = log {
+    if let Some(log) = observers.and_then(Observers::log) {
         for (name, help, value) in [
             ("lb_access_log_lines_total", "Lines written to the access log.", log.written()),
             (
@@ -84,6 +85,16 @@ pub(crate) fn families(
             counter.inc_by(value);
             families.extend(counter.collect());
         }
+    }
+    if let Some(spans) = observers.and_then(Observers::spans) {
+        let sent = IntCounter::new("lb_spans_sent_total", "Spans that a collector took.")?;
+        sent.inc_by(spans.sent());
+        let dropped =
+            counter("lb_spans_dropped_total", "Spans that did not arrive, by reason.", &["reason"])?;
+        for why in Dropped::ALL {
+            dropped.with_label_values(&[why.name()]).inc_by(spans.dropped(why));
+        }
+        families.extend([sent.collect(), dropped.collect()].concat());
     }
     Ok(families)
 }

@@ -7,7 +7,8 @@
 //! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
-//! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics` and `access_log`.
+//! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics`, and `observe` tells it to the
+//! `access_log` and to collectors of spans.
 
 pub(crate) mod accept;
 pub(crate) mod access_log;
@@ -41,6 +42,7 @@ pub(crate) mod limits;
 pub mod measured;
 pub(crate) mod metrics;
 mod metrics_balance;
+pub(crate) mod observe;
 pub(crate) mod outlier;
 pub(crate) mod patience;
 pub(crate) mod plain_stream;
@@ -67,11 +69,11 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::access_log::AccessLog;
 use self::app::App;
 use self::arrival::Place;
 use self::connection::Server;
 use self::hand_over::HandOvers;
+use self::observe::Observers;
 use self::patience::Patience;
 use self::state::State;
 use crate::settings::{Limits, Settings};
@@ -101,11 +103,7 @@ const PINGORA_IDLE: usize = 1024;
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let mut state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
         .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
-    if let Some(log) = &settings.access_log {
-        let started = AccessLog::start(log);
-        state.access_log =
-            Some(started.with_context(|| format!("the access log {} cannot be used", log.path.display()))?);
-    }
+    state.observers = Observers::start(&settings)?;
     state.use_file(settings.proxying.clone());
     if state.tls.is_bare() && settings.listeners.iter().any(|listener| listener.tls.is_some()) {
         tracing::warn!(
@@ -151,13 +149,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         "serving"
     );
     drop(snapshot);
-    let access_log = state.access_log.clone();
+    let observers = state.observers.clone();
     control(&settings, state, hand_overs, stop, &worker_ended)?;
     for worker in workers {
         worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
     }
-    if let Some(log) = access_log {
-        log.finish();
+    if let Some(observers) = observers {
+        observers.finish();
     }
     tracing::info!("stopped");
     Ok(())
@@ -231,7 +229,7 @@ async fn sweep_leaving(state: Arc<State>) {
 
 async fn reopen_log(mut requests: tokio::signal::unix::Signal, state: Arc<State>) {
     while requests.recv().await.is_some() {
-        if let Some(log) = &state.access_log {
+        if let Some(log) = state.observers.as_ref().and_then(|observers| observers.log()) {
             log.reopen();
         }
     }

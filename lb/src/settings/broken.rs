@@ -33,6 +33,20 @@ const BROKEN: &[(In, &str, &str, &str)] = &[
     (File, "[limit]\nconnections = 5", "3:2", "unknown field `limit`, expected one of …; did you mean `limits`?"),
     (File, r#"[limits]
 connections = "many""#, "4:15", r#"invalid type: string "many", expected usize"#),
+    (File, "[access_log]\npath = \"/log\"\nformat = \"combind\"", "5:10", "unknown variant `combind`, expected `json` or `combined`; did you mean `combined`?"),
+    (File, "[access_log]\npath = \"/log\"\nonly = \"eror\"", "5:8", "unknown variant `eror`, expected `all` or `errors`; did you mean `errors`?"),
+    (File, "[access_log]\npath = \"/log\"\nsample = 0.0", "5:10", "expected a share above 0 and at most 1, such as 0.01; for none of those that went well: only = \"errors\""),
+    (File, "[access_log]\npath = \"/log\"\nsample = 1.5", "5:10", "expected a share above 0 and at most 1, such as 0.01; for none of those that went well: only = \"errors\""),
+    (File, "[access_log]\npath = \"/log\"\nonly = \"errors\"\nsample = 0.5", "6:10", "says nothing beside only = \"errors\", which are all written"),
+    (File, "[request_id]\nheader = \"x request id\"", "4:10", "expected the name of a header field, such as \"x-request-id\""),
+    (File, "[request_id]\nheader = \"Connection\"", "4:10", "connection says something else: expected a field of its own, such as \"x-request-id\""),
+    (File, "[request_id]\nheader = \"X-Forwarded-Id\"", "4:10", "x-forwarded-id says something else: expected a field of its own, such as \"x-request-id\""),
+    (File, "[request_id]\naccept = \"alway\"", "4:10", "unknown variant `alway`, expected one of `trusted`, `always`, `never`; did you mean `always`?"),
+    (File, "[tracing]\nendpoint = \"127.0.0.1:4318\"", "4:12", "expected the URL of a collector near by, such as http://127.0.0.1:4318 (https is not spoken)"),
+    (File, "[tracing]\nsample = 2.0", "4:10", "expected a share of 0 to 1, such as 0.1"),
+    (File, "[tracing]\nsample = nan", "4:10", "expected a share of 0 to 1, such as 0.1"),
+    (File, "[tracing]\nservice = \"\"", "4:11", "expected a name of 1 to 255 visible characters"),
+    (File, "[tracing]\nendpint = \"http://a\"", "4:1", "unknown field `endpint`, expected one of …; did you mean `endpoint`?"),
     (Both, "[config]\nroute = []", "4:1", "unknown field `route`, expected one of …; did you mean `routes`?"),
     (File, "[config]\ngeneration = 4", "4:1", "unknown field `generation`, expected one of …"),
     (Both, r#"[[config.routes]]
@@ -308,6 +322,31 @@ fn the_example_of_the_documentation_is_not_broken() {
     let source = Source::from_text("lb.toml", &text);
     let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.proxying.config.expect("routes").routes.len(), 4);
+}
+
+#[test]
+fn nor_are_those_of_the_page_on_logs() {
+    let page = include_str!("../../../docs/logs.md");
+    let indented = |line: &&str| line.starts_with("    ") || line.is_empty();
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with("    [") {
+            let mut block = vec![line];
+            while let Some(line) = lines.next_if(indented) {
+                block.push(line);
+            }
+            blocks.push(block.join("\n"));
+        }
+    }
+    assert_eq!(blocks.len(), 3);
+    // Of the two that exclude each other the page has both.
+    let text = blocks.join("\n").replace("    only = \"errors\"\n", "");
+    let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}"));
+    let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{text}\n{error}"));
+    assert_eq!(settings.access_log.map(|log| log.sample), Some(0.01));
+    assert_eq!(settings.tracing.map(|tracing| tracing.sample), Some(0.1));
+    assert_eq!(settings.request_id.map(|id| id.header.to_string()).as_deref(), Some("x-request-id"));
 }
 
 #[test]

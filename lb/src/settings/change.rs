@@ -24,6 +24,8 @@ impl Settings {
             notify,
             limits,
             access_log,
+            request_id,
+            tracing,
             proxying: _,
         } = self;
         [
@@ -41,6 +43,8 @@ impl Settings {
             ("notify", *notify != fresh.notify),
             ("limits", *limits != fresh.limits),
             ("access_log", *access_log != fresh.access_log),
+            ("request_id", *request_id != fresh.request_id),
+            ("tracing", *tracing != fresh.tracing),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

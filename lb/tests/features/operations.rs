@@ -76,9 +76,13 @@ pub(crate) const ROWS: &[Row] = &[
         "`/statistics.csv` and `/status`: requests, failures, checks, connections, waiting, state: [to see it](balancing.md#to-see-it).",
         &["lb::proxy observed::statistics_have_haproxys_columns", "lb::proxy admin::it_tells_about_itself"],
     ),
-    not_yet(
+    had(
         "Statistics as a page for people",
-        "The figures are there as CSV, JSON and metrics: [to see it](balancing.md#to-see-it).",
+        "`/` of lb has each upstream live, `/` of a manager the whole cluster: [to see it](balancing.md#to-see-it).",
+        &[
+            "lb::proxy observed::people_see_each_upstream_on_a_page_that_loads_nothing_from_elsewhere",
+            "manager::interop_page the_page_shows_a_death_and_a_change_of_holder_without_being_loaded_again",
+        ],
     ),
     had(
         "Prometheus metrics",
@@ -88,20 +92,48 @@ pub(crate) const ROWS: &[Row] = &[
             "lb::claims accounts::every_attempt_is_written_down_and_counted",
         ],
     ),
-    not_yet("Dashboards and alert rules", "Write them over `/metrics`: [to see it](balancing.md#to-see-it)."),
     had(
-        "Access log as JSON",
-        "`[access_log]`, with rotation, logrotate and SIGUSR1; never waited for: [to see it](balancing.md#to-see-it).",
+        "Dashboards and alert rules",
+        "Prometheus' configuration, rules and alerts, and Grafana's boards: [deploy/observe](../deploy/observe/README.md).",
+        &[
+            "manager::interop_observe live::all_that_is_asked_of_a_cluster_is_answered",
+            "manager::interop_observe files::the_tests_of_the_rules_pass",
+            "manager::interop_observe files::the_boards_are_whole",
+        ],
+    ),
+    had(
+        "Access log as JSON or combined, sampled or of errors alone",
+        "`[access_log]`, with rotation, logrotate and SIGUSR1; never waited for: [logs](logs.md#the-access-log).",
         &[
             "lb::proxy observed::every_attempt_is_in_the_log_and_in_the_figures",
             "lb::proxy observed::a_log_that_was_moved_is_begun_anew_and_the_end_loses_nothing",
             "lb::proxy reopen::the_access_log_is_there_again_before_anything_is_written",
+            "lb::proxy traced::the_log_can_be_combined_of_errors_alone_or_of_a_share",
             "lb proxy::access_log::file::tests::a_large_file_is_rotated_and_the_oldest_goes",
+            "lb proxy::access_log::tests::what_is_lost_is_counted",
         ],
     ),
-    not_yet(
-        "Tracing (OpenTelemetry)",
-        "Fields such as `traceparent` are passed on like any other, but no spans are sent; the access log has each attempt with its times: [to see it](balancing.md#to-see-it).",
+    had(
+        "Request ids",
+        "`[request_id]`: taken over from whom it may be, else made; in requests, answers and logs: [logs](logs.md#request-ids).",
+        &[
+            "lb::proxy traced::a_request_has_one_id_on_every_way",
+            "lb::proxy traced::an_id_is_taken_over_from_whom_the_settings_say",
+        ],
     ),
-    not_yet("Packages", "Programs and images are built from the source, as the [README](../README.md) says."),
+    had(
+        "Tracing (OpenTelemetry)",
+        "W3C Trace Context, and a span for each request and each of its tries over OTLP: [logs](logs.md#traces).",
+        &[
+            "lb::proxy traced::a_trace_is_gone_on_with_begun_or_begun_anew",
+            "lb::proxy traced::a_request_and_each_of_its_tries_are_spans_of_one_trace",
+            "lb::proxy traced::what_does_not_arrive_is_counted_and_keeps_nobody_waiting",
+            "lb::proxy traced::clients_of_http_2_have_ids_and_traces_too",
+        ],
+    ),
+    had(
+        "Packages",
+        "For Debian, with units, completions and manual pages; `bash deploy/packages.sh` makes them: [README](../README.md).",
+        &["lb::proxy commands::each_command_is_typed_wrongly_above_has_a_page_and_is_completed"],
+    ),
 ];

@@ -60,6 +60,15 @@ impl Client {
     }
 }
 
+/// The field `name` of the answer to a GET of `path`, and the status.
+pub(crate) async fn get_field(address: SocketAddr, path: &str, name: &str) -> (Option<String>, u16) {
+    let client = Client::connect(address).await;
+    let (answer, _) = client.begin(request("GET", path), true).await.expect("sent");
+    let answer = timeout(SOON, answer).await.expect("in time").expect("an answer");
+    let field = answer.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+    (field, answer.status().as_u16())
+}
+
 fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("http://t{path}")).body(()).expect("request")
 }

@@ -45,5 +45,6 @@ mod statuses;
 mod streams;
 mod supervised;
 mod swaps;
+mod traced;
 mod trouble;
 mod vanished;

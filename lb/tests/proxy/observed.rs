@@ -113,6 +113,20 @@ async fn a_log_that_was_moved_is_begun_anew_and_the_end_loses_nothing() {
 }
 
 #[tokio::test]
+async fn people_see_each_upstream_on_a_page_that_loads_nothing_from_elsewhere() {
+    let balancer = Balancer::start().await;
+    let backends = [Backend::healthy().await, Backend::healthy().await];
+    balancer.use_backends(&[&backends[0], &backends[1]]).await;
+    let answer = balancer.get("/").await;
+    let policy = answer.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    let page = answer.text().await.expect("text");
+    for backend in &backends {
+        assert!(page.contains(&backend.id()), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn statistics_have_haproxys_columns() {
     let balancer = Balancer::start().await;
     let backends = [Backend::healthy().await, Backend::healthy().await];

@@ -35,7 +35,7 @@ struct Family {
 type Sometimes = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
 
 /// Those that this run cannot be sure to see.
-const SOMETIMES: [Sometimes; 8] = [
+const SOMETIMES: [Sometimes; 10] = [
     (
         "lb_access_log_dropped_total",
         "counter",
@@ -50,6 +50,20 @@ const SOMETIMES: [Sometimes; 8] = [
         &["route", "pool", "outcome"],
         "Requests that were denied, or refused or delayed as too many.",
         "from the first one on",
+    ),
+    (
+        "lb_spans_dropped_total",
+        "counter",
+        &["reason"],
+        "Spans that did not arrive, by reason.",
+        "with `[tracing]` and an endpoint",
+    ),
+    (
+        "lb_spans_sent_total",
+        "counter",
+        &[],
+        "Spans that a collector took.",
+        "with `[tracing]` and an endpoint",
     ),
     (
         "lb_upstream_check_duration_seconds",

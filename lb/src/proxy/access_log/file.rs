@@ -31,7 +31,7 @@ impl LogFile {
     ///
     /// When that is not possible.
     pub(super) fn open(settings: &AccessLog) -> io::Result<Self> {
-        let AccessLog { path, max_bytes, keep } = settings.clone();
+        let AccessLog { path, max_bytes, keep, .. } = settings.clone();
         let open = Some(Open::at(&path)?);
         Ok(LogFile { path, max_bytes, keep, open })
     }
@@ -105,9 +105,12 @@ fn of(metadata: &fs::Metadata) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{LogFormat, Only};
 
     fn log(directory: &Path, max_bytes: u64) -> LogFile {
-        let settings = AccessLog { path: directory.join("log"), max_bytes, keep: 2 };
+        let (format, only) = (LogFormat::Json, Only::All);
+        let settings =
+            AccessLog { path: directory.join("log"), max_bytes, keep: 2, format, only, sample: 1.0 };
         LogFile::open(&settings).expect("opened")
     }
 

@@ -1,8 +1,8 @@
-//! One line of JSON for each request, with everything that was tried for it. An option: without it nothing of
-//! this is made.
+//! One line for each request, in JSON with everything that was tried for it; or for some, or for those that failed. An
+//! option: without it nothing of this is made.
 //!
 //! ```text
-//!   request ──▶ trace ◀── each of its attempts, as it ends
+//!   request ──▶ trace (`observe`) ◀── each of its attempts, as it ends
 //!                 │ the last of them lets go
 //!                 ▼
 //!             one line ──▶ buffer ──every 100 ms──▶ file   (a thread of its own)
@@ -11,9 +11,10 @@
 //!
 //! Lines are gathered because a wake-up for each costs half as much as the request itself.
 
+mod combined;
+mod entry;
 mod file;
 mod line;
-mod trace;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +22,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub(crate) use self::entry::{About, Ended, Entry};
 use self::file::LogFile;
-pub(crate) use self::trace::{Attempt, Trace, micros};
 use super::lock;
-use crate::settings;
+use crate::settings::{self, LogFormat, Only};
 
 /// How often lines are written.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -35,11 +36,20 @@ const BUFFER: usize = 8 << 20;
 /// The access log of the process.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
+    rules: Rules,
     lines: Mutex<Lines>,
     wanted: Condvar,
     writer: Mutex<Option<JoinHandle<()>>>,
     written: AtomicU64,
     dropped: AtomicU64,
+}
+
+/// What is written, and how.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    format: LogFormat,
+    only: Only,
+    sample: f64,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +68,9 @@ impl AccessLog {
     /// When the file cannot be opened or the thread cannot be started.
     pub(crate) fn start(settings: &settings::AccessLog) -> io::Result<Arc<Self>> {
         let file = LogFile::open(settings)?;
+        let settings::AccessLog { format, only, sample, .. } = *settings;
         let log = Arc::new(AccessLog {
+            rules: Rules { format, only, sample },
             lines: Mutex::default(),
             wanted: Condvar::new(),
             writer: Mutex::default(),
@@ -155,11 +167,15 @@ impl AccessLog {
 mod tests {
     use super::*;
 
+    fn settings(path: std::path::PathBuf, max_bytes: u64) -> settings::AccessLog {
+        let (format, only) = (LogFormat::Json, Only::All);
+        settings::AccessLog { path, max_bytes, keep: 2, format, only, sample: 1.0 }
+    }
+
     #[test]
     fn lines_are_written_at_the_latest_at_the_end() {
         let directory = tempfile::tempdir().expect("directory");
-        let settings =
-            settings::AccessLog { path: directory.path().join("access.json"), max_bytes: 1 << 20, keep: 2 };
+        let settings = settings(directory.path().join("access.json"), 1 << 20);
         let log = AccessLog::start(&settings).expect("started");
         (0..100).for_each(|_| log.append(b"a line\n"));
         log.finish();
@@ -172,8 +188,7 @@ mod tests {
     fn it_is_opened_anew_when_asked_though_nothing_is_to_be_written() {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("access.json");
-        let settings = settings::AccessLog { path: path.clone(), max_bytes: 1 << 20, keep: 2 };
-        let log = AccessLog::start(&settings).expect("started");
+        let log = AccessLog::start(&settings(path.clone(), 1 << 20)).expect("started");
         log.append(b"before\n");
         while log.written() == 0 {
             std::thread::yield_now();
@@ -192,9 +207,8 @@ mod tests {
     #[test]
     fn what_is_lost_is_counted() {
         let directory = tempfile::tempdir().expect("directory");
-        let settings =
-            settings::AccessLog { path: directory.path().join("access.json"), max_bytes: 1 << 30, keep: 2 };
-        let log = AccessLog::start(&settings).expect("started");
+        let log =
+            AccessLog::start(&settings(directory.path().join("access.json"), 1 << 30)).expect("started");
         log.append(&vec![b'x'; BUFFER + 1]);
         std::fs::remove_dir_all(directory.path()).expect("removed");
         log.append(b"nowhere to go\n");

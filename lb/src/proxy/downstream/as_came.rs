@@ -8,6 +8,7 @@ use pingora_http::RequestHeader;
 
 use super::super::forward::http1::answer::{Head, Kind};
 use super::super::headers;
+use super::super::observe::mark::Shown;
 use super::framing::Framing;
 
 /// What is added to a head takes about so many bytes.
@@ -48,8 +49,8 @@ fn names_fields(value: &[u8]) -> bool {
         .any(|option| !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive"))
 }
 
-/// Writes `head` to `out`, with whether the client's connection is kept.
-pub(super) fn write(head: &Head, keeps: bool, out: &mut Vec<u8>) {
+/// Writes `head` to `out`, with whether the client's connection is kept, and what is `shown` besides.
+pub(super) fn write(head: &Head, keeps: bool, shown: Option<&Shown>, out: &mut Vec<u8>) {
     let mut add = |parts: [&[u8]; 4]| parts.into_iter().for_each(|part| out.extend_from_slice(part));
     add([b"HTTP/1.1 ", head.status.as_str().as_bytes(), b" ", head.reason()]);
     let mut has_date = false;
@@ -57,6 +58,7 @@ pub(super) fn write(head: &Head, keeps: bool, out: &mut Vec<u8>) {
         match kind {
             Kind::Connection | Kind::Hop | Kind::Via => continue,
             Kind::Date => has_date = true,
+            Kind::Other if shown.is_some_and(|shown| shown.is_in(name)) => continue,
             Kind::Codings | Kind::Length | Kind::Type | Kind::Other => {}
         }
         add([b"\r\n", name, b": ", value]);
@@ -67,6 +69,9 @@ pub(super) fn write(head: &Head, keeps: bool, out: &mut Vec<u8>) {
     }
     let connection = if keeps { &b"keep-alive"[..] } else { b"close" };
     add([headers::VIA.as_bytes(), b"\r\nConnection: ", connection, b""]);
+    if let Some(Shown { name, value }) = shown {
+        add([b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()]);
+    }
     if !has_date {
         add([b"\r\n", b"Date", b": ", get_cached_date().as_bytes()]);
     }
@@ -118,7 +123,7 @@ mod tests {
         fn an_answer_is_written_as_it_would_be_made(
             fields in prop::collection::vec(0..FIELDS.len(), 0..8),
             (status, reason) in (0..6usize, 0..3usize),
-            (is_head, keeps) in (any::<bool>(), any::<bool>()),
+            (is_head, keeps, is_named) in any::<(bool, bool, bool)>(),
         ) {
             let status = [200, 204, 304, 404, 299, 500][status];
             let reason = ["OK", "", "Not \u{e4}t all"][reason];
@@ -139,7 +144,11 @@ mod tests {
             prop_assert_eq!(framing, Framing::of(&made, &request));
             direct::complete(&mut made, keeps).expect("completed");
             let mut out = b"before".to_vec();
-            write(&head, keeps, &mut out);
+            let shown = is_named.then(|| Shown::test("x-mine", "ours"));
+            if let Some(Shown { name, value }) = &shown {
+                made.insert_header(name.clone(), value.clone()).expect("a field");
+            }
+            write(&head, keeps, shown.as_ref(), &mut out);
             prop_assert_eq!(lines(&out[6..]), lines(&direct::text(&made)));
         }
     }
@@ -151,7 +160,7 @@ mod tests {
         let head = head.expect("a head");
         assert_eq!(framing(&head, &request), Some(Framing::Length(5)));
         let mut out = Vec::new();
-        write(&head, true, &mut out);
+        write(&head, true, None, &mut out);
         let expected = "HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 5\r\nVia: 1.0 b, 1.1 lb\r\n\
             Connection: keep-alive\r\nDate: ";
         assert!(out.starts_with(expected.as_bytes()) && out.ends_with(b" GMT\r\n\r\n"));

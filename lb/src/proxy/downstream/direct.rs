@@ -15,6 +15,7 @@ use pingora_core::protocols::http::date::get_cached_date;
 use super::super::client_stream::{ClientStream, GATHER};
 use super::super::forward::http1::answer::Head;
 use super::super::headers::keeps_connection;
+use super::super::observe::mark::Shown;
 use super::framing::Framing;
 use super::{as_came, request};
 
@@ -120,11 +121,12 @@ impl Direct {
     pub(super) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
         let Some(framing) = as_came::framing(head, &self.request) else { return Ok(false) };
         self.begin(head.status, framing)?;
+        let shown = Shown::of(&self.request);
         // Its body will be gathered beside it if it is short.
         let body =
             if let Framing::Length(length) = framing { length.try_into().unwrap_or(GATHER) } else { 0 };
         let room = head.size() + as_came::ADDED + if body > GATHER { 0 } else { body };
-        written(self.client.gather(room, |out| as_came::write(head, self.keeps, out)))?;
+        written(self.client.gather(room, |out| as_came::write(head, self.keeps, shown, out)))?;
         Ok(true)
     }
 

@@ -19,6 +19,7 @@ use self::direct::Direct;
 use super::context::is_last;
 use super::forward::http1::answer::Head;
 use super::http2;
+use super::observe::mark;
 use super::route::Route;
 
 /// One request, and whom its answer goes to.
@@ -109,7 +110,8 @@ impl Downstream<'_> {
     /// # Errors
     ///
     /// When the client cannot be written to; so with all that follow.
-    pub(crate) async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<()> {
+    pub(crate) async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> Result<()> {
+        mark::show(self.request(), &mut head);
         match self {
             Downstream::Pingora(session) => session.as_downstream_mut().write_response_header(head).await,
             Downstream::Direct(direct) => direct.write_head(head).await,
@@ -160,7 +162,8 @@ impl Downstream<'_> {
     /// # Errors
     ///
     /// As above.
-    pub(crate) async fn write_head_alone(&mut self, head: ResponseHeader) -> Result<()> {
+    pub(crate) async fn write_head_alone(&mut self, mut head: ResponseHeader) -> Result<()> {
+        mark::show(self.request(), &mut head);
         match self {
             Downstream::Pingora(session) => {
                 let whole = vec![HttpTask::Header(Box::new(head), true)];

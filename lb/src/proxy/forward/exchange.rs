@@ -26,6 +26,8 @@ use tokio::time::{timeout, timeout_at};
 
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
+use super::super::observe::mark::AsksAs;
+use super::super::observe::{SpanId, Trace};
 use super::super::route::host;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::{Reuse, Upstream};
@@ -66,6 +68,8 @@ pub(crate) struct Message {
     /// Who sent it.
     client: IpAddr,
     worker: usize,
+    /// Where its head says who asks, in a trace that is recorded.
+    asks_as: Option<AsksAs>,
 }
 
 impl Message {
@@ -93,7 +97,22 @@ impl Message {
             body = Bytes::new();
         }
         let (asks_for_head, host) = (head.method == Method::HEAD, host(head).to_owned());
-        Message { wire, body, asks_for_head, host, client, worker }
+        Message { wire, body, asks_for_head, host, client, worker, asks_as: None }
+    }
+
+    /// Has each try say which one it is, where the request is part of a trace that is recorded.
+    pub(crate) fn traced(mut self, trace: Option<&Trace>) -> Self {
+        self.asks_as = trace.and_then(|trace| AsksAs::find(&self.wire, trace));
+        self
+    }
+
+    /// What the try `span` sends.
+    pub(crate) fn of_try(self: &Arc<Self>, span: Option<SpanId>) -> Arc<Self> {
+        let (Some(asks_as), Some(span)) = (self.asks_as, span) else { return self.clone() };
+        let (mut wire, body, host) = (self.wire.clone(), self.body.clone(), self.host.clone());
+        asks_as.say(&mut wire, span);
+        let Message { asks_for_head, client, worker, .. } = **self;
+        Arc::new(Message { wire, body, asks_for_head, host, client, worker, asks_as: None })
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) async fn forward(
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Arc::new(message(downstream.request(), client, tries, body, worker)?);
+    let message = Arc::new(message(downstream.request(), client, tries, body, worker)?.traced(tries.trace()));
     let call = Call { state, message: &message, client, learned, until };
     let mut held_since = None;
     loop {

@@ -114,7 +114,8 @@ fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFl
     let begun = Instant::now();
     upstream.asked(begun.into_std(), deadlines.doubt);
     let reuse = if choice.fresh { Reuse::None } else { tries.reuse() };
-    let (sent, exchange) = exchange::begin(pool.clone(), upstream.clone(), call.message.clone(), reuse);
+    let (sent, exchange) =
+        exchange::begin(pool.clone(), upstream.clone(), call.message.of_try(in_flight.span()), reuse);
     in_flight.connecting(&sent);
     let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun);
     Running { choice, in_flight, exchange: Box::pin(exchange), watch }

@@ -11,12 +11,12 @@ use std::time::Instant;
 use http::{HeaderValue, header};
 use pingora_http::ResponseHeader;
 
-use super::super::access_log::Trace;
 use super::super::balance::ask::Ask;
 use super::super::balance::{self, Nobody, same};
 use super::super::doubt;
 use super::super::error_page::Refusal;
 use super::super::metrics::Retry;
+use super::super::observe::Trace;
 use super::super::route::Route;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
@@ -83,6 +83,11 @@ impl Tries {
 
     pub(crate) fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// What is known of the request, where that is told to anybody.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
     }
 
     /// Whether the request may be sent again after it was sent.

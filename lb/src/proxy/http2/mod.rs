@@ -39,7 +39,7 @@ use self::frames::{Alarm, Watched};
 use self::head::Unusable;
 pub(crate) use self::session::Session;
 pub(crate) use self::stream::Stream;
-use super::client::Client;
+use super::client::{Client, Likeness};
 use super::connection::{REFUSE, Server, cut, overdue, to_end};
 use super::downstream::Downstream;
 use super::entrance::{Next, enter};
@@ -233,7 +233,7 @@ async fn pass(mut session: Session, stream: &Stream, client: &Client, server: &S
             Ok(Next::Elsewhere | Next::Streams(..)) => false,
             Err(_) => {
                 if session.answered().0.is_none() {
-                    let (look, _) = server.look(None);
+                    let Likeness { look, .. } = server.look(None);
                     let _ =
                         Refusal::BadGateway.answer(&mut Downstream::Http2(&mut session), client, &look).await;
                 }
@@ -255,13 +255,16 @@ async fn pass(mut session: Session, stream: &Stream, client: &Client, server: &S
 }
 
 async fn refuse(stream: &Stream, refusal: Refusal, is_grpc: bool, server: &Server) -> Result<(), h2::Error> {
+    let Likeness { look, json, shown } = server.look(stream.look());
     let answer = if is_grpc {
         grpc::refusal(refusal).map(|head| (head, Bytes::new()))
     } else {
-        let (look, json) = server.look(stream.look());
         refusal.answer_to(None, Sender::of(&Client::Http2(stream.clone())), &look, json)
     };
-    let Ok((head, body)) = answer else { return Ok(()) };
+    let Ok((mut head, body)) = answer else { return Ok(()) };
+    if let Some(shown) = shown {
+        shown.put(&mut head);
+    }
     let head = Response::from_parts(head.as_owned_parts(), ());
     stream.write_head(head, body.is_empty())?;
     if body.is_empty() { Ok(()) } else { stream.write_data(body, true).await }

@@ -17,10 +17,10 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use tokio::time::{Instant, timeout_at};
 
+use super::super::client::Likeness;
 use super::super::headers::Origin;
 use super::super::limits::hops::Told;
 use super::super::lock;
-use super::super::route::look::Look;
 use super::super::route::sender::Sender;
 use super::Facts;
 
@@ -50,7 +50,7 @@ struct State {
     /// The last of the answer was handed over, or it was reset.
     ended: bool,
     answer_by: Option<Instant>,
-    look: Option<(Arc<Look>, bool)>,
+    look: Option<Box<Likeness>>,
     told: Option<Arc<Told>>,
 }
 
@@ -93,14 +93,14 @@ impl Stream {
         self.state().told = Some(told);
     }
 
-    /// Has it refused with this look from now on.
-    pub(crate) fn refuse_like(&self, look: Arc<Look>, json: bool) {
-        self.state().look = Some((look, json));
+    /// Has it refused like this from now on.
+    pub(crate) fn refuse_like(&self, likeness: Likeness) {
+        self.state().look = Some(Box::new(likeness));
     }
 
     /// How it is refused, where its route says so.
-    pub(super) fn look(&self) -> Option<(Arc<Look>, bool)> {
-        self.state().look.clone()
+    pub(super) fn look(&self) -> Option<Likeness> {
+        self.state().look.as_deref().cloned()
     }
 
     /// Sets until when the answer must have begun; none when it has.

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::access_log::{Attempt, Trace, micros};
 use super::super::balance::ask::Ask;
 use super::super::forward::exchange::Sent;
 use super::super::metrics::Retry;
+use super::super::observe::{Attempt, SpanId, Trace, micros};
 use super::super::outlier;
 use super::pool::Pool;
 use super::upstream::Upstream;
@@ -103,6 +103,8 @@ pub(crate) struct InFlight {
     ask: Ask,
     begun: Instant,
     trace: Option<Arc<Trace>>,
+    /// What it is in the request's trace, where that is recorded.
+    span: Option<SpanId>,
     /// It is the upstream's trial, which is not decided yet.
     is_trial: bool,
     was_trial: bool,
@@ -139,6 +141,7 @@ impl InFlight {
             ask,
             begun: now,
             trace: None,
+            span: None,
             is_trial,
             was_trial: is_trial,
             outcome: Outcome::Abandoned,
@@ -160,9 +163,15 @@ impl InFlight {
         self.was_trial
     }
 
-    /// Has it written down.
+    /// Has it told.
     pub(crate) fn traced(&mut self, trace: Option<Arc<Trace>>) {
+        self.span = trace.as_ref().and_then(|trace| trace.child());
         self.trace = trace;
+    }
+
+    /// What its upstream is told that it is in the request's trace, where that is recorded.
+    pub(crate) fn span(&self) -> Option<SpanId> {
+        self.span
     }
 
     /// Notes that the same request was sent to another upstream before.
@@ -266,6 +275,7 @@ impl Drop for InFlight {
         if let Some(trace) = self.trace.take() {
             let attempt = Attempt {
                 upstream: self.upstream.clone(),
+                span: self.span,
                 begun_us: 0,
                 took_us: micros(self.begun.elapsed()),
                 phase: self.phase().name(),

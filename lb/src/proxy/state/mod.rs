@@ -66,11 +66,11 @@ use self::resent::Resent;
 use self::snapshot::{Here, Made, Snapshot};
 use self::store::Store;
 use self::upstream::Upstream;
-use super::access_log::AccessLog;
 use super::forward::hold::Holding;
 use super::health;
 use super::lock;
 use super::metrics::RouteStats;
+use super::observe::Observers;
 use super::reload::Reloads;
 use super::tls::Tls;
 use crate::settings::Proxying;
@@ -87,8 +87,8 @@ pub(crate) struct State {
     pub(crate) unrouted: Arc<RouteStats>,
     /// What TLS listeners show.
     pub(crate) tls: Tls,
-    /// Where requests are written down, if they are.
-    pub(crate) access_log: Option<Arc<AccessLog>>,
+    /// Whom requests are told to, if anybody.
+    pub(crate) observers: Option<Arc<Observers>>,
     /// The clients' connections.
     pub(crate) connections: Connections,
     /// The requests that wait for an upstream.
@@ -164,7 +164,7 @@ impl State {
             learned: Learned::default(),
             unrouted: Arc::default(),
             tls: Tls::default(),
-            access_log: None,
+            observers: None,
             connections: Connections::default(),
             holding: Holding::default(),
             leaving: Leaving::default(),
