@@ -14,6 +14,7 @@
 #   --yes          do not ask before installing Rust, and let --vms put a newer qemu-utils back to the
 #                  distribution's own version where that blocks QEMU
 #
+# HOLDFAST_BIN is a directory with the programs: then nothing is built.
 # HOLDFAST_IMAGE_BASE=alpine makes the images for --vms of Alpine instead of its stand-in, if Alpine's
 # mirror can be reached.
 #
@@ -25,7 +26,7 @@ set -euo pipefail
 VIP=192.168.10.120
 MANAGERS=(--manager http://192.168.10.1:8080 --manager http://192.168.10.2:8080)
 MIN_AVAILABILITY=99
-LABS=${TMPDIR:-/tmp}/holdfast-demo-$(id -u)
+LABS=$(demo_labs)
 
 VMS=0 RATE='' DURATION='' JSON='' KEEP=0 CLEAN=0 YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }
@@ -74,12 +75,15 @@ say "This builds Holdfast and runs a two-host cluster in network namespaces of t
 say "None of its real interfaces, addresses or firewall rules is touched; all traffic stays inside."
 [ "$VMS" = 0 ] || say "The machines are real virtual machines; no libvirt of this machine is touched."
 [ "$VMS" = 0 ] || need_vms
-need_build
+[ -n "${HOLDFAST_BIN:-}" ] || need_build
 need_lab
-say "Building"
 cd "$ROOT"
-cargo build --release --locked --quiet
-HOLDFAST_BIN=$(target_directory)/release
+if [ -z "${HOLDFAST_BIN:-}" ]; then
+    say "Building"
+    cargo build --release --locked --quiet
+    HOLDFAST_BIN=$(target_directory)/release
+fi
+HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
 export HOLDFAST_BIN
 [ "$VMS" = 0 ] || build_images
 
@@ -140,24 +144,18 @@ client "$HOLDFAST_BIN/loadtest" "http://$VIP/random/number" --rate "$RATE" --dur
 client "$HOLDFAST_BIN/manager" "${MANAGERS[@]:0:2}" status
 
 if [ "$KEEP" = 1 ]; then
-    touch "$LAB/kept"
+    # What deploy/look.sh has to know.
+    printf '%s\n' "$HOLDFAST_BIN" "$HOLDFAST_MACHINES" >"$LAB/kept"
     cat <<EOF
 
 The cluster runs on. Look around:
-  deploy/lab.sh exec $LAB client curl -s http://$VIP/random/number
-  deploy/lab.sh exec $LAB a $HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 status
-  deploy/lab.sh exec $LAB a $HOLDFAST_BIN/manager --manager http://192.168.10.1:8080 events
-  deploy/lab.sh fault $LAB kill-lb
-  deploy/observe.sh
-  less $LAB/a/manager.log
-EOF
-    [ "$VMS" = 0 ] || cat <<EOF
-  deploy/lab.sh exec $LAB a virsh list
-  less $LAB/a/state/machines/a-lb/console.log
-EOF
-    cat <<EOF
+  bash deploy/look.sh page                   its status page, for a browser
+  bash deploy/look.sh kill a-stateless-1     the power cut of a machine
+  bash deploy/look.sh manager status         any command of the manager; also on the client: look.sh client curl …
+  bash deploy/look.sh files                  where its logs are
+  bash deploy/observe.sh                     Prometheus, with rules and alerts
 End it:
-  deploy/demo.sh --clean
+  bash deploy/demo.sh --clean
 EOF
 fi
 exit "$status"

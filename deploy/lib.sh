@@ -87,6 +87,42 @@ need_rust() {
     . "$HOME/.cargo/env"
 }
 
+# Where demos keep their labs, each in a directory that begins so.
+demo_labs() { echo "${TMPDIR:-/tmp}/holdfast-demo-$(id -u)"; }
+
+lab_runs() { [ -r "$1/outer.pid" ] && kill -0 "$(cat "$1/outer.pid")" 2>/dev/null; }
+
+# The newest lab that `deploy/demo.sh --keep` left running.
+kept_lab() {
+    local lab newest=''
+    for lab in "$(demo_labs)".*; do
+        if [ -e "$lab/kept" ] && lab_runs "$lab" && { [ -z "$newest" ] || [ "$lab" -nt "$newest" ]; }; then newest=$lab; fi
+    done
+    [ -n "$newest" ] || die "no demo runs: start one with deploy/demo.sh --keep"
+    echo "$newest"
+}
+
+# relay FILE PORT LAB ADDRESS:PORT leads from 127.0.0.1:PORT of this machine to what listens in the network of a lab.
+# It becomes the process of who calls it; FILE is written for it.
+relay() {
+    # socat takes a command apart at spaces and colons; this one has none.
+    printf '#!/bin/sh\nexec "%s/deploy/lab.sh" exec "%s" client socat STDIO TCP:%s\n' "$ROOT" "$3" "$4" >"$1"
+    chmod +x "$1"
+    exec socat "TCP-LISTEN:$2,bind=127.0.0.1,reuseaddr,fork" "EXEC:$1"
+}
+
+# is_port TEXT
+is_port() { [[ $1 =~ ^[1-9][0-9]{0,4}$ ]] && [ "$1" -le 65535 ]; }
+
+# Ends everything that a process started, itself last.
+end_tree() {
+    local child children=''
+    read -r children <"/proc/$1/task/$1/children" || true
+    # shellcheck disable=SC2086 # a list of numbers
+    for child in $children; do end_tree "$child"; done
+    kill -TERM "$1" 2>/dev/null || true
+}
+
 # need_cargo_tool COMMAND CRATE builds a cargo subcommand that is not there.
 need_cargo_tool() {
     command -v "$1" >/dev/null 2>&1 && return 0

@@ -16,7 +16,6 @@ set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-LABS=${TMPDIR:-/tmp}/holdfast-demo-$(id -u)
 MANAGERS=(http://192.168.10.1:8080 http://192.168.10.2:8080)
 INSIDE=127.0.0.1:9090
 # What is not found by then is named, in seconds.
@@ -26,7 +25,7 @@ PORT=9090 ONCE=0 LAB=''
 while [ $# -gt 0 ]; do
     case $1 in
         --port)
-            if ! [[ ${2:-} =~ ^[1-9][0-9]{0,4}$ ]] || [ "$2" -gt 65535 ]; then STATUS=2 die "--port expects 1 to 65535"; fi
+            is_port "${2:-}" || STATUS=2 die "--port expects 1 to 65535"
             PORT=$2
             shift
             ;;
@@ -38,30 +37,14 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-runs() { [ -r "$1/outer.pid" ] && kill -0 "$(cat "$1/outer.pid")" 2>/dev/null; }
-if [ -z "$LAB" ]; then
-    for lab in "$LABS".*; do
-        if [ -e "$lab/kept" ] && runs "$lab" && { [ -z "$LAB" ] || [ "$lab" -nt "$LAB" ]; }; then LAB=$lab; fi
-    done
-    [ -n "$LAB" ] || die "no demo runs: start one with deploy/demo.sh --keep"
-fi
-runs "$LAB" || STATUS=2 die "no cluster runs in $LAB"
+[ -n "$LAB" ] || LAB=$(kept_lab)
+lab_runs "$LAB" || STATUS=2 die "no cluster runs in $LAB"
 LAB=$(readlink -f "$LAB")
 
 need_stopped prometheus:prometheus promtool:prometheus
 need curl:curl socat:socat
 
 client() { "$ROOT/deploy/lab.sh" exec "$LAB" client "$@"; }
-
-# Everything that a process started, itself last.
-# shellcheck disable=SC2317 # called by the trap
-end_tree() {
-    local child children=''
-    read -r children <"/proc/$1/task/$1/children" || true
-    # shellcheck disable=SC2086 # a list of numbers
-    for child in $children; do end_tree "$child"; done
-    kill -TERM "$1" 2>/dev/null || true
-}
 
 DATA=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-observe.XXXXXX")
 STARTED=()
@@ -82,13 +65,7 @@ say "Starting Prometheus in the network of $LAB"
 client prometheus --config.file="$ROOT/deploy/observe/prometheus.yml" --storage.tsdb.path="$DATA/tsdb" \
     --web.listen-address="$INSIDE" --web.external-url="http://127.0.0.1:$PORT/" >"$DATA/log" 2>&1 &
 STARTED+=($!)
-# socat takes a command apart at spaces and colons; this one has none.
-cat >"$DATA/relay" <<EOF
-#!/bin/sh
-exec "$ROOT/deploy/lab.sh" exec "$LAB" client socat STDIO TCP:$INSIDE
-EOF
-chmod +x "$DATA/relay"
-socat "TCP-LISTEN:$PORT,bind=127.0.0.1,reuseaddr,fork" "EXEC:$DATA/relay" 2>>"$DATA/log" &
+relay "$DATA/relay" "$PORT" "$LAB" "$INSIDE" 2>>"$DATA/log" &
 STARTED+=($!)
 
 ask() { promtool query instant "http://127.0.0.1:$PORT" "$1" 2>/dev/null; }

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
-# Builds the Debian packages of manager, lb and loadtest into target/debian, with their units, settings, manual pages
-# and completions.
+# Builds the Debian packages of manager, lb and loadtest into target/debian, with their units, settings, manual pages,
+# completions, and the licences and a list (SBOM) of what is linked.
 #
-#   deploy/packages.sh [--programs DIR] [--version VERSION] [--out DIR]
+#   deploy/packages.sh [--programs DIR] [--version VERSION] [--out DIR] [--fast]
 #
 #   --programs DIR      take the programs from there instead of building them (--release)
 #   --version VERSION   the packages' version, if it is to be another than the programs'
 #   --out DIR           where the packages go
+#   --fast              compress less
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-PROGRAMS='' VERSION='' OUT=''
+PROGRAMS='' VERSION='' OUT='' FAST=()
 while [ $# -gt 0 ]; do
     case $1 in
         --programs) PROGRAMS=${2:-} && shift ;;
         --version) VERSION=${2:-} && shift ;;
         --out) OUT=${2:-} && shift ;;
+        --fast) FAST=(--fast) ;;
         -h | --help) help_of "$0" && exit 0 ;;
         *) STATUS=2 die "unknown argument $1; --help shows what there is" ;;
     esac
@@ -47,10 +49,11 @@ for program in manager lb loadtest; do
     for shell in bash zsh fish; do
         "$PROGRAMS/$program" completions "$shell" >"$STAGE/completions/$program/$shell"
     done
+    "$(dirname "${BASH_SOURCE[0]}")/packages/linked.sh" "$program" "$STAGE/linked/$program"
 done
 
 for package in manager lb loadtest; do
-    cargo deb --quiet --no-build --no-strip --locked -p "$package" --output "$OUT/" \
+    cargo deb --quiet --no-build --no-strip --locked "${FAST[@]}" -p "$package" --output "$OUT/" \
         ${VERSION:+--deb-version "$VERSION"}
 done
 ls "$OUT"/*.deb

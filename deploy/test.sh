@@ -5,7 +5,8 @@
 #
 #   quick        format, lints, licences, shell scripts, unit tests, the programs on loopback
 #   sim          whole clusters under faults, simulated: 1,000 seeds, at least 20 faults each
-#   namespaces   two hosts, their machines and the VIP in network namespaces, under faults
+#   namespaces   two hosts, their machines and the VIP in network namespaces, under faults; the commands of the
+#                documentation
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
 #   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; our HTTP/1.1 beside nginx's and
@@ -90,8 +91,13 @@ sim() {
 namespaces() {
     need_lab
     need tcpdump:tcpdump openssl:openssl nft:nftables
-    cargo build --workspace --bins --locked --quiet
-    tests namespaces "$IN_NAMESPACES"
+    need socat:socat ping:iputils-ping
+    local status=0
+    cargo build --workspace --bins --locked --quiet || return 1
+    HOLDFAST_BIN=$(target_directory)/debug step "namespaces: the README's first run" deploy/first-run.sh || status=1
+    HOLDFAST_BIN=$(target_directory)/debug step "namespaces: the commands of the documentation" deploy/walkthrough.sh || status=1
+    tests namespaces "$IN_NAMESPACES" || status=1
+    return "$status"
 }
 
 interop() {
@@ -117,7 +123,8 @@ machines() {
     build_images || return 1
     step "machines: images" alpine-image/test.sh || status=1
     step "machines: bridge examples" network_examples || status=1
-    HOLDFAST_BIN=$(target_directory)/debug step "machines: the README's way to two hosts" deploy/walkthrough.sh || status=1
+    HOLDFAST_MACHINES=vms HOLDFAST_BIN=$(target_directory)/debug \
+        step "machines: the documentation's way to two hosts" deploy/walkthrough.sh docs/two-hosts.md || status=1
     tests machines "$ON_LIBVIRT" || status=1
     return "$status"
 }

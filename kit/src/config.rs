@@ -11,8 +11,10 @@ use crate::guess;
 
 mod file;
 mod locate;
+mod spanned;
 
 pub use file::{MAX_PEM, as_pem, read_file, read_pem};
+pub use spanned::Spanned;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]

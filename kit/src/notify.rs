@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 
 use http::Uri;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
 
-use crate::config::{ConfigError, Source};
+use crate::config::{ConfigError, Source, Spanned};
 
 /// The most `[[notify]]`.
 pub const MAX_NOTIFIES: usize = 16;
@@ -23,12 +23,14 @@ pub enum Notify {
     Url(String),
 }
 
-/// One `[[notify]]` as it is written.
-#[derive(Debug, Deserialize)]
+/// Who is told of every change of a public address: either a program or a URL. At most 16.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyFile {
+    /// The absolute path of a program in the balancer's machine, to run with the arguments VRID ADDRESS STATE HOLDER.
     #[serde(default)]
     command: Option<Spanned<PathBuf>>,
+    /// A URL of http to POST a JSON object to.
     #[serde(default)]
     url: Option<Spanned<String>>,
 }

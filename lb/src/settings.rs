@@ -7,11 +7,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 pub use kit::notify::Notify;
 use kit::notify::{NotifyFile, check_notifies};
 use serde::Deserialize;
-use toml::Spanned;
 use wire::{HostName, MachineId};
 
 #[cfg(test)]
@@ -21,6 +20,8 @@ mod change;
 mod listener;
 mod observed;
 mod proxying;
+#[cfg(test)]
+mod reference;
 mod taken;
 mod upstream_tls;
 mod vip;
@@ -82,6 +83,7 @@ pub struct Settings {
 
 /// The limits on what one connection or request may use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The most client connections open at a time; above it new ones are closed at once.
@@ -151,46 +153,78 @@ impl Default for Limits {
 }
 
 /// The file as it is written.
+///
+/// The comments of its keys are what `docs/configuration.md` says of them; so are those of the types it is made of.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// The machine's name.
     machine: MachineId,
+    /// The machine's own address: the admin interface is there, and adverts are sent from there.
     address: IpAddr,
+    /// The network interface that public addresses are put on.
     #[serde(default = "default_interface")]
     interface: String,
+    /// The zone it is in, which is the host it runs on: upstreams of the same zone are preferred.
     #[serde(default)]
     zone: Option<HostName>,
+    /// Where clients' requests are taken, without TLS. The default counts where there is no `[[listener]]` either.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = default_listen())))]
     listen: Option<SocketAddr>,
+    /// Further places where they are taken.
     #[serde(default, rename = "listener")]
     listeners: Vec<Spanned<ListenerFile>>,
+    /// The port of the admin interface for questions.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_ADMIN_PORT)))]
     admin_port: Option<Spanned<u16>>,
+    /// The port of the admin interface for changes; another one than `admin_port`.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_ADMIN_CHANGES_PORT)))]
     admin_changes_port: Option<Spanned<u16>>,
+    /// The addresses that may make changes, besides the machine's own. Where `credentials.json` is in `state_dir`, only
+    /// the manager of its host may, by certificate.
     #[serde(default)]
     managers: Vec<IpAddr>,
+    /// Where accepted upstream sets and configurations are kept. `--state-dir` outranks it.
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
+    /// How many threads forward requests, 1 to 256; without it one for each processor.
     #[serde(default)]
     workers: Option<Spanned<usize>>,
+    /// The public addresses.
     #[serde(default, rename = "vip")]
     vips: Vec<Spanned<VipFile>>,
+    /// Whom to tell of every change of a public address.
     #[serde(default)]
     notify: Vec<Spanned<NotifyFile>>,
+    /// What one client may use.
     #[serde(default)]
     limits: Option<Spanned<Limits>>,
+    /// Where each request is written down; without it none is.
     #[serde(default)]
     access_log: Option<AccessLogFile>,
+    /// By what requests are found again; without it they have no ids of ours.
     #[serde(default)]
     request_id: Option<RequestIdFile>,
+    /// How requests are followed from program to program; without it what clients say of that is passed on as it is.
     #[serde(default)]
     tracing: Option<TracingFile>,
+    /// Routes and how pools are treated, for a balancer without a manager. Read anew on SIGHUP.
     #[serde(default)]
     config: Option<ConfigFile>,
+    /// The upstreams of each pool, for a balancer without a manager. Read anew on SIGHUP.
     #[serde(default)]
     upstreams: Option<UpstreamsFile>,
 }
+
+/// Where questions are answered unless told otherwise.
+const DEFAULT_ADMIN_PORT: u16 = 8080;
+
+/// Where changes are taken unless told otherwise.
+const DEFAULT_ADMIN_CHANGES_PORT: u16 = 8443;
 
 /// What Pingora's parser has room for, and what we add.
 const MAX_HEADER_FIELDS: usize = 200;
@@ -236,8 +270,9 @@ impl Settings {
             config,
             upstreams,
         } = source.parse()?;
-        let admin_port_value = admin_port.as_ref().map_or(8080, |port| *port.as_ref());
-        let changes_port_value = admin_changes_port.as_ref().map_or(8443, |port| *port.as_ref());
+        let admin_port_value = admin_port.as_ref().map_or(DEFAULT_ADMIN_PORT, |port| *port.as_ref());
+        let changes_port_value =
+            admin_changes_port.as_ref().map_or(DEFAULT_ADMIN_CHANGES_PORT, |port| *port.as_ref());
         if admin_port_value == changes_port_value {
             let span = admin_changes_port.as_ref().or(admin_port.as_ref()).map(Spanned::span);
             return Err(source.error_at(span, "admin_port and admin_changes_port must differ"));

@@ -31,6 +31,7 @@ const TURNS: u32 = 31;
 
 /// Which requests open a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Connections {
     /// Every other one.

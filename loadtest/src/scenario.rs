@@ -16,6 +16,8 @@
 
 mod fault;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 mod value;
 
@@ -36,15 +38,16 @@ pub use value::{Manager, Percent, Rate, Read, Time};
 
 /// What a file says.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Scenario {
-    /// As the argument.
+    /// The URL that requests go to; an argument outranks it.
     pub url: Option<String>,
     /// As `--manager`.
     pub managers: Vec<Manager>,
-    /// As `--token-file`; beside the scenario.
+    /// As `--token-file`, beside the scenario.
     pub token_file: Option<PathBuf>,
-    /// As `--ca`; beside the scenario.
+    /// As `--ca`, beside the scenario.
     pub ca: Option<PathBuf>,
     /// As `--require`.
     pub require: Vec<Read<Requirement>>,
@@ -64,8 +67,9 @@ pub struct Scenario {
     pub fault: Vec<FaultTable>,
 }
 
-/// The table `[load]`.
+/// How requests are begun.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct LoadTable {
     /// As `--rate`.

@@ -45,8 +45,11 @@ pub struct Target {
     pub check: Check,
 }
 
-/// A target as it is written in a file, `[[target]]`.
+/// What is asked for; without any, the URL.
+// As it is written in a scenario, or in a file of targets.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Target"))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Written {
     /// Its name in the report; method and path where there is none.

@@ -13,6 +13,7 @@ pub const MAX_ADDRESSES: usize = 65_536;
 
 /// A run of addresses, both ends included; written `192.168.10.10-192.168.10.16`, or as one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct AddressRange {
     first: Ipv4Addr,

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 pub use kit::notify::Notify;
 use kit::notify::check_notifies;
 use serde::Deserialize;
-use toml::Spanned;
 use wire::HostName;
 
 use crate::address_pool::AddressPool;
@@ -24,6 +23,8 @@ mod file;
 mod hardware;
 mod heartbeat;
 mod listener;
+#[cfg(test)]
+mod reference;
 mod service;
 mod vip;
 
@@ -120,6 +121,7 @@ pub struct Config {
 
 /// Which driver makes machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Hypervisor {
     /// A machine is a process and network namespace on this host.

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
-use toml::Spanned;
 use wire::heartbeat;
 
 /// The settings, checked.
@@ -29,16 +28,27 @@ pub struct Settings {
 }
 
 /// The file as it is written.
+///
+/// The comments of its keys are what `docs/configuration.md` says of them.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// What the header `x-served-by` says, 1 to 64 visible ASCII characters; without it the host's name.
     machine: Option<Spanned<String>>,
+    /// Where requests are taken.
     #[serde(default = "default_listen")]
     listen: SocketAddr,
+    /// The time between two heartbeats, 10 to 60000.
+    #[cfg_attr(test, schemars(extend("default" = heartbeat::DEFAULT_INTERVAL.as_millis())))]
     heartbeat_interval_ms: Option<Spanned<u64>>,
+    /// The time between being not ready and taking no more connections, at an orderly stop; 60000 at most.
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_DRAIN.as_millis())))]
     drain_ms: Option<Spanned<u64>>,
+    /// Whether `/stress`, `/burn` and their like exist, which only tests need.
     #[serde(default = "default_test_routes")]
     test_routes: bool,
+    /// Where the bodies of `POST /count` are written, one a line, as they are executed: they survive the process.
     count_file: Option<PathBuf>,
 }
 
@@ -124,7 +134,25 @@ fn default_test_routes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use doc_checks::{pages, reference, section};
+
     use super::*;
+
+    const FILE: &str = "stateless.toml";
+
+    #[test]
+    fn the_reference_is_made_of_the_types_that_read_the_file() {
+        let schema = schemars::schema_for!(File).to_value();
+        section::check(&pages::root().join("docs/configuration.md"), FILE, &reference::made(FILE, &schema));
+    }
+
+    #[test]
+    fn every_example_of_the_documentation_is_accepted() {
+        for example in pages::examples(FILE) {
+            Settings::check(&Source::from_text(FILE, &example.text))
+                .unwrap_or_else(|error| panic!("{}\n{error}", example.place));
+        }
+    }
 
     fn parse(text: &str) -> Result<Settings, String> {
         Settings::check(&Source::from_text("s.toml", text)).map_err(|error| error.to_string())

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Answers with the place where the request is to go instead. What is not said stays as the client asked for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
@@ -49,7 +50,7 @@ impl Default for Redirect {
 }
 
 /// Changes what upstreams are asked for. The query stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rewrite {
     /// The whole path; after `path_regex`, `$1` and `${name}` stand for what its groups found.
@@ -65,7 +66,7 @@ pub struct Rewrite {
 
 /// Changes header fields: first those of `remove` go, then those of `set` take the place of what there is, then
 /// those of `add` come to what there is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderEdits {
     /// Names of fields.
@@ -88,7 +89,7 @@ impl HeaderEdits {
 }
 
 /// An answer that needs no upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Respond {
     /// 200 to 599.
@@ -119,7 +120,7 @@ pub type ErrorPages = BTreeMap<String, ErrorPage>;
 
 /// The body of an error that the balancer answers with itself. A client that asks for JSON gets a problem
 /// document (RFC 9457) all the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ErrorPage {
     /// The page.

@@ -3,11 +3,12 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// How requests are spread over the upstreams of a pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Balance {
     /// Which upstream a request goes to.
@@ -26,7 +27,7 @@ pub struct Balance {
 }
 
 /// Which upstream a request goes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// The better of two at random, by their recent latency and their requests in flight.
@@ -56,7 +57,7 @@ impl Algorithm {
 }
 
 /// What of a request is hashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HashKey {
     /// The client's address.
@@ -71,7 +72,7 @@ pub enum HashKey {
 }
 
 /// The cookie that keeps a client at an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sticky {
     /// Its name.
@@ -90,7 +91,7 @@ pub struct Sticky {
 }
 
 /// A text that is not shown to anyone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(pub String);
 
@@ -106,7 +107,7 @@ impl fmt::Debug for Secret {
 }
 
 /// When answers, rather than broken connections, take an upstream out of use.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outlier {
     /// So many answers of 5xx in a row eject an upstream; 0: however many.
@@ -124,7 +125,7 @@ pub struct Outlier {
 }
 
 /// The most that one upstream is given at a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamLimits {
     /// Requests in flight from this balancer.

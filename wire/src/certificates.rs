@@ -1,5 +1,6 @@
 //! What a balancer shows its clients: the part of a [`ProxyConfig`](crate::proxy_config::ProxyConfig) that TLS needs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -7,7 +8,7 @@ use crate::balancing::Secret;
 
 /// A certificate and what belongs to it. Clients that ask for one of its names (RFC 6066, section 3) are shown it;
 /// the first of a list is shown to those that ask for none of any certificate's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// The certificate itself and then those that lead to a root that clients know, as PEM.

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::Secret;
 
 /// How and how often upstreams are asked, each time on a connection of its own. All times in milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Check {
     /// Whether upstreams in use are asked all the time. Those that are ejected are asked in any case, before
@@ -41,7 +42,7 @@ pub struct Check {
 }
 
 /// What an upstream is asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// An HTTP/1.1 request.
@@ -65,7 +66,7 @@ impl Ask {
 }
 
 /// An HTTP request and the answer that is a good one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpAsk {
     /// The method.
@@ -87,7 +88,7 @@ pub struct HttpAsk {
 }
 
 /// The method of a check: one that changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     /// The answer has a body.
@@ -98,7 +99,7 @@ pub enum Method {
 }
 
 /// A status of HTTP or a range of them with both ends, written `"204"` or `"200-299"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct StatusRange {
     /// The first.
@@ -147,7 +148,7 @@ impl fmt::Display for StatusRange {
 }
 
 /// What is sent over a TCP connection and has to come back. With neither, the connection is all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TcpAsk {
     /// Sent as soon as the connection is there.
@@ -159,7 +160,7 @@ pub struct TcpAsk {
 }
 
 /// Which service of a gRPC server is asked about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrpcAsk {
     /// Its name; empty: the server as a whole.

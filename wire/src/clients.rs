@@ -7,14 +7,15 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// Addresses that begin alike, such as `10.0.0.0/8` or `2001:db8::/32`; or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema, JsonSchema)]
 #[schema(value_type = String)]
-pub struct Network(IpNet);
+pub struct Network(#[schemars(with = "String")] IpNet);
 
 impl Network {
     /// Its first and its last address.
@@ -77,7 +78,7 @@ impl fmt::Display for Network {
 }
 
 /// Which header fields trusted proxies are believed, of those that name a request's client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientFrom {
     /// `X-Forwarded-For`, and `X-Forwarded-Proto` for the scheme.
@@ -88,7 +89,7 @@ pub enum ClientFrom {
 }
 
 /// Which header fields tell upstreams of a request's client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Forwarded {
     /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.

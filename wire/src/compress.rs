@@ -1,10 +1,11 @@
 //! How answers are compressed: part of a [`Route`](crate::proxy_config::Route), explained in `docs/limits.md`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Compresses answers for clients that ask for it. `{}` does so with what is usual.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compress {
     /// How, the best first: of those that a client likes equally it gets the first.
@@ -16,7 +17,7 @@ pub struct Compress {
 }
 
 /// A way to compress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Coding {
     /// RFC 8878.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -75,11 +76,12 @@ impl Serialize for Rate {
 }
 
 /// How often something may be asked for. What comes sooner waits, if it may, and is else refused with 429.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     /// So often, in the long run.
     #[schema(value_type = String)]
+    #[schemars(with = "String")]
     pub rate: Rate,
     /// So many requests may come at once after a pause; none: as many as the rate names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +98,7 @@ pub struct RateLimit {
 }
 
 /// Whose requests are counted together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RateKey {
     /// Those of one client, by its address; of IPv6 the first 64 bits, as a client has all the others.

@@ -1,6 +1,7 @@
 //! Which requests a route takes, and how it shares them over pools: parts of a
 //! [`Route`](crate::proxy_config::Route), explained in `docs/routing.md`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -8,7 +9,7 @@ use crate::PoolName;
 
 /// What a header field or a parameter of the query has to be. With the name alone, it has to be there; at most
 /// one of the others says more. Of several with one name, any may fit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldMatch {
     /// Its name.
@@ -28,7 +29,7 @@ pub struct FieldMatch {
 }
 
 /// One pool's part of a route's requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Share {
     /// The pool.

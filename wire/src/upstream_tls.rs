@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::Secret;
 
 /// TLS with the upstreams of a pool. The cryptography is not to be chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTls {
     /// The certificates of the CAs that upstreams' certificates have to lead to, as PEM. There are no others: what the
@@ -56,7 +57,7 @@ impl UpstreamTls {
 
 /// A certificate that upstreams are shown, with its key. Both are texts; in the settings' file they may also be in
 /// files of their own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientCertificate {
     /// The certificate itself and then those that lead to a root that upstreams know, as PEM.
@@ -76,7 +77,7 @@ pub struct ClientCertificate {
 }
 
 /// A version of TLS. Older ones are not spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub enum TlsVersion {
     /// RFC 5246.
     #[default]

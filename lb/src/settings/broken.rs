@@ -313,54 +313,6 @@ fn the_speaker_does_without_routes() {
     assert!(Settings::check(&source, false).is_ok());
 }
 
-/// What people will copy.
-#[test]
-fn the_example_of_the_documentation_is_not_broken() {
-    let page = include_str!("../../../docs/routing.md");
-    let mut examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let text = examples.next().expect("an example").replace("file = \"sorry.html\"", "body = \"sorry\"");
-    let source = Source::from_text("lb.toml", &text);
-    let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(settings.proxying.config.expect("routes").routes.len(), 4);
-}
-
-#[test]
-fn nor_are_those_of_the_page_on_logs() {
-    let page = include_str!("../../../docs/logs.md");
-    let indented = |line: &&str| line.starts_with("    ") || line.is_empty();
-    let mut blocks = Vec::new();
-    let mut lines = page.lines().peekable();
-    while let Some(line) = lines.next() {
-        if line.starts_with("    [") {
-            let mut block = vec![line];
-            while let Some(line) = lines.next_if(indented) {
-                block.push(line);
-            }
-            blocks.push(block.join("\n"));
-        }
-    }
-    assert_eq!(blocks.len(), 3);
-    // Of the two that exclude each other the page has both.
-    let text = blocks.join("\n").replace("    only = \"errors\"\n", "");
-    let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}"));
-    let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{text}\n{error}"));
-    assert_eq!(settings.access_log.map(|log| log.sample), Some(0.01));
-    assert_eq!(settings.tracing.map(|tracing| tracing.sample), Some(0.1));
-    assert_eq!(settings.request_id.map(|id| id.header.to_string()).as_deref(), Some("x-request-id"));
-}
-
-#[test]
-fn nor_are_those_of_the_page_on_clients() {
-    let page = include_str!("../../../docs/limits.md");
-    let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    for text in examples.clone() {
-        let source = Source::from_text("lb.toml", &format!("{MINIMAL}{text}"));
-        let settings = Settings::check(&source, true).unwrap_or_else(|error| panic!("{text}\n{error}"));
-        assert!(settings.proxying.config.is_some(), "{text}");
-    }
-    assert_eq!(examples.count(), 4);
-}
-
 fn push(config: &Value) -> Result<(), Problem> {
     let config: ProxyConfig = parse_json(config.to_string().as_bytes())?;
     check::config(&config)

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kit::config::{ConfigError, MAX_PEM, Source, as_pem, read_file};
+use kit::config::{ConfigError, MAX_PEM, Source, Spanned, as_pem, read_file};
 use serde::Deserialize;
-use toml::Spanned;
 use wire::balancing::Secret;
 use wire::certificates::Certificate;
 
@@ -16,18 +15,25 @@ use crate::proxy::tls::{MAX_CERTIFICATES, MAX_TICKET_KEYS, check_ticket_key};
 
 /// One certificate; each part is a text, or in a file.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct CertificateFile {
+    /// The certificate itself and then those that lead to a root that clients know, as PEM.
     #[serde(default)]
     chain: Option<Spanned<String>>,
+    /// The file it is in.
     #[serde(default)]
     chain_file: Option<Spanned<PathBuf>>,
+    /// Its private key, as PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted.
     #[serde(default)]
     key: Option<Spanned<Secret>>,
+    /// The file it is in.
     #[serde(default)]
     key_file: Option<Spanned<PathBuf>>,
+    /// What its issuer says of it (an OCSP response, RFC 6960), in base64.
     #[serde(default)]
     ocsp: Option<Spanned<String>>,
+    /// The file it is in, in base64 or as bytes.
     #[serde(default)]
     ocsp_file: Option<Spanned<PathBuf>>,
 }

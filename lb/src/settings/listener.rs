@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use kit::config::{ConfigError, Source, read_pem};
+use kit::config::{ConfigError, Source, Spanned, read_pem};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
-use toml::Spanned;
 
 /// The most listeners. Each is opened once by every worker.
 const MAX_LISTENERS: usize = 64;
@@ -54,6 +53,7 @@ pub struct ListenerTls {
 
 /// A version of TLS. Older ones are not spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 pub enum TlsVersion {
     /// RFC 5246.
     #[default]
@@ -66,6 +66,7 @@ pub enum TlsVersion {
 
 /// What can be spoken over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// HTTP/2.
     #[serde(rename = "h2")]
@@ -96,42 +97,62 @@ pub enum ClientCertificates {
     Required(Vec<CertificateDer<'static>>),
 }
 
-/// One `[[listener]]` as it is written.
+/// Where clients' requests are taken. At most 64.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenerFile {
+    /// The address and port; each listener has another.
     address: Spanned<SocketAddr>,
+    /// Whether each connection begins with a header of the PROXY protocol, which says who the client is.
     #[serde(default)]
     proxy_protocol: bool,
+    /// The networks of the proxies that may send one, at most 1000; none: everybody. With `proxy_protocol` only.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     trusted: Vec<Spanned<IpNet>>,
+    /// TLS; without this table plain HTTP.
     #[serde(default)]
     tls: Option<TlsFile>,
 }
 
+/// The TLS of a listener. Certificates are in `[[config.certificates]]`, or come from the manager.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct TlsFile {
+    /// The oldest version that is spoken.
     #[serde(default)]
     min_version: TlsVersion,
+    /// What is spoken over it, the best first (ALPN, RFC 7301).
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = ["h2", "http/1.1"])))]
     alpn: Option<Spanned<Vec<Protocol>>>,
+    /// What clients have to show.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = "off")))]
     client_certificates: Option<Spanned<Asked>>,
+    /// The file with the CAs of clients' certificates, as PEM; at most 1000 of them.
     #[serde(default)]
     client_ca_file: Option<Spanned<PathBuf>>,
     /// The same as a text: a manager has no files in its balancer's machine.
     #[serde(default)]
     client_ca: Option<Spanned<String>>,
+    /// Whether clients that ask for a name that no certificate is for, or for none, are refused; else they are shown the
+    /// first certificate.
     #[serde(default)]
     refuse_unknown_names: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Asked {
+    /// Nothing; they are not asked.
     Off,
+    /// A certificate of one of the CAs, or none.
     Optional,
+    /// A certificate of one of the CAs.
     Required,
 }
 

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use http::header::{self, HeaderName};
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use kit::notify::is_spoken;
 use serde::Deserialize;
-use toml::Spanned;
 
 use crate::proxy::limits::forwarded;
 use crate::proxy::route;
@@ -48,6 +47,7 @@ pub struct AccessLog {
 
 /// How a line of the access log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// An object with every attempt.
@@ -59,6 +59,7 @@ pub enum LogFormat {
 
 /// Which requests the access log has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum Only {
     /// All that are sampled, and all that failed.
@@ -79,6 +80,7 @@ pub struct RequestIds {
 
 /// From whom the id of a request is taken over, where it is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum Accept {
     /// From proxies that are trusted (`trusted_proxies`).
@@ -101,39 +103,62 @@ pub struct Tracing {
     pub service: String,
 }
 
+/// The log of requests.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessLogFile {
+    /// Its file, as an absolute path.
     path: Spanned<PathBuf>,
+    /// A file of so many bytes, at least 65536, is put aside and a new one begun.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_LOG_BYTES)))]
     max_bytes: Option<Spanned<u64>>,
+    /// So many old files are kept, 1 to 1000.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_LOG_KEEP)))]
     keep: Option<Spanned<u32>>,
+    /// How its lines are written.
     #[serde(default)]
     format: LogFormat,
+    /// Which requests it has.
     #[serde(default)]
     only: Only,
+    /// The share of requests that are written, of those that went well: above 0, at most 1.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = 1.0)))]
     sample: Option<Spanned<f64>>,
 }
 
+/// How requests are named.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RequestIdFile {
+    /// The field it is in: of the request, to upstreams, and of the answer.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_ID_HEADER)))]
     header: Option<Spanned<String>>,
+    /// Whose ids are taken over.
     #[serde(default)]
     accept: Accept,
 }
 
+/// How requests are followed from program to program.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct TracingFile {
+    /// Where spans are sent: a collector that takes OTLP over HTTP. Without one they are sent nowhere.
     #[serde(default)]
     endpoint: Option<Spanned<String>>,
+    /// The share of requests whose spans are recorded, 0 to 1, where no trusted proxy has decided it.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = 1.0)))]
     sample: Option<Spanned<f64>>,
+    /// What this program is called there, in at most 255 bytes.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_SERVICE)))]
     service: Option<Spanned<String>>,
 }
 

@@ -6,9 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use kit::config::{ConfigError, Source, read_file};
+use kit::config::{ConfigError, Source, Spanned, read_file};
 use serde::Deserialize;
-use toml::Spanned;
 use wire::actions::{ErrorPage, ErrorPages};
 use wire::balancing::Secret;
 use wire::clients::{ClientFrom, Forwarded, Network};
@@ -30,30 +29,45 @@ pub struct Proxying {
     pub upstreams: Option<Arc<UpstreamSet>>,
 }
 
-/// `[config]` as it is written: a [`ProxyConfig`] without a generation.
+/// Routes, and how the pools they lead to are treated: what a manager pushes with `PUT /config`, where it has a
+/// `generation` besides, and no files.
+// A `ProxyConfig` as it is written.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfigFile {
+    /// The first route that matches a request decides.
     #[serde(default)]
     routes: Vec<Route>,
+    /// How the pools are treated; a pool that is not named here is treated by the defaults.
     #[serde(default)]
     pools: BTreeMap<PoolName, PoolPolicy>,
+    /// The pages of errors, where a route has none of its own for them.
     #[serde(default)]
     error_pages: ErrorPages,
+    /// What clients are shown over TLS.
     #[serde(default)]
     certificates: Vec<Spanned<CertificateFile>>,
+    /// What session tickets are encrypted with, the same on all balancers: new ones with the first. Each is a text of 32
+    /// to 256 bytes.
     #[serde(default)]
     ticket_keys: Vec<Secret>,
+    /// The proxies before this one that are believed when they say who a client is.
     #[serde(default)]
     trusted_proxies: Vec<Network>,
+    /// Where they say it.
     #[serde(default)]
     client_from: ClientFrom,
+    /// How upstreams are told of it.
     #[serde(default)]
     forwarded: Forwarded,
+    /// Who may ask for anything; none: everybody. Others are refused with 403.
     #[serde(default)]
     allow: Vec<Network>,
+    /// Who may not, whatever `allow` says.
     #[serde(default)]
     deny: Vec<Network>,
+    /// How often clients may ask, all routes together.
     #[serde(default)]
     rate_limits: Vec<RateLimit>,
 }
@@ -61,20 +75,29 @@ pub(super) struct ConfigFile {
 /// `[upstreams]` as it is written.
 pub(super) type UpstreamsFile = BTreeMap<PoolName, Vec<UpstreamFile>>;
 
-/// One upstream as it is written: an [`Upstream`] that needs no id.
+/// One machine that requests can be sent to.
+// An `Upstream` that needs no id.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpstreamFile {
+    /// Its name in metrics, logs and overrides, different from those of all others; without it, its address and port.
     #[serde(default)]
     id: Option<EndpointId>,
+    /// Where it listens. Names are not looked up.
     address: IpAddr,
+    /// Its port, 1 to 65535.
     port: u16,
+    /// Its share of the load relative to the others.
     #[serde(default = "default_weight")]
     weight: u32,
+    /// The zone it is in; see `zone` of the file.
     #[serde(default)]
     zone: Option<HostName>,
+    /// Used only while no other upstream of the pool can be.
     #[serde(default)]
     backup: bool,
+    /// What is known of it.
     #[serde(default)]
     state: UpstreamState,
 }

@@ -108,6 +108,8 @@ pub struct GoalOptions {
 
 /// The values of `--arrivals`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Arrivals"))]
 #[serde(rename_all = "kebab-case")]
 pub enum Written {
     /// As evenly as the rate allows.

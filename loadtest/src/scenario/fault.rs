@@ -7,29 +7,49 @@ use serde::Deserialize;
 use super::Time;
 use crate::faults::spec::{FaultSpec, ORDERS, Order, What, When};
 
-/// A table `[[fault]]`: what, and one of `at`, `after`, `every` and `random`.
+/// What is broken: one thing, and one of `at`, `after`, `every` and `random`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct FaultTable {
+    /// Kills this machine, or one of this service.
     kill: Option<String>,
+    /// The same; what `virsh` calls it.
     destroy: Option<String>,
+    /// As `freeze`; what `virsh` calls it.
     suspend: Option<String>,
+    /// As `thaw`; what `virsh` calls it.
     resume: Option<String>,
+    /// Has this machine, or one of this service, stand still.
     freeze: Option<String>,
+    /// Has one that stands still go on.
     thaw: Option<String>,
+    /// Ends the process of the service in this machine.
     stop_process: Option<String>,
+    /// Has this machine, or one of this service, built anew.
     replace: Option<String>,
+    /// Cuts this host off; needs `for`.
     cut: Option<String>,
+    /// Ends that before its time.
     heal: Option<String>,
+    /// Stops this host's manager; needs `for`.
     stop_manager: Option<String>,
+    /// Runs this command.
     exec: Option<String>,
+    /// The command that ends what `exec` began.
     undo: Option<String>,
+    /// So long after the start.
     at: Option<Time>,
+    /// So long after all was well again after the fault before.
     after: Option<Time>,
+    /// Again and again, so far apart.
     every: Option<Time>,
+    /// Again and again by chance, so far apart on average.
     random: Option<Time>,
+    /// How long it lasts.
     #[serde(rename = "for")]
     lasts: Option<Time>,
+    /// Whether it comes although the fault before is not over.
     overlap: bool,
 }
 

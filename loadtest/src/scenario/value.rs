@@ -10,7 +10,8 @@ use crate::options;
 
 /// A value that is written as text.
 #[derive(Clone, Debug)]
-pub struct Read<T>(pub T);
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Read<T>(#[cfg_attr(test, schemars(with = "String"))] pub T);
 
 impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Read<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -21,7 +22,8 @@ impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Read<T> {
 
 /// A time, written as `"5s"`.
 #[derive(Clone, Copy, Debug)]
-pub struct Time(pub Duration);
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Time(#[cfg_attr(test, schemars(with = "String"))] pub Duration);
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -33,6 +35,7 @@ impl<'de> Deserialize<'de> for Time {
 
 /// A share in percent, above 0.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Percent(pub f64);
 
 impl<'de> Deserialize<'de> for Percent {
@@ -44,6 +47,7 @@ impl<'de> Deserialize<'de> for Percent {
 
 /// A rate in requests per second, above 0.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rate(pub f64);
 
 impl<'de> Deserialize<'de> for Rate {
@@ -55,6 +59,7 @@ impl<'de> Deserialize<'de> for Rate {
 
 /// What `--manager` takes.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Manager(pub String);
 
 impl<'de> Deserialize<'de> for Manager {

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::listener::{Asked, Listener};
 
@@ -38,6 +37,7 @@ pub struct Acme {
 
 /// How it is proved that a name is ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, serde::Serialize))]
 pub enum Challenge {
     /// By an answer to a plain request (RFC 8555, section 8.3).
     #[default]
@@ -50,28 +50,40 @@ pub enum Challenge {
 
 /// An account that was made elsewhere (RFC 8555, section 7.3.4).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExternalAccount {
     /// Its name.
     pub id: String,
-    /// The file with its key, in base64url.
+    /// The absolute path of the file with its key, in base64url.
     pub key_file: PathBuf,
 }
 
+/// Certificates that the cluster gets itself from an ACME server (RFC 8555).
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct AcmeFile {
+    /// The server's directory, a URL of https.
     directory: Spanned<String>,
+    /// Whom the server may write to, as URLs such as `mailto:someone@example.org`.
     #[serde(default)]
     contact: Vec<Spanned<String>>,
+    /// That the terms of the server's service were read: has to be `true`.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = false)))]
     terms_of_service_agreed: Option<Spanned<bool>>,
+    /// How it is proved that the names are ours.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Challenge::default())))]
     challenge: Option<Spanned<Challenge>>,
+    /// The absolute path of the CAs that the server's own certificate is believed by; without it those of the system.
     #[serde(default)]
     ca_file: Option<Spanned<PathBuf>>,
+    /// Who we are to a server that knows its customers.
     #[serde(default)]
     external_account: Option<Spanned<ExternalAccount>>,
+    /// The names of each certificate, the first name first: 1 to 100 lists of 1 to 100 names.
     certificates: Spanned<Vec<Spanned<Vec<Spanned<String>>>>>,
 }
 

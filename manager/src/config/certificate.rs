@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
-use toml::Spanned;
 
 /// The most of them: with those of an ACME server they are fewer than a balancer takes.
 const MAX_CERTIFICATES: usize = 500;
 
-/// A certificate in files, and again whenever these change.
+/// A certificate in files of this host, which are read again whenever they change. At most 500.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
-    /// The certificate and then those that lead to a root that clients know, as PEM.
+    /// The absolute path of the certificate and then those that lead to a root that clients know, as PEM.
     pub chain_file: PathBuf,
-    /// Its private key, as PEM.
+    /// The absolute path of its private key, as PEM.
     pub key_file: PathBuf,
 }
 

@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
-use toml::Spanned;
 
 /// The memory of a service's machine unless told otherwise, in MiB.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 128;
 
 /// The memory of a balancer's machine unless told otherwise, in MiB.
 pub(super) const DEFAULT_LB_MEMORY_MIB: u32 = 256;
+
+/// The processors of a machine unless told otherwise.
+pub(super) const DEFAULT_VCPUS: u32 = 1;
 
 /// What a virtual machine is made of; namespace machines have none of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +27,21 @@ pub struct Hardware {
     pub user_data: Option<PathBuf>,
 }
 
-/// The hardware of a machine as it is written; without the user data, this is the section `[lb]`.
+/// What the balancer's virtual machine is made of; a namespace machine has none of it.
+// Also of services, which have the user data besides.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct HardwareFile {
+    /// Memory in MiB, 64 to 4194304.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_LB_MEMORY_MIB)))]
     pub(super) memory_mib: Option<Spanned<u32>>,
+    /// Processors, 1 to 256.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_VCPUS)))]
     pub(super) vcpus: Option<Spanned<u32>>,
+    /// Another image bundle than that in `images`.
     #[serde(default)]
     pub(super) image: Option<PathBuf>,
     #[serde(skip)]
@@ -59,7 +68,7 @@ impl HardwareFile {
             };
         Ok(Hardware {
             memory_mib: within(memory, 64..=4_194_304, memory_mib, "memory_mib")?,
-            vcpus: within(vcpus, 1..=256, 1, "vcpus")?,
+            vcpus: within(vcpus, 1..=256, DEFAULT_VCPUS, "vcpus")?,
             image: image.unwrap_or_else(|| images.join(program)),
             user_data,
         })

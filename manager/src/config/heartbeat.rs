@@ -11,18 +11,20 @@ const BY_DRIVER: u64 = u64::MAX;
 
 /// When a silent machine is suspected and when it counts as dead. Times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Heartbeat {
-    /// The time between two heartbeats that machines are told to keep.
+    /// The time between two heartbeats that machines are told to keep, 10 to 60000.
     pub interval_ms: u64,
-    /// Silence for so long makes a machine suspect.
+    /// Silence for so long, at least twice `interval_ms`, makes a machine suspect.
     pub silence_ms: u64,
-    /// The waits before each of the retries; when the last has failed, the machine is dead.
+    /// The waits before each of the 1 to 16 retries; when the last has failed, the machine is dead.
     pub retry_waits_ms: Vec<u64>,
-    /// How long one retry waits for a heartbeat.
+    /// How long one retry waits for a heartbeat, 50 or more.
     pub retry_timeout_ms: u64,
-    /// A machine that has not sent its first heartbeat by then is dead. Unless told otherwise, what suits
-    /// the driver.
+    /// A machine that has not sent its first heartbeat by then, 500 or more, is dead. Without it 60000 with `libvirt`
+    /// and 15000 with `namespaces`.
+    #[cfg_attr(test, schemars(extend("default" = null)))]
     pub boot_timeout_ms: u64,
 }
 

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
 
 use super::{LB_ADMIN_PORT, LB_CHANGES_PORT};
 
@@ -57,6 +56,7 @@ pub struct ListenerTls {
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum TlsVersion {
     /// RFC 5246.
     #[serde(rename = "1.2")]
@@ -68,6 +68,7 @@ pub enum TlsVersion {
 
 /// What can be spoken over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// HTTP/2.
     #[serde(rename = "h2")]
@@ -79,6 +80,7 @@ pub enum Protocol {
 
 /// What clients have to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Asked {
     /// Nothing.
@@ -90,29 +92,47 @@ pub enum Asked {
     Required,
 }
 
+/// Where the balancer takes clients' requests. At most 64; without any, port 80 without TLS.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenerFile {
+    /// The address and port; each listener has another, and 8080 and 8443 are the balancer's own.
     address: Spanned<SocketAddr>,
+    /// Whether each connection begins with a header of the PROXY protocol, which says who the client is.
     #[serde(default)]
     proxy_protocol: bool,
+    /// The networks of the proxies that may send one, at most 1000; none: everybody. With `proxy_protocol` only.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     trusted: Vec<Spanned<IpNet>>,
+    /// TLS; without this table plain HTTP.
     #[serde(default)]
     tls: Option<TlsFile>,
 }
 
+/// The TLS of a listener.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct TlsFile {
+    /// The oldest version that is spoken.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = TlsVersion::Tls12)))]
     min_version: Option<TlsVersion>,
+    /// What is spoken over it, the best first (ALPN, RFC 7301).
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = [Protocol::Http2, Protocol::Http1])))]
     alpn: Option<Spanned<Vec<Protocol>>>,
+    /// What clients have to show.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = Asked::default())))]
     client_certificates: Option<Spanned<Asked>>,
+    /// The file with the CAs of clients' certificates, as PEM, of 1 MiB at most.
     #[serde(default)]
     client_ca_file: Option<Spanned<PathBuf>>,
+    /// Whether clients that ask for a name that no certificate is for, or for none, are refused; else they are shown the
+    /// first certificate.
     #[serde(default)]
     refuse_unknown_names: bool,
 }

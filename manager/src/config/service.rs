@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
-use toml::Spanned;
 use wire::PoolName;
 
+#[cfg(test)]
+use super::hardware::DEFAULT_VCPUS;
 use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, HardwareFile};
 use super::{LB, check_name};
 
@@ -25,21 +26,33 @@ pub struct Service {
     pub hardware: Hardware,
 }
 
+/// A service, and the machines of it that this host has.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServiceFile {
+    /// Its name and that of its pool, written as a host's `name`; not `lb`, which is the balancer.
     name: Spanned<PoolName>,
+    /// What its machines run: an image bundle, or a program for namespace machines.
     #[serde(default = "default_program")]
     program: String,
+    /// Where its machines answer, 1 to 65535.
     #[serde(default = "default_service_port")]
     port: Spanned<u16>,
+    /// How many machines this host has of it at first; later that is what `manager vm create` and `delete` made of it.
     replicas: u32,
+    /// Memory of each virtual machine in MiB, 64 to 4194304.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_MEMORY_MIB)))]
     memory_mib: Option<Spanned<u32>>,
+    /// Processors of each, 1 to 256.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_VCPUS)))]
     vcpus: Option<Spanned<u32>>,
+    /// Another image bundle than that of `program` in `images`, or a cloud's disk image (qcow2 or raw).
     #[serde(default)]
     image: Option<PathBuf>,
+    /// A file for cloud-init, for cloud images.
     #[serde(default)]
     user_data: Option<PathBuf>,
 }

@@ -4,9 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use kit::config::{ConfigError, Source};
+use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
-use toml::Spanned;
 use vrrp::ChecksumForm;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
 
@@ -33,31 +32,48 @@ pub struct Vip {
     pub virtual_mac: bool,
 }
 
+/// A public address, and the virtual router that holds it.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct VipFile {
+    /// The public address, IPv4 or IPv6.
     address: Spanned<IpAddr>,
+    /// The id of its virtual router, 1 to 255; IPv4 and IPv6 are numbered apart.
     vrid: Spanned<u8>,
+    /// Who is preferred in the first election.
     role: Role,
+    /// The time between two adverts, 30 to 40950 in steps of 10; another balancer takes over after about 3.1 of these.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = settings::DEFAULT_INTERVAL.as_millis())))]
     advert_interval_ms: Option<Spanned<u64>>,
+    /// Whether a fit holder of lower priority is replaced.
     #[serde(default)]
     preempt: bool,
+    /// How long that waits, at most 3600000; with `preempt` only.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = 0)))]
     preempt_delay_ms: Option<Spanned<u64>>,
+    /// What the checksum of sent adverts covers, `"pseudo-header"` or `"message"`; see `docs/vip.md`.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>", extend("default" = ChecksumForm::default())))]
     checksum: Option<Spanned<ChecksumForm>>,
+    /// The other balancers' addresses, at most 64; without any, adverts are multicast.
     #[serde(default)]
     unicast_peers: Vec<Spanned<IpAddr>>,
+    /// Whether the address has the virtual router's own MAC address, whoever holds it.
     #[serde(default)]
     virtual_mac: bool,
 }
 
 /// Who is preferred in the first election.
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Role {
+    /// This host's balancer.
     Master,
+    /// The other one.
     Secondary,
 }
 
