@@ -27,6 +27,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 use wire::proxy_config::Protocol;
 
+use super::alarms::Alarms;
 use super::client::Client;
 use super::context::{Context, client_of, expect_body};
 use super::downstream::Downstream;
@@ -73,6 +74,7 @@ pub(crate) struct App {
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
     pub(crate) worker: usize,
+    pub(crate) alarms: Alarms,
 }
 
 #[async_trait]

@@ -59,7 +59,7 @@ pub(crate) async fn enter(
         return Ok(Next::Elsewhere);
     }
     let log = state.access_log.clone();
-    let trace = log.map(|log| Trace::begin(log, downstream.request(), (sender.address, peer)));
+    let trace = log.map(|log| Trace::begin(log, arrived, downstream.request(), (sender.address, peer)));
     let everybody = snapshot.guard.clone();
     let Some(route) = found else {
         *account = Some(Account::open(state.unrouted.clone(), arrived, client.clone()).traced(trace));
@@ -123,7 +123,6 @@ pub(crate) async fn enter(
     let until = if length > 0 { Instant::now() + (until - begun) } else { until };
     let request = downstream.request();
     let learned = state.learned.cell(&route.name, &request.method, request.uri.path());
-    let ours = (app.worker, body);
-    forward::forward(downstream, client, state, &mut tries, ours, learned, until).await?;
+    forward::forward(downstream, client, app, &mut tries, body, learned, until).await?;
     Ok(Next::Answered)
 }

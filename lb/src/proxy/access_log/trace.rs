@@ -3,15 +3,16 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use http::header;
 use pingora_http::RequestHeader;
+use tokio::time::Instant;
 
 use super::super::lock;
 use super::super::state::upstream::Upstream;
 use super::AccessLog;
-use super::line::Line;
+use super::line::{Line, name};
 
 /// The longest text taken over from a request, in bytes.
 const MAX_TEXT: usize = 2_048;
@@ -20,7 +21,7 @@ const MAX_TEXT: usize = 2_048;
 #[derive(Debug)]
 pub(crate) struct Trace {
     log: Arc<AccessLog>,
-    begun: Instant,
+    begun: std::time::Instant,
     entry: Mutex<Entry>,
 }
 
@@ -65,53 +66,58 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     fn write(&self, line: &mut Line) {
-        line.text("upstream", self.upstream.id.as_str());
-        line.number("begun_us", Some(self.begun_us));
-        line.number("took_us", Some(self.took_us));
-        line.text("phase", self.phase);
-        line.text("outcome", self.outcome);
-        line.number("status", self.status.map(u64::from));
-        line.number("head_us", self.head_us);
-        line.flag("reused", self.reused);
-        line.flag("replayed", self.replayed);
-        line.flag("trial", self.trial);
+        line.text(name!("upstream"), self.upstream.id.as_str());
+        line.number(name!("begun_us"), Some(self.begun_us));
+        line.number(name!("took_us"), Some(self.took_us));
+        line.text(name!("phase"), self.phase);
+        line.text(name!("outcome"), self.outcome);
+        line.number(name!("status"), self.status.map(u64::from));
+        line.number(name!("head_us"), self.head_us);
+        line.flag(name!("reused"), self.reused);
+        line.flag(name!("replayed"), self.replayed);
+        line.flag(name!("trial"), self.trial);
     }
 }
 
 impl Trace {
-    /// Begins the line of `request`, which is of the first of `from` and came from the second.
-    pub(crate) fn begin(log: Arc<AccessLog>, request: &RequestHeader, from: (IpAddr, IpAddr)) -> Arc<Self> {
+    /// Begins the line of `request`, which has `arrived`, is of the first of `from` and came from the second.
+    pub(crate) fn begin(
+        log: Arc<AccessLog>,
+        arrived: Instant,
+        request: &RequestHeader,
+        from: (IpAddr, IpAddr),
+    ) -> Arc<Self> {
         let host = request.headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
-        Self::new(log, from, request.method.as_str().as_bytes(), host, request.raw_path())
+        Self::new((log, arrived), from, request.method.as_str().as_bytes(), host, request.raw_path())
     }
 
     fn new(
-        log: Arc<AccessLog>,
+        (log, arrived): (Arc<AccessLog>, Instant),
         (client, peer): (IpAddr, IpAddr),
         method: &[u8],
         host: &[u8],
         target: &[u8],
     ) -> Arc<Self> {
         let mut line = Line::new();
-        line.time("time", SystemTime::now());
-        line.address("client", client);
-        line.address("peer", peer);
-        for (name, value) in [("method", method), ("host", host), ("target", target)] {
-            line.text(name, &String::from_utf8_lossy(&value[..value.len().min(MAX_TEXT)]));
+        line.time(name!("time"), SystemTime::now());
+        line.address(name!("client"), client);
+        line.address(name!("peer"), peer);
+        for (name, value) in [(name!("method"), method), (name!("host"), host), (name!("target"), target)] {
+            line.bytes(name, &value[..value.len().min(MAX_TEXT)]);
         }
         let attempts = Vec::new();
         let entry = Entry { line, is_routed: false, status: None, duration_us: 0, bytes: 0, attempts };
-        Arc::new(Trace { log, begun: Instant::now(), entry: Mutex::new(entry) })
+        Arc::new(Trace { log, begun: arrived.into_std(), entry: Mutex::new(entry) })
     }
 
     /// Begins the line of a request from `peer` that is none, of which `head` is there: what can be made out of it.
-    pub(crate) fn begin_faulty(log: Arc<AccessLog>, head: &[u8], peer: IpAddr) -> Arc<Self> {
+    pub(crate) fn begin_faulty(log: Arc<AccessLog>, begun: Instant, head: &[u8], peer: IpAddr) -> Arc<Self> {
         let line =
             head.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
         let mut words = line.split(|&byte| byte == b' ');
         let mut word = || words.next().unwrap_or_default();
         let (method, target) = (word(), word());
-        Self::new(log, (peer, peer), method, b"", target)
+        Self::new((log, begun), (peer, peer), method, b"", target)
     }
 
     /// Notes where it goes.
@@ -119,16 +125,16 @@ impl Trace {
         lock(&self.entry).goes(route, pool);
     }
 
-    /// Notes how it was answered.
-    pub(crate) fn ended(&self, status: Option<u16>, bytes: u64) {
+    /// Notes how it was answered, and that it ended at `now`.
+    pub(crate) fn ended(&self, status: Option<u16>, bytes: u64, now: Instant) {
         let mut entry = lock(&self.entry);
         entry.status = status;
         entry.bytes = bytes;
-        entry.duration_us = micros(self.begun.elapsed());
+        entry.duration_us = micros(now.into_std().saturating_duration_since(self.begun));
     }
 
     /// Adds an attempt that began at `begun`.
-    pub(crate) fn attempted(&self, begun: Instant, mut attempt: Attempt) {
+    pub(crate) fn attempted(&self, begun: std::time::Instant, mut attempt: Attempt) {
         attempt.begun_us = micros(begun.saturating_duration_since(self.begun));
         lock(&self.entry).attempts.push(attempt);
     }
@@ -137,8 +143,8 @@ impl Trace {
 impl Entry {
     fn goes(&mut self, route: &str, pool: &str) {
         if !std::mem::replace(&mut self.is_routed, true) {
-            self.line.text("route", route);
-            self.line.text("pool", pool);
+            self.line.text(name!("route"), route);
+            self.line.text(name!("pool"), pool);
         }
     }
 }
@@ -147,12 +153,14 @@ impl Drop for Trace {
     fn drop(&mut self) {
         let mut entry = lock(&self.entry);
         entry.goes("", "");
-        entry.attempts.sort_by_key(|attempt| attempt.begun_us);
+        if entry.attempts.len() > 1 {
+            entry.attempts.sort_by_key(|attempt| attempt.begun_us);
+        }
         let Entry { line, status, duration_us, bytes, attempts, .. } = &mut *entry;
-        line.number("status", status.map(u64::from));
-        line.number("duration_us", Some(*duration_us));
-        line.number("bytes", Some(*bytes));
-        line.list("attempts", attempts, |line, attempt| attempt.write(line));
+        line.number(name!("status"), status.map(u64::from));
+        line.number(name!("duration_us"), Some(*duration_us));
+        line.number(name!("bytes"), Some(*bytes));
+        line.list(name!("attempts"), attempts, |line, attempt| attempt.write(line));
         self.log.append(line.end());
     }
 }

@@ -144,18 +144,19 @@ pub(crate) struct Exchange {
     interim: u32,
 }
 
-/// Begins a try at `upstream`, on a kept connection where there is one that `reuse` allows.
+/// Begins a try at `upstream` at `now`, on a kept connection where there is one that `reuse` allows.
 pub(crate) fn begin(
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
     message: Arc<Message>,
     reuse: Reuse,
+    now: Instant,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
     let name = if pool.policy.tls.is_some() { upstream.name_for(&message.host) } else { None };
     let version = pool.policy.proxy_protocol;
     let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
     let reuse = if ahead.is_some() { Reuse::None } else { reuse };
-    let kept = upstream.take_idle(message.worker, name.as_deref(), reuse);
+    let kept = upstream.take_idle(message.worker, name.as_deref(), reuse, now);
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
     let exchange = async move {

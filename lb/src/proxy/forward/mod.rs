@@ -48,6 +48,7 @@ use self::hold::Held;
 use self::race::{Call, Ended};
 use self::respond::Ending;
 use self::tries::Tries;
+use super::app::App;
 use super::client::Client;
 use super::downstream::Downstream;
 use super::error_page::Refusal;
@@ -55,7 +56,6 @@ use super::grpc;
 use super::headers;
 use super::queue;
 use super::route::Route;
-use super::state::State;
 use super::state::learned::Cell;
 
 /// The largest request body that is kept to be sent again, as on Pingora's own path.
@@ -119,18 +119,19 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
 pub(crate) async fn forward(
     downstream: &mut Downstream<'_>,
     client: &Client,
-    state: &Arc<State>,
+    app: &App,
     tries: &mut Tries,
-    (worker, body): (usize, Bytes),
+    body: Bytes,
     learned: Cell<'_>,
     until: Instant,
 ) -> Result<()> {
+    let App { state, alarms, worker, .. } = app;
     if !body.is_empty() {
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Arc::new(message(downstream.request(), client, tries, body, worker)?);
-    let call = Call { state, message: &message, client, learned, until };
+    let message = Arc::new(message(downstream.request(), client, tries, body, *worker)?);
+    let call = Call { state, alarms, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
         if !tries.are_new() {
