@@ -284,7 +284,8 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
     {
         // Its body did not come as it said.
         let (look, _) = server.look(client.look());
-        let refused = Refusal::Faulty(fault).answer(&mut downstream, &asker, &look).await;
+        let refusal = Refusal::Faulty(fault);
+        let refused = Box::pin(refusal.answer(&mut downstream, &asker, &look)).await;
         entered = refused.map(|()| Next::Answered);
     }
     let after = match entered {

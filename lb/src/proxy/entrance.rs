@@ -50,23 +50,23 @@ pub(crate) async fn enter(
     let snapshot = state.snapshot();
     let mut sender = Sender::of(client);
     let peer = sender.address;
-    if let Some(told) = snapshot.belief.told(&downstream.request().headers, peer) {
+    if let Some(told) = snapshot.belief.told(|| downstream.asked().headers(), peer) {
         client.believe(told);
         sender = Sender::of(client);
     }
-    let found = route::find(&snapshot.routes, downstream.request(), sender).cloned();
+    let found = route::find(&snapshot.routes, downstream.asked(), sender).cloned();
     if !downstream.may_answer(found.as_deref()) {
         return Ok(Next::Elsewhere);
     }
     let log = state.access_log.clone();
-    let trace = log.map(|log| Trace::begin(log, arrived, downstream.request(), (sender.address, peer)));
+    let trace = log.map(|log| Trace::begin(log, arrived, downstream.asked(), (sender.address, peer)));
     let everybody = snapshot.guard.clone();
     let Some(route) = found else {
         *account = Some(Account::open(state.unrouted.clone(), arrived, client.clone()).traced(trace));
         let look = snapshot.look.clone();
         drop(snapshot);
         let may = guard::judge(everybody.iter(), downstream.request(), sender, &state.unrouted);
-        may.err().unwrap_or(Refusal::NoRoute).answer(downstream, client, &look).await?;
+        Box::pin(may.err().unwrap_or(Refusal::NoRoute).answer(downstream, client, &look)).await?;
         return Ok(Next::Answered);
     };
     drop(snapshot);
@@ -87,19 +87,19 @@ pub(crate) async fn enter(
                 begun = Instant::now();
             }
             Err(refusal) => {
-                refusal.answer(downstream, client, route.look()).await?;
+                Box::pin(refusal.answer(downstream, client, route.look())).await?;
                 return Ok(Next::Answered);
             }
         }
     }
     if let Some(action) = route.action() {
         let (head, body) = action.answer(downstream.request(), sender, route.look(), &route.name)?;
-        error_page::write(downstream, head, body).await?;
+        Box::pin(error_page::write(downstream, head, body)).await?;
         return Ok(Next::Answered);
     }
     let most = route.body_bytes(app.limits.body_bytes);
     if length.is_some_and(|length| length > most) {
-        Refusal::BodyTooLarge.answer(downstream, client, route.look()).await?;
+        Box::pin(Refusal::BodyTooLarge.answer(downstream, client, route.look())).await?;
         return Ok(Next::Answered);
     }
     if !route.look().is_plain() {
@@ -107,11 +107,11 @@ pub(crate) async fn enter(
     }
     let until = begun + route.timeout;
     let kept = forward::kept_body(downstream, client, &route, length, most).await;
-    let request = downstream.request();
+    let asked = downstream.asked();
     let ask = Ask {
-        repeatable: kept.is_some() && is_repeatable(request, &route),
+        repeatable: kept.is_some() && is_repeatable(asked, &route),
         at_hand: kept.is_some(),
-        ..Ask::of(&route.pool, request, sender.address)
+        ..Ask::of(&route.pool, asked, sender.address)
     };
     let mut tries = Tries::new(route.clone(), ask, trace);
     let Some(length) = kept else { return Ok(Next::Streams(tries, until)) };
@@ -121,8 +121,8 @@ pub(crate) async fn enter(
     };
     // A slow upload was the client's time.
     let until = if length > 0 { Instant::now() + (until - begun) } else { until };
-    let request = downstream.request();
-    let learned = state.learned.cell(&route.name, &request.method, request.uri.path());
+    let asked = downstream.asked();
+    let learned = state.learned.cell(&route.name, asked.method(), asked.path());
     forward::forward(downstream, client, app, &mut tries, body, learned, until).await?;
     Ok(Next::Answered)
 }

@@ -15,6 +15,7 @@ pub(crate) mod address;
 mod alarms;
 mod app;
 pub(crate) mod arrival;
+mod asked;
 pub(crate) mod balance;
 pub(crate) mod check;
 pub(crate) mod client;
@@ -272,8 +273,7 @@ fn run_worker(
         ..ServerConf::default()
     };
     let alarms = Alarms::default();
-    let app =
-        App { state: state.clone(), limits: settings.limits.clone(), worker, alarms: alarms.clone() };
+    let app = App { state: state.clone(), limits: settings.limits.clone(), worker, alarms: alarms.clone() };
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::spawn(alarms.ring());

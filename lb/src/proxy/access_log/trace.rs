@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use http::header;
-use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
+use super::super::asked::Asked;
 use super::super::lock;
 use super::super::state::upstream::Upstream;
 use super::AccessLog;
@@ -80,15 +79,15 @@ impl Attempt {
 }
 
 impl Trace {
-    /// Begins the line of `request`, which has `arrived`, is of the first of `from` and came from the second.
+    /// Begins the line of the request `asked`, which has `arrived`, is of the first of `from` and came from the second.
     pub(crate) fn begin(
         log: Arc<AccessLog>,
         arrived: Instant,
-        request: &RequestHeader,
+        asked: Asked<'_>,
         from: (IpAddr, IpAddr),
     ) -> Arc<Self> {
-        let host = request.headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
-        Self::new((log, arrived), from, request.method.as_str().as_bytes(), host, request.raw_path())
+        let method = asked.method().as_str().as_bytes();
+        Self::new((log, arrived), from, method, asked.authority().unwrap_or_default(), asked.target())
     }
 
     fn new(

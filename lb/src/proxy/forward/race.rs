@@ -265,7 +265,7 @@ fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -
 
 async fn pass_on(downstream: &mut Downstream<'_>, interim: Box<ResponseHeader>) -> pingora_error::Result<()> {
     // RFC 9110, section 15.2: interim answers are passed on, but not to an HTTP/1.0 client.
-    if downstream.request().version >= http::Version::HTTP_11 {
+    if downstream.asked().version() >= http::Version::HTTP_11 {
         downstream.write_head(interim).await?;
     }
     Ok(())

@@ -78,12 +78,7 @@ impl Kept {
     }
 
     /// One that is as good as a new one.
-    pub(super) fn take_proven(
-        &self,
-        worker: usize,
-        name: Option<&str>,
-        now: Instant,
-    ) -> Option<Connection> {
+    pub(super) fn take_proven(&self, worker: usize, name: Option<&str>, now: Instant) -> Option<Connection> {
         let mut shelf = lock(self.shelves.get(worker)?);
         if !self.keeps.load(Ordering::Relaxed) {
             let oldest = shelf.front_mut()?;

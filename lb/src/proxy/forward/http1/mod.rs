@@ -80,7 +80,11 @@ impl Session {
     /// When not all of it can be written in time.
     pub(crate) async fn send(&mut self, wire: &[u8], body: &[u8]) -> io::Result<()> {
         let writing = async {
-            self.connection.write_all_buf(&mut Buf::chain(wire, body)).await?;
+            if body.is_empty() {
+                self.connection.write_all(wire).await?;
+            } else {
+                self.connection.write_all_buf(&mut Buf::chain(wire, body)).await?;
+            }
             self.connection.flush().await
         };
         let mut writing = pin!(writing);
