@@ -27,6 +27,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 use wire::proxy_config::Protocol;
 
+use super::alarms::Alarms;
 use super::client::Client;
 use super::context::{Context, client_of, expect_body};
 use super::downstream::Downstream;
@@ -65,7 +66,7 @@ const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether a request that was sent on Pingora's path may be sent again, and can be: all of it is still there.
 fn may_repeat(session: &Session, tries: &Tries) -> bool {
-    is_repeatable(session.req_header(), tries.route()) && !session.as_ref().retry_buffer_truncated()
+    is_repeatable(session.req_header().into(), tries.route()) && !session.as_ref().retry_buffer_truncated()
 }
 
 /// The proxy as one worker's Pingora knows it.
@@ -74,6 +75,7 @@ pub(crate) struct App {
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
     pub(crate) worker: usize,
+    pub(crate) alarms: Alarms,
 }
 
 #[async_trait]
@@ -159,7 +161,7 @@ impl ProxyHttp for App {
         let upstream = &choice.member.upstream;
         let policy = &tries.pool().policy;
         // Requests share a connection of HTTP/2; what is lost with it is told as what is lost with one of their own.
-        let may_reuse = is_repeatable(session.req_header(), tries.route())
+        let may_reuse = is_repeatable(session.req_header().into(), tries.route())
             || policy.reuse_unrepeatable
             || policy.protocol.is_http2();
         context.dial = (policy.tls.is_some() || policy.proxy_protocol.is_some()).then(|| {

@@ -126,12 +126,12 @@ impl Socket {
     }
 
     pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let filled = self.input.len();
-        self.input.resize(filled + HEAD_READ, 0);
-        let mut buffer = ReadBuf::new(&mut self.input[filled..]);
+        // What comes is short, and so is what is allocated for it.
+        let mut space = [MaybeUninit::uninit(); HEAD_READ];
+        let mut buffer = ReadBuf::uninit(&mut space);
         let result = self.transport.poll_read(context, &mut buffer);
+        self.input.extend_from_slice(buffer.filled());
         let count = buffer.filled().len();
-        self.input.truncate(filled + count);
         result.map_ok(|()| count)
     }
 

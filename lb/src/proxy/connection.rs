@@ -17,6 +17,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -188,13 +189,24 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         server.limits;
     let limit = Duration::from_millis(header_timeout_ms);
     let limits = HeadLimits { target: target_bytes, field: field_bytes, fields: header_fields };
-    let begun = Instant::now();
-    let head = tokio::select! {
-        biased;
-        head = timeout_at(begun + limit, client.read_head(header_bytes, &limits)) => head,
-        on_vip = cut(on_vip, server.worker) => {
-            on_vip.count_cut();
-            return refuse_head(client, server, begun, Refusal::Moving).await;
+    let mut reading = pin!(client.read_head(header_bytes, &limits));
+    let (head, begun) = match reading.as_mut().now_or_never() {
+        Some(head) => (Ok(head), None),
+        // Boxed: most heads come in one piece.
+        None => {
+            let begun = Instant::now();
+            let head = Box::pin(async {
+                tokio::select! {
+                    biased;
+                    head = timeout_at(begun + limit, reading) => head.map_err(|_elapsed| Refusal::HeadTooSlow),
+                    on_vip = cut(on_vip, server.worker) => {
+                        on_vip.count_cut();
+                        Err(Refusal::Moving)
+                    }
+                }
+            })
+            .await;
+            (head, Some(begun))
         }
     };
     let refusal = match head {
@@ -202,10 +214,11 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         Ok(HeadRead::Closed) => return After::Close,
         Ok(HeadRead::TooLarge) => Some(Refusal::HeadTooLarge),
         Ok(HeadRead::Faulty(fault)) => Some(Refusal::Faulty(fault)),
-        Err(_elapsed) => Some(Refusal::HeadTooSlow),
+        Err(refusal) => Some(refusal),
     };
     if let Some(refusal) = refusal {
-        return refuse_head(client, server, begun, refusal).await;
+        let begun = begun.unwrap_or_else(Instant::now);
+        return Box::pin(refuse_head(client, server, begun, refusal)).await;
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
     if let Some(direct) = Direct::of(client, KEPT_BODY) {
@@ -213,13 +226,25 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
             biased;
             after = answer(client, server, direct) => after,
             on_vip = cut(on_vip, server.worker) => {
-                return tell_cut(client, on_vip, server, moving).await;
+                return Box::pin(tell_cut(client, on_vip, server, moving)).await;
             }
         };
         if let Some(after) = after {
             return after;
         }
     }
+    // Boxed: what Pingora needs must not be carried along by what is answered past it.
+    Box::pin(through_pingora(client, on_vip, server, moving)).await
+}
+
+/// Has a request whose head was read answered by Pingora.
+async fn through_pingora(
+    client: &ClientStream,
+    on_vip: Option<&OnVip>,
+    server: &Server,
+    moving: Refusal,
+) -> After {
+    let begun = Instant::now();
     let mut session = ServerSession::new_http1(Box::new(client.clone()));
     session.set_keepalive(Some(0));
     let answered = tokio::select! {
@@ -257,7 +282,8 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
     {
         // Its body did not come as it said.
         let Likeness { look, .. } = server.look(client.look());
-        let refused = Refusal::Faulty(fault).answer(&mut downstream, &asker, &look).await;
+        let refusal = Refusal::Faulty(fault);
+        let refused = Box::pin(refusal.answer(&mut downstream, &asker, &look)).await;
         entered = refused.map(|()| Next::Answered);
     }
     let after = match entered {
@@ -276,7 +302,8 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
 /// Counts a request that came no further than to its head, and writes it down; its answer's body has so many bytes.
 fn count(client: &ClientStream, server: &Server, begun: Instant, refusal: Refusal, bytes: u64) {
     let observers = server.state.observers.as_ref();
-    let trace = observers.map(|observers| observers.begin_faulty(&client.head_so_far(), client.peer()));
+    let trace =
+        observers.map(|observers| observers.begin_faulty(begun, &client.head_so_far(), client.peer()));
     let mut account =
         Account::open(server.state.unrouted.clone(), begun, Client::Http1(client.clone())).traced(trace);
     account.answered = Some(refusal.status());

@@ -85,7 +85,7 @@ impl Drop for Account {
         let status = self.answered.or(refused.map(Refusal::status));
         self.stats.count(status, now.duration_since(self.arrived));
         if let Some(trace) = &self.trace {
-            trace.ended(status, self.bytes);
+            trace.ended(status, self.bytes, now);
         }
     }
 }

@@ -50,19 +50,19 @@ pub(crate) async fn enter(
     let snapshot = state.snapshot();
     let mut sender = Sender::of(client);
     let peer = sender.address;
-    let told = snapshot.belief.told(&downstream.request().headers, peer);
+    let told = snapshot.belief.told(|| downstream.asked().headers(), peer);
     let is_trusted = told.is_some();
     if let Some(told) = told {
         client.believe(told);
         sender = Sender::of(client);
     }
-    let found = route::find(&snapshot.routes, downstream.request(), sender).cloned();
+    let found = route::find(&snapshot.routes, downstream.asked(), sender).cloned();
     if !downstream.may_answer(found.as_deref()) {
         return Ok(Next::Elsewhere);
     }
     let trace = state.observers.as_ref().map(|observers| {
         let from = (sender.address, peer);
-        observers.begin(downstream.request_mut(), from, sender.secure, is_trusted)
+        observers.begin(arrived, downstream, from, sender.secure, is_trusted)
     });
     let everybody = snapshot.guard.clone();
     let Some(route) = found else {
@@ -70,7 +70,7 @@ pub(crate) async fn enter(
         let look = snapshot.look.clone();
         drop(snapshot);
         let may = guard::judge(everybody.iter(), downstream.request(), sender, &state.unrouted);
-        may.err().unwrap_or(Refusal::NoRoute).answer(downstream, client, &look).await?;
+        Box::pin(may.err().unwrap_or(Refusal::NoRoute).answer(downstream, client, &look)).await?;
         return Ok(Next::Answered);
     };
     drop(snapshot);
@@ -91,33 +91,33 @@ pub(crate) async fn enter(
                 begun = Instant::now();
             }
             Err(refusal) => {
-                refusal.answer(downstream, client, route.look()).await?;
+                Box::pin(refusal.answer(downstream, client, route.look())).await?;
                 return Ok(Next::Answered);
             }
         }
     }
     if let Some(action) = route.action() {
         let (head, body) = action.answer(downstream.request(), sender, route.look(), &route.name)?;
-        error_page::write(downstream, head, body).await?;
+        Box::pin(error_page::write(downstream, head, body)).await?;
         return Ok(Next::Answered);
     }
     let most = route.body_bytes(app.limits.body_bytes);
     if length.is_some_and(|length| length > most) {
-        Refusal::BodyTooLarge.answer(downstream, client, route.look()).await?;
+        Box::pin(Refusal::BodyTooLarge.answer(downstream, client, route.look())).await?;
         return Ok(Next::Answered);
     }
-    let shown = Shown::of(downstream.request()).cloned();
+    let shown = Shown::of(downstream.asked()).cloned();
     if shown.is_some() || !route.look().is_plain() {
         let (look, json) = (route.look().clone(), wants_json(&downstream.request().headers));
         client.refuse_like(Likeness { look, json, shown });
     }
     let until = begun + route.timeout;
     let kept = forward::kept_body(downstream, client, &route, length, most).await;
-    let request = downstream.request();
+    let asked = downstream.asked();
     let ask = Ask {
-        repeatable: kept.is_some() && is_repeatable(request, &route),
+        repeatable: kept.is_some() && is_repeatable(asked, &route),
         at_hand: kept.is_some(),
-        ..Ask::of(&route.pool, request, sender.address)
+        ..Ask::of(&route.pool, asked, sender.address)
     };
     let mut tries = Tries::new(route.clone(), ask, trace);
     let Some(length) = kept else { return Ok(Next::Streams(tries, until)) };
@@ -127,9 +127,8 @@ pub(crate) async fn enter(
     };
     // A slow upload was the client's time.
     let until = if length > 0 { Instant::now() + (until - begun) } else { until };
-    let request = downstream.request();
-    let learned = state.learned.cell(&route.name, &request.method, request.uri.path());
-    let ours = (app.worker, body);
-    forward::forward(downstream, client, state, &mut tries, ours, learned, until).await?;
+    let asked = downstream.asked();
+    let learned = state.learned.cell(&route.name, asked.method(), asked.path());
+    forward::forward(downstream, client, app, &mut tries, body, learned, until).await?;
     Ok(Next::Answered)
 }

@@ -66,7 +66,7 @@ impl Scene {
     /// Whether a route matches.
     pub fn find(&self) -> bool {
         let sender = Sender::behind(self.origin.peer, false, None);
-        find(&self.snapshot.routes, &self.request, sender).is_some()
+        find(&self.snapshot.routes, (&self.request).into(), sender).is_some()
     }
 
     /// Whether an upstream is picked, at `now`.

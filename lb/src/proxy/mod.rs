@@ -13,8 +13,10 @@
 pub(crate) mod accept;
 pub(crate) mod access_log;
 pub(crate) mod address;
+mod alarms;
 mod app;
 pub(crate) mod arrival;
+mod asked;
 pub(crate) mod balance;
 pub(crate) mod check;
 pub(crate) mod client;
@@ -69,6 +71,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::alarms::Alarms;
 use self::app::App;
 use self::arrival::Place;
 use self::connection::Server;
@@ -267,9 +270,11 @@ fn run_worker(
         upstream_keepalive_pool_size: PINGORA_IDLE,
         ..ServerConf::default()
     };
-    let app = App { state: state.clone(), limits: settings.limits.clone(), worker };
+    let alarms = Alarms::default();
+    let app = App { state: state.clone(), limits: settings.limits.clone(), worker, alarms: alarms.clone() };
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        tokio::spawn(alarms.ring());
         let proxy = Arc::new(pingora_proxy::http_proxy(&Arc::new(conf), app.clone()));
         if !settings.vips.is_empty() {
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));

@@ -8,12 +8,10 @@ pub(crate) fn head_length(input: &[u8], searched: usize) -> Option<usize> {
     let start = input.iter().position(|&byte| byte != b'\r' && byte != b'\n')?;
     let from = start.max(searched.saturating_sub(2));
     let rest = &input[from..];
-    rest.iter().enumerate().filter(|&(_, &byte)| byte == b'\n').find_map(|(index, _)| {
-        match &rest[index + 1..] {
-            [b'\n', ..] => Some(from + index + 2),
-            [b'\r', b'\n', ..] => Some(from + index + 3),
-            _ => None,
-        }
+    memchr::memchr_iter(b'\n', rest).find_map(|index| match &rest[index + 1..] {
+        [b'\n', ..] => Some(from + index + 2),
+        [b'\r', b'\n', ..] => Some(from + index + 3),
+        _ => None,
     })
 }
 

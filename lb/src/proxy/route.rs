@@ -40,6 +40,7 @@ use self::sender::Sender;
 use self::split::Split;
 use self::target::Rewrite;
 use self::template::Facts;
+use super::asked::Asked;
 use super::compress::Compress;
 use super::compress::encoder::Encoder;
 use super::limits::guard::Guard;
@@ -105,10 +106,10 @@ impl Rules {
         }
     }
 
-    fn matches(&self, host: &str, path: &Path<'_>, request: &RequestHeader) -> bool {
+    fn matches(&self, host: &str, path: &Path<'_>, asked: Asked<'_>) -> bool {
         (self.hosts.is_empty() || self.hosts.iter().any(|rule| rule.matches(host)))
             && self.path.matches(path)
-            && self.more.as_ref().is_none_or(|more| more.matches(request))
+            && self.more.as_ref().is_none_or(|more| more.matches(asked.header()))
     }
 }
 
@@ -221,18 +222,14 @@ impl Route {
     }
 }
 
-/// The first of `routes` that `request` from `client` matches.
-pub(crate) fn find<'a>(
-    routes: &'a [Arc<Route>],
-    request: &RequestHeader,
-    client: Sender,
-) -> Option<&'a Arc<Route>> {
-    let host = host(request);
-    let path = Path::new(request.uri.path());
-    let found = routes.iter().position(|route| route.rules.matches(host, &path, request))?;
+/// The first of `routes` that what is `asked` by `client` matches.
+pub(crate) fn find<'a>(routes: &'a [Arc<Route>], asked: Asked<'_>, client: Sender) -> Option<&'a Arc<Route>> {
+    let host = asked.host();
+    let path = Path::new(asked.path());
+    let found = routes.iter().position(|route| route.rules.matches(host, &path, asked))?;
     match &routes[found].rules.split {
         None => Some(&routes[found]),
-        Some(split) => split.choose(&routes[found..], request, client),
+        Some(split) => split.choose(&routes[found..], asked.header(), client),
     }
 }
 
@@ -252,7 +249,7 @@ mod tests {
 
     fn matches(rules: &Rules, host: &str, path: &str) -> bool {
         let request = RequestHeader::build("GET", path.as_bytes(), None).expect("request");
-        rules.matches(host, &Path::new(path), &request)
+        rules.matches(host, &Path::new(path), (&request).into())
     }
 
     #[test]

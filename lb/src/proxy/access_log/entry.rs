@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::super::observe::{Attempt, Context};
 use super::combined::Combined;
-use super::line::Line;
+use super::line::{Line, name};
 use super::{AccessLog, Rules};
 use crate::settings::{LogFormat, Only};
 
@@ -91,8 +91,8 @@ impl Entry {
     /// Notes where it goes.
     pub(crate) fn goes(&mut self, route: &str, pool: &str) {
         if let Text::Json(line) = &mut self.text {
-            line.text("route", route);
-            line.text("pool", pool);
+            line.text(name!("route"), route);
+            line.text(name!("pool"), pool);
         }
     }
 
@@ -103,10 +103,10 @@ impl Entry {
         }
         match &mut self.text {
             Text::Json(line) => {
-                line.number("status", ended.status.map(u64::from));
-                line.number("duration_us", Some(ended.duration_us));
-                line.number("bytes", Some(ended.bytes));
-                line.list("attempts", ended.attempts, attempt);
+                line.number(name!("status"), ended.status.map(u64::from));
+                line.number(name!("duration_us"), Some(ended.duration_us));
+                line.number(name!("bytes"), Some(ended.bytes));
+                line.list(name!("attempts"), ended.attempts, attempt);
                 log.append(line.end());
             }
             Text::Combined(line) => log.append(line.end(ended.status, ended.bytes)),
@@ -116,34 +116,36 @@ impl Entry {
 
 fn json(about: &About<'_>) -> Line {
     let mut line = Line::new();
-    line.time("time", about.time);
-    line.address("client", about.client);
-    line.address("peer", about.peer);
-    for (name, value) in [("method", about.method), ("host", about.host), ("target", about.target)] {
-        line.text(name, &String::from_utf8_lossy(value));
+    line.time(name!("time"), about.time);
+    line.address(name!("client"), about.client);
+    line.address(name!("peer"), about.peer);
+    for (name, value) in
+        [(name!("method"), about.method), (name!("host"), about.host), (name!("target"), about.target)]
+    {
+        line.bytes(name, value);
     }
     if let Some(id) = about.id {
-        line.text("request_id", &String::from_utf8_lossy(id.as_bytes()));
+        line.bytes(name!("request_id"), id.as_bytes());
     }
     if let Some(context) = about.context {
-        line.text("trace_id", &context.trace_text());
-        line.text("span_id", &context.span.text());
+        line.text(name!("trace_id"), &context.trace_text());
+        line.text(name!("span_id"), &context.span.text());
     }
     line
 }
 
 fn attempt(line: &mut Line, attempt: &Attempt) {
-    line.text("upstream", attempt.upstream.id.as_str());
-    line.number("begun_us", Some(attempt.begun_us));
-    line.number("took_us", Some(attempt.took_us));
-    line.text("phase", attempt.phase);
-    line.text("outcome", attempt.outcome);
-    line.number("status", attempt.status.map(u64::from));
-    line.number("head_us", attempt.head_us);
-    line.flag("reused", attempt.reused);
-    line.flag("replayed", attempt.replayed);
-    line.flag("trial", attempt.trial);
+    line.text(name!("upstream"), attempt.upstream.id.as_str());
+    line.number(name!("begun_us"), Some(attempt.begun_us));
+    line.number(name!("took_us"), Some(attempt.took_us));
+    line.text(name!("phase"), attempt.phase);
+    line.text(name!("outcome"), attempt.outcome);
+    line.number(name!("status"), attempt.status.map(u64::from));
+    line.number(name!("head_us"), attempt.head_us);
+    line.flag(name!("reused"), attempt.reused);
+    line.flag(name!("replayed"), attempt.replayed);
+    line.flag(name!("trial"), attempt.trial);
     if let Some(span) = attempt.span {
-        line.text("span_id", &span.text());
+        line.text(name!("span_id"), &span.text());
     }
 }

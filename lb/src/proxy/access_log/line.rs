@@ -1,14 +1,27 @@
 //! An object of JSON, written straight into the line that it is: to describe it first and then have it written cost a request
 //! a fifth of its time outside the kernel.
 
-use std::io::Write as _;
+use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::super::address;
 
 /// Most lines are no longer, in bytes.
 const USUAL: usize = 640;
+
+/// A name as it stands ahead of a value, after one before it: most of a line is names, and each is written in one piece.
+macro_rules! name {
+    ($name:literal) => {
+        $crate::proxy::access_log::line::Name(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use name;
+
+/// Made by [`name!`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name(pub(super) &'static str);
 
 /// A line that is being written. Names are plain words.
 #[derive(Debug)]
@@ -22,53 +35,70 @@ impl Line {
         Line(line)
     }
 
-    fn name(&mut self, name: &str) {
-        if !self.0.ends_with(b"{") {
-            self.0.push(b',');
-        }
-        self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn name(&mut self, Name(name): Name) {
+        // The first one in its object has no comma.
+        let from = usize::from(self.0.last() == Some(&b'{'));
+        self.0.extend_from_slice(&name.as_bytes()[from..]);
     }
 
-    pub(super) fn text(&mut self, name: &str, text: &str) {
+    pub(super) fn text(&mut self, name: Name, text: &str) {
         self.name(name);
-        if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        if text.bytes().fold(false, |odd, byte| odd | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
             // Text can always be written as JSON.
             let _ = serde_json::to_writer(&mut self.0, text);
             return;
         }
+        self.0.reserve(text.len() + 2);
         self.0.push(b'"');
         self.0.extend_from_slice(text.as_bytes());
         self.0.push(b'"');
     }
 
-    pub(super) fn address(&mut self, name: &str, address: IpAddr) {
+    /// The same of what may be no text: what is none in it is replaced.
+    pub(super) fn bytes(&mut self, name: Name, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.text(name, text),
+            Err(_) => self.text(name, &String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    pub(super) fn address(&mut self, name: Name, address: IpAddr) {
         self.name(name);
         self.0.push(b'"');
         address::write(&mut self.0, address);
         self.0.push(b'"');
     }
 
-    pub(super) fn time(&mut self, name: &str, time: SystemTime) {
+    /// In UTC, to the microsecond (RFC 3339).
+    pub(super) fn time(&mut self, name: Name, time: SystemTime) {
         self.name(name);
-        let _ = write!(self.0, "\"{}\"", humantime::format_rfc3339_micros(time));
+        self.0.push(b'"');
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        SECOND.with_borrow_mut(|second| self.0.extend_from_slice(second.text(since.as_secs())));
+        self.0.push(b'.');
+        let micros = since.subsec_micros();
+        for place in [100_000, 10_000, 1_000, 100, 10, 1] {
+            self.0.push(digit(micros / place % 10));
+        }
+        self.0.extend_from_slice(b"Z\"");
     }
 
     /// A number, or null.
-    pub(super) fn number(&mut self, name: &str, number: Option<u64>) {
+    pub(super) fn number(&mut self, name: Name, number: Option<u64>) {
         self.name(name);
-        // So can a number.
-        let _ = serde_json::to_writer(&mut self.0, &number);
+        match number {
+            Some(number) => self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+            None => self.0.extend_from_slice(b"null"),
+        }
     }
 
-    pub(super) fn flag(&mut self, name: &str, is: bool) {
+    pub(super) fn flag(&mut self, name: Name, is: bool) {
         self.name(name);
         self.0.extend_from_slice(if is { b"true" } else { b"false" });
     }
 
     /// A list of objects, each of which `write` writes.
-    pub(super) fn list<T>(&mut self, name: &str, items: &[T], write: impl Fn(&mut Self, &T)) {
+    pub(super) fn list<T>(&mut self, name: Name, items: &[T], write: impl Fn(&mut Self, &T)) {
         self.name(name);
         self.0.push(b'[');
         for (index, item) in items.iter().enumerate() {
@@ -86,36 +116,77 @@ impl Line {
     }
 }
 
+fn digit(digit: u32) -> u8 {
+    // It is less than ten.
+    b'0'.wrapping_add(u8::try_from(digit).unwrap_or(0))
+}
+
+thread_local! {
+    static SECOND: RefCell<Second> = const { RefCell::new(Second { of: None, text: String::new() }) };
+}
+
+/// The second that was written last: to write a date costs more than the rest of a line's beginning, and many lines share it.
+struct Second {
+    of: Option<u64>,
+    text: String,
+}
+
+impl Second {
+    fn text(&mut self, second: u64) -> &[u8] {
+        if self.of != Some(second) {
+            self.of = Some(second);
+            self.text.clear();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            // Text takes anything, and the time was one of the system's.
+            let _ = write!(self.text, "{}", humantime::format_rfc3339_seconds(time));
+            self.text.truncate(self.text.len().saturating_sub(1));
+        }
+        self.text.as_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn it_is_json_whatever_is_in_it() {
         let mut line = Line::new();
-        line.time("time", SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_000));
-        line.address("address", [10, 0, 0, 255].into());
-        line.text("plain", "a/b?c=d'\u{7f}\u{e4}");
-        line.text("odd", "a\"b\\c\n\u{1}");
-        line.number("number", Some(u64::MAX));
-        line.number("none", None);
-        line.flag("flag", true);
-        line.list("empty", &[0; 0], |_, _| {});
-        line.list("list", &["x", "y"], |line, item| {
-            line.text("name", item);
-            line.flag("is", false);
+        line.time(name!("time"), SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_000));
+        line.address(name!("address"), [10, 0, 0, 255].into());
+        line.text(name!("plain"), "a/b?c=d'\u{7f}\u{e4}");
+        line.text(name!("odd"), "a\"b\\c\n\u{1}");
+        line.bytes(name!("none"), b"a\xffb");
+        line.number(name!("number"), Some(u64::MAX));
+        line.number(name!("none"), None);
+        line.flag(name!("flag"), true);
+        line.list(name!("empty"), &[0; 0], |_, _| {});
+        line.list(name!("list"), &["x", "y"], |line, item| {
+            line.text(name!("name"), item);
+            line.flag(name!("is"), false);
         });
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:01.500000Z","address":"10.0.0.255","plain":"a/b?c=d'"#,
             "\u{7f}\u{e4}",
-            r#"","odd":"a\"b\\c\n\u0001","number":18446744073709551615,"none":null,"flag":true,"empty":[],"#,
+            r#"","odd":"a\"b\\c\n\u0001","none":"a"#,
+            "\u{fffd}",
+            r#"b","number":18446744073709551615,"none":null,"flag":true,"empty":[],"#,
             r#""list":[{"name":"x","is":false},{"name":"y","is":false}]}"#,
             "\n",
         );
         let text = String::from_utf8(line.end().to_vec()).expect("text");
         assert_eq!(text, expected);
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    }
+
+    #[test]
+    fn times_are_written_as_others_write_them() {
+        for micros in [0, 1, 999_999, 1_000_000, 1_800_000_000_123_456, 1_800_000_000_999_999, 7] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+            let mut line = Line::new();
+            line.time(name!("time"), time);
+            let expected = format!("{{\"time\":\"{}\"}}\n", humantime::format_rfc3339_micros(time));
+            assert_eq!(line.end(), expected.as_bytes());
+        }
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 use pingora_http::RequestHeader;
 use wire::balancing::{Algorithm, HashKey};
 
+use super::super::asked::Asked;
 use super::super::state::pool::Pool;
 use super::hash;
 use super::latency::Kind;
@@ -26,17 +27,17 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// What `request` from `client` asks of `pool`.
-    pub(crate) fn of(pool: &Pool, request: &RequestHeader, client: IpAddr) -> Self {
+    /// What the request `asked` by `client` asks of `pool`.
+    pub(crate) fn of(pool: &Pool, asked: Asked<'_>, client: IpAddr) -> Self {
         let balance = &pool.policy.balance;
-        let path = request.uri.path();
         let key = match balance.algorithm {
             Algorithm::PeakEwma | Algorithm::RoundRobin | Algorithm::LeastRequests => None,
-            Algorithm::RingHash | Algorithm::Maglev => key_of(&balance.hash_key, request, client),
+            Algorithm::RingHash | Algorithm::Maglev => key_of(&balance.hash_key, asked.header(), client),
         };
         let sticky =
-            pool.sticky().and_then(|sticky| sticky.genuine(cookie(&request.headers, sticky.cookie())?));
-        Ask { key, sticky, kind: Kind::of(request.method.as_str(), path), repeatable: false, at_hand: false }
+            pool.sticky().and_then(|sticky| sticky.genuine(cookie(asked.headers(), sticky.cookie())?));
+        let kind = Kind::of(asked.method().as_str(), asked.path());
+        Ask { key, sticky, kind, repeatable: false, at_hand: false }
     }
 }
 

@@ -12,6 +12,7 @@ use wire::overrides::{Mode, Override};
 use wire::proxy_config::PoolPolicy;
 use wire::upstreams::UpstreamState;
 
+use super::super::asked::Asked;
 use super::*;
 use crate::proxy::state::in_flight::InFlight;
 
@@ -271,7 +272,7 @@ fn a_request_without_a_key_goes_to_anyone() {
     };
     let pool = pool_by(policy, ready(&["a", "b"]));
     let mut request = pingora_http::RequestHeader::build("GET", b"/x?y=1", None).expect("request");
-    let ask = |request: &_| Ask::of(&pool, request, [127, 0, 0, 1].into());
+    let ask = |request: &_| Ask::of(&pool, Asked::Header(request), [127, 0, 0, 1].into());
     assert!(ask(&request).key.is_none());
     assert!((0..100).any(|_| first(&pool, &ask(&request)) == "a"));
     request.insert_header("x-user", "someone").expect("header");
@@ -293,7 +294,7 @@ fn a_cookie_leads_back_while_its_upstream_can_be_used() {
     let header = cookies.set_cookie("b").expect("a cookie").to_str().expect("text");
     let mut request = pingora_http::RequestHeader::build("GET", b"/", None).expect("request");
     request.insert_header("cookie", header.split(';').next().expect("a pair")).expect("header");
-    let ask = Ask::of(&pool, &request, [127, 0, 0, 1].into());
+    let ask = Ask::of(&pool, Asked::Header(&request), [127, 0, 0, 1].into());
     assert!((0..200).all(|_| first(&pool, &ask) == "b.1"));
     pool.members()[1].upstream.health.ejected.store(true, Ordering::Relaxed);
     assert!((0..200).all(|_| first(&pool, &ask) != "b.1"));

@@ -4,7 +4,6 @@
 
 use http::{Method, StatusCode, Version};
 use pingora_core::protocols::http::date::get_cached_date;
-use pingora_http::RequestHeader;
 
 use super::super::forward::http1::answer::{Head, Kind};
 use super::super::headers;
@@ -14,10 +13,10 @@ use super::framing::Framing;
 /// What is added to a head takes about so many bytes.
 pub(super) const ADDED: usize = 128;
 
-/// How the end of the answer to `request` is told that has this head; none where it has to be made field by field.
-pub(super) fn framing(head: &Head, request: &RequestHeader) -> Option<Framing> {
+/// How the end of the answer with this head to a request of this kind is told; none where it has to be made field by field.
+pub(super) fn framing(head: &Head, version: Version, method: &Method) -> Option<Framing> {
     // HTTP/1.0 knows no chunks.
-    if request.version != Version::HTTP_11 {
+    if version != Version::HTTP_11 {
         return None;
     }
     let (mut lengths, mut codings) = (0, 0);
@@ -34,9 +33,7 @@ pub(super) fn framing(head: &Head, request: &RequestHeader) -> Option<Framing> {
             return None;
         }
     }
-    if request.method == Method::HEAD
-        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
+    if method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Some(Framing::None);
     }
     if codings > 0 { Some(Framing::Chunked) } else { head.length.map(Framing::Length) }
@@ -53,22 +50,32 @@ fn names_fields(value: &[u8]) -> bool {
 pub(super) fn write(head: &Head, keeps: bool, shown: Option<&Shown>, out: &mut Vec<u8>) {
     let mut add = |parts: [&[u8]; 4]| parts.into_iter().for_each(|part| out.extend_from_slice(part));
     add([b"HTTP/1.1 ", head.status.as_str().as_bytes(), b" ", head.reason()]);
-    let mut has_date = false;
+    let (mut has_date, mut has_via) = (false, false);
     for (kind, name, value) in head.fields() {
         match kind {
-            Kind::Connection | Kind::Hop | Kind::Via => continue,
+            Kind::Connection | Kind::Hop => continue,
+            Kind::Via => {
+                has_via = true;
+                continue;
+            }
             Kind::Date => has_date = true,
             Kind::Other if shown.is_some_and(|shown| shown.is_in(name)) => continue,
             Kind::Codings | Kind::Length | Kind::Type | Kind::Other => {}
         }
         add([b"\r\n", name, b": ", value]);
     }
-    add([b"\r\n", b"Via", b": ", b""]);
-    for value in head.values(Kind::Via) {
-        add([value, b", ", b"", b""]);
+    add([b"\r\nVia: ", b"", b"", b""]);
+    if has_via {
+        for value in head.values(Kind::Via) {
+            add([value, b", ", b"", b""]);
+        }
     }
-    let connection = if keeps { &b"keep-alive"[..] } else { b"close" };
-    add([headers::VIA.as_bytes(), b"\r\nConnection: ", connection, b""]);
+    add([
+        headers::VIA.as_bytes(),
+        if keeps { b"\r\nConnection: keep-alive" } else { b"\r\nConnection: close" },
+        b"",
+        b"",
+    ]);
     if let Some(Shown { name, value }) = shown {
         add([b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()]);
     }
@@ -82,6 +89,7 @@ pub(super) fn write(head: &Head, keeps: bool, shown: Option<&Shown>, out: &mut V
 mod tests {
     use std::collections::BTreeSet;
 
+    use pingora_http::RequestHeader;
     use proptest::prelude::*;
 
     use super::super::super::forward::{http1, respond};
@@ -134,9 +142,9 @@ mod tests {
             let method = if is_head { "HEAD" } else { "GET" };
             let mut request = RequestHeader::build(method, b"/", None).expect("request");
             request.set_version(Version::HTTP_10);
-            prop_assert_eq!(framing(&head, &request), None);
+            prop_assert_eq!(framing(&head, request.version, &request.method), None);
             request.set_version(Version::HTTP_11);
-            let Some(framing) = framing(&head, &request) else { return Ok(()) };
+            let Some(framing) = framing(&head, request.version, &request.method) else { return Ok(()) };
 
             let mut made = head.to_header(true).expect("a header");
             headers::forward_response(&mut made).expect("made");
@@ -155,10 +163,9 @@ mod tests {
 
     #[test]
     fn most_answers_are_written_so() {
-        let request = RequestHeader::build("GET", b"/", None).expect("request");
         let head = http1::head_of("HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 5\r\nVia: 1.0 b\r\n\r\n");
         let head = head.expect("a head");
-        assert_eq!(framing(&head, &request), Some(Framing::Length(5)));
+        assert_eq!(framing(&head, Version::HTTP_11, &Method::GET), Some(Framing::Length(5)));
         let mut out = Vec::new();
         write(&head, true, None, &mut out);
         let expected = "HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 5\r\nVia: 1.0 b, 1.1 lb\r\n\

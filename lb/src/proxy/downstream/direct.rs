@@ -7,24 +7,22 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, OkOrErr as _, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use pingora_core::protocols::http::date::get_cached_date;
 
 use super::super::client_stream::{ClientStream, GATHER};
 use super::super::forward::http1::answer::Head;
-use super::super::headers::keeps_connection;
 use super::super::observe::mark::Shown;
+use super::as_came;
 use super::framing::Framing;
-use super::{as_came, request};
+use super::request::RequestHead;
 
 /// The request, and how far its answer is.
 pub(crate) struct Direct {
     client: ClientStream,
-    request: RequestHeader,
-    /// Of its body.
-    length: u64,
+    head: RequestHead,
     is_read: bool,
     keeps: bool,
     framing: Framing,
@@ -36,31 +34,28 @@ impl Direct {
     /// The request that `client` has sent the head of, if it is one that is answered this way. Nothing of it is taken
     /// otherwise.
     pub(crate) fn of(client: &ClientStream, most: u64) -> Option<Self> {
-        let (request, length) = client.with_head(|head| request::read(head, most))?;
-        let keeps = {
-            let options = request.headers.get_all(header::CONNECTION).iter();
-            keeps_connection(request.version, options.map(HeaderValue::as_bytes))
-        };
+        let head = client.with_head(|head| RequestHead::read(head, most))?;
+        let (is_read, keeps) = (head.length() == 0, head.keeps());
         let (client, framing) = (client.clone(), Framing::None);
-        Some(Direct { client, request, length, is_read: length == 0, keeps, framing, status: None, bytes: 0 })
+        Some(Direct { client, head, is_read, keeps, framing, status: None, bytes: 0 })
     }
 
     /// Takes it: what follows its head on the connection is its body.
     pub(crate) fn take(&self) {
         self.client.skip_head();
-        self.client.expect_body(self.length);
+        self.client.expect_body(self.head.length());
     }
 
-    pub(crate) fn request(&self) -> &RequestHeader {
-        &self.request
+    pub(super) fn head(&self) -> &RequestHead {
+        &self.head
     }
 
-    pub(super) fn request_mut(&mut self) -> &mut RequestHeader {
-        &mut self.request
+    pub(super) fn head_mut(&mut self) -> &mut RequestHead {
+        &mut self.head
     }
 
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        self.head.length()
     }
 
     pub(super) fn is_last(&self) -> bool {
@@ -83,7 +78,7 @@ impl Direct {
 
     /// Reads the body; none when it ended before its length.
     pub(super) async fn read_body(&mut self) -> Result<Option<Bytes>> {
-        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        let length = usize::try_from(self.head.length()).unwrap_or(usize::MAX);
         let mut body = BytesMut::with_capacity(length);
         while body.len() < length {
             let read = self.client.clone().read_buf(&mut body).await;
@@ -105,12 +100,12 @@ impl Direct {
 
     pub(super) async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> Result<()> {
         let is_interim = head.status.is_informational();
-        if is_interim && self.request.version == Version::HTTP_10 {
+        if is_interim && self.head.version() == Version::HTTP_10 {
             // It knows none (RFC 9110, section 15.2).
             return Ok(());
         }
         if !is_interim {
-            self.begin(head.status, Framing::of(&head, &self.request))?;
+            self.begin(head.status, Framing::of(&head, self.head.header()))?;
             complete(&mut head, self.keeps)?;
         }
         self.write(&text(&head)).await?;
@@ -119,9 +114,11 @@ impl Direct {
 
     /// Writes the head of an answer as it came. Returns whether it can be; nothing is written otherwise.
     pub(super) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
-        let Some(framing) = as_came::framing(head, &self.request) else { return Ok(false) };
+        let Some(framing) = as_came::framing(head, self.head.version(), self.head.method()) else {
+            return Ok(false);
+        };
         self.begin(head.status, framing)?;
-        let shown = Shown::of(&self.request);
+        let shown = Shown::of(self.head.asked());
         // Its body will be gathered beside it if it is short.
         let body =
             if let Framing::Length(length) = framing { length.try_into().unwrap_or(GATHER) } else { 0 };

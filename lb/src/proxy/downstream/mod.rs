@@ -6,9 +6,10 @@
 mod as_came;
 pub(crate) mod direct;
 mod framing;
-mod request;
+pub(crate) mod request;
 
 use bytes::{Bytes, BytesMut};
+use http::header;
 use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -16,8 +17,10 @@ use pingora_proxy::Session;
 use wire::proxy_config::Protocol;
 
 use self::direct::Direct;
+use super::asked::Asked;
 use super::context::is_last;
 use super::forward::http1::answer::Head;
+use super::forward::streams;
 use super::http2;
 use super::observe::mark;
 use super::route::Route;
@@ -33,16 +36,49 @@ impl Downstream<'_> {
     pub(crate) fn request(&self) -> &RequestHeader {
         match self {
             Downstream::Pingora(session) => session.req_header(),
-            Downstream::Direct(direct) => direct.request(),
+            Downstream::Direct(direct) => direct.head().header(),
             Downstream::Http2(session) => session.head(),
         }
     }
 
+    /// The same, to be changed.
     pub(crate) fn request_mut(&mut self) -> &mut RequestHeader {
         match self {
             Downstream::Pingora(session) => session.req_header_mut(),
-            Downstream::Direct(direct) => direct.request_mut(),
+            Downstream::Direct(direct) => direct.head_mut().header_mut(),
             Downstream::Http2(session) => session.head_mut(),
+        }
+    }
+
+    /// The same, as far as most requests need it: to make a header costs more.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        match self {
+            Downstream::Direct(direct) => direct.head().asked(),
+            Downstream::Pingora(_) | Downstream::Http2(_) => Asked::Header(self.request()),
+        }
+    }
+
+    /// Whether more than an answer is to pass before all of the request has come.
+    pub(crate) fn streams(&self) -> bool {
+        match self {
+            // It was not taken otherwise.
+            Downstream::Direct(_) => false,
+            Downstream::Pingora(_) | Downstream::Http2(_) => streams(self.request()),
+        }
+    }
+
+    /// Notes how long the body is of a request that did not say it.
+    ///
+    /// # Errors
+    ///
+    /// Never: a number can be a field's value.
+    pub(crate) fn set_length(&mut self, length: u64) -> Result<()> {
+        match self {
+            // It has said it.
+            Downstream::Direct(_) => Ok(()),
+            Downstream::Pingora(_) | Downstream::Http2(_) => {
+                self.request_mut().insert_header(header::CONTENT_LENGTH, length)
+            }
         }
     }
 

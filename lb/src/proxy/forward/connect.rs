@@ -198,6 +198,9 @@ impl Connection {
     /// Whether an idle connection can still be used: neither closed nor spoken on out of turn.
     pub(crate) fn is_open(&mut self) -> bool {
         let mut byte = [0u8; 1];
+        if let Stream::Plain(tcp) = &self.stream {
+            return tcp.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        }
         let mut context = Context::from_waker(Waker::noop());
         self.stream.poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
     }

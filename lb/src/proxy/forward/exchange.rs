@@ -22,13 +22,14 @@ use http::Method;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use smallvec::SmallVec;
 use tokio::time::{timeout, timeout_at};
 
+use super::super::asked::Asked;
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
 use super::super::observe::mark::AsksAs;
 use super::super::observe::{SpanId, Trace};
-use super::super::route::host;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::{Reuse, Upstream};
 use super::super::upstream_tls;
@@ -81,14 +82,14 @@ impl Message {
     pub(crate) fn new(head: &RequestHeader, body: Bytes, client: IpAddr, worker: usize) -> Result<Self> {
         let wire =
             http_req_header_to_wire(head).ok_or_else(|| Error::new_in(ErrorType::InvalidHTTPHeader))?;
-        Ok(Self::written(wire, body, head, client, worker))
+        Ok(Self::written(wire, body, head.into(), client, worker))
     }
 
     /// The same, of a request whose head is written already.
     pub(crate) fn written(
         mut wire: BytesMut,
         mut body: Bytes,
-        head: &RequestHeader,
+        asked: Asked<'_>,
         client: IpAddr,
         worker: usize,
     ) -> Self {
@@ -96,7 +97,7 @@ impl Message {
             wire.extend_from_slice(&body);
             body = Bytes::new();
         }
-        let (asks_for_head, host) = (head.method == Method::HEAD, host(head).to_owned());
+        let (asks_for_head, host) = (asked.method() == Method::HEAD, asked.host().to_owned());
         Message { wire, body, asks_for_head, host, client, worker, asks_as: None }
     }
 
@@ -123,7 +124,7 @@ pub(crate) struct Answer {
     /// When its head came.
     pub(crate) head_at: Instant,
     /// What has been read of its body.
-    pub(crate) held: Vec<Bytes>,
+    pub(crate) held: SmallVec<[Bytes; 1]>,
     /// How long the first byte took once the request was sent.
     pub(crate) first_byte: Duration,
 }
@@ -163,18 +164,19 @@ pub(crate) struct Exchange {
     interim: u32,
 }
 
-/// Begins a try at `upstream`, on a kept connection where there is one that `reuse` allows.
+/// Begins a try at `upstream` at `now`, on a kept connection where there is one that `reuse` allows.
 pub(crate) fn begin(
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
     message: Arc<Message>,
     reuse: Reuse,
+    now: Instant,
 ) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
     let name = if pool.policy.tls.is_some() { upstream.name_for(&message.host) } else { None };
     let version = pool.policy.proxy_protocol;
     let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
     let reuse = if ahead.is_some() { Reuse::None } else { reuse };
-    let kept = upstream.take_idle(message.worker, name.as_deref(), reuse);
+    let kept = upstream.take_idle(message.worker, name.as_deref(), reuse, now);
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
     let exchange = async move {
@@ -208,7 +210,7 @@ pub(crate) fn begin(
 impl Exchange {
     async fn send(mut self, message: &Message) -> Outcome {
         if self.session.send(&message.wire, &message.body).await.is_err() {
-            return self.refused_or_broken().await;
+            return Box::pin(self.refused_or_broken()).await;
         }
         self.sent_at = Some(Instant::now());
         self.go_on().await
@@ -262,7 +264,7 @@ impl Exchange {
         }
         let head_at = self.session.heard();
         let first_byte = self.sent_at.map_or(Duration::ZERO, |at| head_at.saturating_duration_since(at));
-        let mut held = Vec::new();
+        let mut held = SmallVec::new();
         if !self.session.is_body_done() && self.hold(&mut held).await.is_err() {
             self.reused = false;
             return self.broken();
@@ -273,7 +275,7 @@ impl Exchange {
     }
 
     /// Reads a small body to its end, and of others what is there.
-    async fn hold(&mut self, held: &mut Vec<Bytes>) -> Result<(), ReadError> {
+    async fn hold(&mut self, held: &mut SmallVec<[Bytes; 1]>) -> Result<(), ReadError> {
         let Some(limit) = self.session.head().and_then(held_for) else { return Ok(()) };
         let mut size = 0;
         // Most often all of it came with the head, and nothing has to be timed.

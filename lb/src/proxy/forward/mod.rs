@@ -48,6 +48,8 @@ use self::hold::Held;
 use self::race::{Call, Ended};
 use self::respond::Ending;
 use self::tries::Tries;
+use super::app::App;
+use super::asked::Asked;
 use super::client::Client;
 use super::downstream::Downstream;
 use super::error_page::Refusal;
@@ -55,7 +57,6 @@ use super::grpc;
 use super::headers;
 use super::queue;
 use super::route::Route;
-use super::state::State;
 use super::state::learned::Cell;
 
 /// The largest request body that is kept to be sent again, as on Pingora's own path.
@@ -64,10 +65,10 @@ pub(crate) const KEPT_BODY: u64 = 64 << 10;
 /// Says that whoever executes the request twice does no harm (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Whether `request` may be executed more than once: its method is idempotent (RFC 9110, section 9.2.2), its
+/// Whether the request `asked` may be executed more than once: its method is idempotent (RFC 9110, section 9.2.2), its
 /// client gave it a key, or its route says so.
-pub(crate) fn is_repeatable(request: &RequestHeader, route: &Route) -> bool {
-    request.method.is_idempotent() || route.repeatable || request.headers.contains_key(IDEMPOTENCY_KEY)
+pub(crate) fn is_repeatable(asked: Asked<'_>, route: &Route) -> bool {
+    asked.method().is_idempotent() || route.repeatable || asked.headers().contains_key(IDEMPOTENCY_KEY)
 }
 
 /// The length of the body to keep, where the request can be driven from here: all of it will be at hand, no
@@ -80,8 +81,7 @@ pub(crate) async fn kept_body(
     most: u64,
 ) -> Option<u64> {
     let empty = downstream.is_body_empty();
-    let request = downstream.request();
-    if route.pool.policy.protocol != Protocol::Http1 || streams(request) {
+    if route.pool.policy.protocol != Protocol::Http1 || downstream.streams() {
         return None;
     }
     match length {
@@ -89,8 +89,8 @@ pub(crate) async fn kept_body(
         Some(length) => (length <= KEPT_BODY).then_some(length),
         None => {
             // Of gRPC the first message may be a question that has to be answered before the second.
-            let length = client.gather(KEPT_BODY.min(most), !grpc::is_grpc(request)).await?;
-            downstream.request_mut().insert_header(header::CONTENT_LENGTH, length).ok()?;
+            let length = client.gather(KEPT_BODY.min(most), !grpc::is_grpc(downstream.request())).await?;
+            downstream.set_length(length).ok()?;
             Some(length)
         }
     }
@@ -119,18 +119,20 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
 pub(crate) async fn forward(
     downstream: &mut Downstream<'_>,
     client: &Client,
-    state: &Arc<State>,
+    app: &App,
     tries: &mut Tries,
-    (worker, body): (usize, Bytes),
+    body: Bytes,
     learned: Cell<'_>,
     until: Instant,
 ) -> Result<()> {
+    let App { state, alarms, worker, .. } = app;
     if !body.is_empty() {
         // It took its time to come.
         tries.follow(state);
     }
-    let message = Arc::new(message(downstream.request(), client, tries, body, worker)?.traced(tries.trace()));
-    let call = Call { state, message: &message, client, learned, until };
+    let message = message(downstream.asked(), client, tries, body, *worker)?.traced(tries.trace());
+    let message = Arc::new(message);
+    let call = Call { state, alarms, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
         if !tries.are_new() {
@@ -139,12 +141,12 @@ pub(crate) async fn forward(
         let next = match queue::next(tries, state, until).await {
             Ok(next) => next,
             Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
-                return refusal.answer(downstream, client, tries.route().look()).await;
+                return refuse(refusal, downstream, client, tries).await;
             }
             Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
                 Held::Again => continue,
                 Held::InVain => {
-                    return Refusal::NoUpstream.answer(downstream, client, tries.route().look()).await;
+                    return refuse(Refusal::NoUpstream, downstream, client, tries).await;
                 }
                 Held::ClientGone => {
                     downstream.close();
@@ -170,28 +172,33 @@ pub(crate) async fn forward(
                 return Ok(());
             }
             Ended::OutOfTime => {
-                return Refusal::TooSlow.answer(downstream, client, tries.route().look()).await;
+                return refuse(Refusal::TooSlow, downstream, client, tries).await;
             }
-            Ended::Lost(refusal) => return refusal.answer(downstream, client, tries.route().look()).await,
+            Ended::Lost(refusal) => return refuse(refusal, downstream, client, tries).await,
         }
     }
 }
 
-/// What upstreams are sent.
-fn message(
-    sent: &RequestHeader,
+/// Answers in the upstreams' place. Boxed: few requests are refused, and none should carry the space for it.
+async fn refuse(
+    refusal: Refusal,
+    downstream: &mut Downstream<'_>,
     client: &Client,
     tries: &Tries,
-    body: Bytes,
-    worker: usize,
-) -> Result<Message> {
+) -> Result<()> {
+    Box::pin(refusal.answer(downstream, client, tries.route().look())).await
+}
+
+/// What upstreams are sent.
+fn message(asked: Asked<'_>, client: &Client, tries: &Tries, body: Bytes, worker: usize) -> Result<Message> {
     let (route, origin) = (tries.route(), client.origin());
     let sender = origin.sender();
     if !route.changes_requests()
-        && let Some(wire) = as_sent::written(sent, &origin, route.forwarded(), body.len().min(COPIED_BODY))
+        && let Some(wire) = as_sent::written(asked, &origin, route.forwarded(), body.len().min(COPIED_BODY))
     {
-        return Ok(Message::written(wire, body, sent, sender.address, worker));
+        return Ok(Message::written(wire, body, asked, sender.address, worker));
     }
+    let sent = asked.header();
     let mut request = sent.clone();
     headers::forward_request(&mut request, &origin, route.forwarded())?;
     route.change_request(&mut request, sent, sender)?;

@@ -22,6 +22,7 @@ use std::task::Poll;
 use pingora_http::ResponseHeader;
 use tokio::time::{Instant, sleep_until};
 
+use super::super::alarms::Alarms;
 use super::super::client::Client;
 use super::super::downstream::Downstream;
 use super::super::error_page::Refusal;
@@ -42,6 +43,7 @@ use super::watch::{Signal, Watch};
 /// What is the same for all tries of a request.
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
+    pub(crate) alarms: &'a Alarms,
     pub(crate) message: &'a Arc<Message>,
     pub(crate) client: &'a Client,
     pub(crate) learned: Cell<'a>,
@@ -86,7 +88,7 @@ pub(crate) async fn run(
         biased;
         outcome = &mut first.exchange => Some(outcome),
         () = call.client.gone() => return Ended::ClientGone,
-        () = sleep_until(soon.min(call.until)) => None,
+        () = call.alarms.at(soon.min(call.until)) => None,
     };
     match outcome {
         Some(Outcome::Answered(answer)) => {
@@ -111,13 +113,13 @@ fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFl
     let pool = tries.pool().clone();
     let upstream = choice.member.upstream.clone();
     let deadlines = call.learned.deadlines(&pool.policy);
-    let begun = Instant::now();
-    upstream.asked(begun.into_std(), deadlines.doubt);
+    let begun = in_flight.begun();
+    upstream.asked(begun, deadlines.doubt);
     let reuse = if choice.fresh { Reuse::None } else { tries.reuse() };
-    let (sent, exchange) =
-        exchange::begin(pool.clone(), upstream.clone(), call.message.of_try(in_flight.span()), reuse);
+    let message = call.message.of_try(in_flight.span());
+    let (sent, exchange) = exchange::begin(pool.clone(), upstream.clone(), message, reuse, begun);
     in_flight.connecting(&sent);
-    let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun);
+    let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun.into());
     Running { choice, in_flight, exchange: Box::pin(exchange), watch }
 }
 
@@ -263,7 +265,7 @@ fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -
 
 async fn pass_on(downstream: &mut Downstream<'_>, interim: Box<ResponseHeader>) -> pingora_error::Result<()> {
     // RFC 9110, section 15.2: interim answers are passed on, but not to an HTTP/1.0 client.
-    if downstream.request().version >= http::Version::HTTP_11 {
+    if downstream.asked().version() >= http::Version::HTTP_11 {
         downstream.write_head(interim).await?;
     }
     Ok(())

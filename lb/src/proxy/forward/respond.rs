@@ -49,15 +49,9 @@ pub(crate) async fn respond(
     let Some(head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
     if look.intercepts(head.status.as_u16()) {
-        return replace(
-            downstream,
-            client,
-            &*head.to_header(downstream.request().has_case())?,
-            upstream,
-            in_flight,
-            tries,
-        )
-        .await;
+        let header = head.to_header(downstream.request().has_case())?;
+        // Boxed: few answers are.
+        return Box::pin(replace(downstream, client, &header, upstream, in_flight, tries)).await;
     }
     if client.is_closing() {
         downstream.close();

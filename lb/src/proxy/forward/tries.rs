@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, header};
 use pingora_http::ResponseHeader;
+use smallvec::SmallVec;
 
 use super::super::balance::ask::Ask;
 use super::super::balance::{self, Nobody, same};
@@ -35,7 +36,7 @@ pub(crate) struct Tries {
     route: Arc<Route>,
     ask: Ask,
     trace: Option<Arc<Trace>>,
-    tried: Vec<Member>,
+    tried: SmallVec<[Member; 1]>,
     /// Counted tries, the present one included.
     counted: u32,
     renewals: u32,
@@ -67,7 +68,7 @@ impl Tries {
             route,
             ask,
             trace,
-            tried: Vec::new(),
+            tried: SmallVec::new(),
             counted: 0,
             renewals: 0,
             excused: false,
@@ -134,7 +135,7 @@ impl Tries {
 
     /// Begins anew, as if nothing had been tried.
     pub(crate) fn begin_anew(&mut self) {
-        (self.tried, self.counted, self.stale, self.excused) = (Vec::new(), 0, None, false);
+        (self.tried, self.counted, self.stale, self.excused) = (SmallVec::new(), 0, None, false);
     }
 
     /// Begins anew if upstreams came back while others were tried in vain.

@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::super::asked::Asked;
 use super::Trace;
 use super::context::{Context, SpanId, TRACEPARENT, TRACESTATE, is_state};
 
@@ -19,9 +20,12 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// That of the answer to `request`, if there is one.
-    pub(crate) fn of(request: &RequestHeader) -> Option<&Self> {
-        request.extensions.get()
+    /// That of the answer to what was `asked`, if there is one.
+    pub(crate) fn of(asked: Asked<'_>) -> Option<&Self> {
+        match asked {
+            Asked::Head(_) => None,
+            Asked::Header(request) => request.extensions.get(),
+        }
     }
 
     /// Puts it into `answer`, in the place of whatever is there.
@@ -92,7 +96,7 @@ impl AsksAs {
 
 /// Has the answer to `request` say what that is called.
 pub(crate) fn show(request: &RequestHeader, answer: &mut ResponseHeader) {
-    if let Some(shown) = Shown::of(request)
+    if let Some(shown) = Shown::of(request.into())
         && (!answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS)
     {
         shown.put(answer);

@@ -21,13 +21,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use pingora_http::RequestHeader;
+use tokio::time::Instant;
 
 use self::context::Parent;
 pub(crate) use self::context::{Context, SpanId};
 use self::otlp::{Export, Finished};
 pub(crate) use self::trace::{Attempt, Trace, micros};
 use super::access_log::AccessLog;
+use super::downstream::Downstream;
 use crate::settings::{RequestIds, Settings};
 
 /// What there is of it.
@@ -70,21 +71,24 @@ impl Observers {
         })))
     }
 
-    /// Takes note of `request`, which is of the first of `from` and came from the second, over TLS or not, and marks it;
+    /// Takes note of the request `of`, which `arrived` then, is of the first of `from` and came from the second, over TLS or not, and marks it;
     /// `is_trusted`: what the second says is believed.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        request: &mut RequestHeader,
+        arrived: Instant,
+        of: &mut Downstream<'_>,
         from: (IpAddr, IpAddr),
         is_secure: bool,
         is_trusted: bool,
     ) -> Arc<Trace> {
         let id = self.ids.as_ref().map(|ids| {
+            let request = of.request_mut();
             let id = ids.of(&request.headers, is_trusted);
             mark::name(request, &ids.header, &id);
             id
         });
         let context = self.sample.map(|sample| {
+            let request = of.request_mut();
             let parent = Parent::of(&request.headers);
             let is_recorded = match parent {
                 Some(parent) if is_trusted => parent.is_recorded,
@@ -95,12 +99,12 @@ impl Observers {
             mark::trace(request, &context, parent.is_some());
             context
         });
-        Trace::begin(self.clone(), request, from, is_secure, (id.as_ref(), context))
+        Trace::begin((self.clone(), arrived), of.asked(), from, is_secure, (id.as_ref(), context))
     }
 
-    /// Takes note of a request from `peer` that is none, of which `head` is there.
-    pub(crate) fn begin_faulty(self: &Arc<Self>, head: &[u8], peer: IpAddr) -> Arc<Trace> {
-        Trace::begin_faulty(self.clone(), head, peer)
+    /// Takes note of a request from `peer`, begun then, that is none, of which `head` is there.
+    pub(crate) fn begin_faulty(self: &Arc<Self>, begun: Instant, head: &[u8], peer: IpAddr) -> Arc<Trace> {
+        Trace::begin_faulty((self.clone(), begun), head, peer)
     }
 
     /// Where requests are written down, if they are.

@@ -3,12 +3,14 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Version, header};
 use pingora_http::RequestHeader;
+use tokio::time::Instant;
 
 use super::super::access_log::{About, Ended, Entry};
+use super::super::asked;
 use super::super::lock;
 use super::super::state::upstream::Upstream;
 use super::context::{Context, SpanId};
@@ -19,7 +21,7 @@ use super::{Observers, mark};
 #[derive(Debug)]
 pub(crate) struct Trace {
     observers: Arc<Observers>,
-    begun: Instant,
+    begun: std::time::Instant,
     context: Option<Context>,
     known: Mutex<Known>,
 }
@@ -68,48 +70,48 @@ pub(crate) struct Attempt {
 impl Trace {
     /// Begins that of `request`, which is of the first of `from` and came from the second, over TLS or not.
     pub(super) fn begin(
-        observers: Arc<Observers>,
-        request: &RequestHeader,
+        (observers, arrived): (Arc<Observers>, Instant),
+        request: asked::Asked<'_>,
         from: (IpAddr, IpAddr),
         is_secure: bool,
         (id, context): (Option<&HeaderValue>, Option<Context>),
     ) -> Arc<Self> {
-        let field = |name| request.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+        let field = |name| request.field(name).unwrap_or_default();
         let about = About {
             time: SystemTime::now(),
             client: from.0,
             peer: from.1,
-            method: request.method.as_str().as_bytes(),
-            host: field(header::HOST),
-            target: request.raw_path(),
-            version: match request.version {
+            method: request.method().as_str().as_bytes(),
+            host: request.authority().unwrap_or_default(),
+            target: request.target(),
+            version: match request.version() {
                 Version::HTTP_10 => b"HTTP/1.0",
                 Version::HTTP_2 => b"HTTP/2.0",
                 _ => b"HTTP/1.1",
             },
-            referer: field(header::REFERER),
-            agent: field(header::USER_AGENT),
+            referer: field(&header::REFERER),
+            agent: field(&header::USER_AGENT),
             id,
             context: context.as_ref(),
         };
         let is_exported = observers.exports() && context.is_some_and(|context| context.is_recorded);
-        let asked = is_exported.then(|| Box::new(Asked::new(&about, request.uri.path(), is_secure)));
-        Self::of(observers, &about, asked, context)
+        let asked = is_exported.then(|| Box::new(Asked::new(&about, request.path(), is_secure)));
+        Self::of((observers, arrived), &about, asked, context)
     }
 
     fn of(
-        observers: Arc<Observers>,
+        (observers, begun): (Arc<Observers>, Instant),
         about: &About<'_>,
         asked: Option<Box<Asked>>,
         context: Option<Context>,
     ) -> Arc<Self> {
         let entry = observers.log().map(|log| Entry::begin(log, about));
         let known = Mutex::new(Known { entry, asked, ..Known::default() });
-        Arc::new(Trace { observers, begun: Instant::now(), context, known })
+        Arc::new(Trace { observers, begun: begun.into_std(), context, known })
     }
 
     /// Begins that of a request from `peer` that is none, of which `head` is there: what can be made out of it.
-    pub(super) fn begin_faulty(observers: Arc<Observers>, head: &[u8], peer: IpAddr) -> Arc<Self> {
+    pub(super) fn begin_faulty(begun: (Arc<Observers>, Instant), head: &[u8], peer: IpAddr) -> Arc<Self> {
         let line =
             head.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
         let mut words = line.split(|&byte| byte == b' ');
@@ -127,7 +129,7 @@ impl Trace {
             id: None,
             context: None,
         };
-        Self::of(observers, &about, None, None)
+        Self::of(begun, &about, None, None)
     }
 
     /// The trace it is part of, where there is one.
@@ -152,16 +154,16 @@ impl Trace {
         lock(&self.known).goes(route, pool);
     }
 
-    /// Notes how it was answered.
-    pub(crate) fn ended(&self, status: Option<u16>, bytes: u64) {
+    /// Notes how it was answered, and that it ended at `now`.
+    pub(crate) fn ended(&self, status: Option<u16>, bytes: u64, now: Instant) {
         let mut known = lock(&self.known);
         known.status = status;
         known.bytes = bytes;
-        known.duration_us = micros(self.begun.elapsed());
+        known.duration_us = micros(now.into_std().saturating_duration_since(self.begun));
     }
 
     /// Adds an attempt that began at `begun`.
-    pub(crate) fn attempted(&self, begun: Instant, mut attempt: Attempt) {
+    pub(crate) fn attempted(&self, begun: std::time::Instant, mut attempt: Attempt) {
         attempt.begun_us = micros(begun.saturating_duration_since(self.begun));
         lock(&self.known).attempts.push(attempt);
     }
@@ -185,7 +187,9 @@ impl Drop for Trace {
     fn drop(&mut self) {
         let mut known = std::mem::take(&mut *lock(&self.known));
         known.goes("", "");
-        known.attempts.sort_by_key(|attempt| attempt.begun_us);
+        if known.attempts.len() > 1 {
+            known.attempts.sort_by_key(|attempt| attempt.begun_us);
+        }
         let Known { entry, asked, status, duration_us, bytes, attempts, .. } = known;
         if let (Some(entry), Some(log)) = (entry, self.observers.log()) {
             entry.end(log, &Ended { status, duration_us, bytes, attempts: &attempts });

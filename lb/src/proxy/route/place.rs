@@ -1,10 +1,10 @@
 //! Where a request is for: its host and its path.
 
-use http::header;
 use pingora_http::RequestHeader;
 use regex::bytes::Regex;
 use wire::proxy_config;
 
+use super::super::asked::Asked;
 use super::matcher::regex;
 use super::path::Path;
 
@@ -68,11 +68,9 @@ impl PathRule {
     }
 }
 
-/// The host a request is for, without port. Pingora refuses a request whose absolute target names another
-/// one than its `Host` header.
+/// The host a request is for, without port.
 pub(crate) fn host(request: &RequestHeader) -> &str {
-    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    without_port(host.unwrap_or_default())
+    Asked::from(request).host()
 }
 
 /// `authority` without its port.

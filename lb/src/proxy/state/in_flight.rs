@@ -158,6 +158,11 @@ impl InFlight {
         &self.upstream
     }
 
+    /// When it was begun.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Whether it is, or was, the upstream's trial.
     pub(crate) fn was_trial(&self) -> bool {
         self.was_trial

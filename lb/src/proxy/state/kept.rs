@@ -64,9 +64,8 @@ impl Kept {
     }
 
     /// A connection of `worker` for `name` that is still open.
-    pub(super) fn take(&self, worker: usize, name: Option<&str>) -> Option<Connection> {
+    pub(super) fn take(&self, worker: usize, name: Option<&str>, now: Instant) -> Option<Connection> {
         let mut shelf = lock(self.shelves.get(worker)?);
-        let now = Instant::now();
         // The newest first.
         while let Some(at) = shelf.iter().rposition(|idle| idle.connection.is_for(name)) {
             let mut idle = shelf.remove(at)?;
@@ -79,9 +78,8 @@ impl Kept {
     }
 
     /// One that is as good as a new one.
-    pub(super) fn take_proven(&self, worker: usize, name: Option<&str>) -> Option<Connection> {
+    pub(super) fn take_proven(&self, worker: usize, name: Option<&str>, now: Instant) -> Option<Connection> {
         let mut shelf = lock(self.shelves.get(worker)?);
-        let now = Instant::now();
         if !self.keeps.load(Ordering::Relaxed) {
             let oldest = shelf.front_mut()?;
             if oldest.age(now) <= LATELY {

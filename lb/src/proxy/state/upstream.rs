@@ -424,11 +424,17 @@ impl Upstream {
     }
 
     /// An idle connection of `worker` for `name` that `reuse` allows, if there is one.
-    pub(crate) fn take_idle(&self, worker: usize, name: Option<&str>, reuse: Reuse) -> Option<Connection> {
+    pub(crate) fn take_idle(
+        &self,
+        worker: usize,
+        name: Option<&str>,
+        reuse: Reuse,
+        now: Instant,
+    ) -> Option<Connection> {
         match reuse {
             Reuse::None => None,
-            Reuse::Proven => self.kept.take_proven(worker, name),
-            Reuse::Any => self.kept.take(worker, name),
+            Reuse::Proven => self.kept.take_proven(worker, name, now),
+            Reuse::Any => self.kept.take(worker, name, now),
         }
     }
 

@@ -6,7 +6,7 @@ use http::{StatusCode, Version, header};
 use pingora_error::Result;
 use pingora_http::{ResponseHeader, header_value_from_raw};
 
-/// What a field is for, as far as a proxy has to know it.
+/// What a field of an answer, or of a request, is for, as far as a proxy has to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Connection,
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// That of a field with this name.
-    pub(super) fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             2 if is("te") => Kind::Hop,

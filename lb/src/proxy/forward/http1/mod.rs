@@ -12,14 +12,17 @@ pub(crate) mod answer;
 mod body;
 mod head;
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
 use self::answer::Head;
@@ -77,7 +80,11 @@ impl Session {
     /// When not all of it can be written in time.
     pub(crate) async fn send(&mut self, wire: &[u8], body: &[u8]) -> io::Result<()> {
         let writing = async {
-            self.connection.write_all_buf(&mut Buf::chain(wire, body)).await?;
+            if body.is_empty() {
+                self.connection.write_all(wire).await?;
+            } else {
+                self.connection.write_all_buf(&mut Buf::chain(wire, body)).await?;
+            }
             self.connection.flush().await
         };
         let mut writing = pin!(writing);
@@ -99,7 +106,7 @@ impl Session {
                 (self.body, self.keeps) = (found.body, found.keeps);
                 return Ok(self.head.insert(found.head));
             }
-            if self.fill(FIRST_READ).await? == 0 {
+            if poll_fn(|context| self.poll_fill_first(context)).await? == 0 {
                 return Err(ReadError::Closed);
             }
         }
@@ -155,6 +162,16 @@ impl Session {
     /// As above.
     pub(crate) fn body_at_hand(&mut self) -> Result<Option<Bytes>, ReadError> {
         self.body.take(&mut self.input)
+    }
+
+    /// Reads what a head and a small body are. They are most often far shorter than there is room for here, and so is what is
+    /// allocated for them.
+    fn poll_fill_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); FIRST_READ];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.connection).poll_read(context, &mut buffer))?;
+        self.input.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     async fn fill(&mut self, most: usize) -> io::Result<usize> {
