@@ -18,6 +18,7 @@
 
 mod action;
 mod addresses;
+pub mod autoscale;
 mod balancer;
 mod balancing;
 mod deaths;
