@@ -24,7 +24,7 @@ mod file;
 mod hardware;
 mod heartbeat;
 mod listener;
-mod service;
+pub mod service;
 mod vip;
 
 pub use acme::{Acme, Challenge, ExternalAccount};
@@ -241,12 +241,8 @@ impl Config {
         let listeners = listener::check(source, listeners)?;
         let certificates = certificate::check(source, certificates)?;
         let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
-        let mut checked_services: Vec<Service> = Vec::new();
-        for service in services {
-            let service = service.into_inner().check(source, &images, &checked_services)?;
-            checked_services.push(service);
-        }
-        let replicas: u64 = checked_services.iter().map(|service| u64::from(service.replicas)).sum();
+        let services = service::check_all(source, services, &images)?;
+        let replicas: u64 = services.iter().map(|service| u64::from(service.replicas)).sum();
         let addresses = pool.addresses().len() as u64;
         if addresses < replicas + 1 {
             let message = format!(
@@ -293,7 +289,7 @@ impl Config {
             listeners,
             certificates,
             acme,
-            services: checked_services,
+            services,
             heartbeat,
         })
     }

@@ -7,6 +7,7 @@ use kit::notify::NotifyFile;
 use serde::Deserialize;
 use toml::Spanned;
 use wire::HostName;
+use wire::service::ServiceSpec;
 
 use super::Hypervisor;
 use super::acme::AcmeFile;
@@ -14,7 +15,6 @@ use super::certificate::CertificateFiles;
 use super::hardware::HardwareFile;
 use super::heartbeat::Heartbeat;
 use super::listener::ListenerFile;
-use super::service::ServiceFile;
 use super::vip::VipFile;
 use crate::address_pool::AddressRange;
 
@@ -72,7 +72,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) acme: Option<AcmeFile>,
     #[serde(default, rename = "service")]
-    pub(super) services: Vec<Spanned<ServiceFile>>,
+    pub(super) services: Vec<ServiceSpec>,
     #[serde(default)]
     pub(super) heartbeat: Option<Spanned<Heartbeat>>,
 }

@@ -1,0 +1,160 @@
+//! `manager service`: shows services and defines them at run time, on every host of the cluster.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use kit::config::Source;
+use reqwest::Method;
+use wire::HostName;
+use wire::cluster::ClusterView;
+use wire::service::{ServiceOrigin, ServiceView};
+
+use super::client::{Client, path_of};
+use super::print::table;
+use crate::config::service::read_services;
+
+/// What can be done with services.
+#[derive(Subcommand, Debug)]
+pub enum ServiceCommand {
+    /// List the services of the host that is asked.
+    Ls,
+    /// Show the definition of one, without its secrets.
+    Show {
+        /// The service's name.
+        name: String,
+    },
+    /// Define the services of a file, or define them anew: its `[[service]]` parts, as in a manager's file.
+    Apply(ApplyArgs),
+    /// Take a service away that was defined at run time; its machines are drained and stopped.
+    Rm {
+        /// The service's name.
+        name: String,
+        /// Only on the host that is asked.
+        #[arg(long)]
+        here: bool,
+    },
+}
+
+/// What to define, and where.
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// The file. Files that it names are read here.
+    file: PathBuf,
+    /// Only on the host that is asked.
+    #[arg(long)]
+    here: bool,
+}
+
+/// A manager to be told.
+struct Told {
+    host: HostName,
+    url: String,
+}
+
+impl Client {
+    /// `manager service …`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, or what a manager refused, in its words. The hosts that were told before it keep
+    /// what they were told: doing it again is harmless.
+    pub fn service(&self, command: &ServiceCommand) -> Result<()> {
+        match command {
+            ServiceCommand::Ls => {
+                let views: Vec<ServiceView> = self.ask(Method::GET, "/services", None::<&()>)?;
+                self.print(&views, |views| list(views))
+            }
+            ServiceCommand::Show { name } => {
+                let view: ServiceView = self.ask(Method::GET, &path_of("/services", name), None::<&()>)?;
+                self.print(&view, |view| {
+                    toml::to_string(&view.spec).unwrap_or_default().trim_end().to_owned()
+                })
+            }
+            ServiceCommand::Apply(args) => self.apply(args),
+            ServiceCommand::Rm { name, here } => {
+                for Told { host, url } in self.told(*here)? {
+                    let path = path_of("/services", name);
+                    let _left: Vec<ServiceView> = self
+                        .ask_at(&url, Method::DELETE, &path, None::<&()>)
+                        .with_context(|| format!("host {host}"))?;
+                    self.print(&name, |name| format!("{name} is being taken away on host {host}"))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn apply(&self, args: &ApplyArgs) -> Result<()> {
+        let source = Source::read(&args.file)?;
+        let specs = read_services(&source)?;
+        if specs.is_empty() {
+            bail!("{} has no [[service]]", args.file.display());
+        }
+        let told = self.told(args.here)?;
+        for spec in &specs {
+            for Told { host, url } in &told {
+                let path = path_of("/services", spec.name.as_str());
+                let view: ServiceView = self
+                    .ask_at(url, Method::PUT, &path, Some(spec))
+                    .with_context(|| format!("service {} on host {host}", spec.name))?;
+                self.print(&view, |view| {
+                    format!(
+                        "{} is defined on host {host}, which is to have {} of it",
+                        view.spec.name, view.desired
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The managers to tell: of all hosts, each of which has to be there.
+    fn told(&self, here: bool) -> Result<Vec<Told>> {
+        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
+        if here {
+            return Ok(vec![Told { host: view.host, url: self.url().to_owned() }]);
+        }
+        if let Some(lost) = view.hosts.iter().find(|host| !host.alive) {
+            bail!(
+                "host {} is not heard: do it again when it is back, or with --here host by host",
+                lost.name
+            );
+        }
+        let url = |name: &HostName, address: IpAddr| {
+            if *name == view.host { self.url().to_owned() } else { self.manager_at(address) }
+        };
+        let hosts = view.hosts.iter();
+        Ok(hosts.map(|host| Told { host: host.name.clone(), url: url(&host.name, host.address) }).collect())
+    }
+}
+
+fn list(views: &[ServiceView]) -> String {
+    let mut rows = table(&["SERVICE", "MACHINES", "PROGRAM", "PORT", "ANSWERS FOR", "DEFINED"]);
+    for ServiceView { origin, desired, spec } in views {
+        let external = !spec.endpoints.is_empty();
+        let count = if external { spec.endpoints.len() } else { *desired };
+        let answers: Vec<String> = spec
+            .routes
+            .iter()
+            .flat_map(|route| {
+                let path = route.path_exact.as_deref().or(route.path.as_deref()).unwrap_or("");
+                let hosts = if route.hosts.is_empty() { vec!["*".to_owned()] } else { route.hosts.clone() };
+                hosts.into_iter().map(move |host| format!("{host}{path}"))
+            })
+            .collect();
+        rows.add_row([
+            spec.name.to_string(),
+            count.to_string(),
+            if external { "(endpoints)".to_owned() } else { spec.program.clone() },
+            if external { "-".to_owned() } else { spec.port.to_string() },
+            if answers.is_empty() { "-".to_owned() } else { answers.join(", ") },
+            match origin {
+                ServiceOrigin::File => "in the file".to_owned(),
+                ServiceOrigin::Put => "at run time".to_owned(),
+            },
+        ]);
+    }
+    rows.to_string()
+}
