@@ -43,8 +43,16 @@ pub struct ApplyArgs {
     /// The file. Files that it names are read here.
     file: PathBuf,
     /// Only on the host that is asked.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "roll")]
     here: bool,
+    /// Then build the machines of these services anew, one at a time over the whole cluster: the next one's turn comes
+    /// when every manager says that the cluster is whole. Ends with 1 at the first that does not become ready; the
+    /// others then run on as they were.
+    #[arg(long)]
+    roll: bool,
+    /// With --roll: how many seconds each machine may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    step_timeout: u64,
 }
 
 /// A manager to be told.
@@ -106,6 +114,17 @@ impl Client {
                     )
                 })?;
             }
+        }
+        let kept =
+            specs.iter().filter(|spec| args.roll && spec.replicas.is_some_and(|replicas| replicas > 0));
+        for spec in kept {
+            self.roll_service(&spec.name, args.step_timeout).with_context(|| {
+                format!(
+                    "service {} is defined anew, and machines of it that were not built anew run on as they were: apply \
+                     what it was before to go back",
+                    spec.name
+                )
+            })?;
         }
         Ok(())
     }

@@ -203,6 +203,55 @@ failure_threshold = 2
     lab.wait_until_whole();
 }
 
+#[test]
+fn a_change_is_rolled_out_machine_by_machine_and_stops_at_the_first_bad_one() {
+    let lab = Lab::start();
+    let file = lab.path().join("shop.toml");
+    let apply = |more: &str| {
+        let shop = "[[service]]\nname = \"shop\"\nreplicas = 1\n";
+        let route = "[[service.route]]\nhosts = [\"shop.example\"]\n[service.readiness]\nkind = \"http\"\n\
+                     path = \"/health/ready\"\nperiod_ms = 100\n";
+        std::fs::write(&file, format!("{shop}{more}\n{route}")).expect("written");
+        let file = file.to_str().expect("a plain name");
+        let manager = program("manager");
+        let words = ["service", "apply", file, "--roll", "--step-timeout", "20"];
+        lab.exec("a", &[&[manager.as_str(), "--manager", MANAGERS[0]], &words[..]].concat())
+    };
+    let environments = |line: &str| {
+        let of = |host: &str| {
+            let all = lab.exec(host, &["sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"]).stdout;
+            all.lines().filter(|other| *other == line).count()
+        };
+        of("a") + of("b")
+    };
+    apply("environment = { VERSION = \"one\" }").ok();
+    let load = |seconds| Load::of_seconds(seconds).with("--header", "host: shop.example");
+    std::thread::scope(|scope| {
+        let load = load(8).start(&lab, scope);
+        apply("environment = { VERSION = \"two\" }").ok();
+        load.join().expect("a report").assert_nobody_noticed();
+    });
+    assert_eq!((environments("VERSION=one"), environments("VERSION=two")), (0, 2));
+
+    // A program that is nowhere: one machine does not come back, the other one is left alone.
+    std::thread::scope(|scope| {
+        let load = load(25).start(&lab, scope);
+        let stopped = apply("program = \"no-such-program\"");
+        assert_eq!(stopped.code, Some(1), "{stopped:?}");
+        assert!(stopped.stderr.contains("run on as they were"), "{stopped:?}");
+        load.join().expect("a report").assert_nobody_noticed();
+    });
+    assert_eq!(environments("VERSION=two"), 1);
+    // And back.
+    std::thread::scope(|scope| {
+        let load = load(8).start(&lab, scope);
+        apply("environment = { VERSION = \"two\" }").ok();
+        load.join().expect("a report").assert_nobody_noticed();
+    });
+    lab.wait_until_whole();
+    assert_eq!(environments("VERSION=two"), 2);
+}
+
 /// A server that no manager keeps; what it left ends with the lab.
 struct Server(Child);
 
