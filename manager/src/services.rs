@@ -20,6 +20,9 @@ const SERVICES: Table<Put> = Table::new("services");
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Put {
     spec: ServiceSpec,
+    /// What was put before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<ServiceSpec>,
 }
 
 /// Where services come from.
@@ -29,6 +32,8 @@ pub struct Services {
     file: Vec<Service>,
     /// By name; changed only after the store was.
     put: BTreeMap<PoolName, Service>,
+    /// What was put before those, where something was.
+    before: BTreeMap<PoolName, ServiceSpec>,
 }
 
 impl Services {
@@ -40,10 +45,18 @@ impl Services {
             BTreeMap::new()
         });
         let (images, file) = (config.images.clone(), config.services.clone());
-        let mut services = Services { store, images, file, put: BTreeMap::new() };
-        for (name, Put { spec }) in stored {
-            match services.checked(spec) {
-                Ok(service) => _ = services.put.insert(service.name.clone(), service),
+        let mut services = Services { store, images, file, put: BTreeMap::new(), before: BTreeMap::new() };
+        // A service of the file that one of them outranks is in nobody's way.
+        let is_outranked = |service: &&Service| stored.contains_key(service.name.as_str());
+        let mut others: Vec<Service> =
+            services.file.iter().filter(|service| !is_outranked(service)).cloned().collect();
+        for (name, Put { spec, before }) in stored.clone() {
+            match check(spec, &services.images, &others) {
+                Ok(service) => {
+                    services.before.extend(before.map(|before| (service.name.clone(), before)));
+                    others.push(service.clone());
+                    services.put.insert(service.name.clone(), service);
+                }
                 Err(Misfit { field, message }) => {
                     tracing::error!(service = %name, "it was put at run time and is left out: {field}: {message}");
                 }
@@ -87,6 +100,10 @@ impl Services {
         if let Some(before) = self.all().iter().find(|known| known.name == spec.name) {
             keep_hidden(&mut spec, &before.spec);
         }
+        self.with_checked(spec)
+    }
+
+    fn with_checked(&self, spec: ServiceSpec) -> Result<(Service, Vec<Service>), Problem> {
         let service = self.checked(spec).map_err(|misfit| misfit.problem())?;
         let mut put = self.put.clone();
         put.insert(service.name.clone(), service.clone());
@@ -125,14 +142,64 @@ impl Services {
         Ok(merged(&self.file, &put))
     }
 
-    /// Stores `service`; it blocks while the disk does.
+    /// What service `name` was before it was last put, and what all services would be with that; none of it where only
+    /// the file has it then.
+    ///
+    /// # Errors
+    ///
+    /// 404 where there is no such service, 409 where there is nothing to go back to.
+    pub fn before(&self, name: &PoolName) -> Result<(Option<Service>, Vec<Service>), Problem> {
+        let is_in_file = self.file.iter().any(|service| service.name == *name);
+        match (self.put.contains_key(name), self.before.get(name)) {
+            (true, Some(before)) => {
+                let (service, all) = self.with_checked(before.clone())?;
+                Ok((Some(service), all))
+            }
+            (true, None) if !is_in_file => {
+                let detail =
+                    format!("`{name}` was nothing before, or was taken back already: `manager service rm`");
+                Err(Problem::conflict(detail))
+            }
+            (false, _) if is_in_file => {
+                Err(Problem::conflict(format!("`{name}` is as this manager's file has it")))
+            }
+            _ => Ok((None, self.without(name)?)),
+        }
+    }
+
+    /// Stores `service`, and what it takes the place of; it blocks while the disk does. One that is the same changes
+    /// nothing.
     ///
     /// # Errors
     ///
     /// When it cannot be stored; then nothing has changed.
     pub fn put(&mut self, service: Service) -> Result<(), StoreError> {
-        self.store.put(&SERVICES, service.name.as_str(), &Put { spec: service.spec.clone() })?;
-        self.put.insert(service.name.clone(), service);
+        let before = self.put.get(&service.name).map(|known| known.spec.clone());
+        if before.as_ref() == Some(&service.spec) {
+            return Ok(());
+        }
+        self.store(service, before)
+    }
+
+    /// Stores `service`, which was before: there is no way further back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Services::put`].
+    pub fn put_back(&mut self, service: Service) -> Result<(), StoreError> {
+        self.store(service, None)
+    }
+
+    fn store(&mut self, service: Service, before: Option<ServiceSpec>) -> Result<(), StoreError> {
+        let name = service.name.clone();
+        self.store.put(
+            &SERVICES,
+            name.as_str(),
+            &Put { spec: service.spec.clone(), before: before.clone() },
+        )?;
+        self.before.remove(&name);
+        self.before.extend(before.map(|before| (name.clone(), before)));
+        self.put.insert(name, service);
         Ok(())
     }
 
@@ -144,6 +211,7 @@ impl Services {
     pub fn remove(&mut self, name: &PoolName) -> Result<(), StoreError> {
         self.store.remove(&SERVICES, name.as_str())?;
         self.put.remove(name);
+        self.before.remove(name);
         Ok(())
     }
 
@@ -174,6 +242,102 @@ fn keep_hidden(spec: &mut ServiceSpec, before: &ServiceSpec) {
     for (name, secret) in &mut spec.secrets {
         if let Some(value) = &mut secret.value {
             keep(value, before.secrets.get(name).and_then(|known| known.value.as_ref()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::config::Source;
+
+    use super::*;
+
+    fn opened(store: &Store) -> Services {
+        let text = "name = \"a\"\naddress = \"192.168.10.1\"\ngateway = \"192.168.10.1\"\nhypervisor = \"namespaces\"\n\
+                    address_pool = [\"192.168.10.10-192.168.10.16\"]\n\
+                    [[service]]\nname = \"shop\"\nreplicas = 1\n[[service.route]]\nhosts = [\"shop.example\"]\n";
+        let config = Config::check(&Source::from_text("a.toml", text)).expect("valid");
+        Services::open(&config, store.clone())
+    }
+
+    fn spec(name: &str, more: &str) -> ServiceSpec {
+        serde_json::from_str(&format!("{{\"name\": \"{name}\", \"replicas\": 1{more}}}")).expect("a spec")
+    }
+
+    fn put(services: &mut Services, spec: ServiceSpec) {
+        let (service, _) = services.with(spec).expect("it fits");
+        services.put(service).expect("stored");
+    }
+
+    /// Name and port of each.
+    fn ports(services: &[Service]) -> Vec<String> {
+        services.iter().map(|service| format!("{} {}", service.name, service.port)).collect()
+    }
+
+    #[test]
+    fn what_was_put_outranks_the_file_until_it_is_taken_away() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        let mut services = opened(&store);
+        put(&mut services, spec("shop", ", \"port\": 81"));
+        put(&mut services, spec("api", ", \"port\": 82, \"route\": [{\"hosts\": [\"shop.example\"]}]"));
+        assert_eq!(ports(&services.all()), ["shop 81", "api 82"]);
+        assert_eq!(ports(&opened(&store).all()), ["shop 81", "api 82"], "as after a restart");
+        // The file's own would want what `api` answers for meanwhile.
+        let refused = services.without(&"shop".into()).expect_err("they do not fit");
+        assert!(refused.detail.contains("answered for by the service `api`"), "{refused:?}");
+        services.remove(&"api".into()).expect("stored");
+        assert_eq!(ports(&services.without(&"shop".into()).expect("fine")), ["shop 8080"]);
+        services.remove(&"shop".into()).expect("stored");
+        assert_eq!(services.without(&"shop".into()).expect_err("in the file").status, 409);
+        assert_eq!(services.without(&"none".into()).expect_err("unknown").status, 404);
+        assert_eq!(ports(&opened(&store).all()), ["shop 8080"]);
+    }
+
+    #[test]
+    fn there_is_one_way_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        let mut services = opened(&store);
+        let (shop, api): (PoolName, PoolName) = ("shop".into(), "api".into());
+        assert_eq!(services.before(&shop).expect_err("as in the file").status, 409);
+        assert_eq!(services.before(&api).expect_err("unknown").status, 404);
+        put(&mut services, spec("shop", ", \"port\": 81"));
+        let (before, all) = services.before(&shop).expect("the file's");
+        assert_eq!((before, ports(&all)), (None, vec!["shop 8080".to_owned()]));
+        put(&mut services, spec("api", ""));
+        assert_eq!(services.before(&api).expect_err("it was nothing before").status, 409);
+
+        let secret = |value: &str| format!(", \"environment\": {{\"KEY\": \"{value}\"}}");
+        put(&mut services, spec("api", &secret("planted")));
+        // The same again is no change, and neither is a secret as it is shown.
+        put(&mut services, spec("api", &secret(Secret::HIDDEN)));
+        put(&mut services, spec("api", &format!("{}, \"port\": 83", secret(Secret::HIDDEN))));
+        let mut services = opened(&store);
+        let (before, all) = services.before(&api).expect("the one before");
+        assert_eq!(ports(&all), ["shop 81", "api 8080"]);
+        let before = before.expect("it was put");
+        assert_eq!(before.spec.environment["KEY"].0, "planted", "secrets come back too");
+        services.put_back(before).expect("stored");
+        assert_eq!(services.before(&api).expect_err("only one").status, 409);
+        let shown = serde_json::to_string(&services.views(|_| 1)).expect("JSON");
+        assert!(shown.contains("KEY") && !shown.contains("planted"), "{shown}");
+    }
+
+    #[test]
+    fn files_of_the_host_are_named_by_nobody_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let services = opened(&Store::open(directory.path()).expect("a store"));
+        for (more, field) in [
+            (", \"image\": \"/etc/shadow\"", "image"),
+            (", \"image\": \"../x\"", "image"),
+            (", \"user_data\": \"x\"", "user_data"),
+            (", \"program\": \"../../bin/sh\"", "program"),
+            (", \"secrets\": {\"key\": {\"file\": \"/etc/shadow\"}}", "secrets.key"),
+            (", \"error_pages\": {\"503\": {\"file\": \"/etc/shadow\"}}", "error_pages.503.file"),
+        ] {
+            let refused = services.with(spec("api", more)).expect_err(more);
+            assert_eq!(refused.parameter.as_deref(), Some(field), "{more}: {refused:?}");
         }
     }
 }

@@ -76,6 +76,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(machines::logs))
         .routes(routes!(services::list))
         .routes(routes!(services::show, services::put, services::delete))
+        .routes(routes!(services::roll_back))
         .routes(routes!(console::console))
         .routes(routes!(peers::receive, peers::forget))
         .routes(routes!(pki::join))

@@ -82,6 +82,33 @@ pub(super) async fn delete(
     Ok(Json(views(&api).await?))
 }
 
+/// Makes a service again what it was before it was last put.
+#[utoipa::path(post, path = "/services/{name}/rollback", params(("name" = String, Path)), responses(
+    (status = 200, body = ServiceView),
+    (status = 404, body = Problem),
+    (status = 409, description = "there is nothing to go back to, or maintenance", body = Problem),
+    (status = 503, description = "that cannot be stored", body = Problem),
+))]
+pub(super) async fn roll_back(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<ServiceView>, ApiError> {
+    let name = PoolName(name);
+    let named = name.clone();
+    change(&api, move |services, api| {
+        let (before, all) = services.before(&named)?;
+        api.shared.look(|engine, now| engine.check_services(now, &all))?;
+        let stored = match before {
+            Some(before) => services.put_back(before),
+            None => services.remove(&named),
+        };
+        stored.map_err(|error| Problem::unavailable(format!("that cannot be stored: {error}")))?;
+        api.shared.ask(|engine, now| engine.set_services(now, all))
+    })
+    .await?;
+    Ok(Json(find(&api, &name).await?))
+}
+
 /// One change at a time, each of which waits for the disk.
 async fn change(
     api: &Api,

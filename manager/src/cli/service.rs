@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use kit::config::Source;
 use reqwest::Method;
-use wire::HostName;
-use wire::cluster::ClusterView;
+use wire::cluster::{ClusterView, MachineView, Phase};
 use wire::service::{ServiceOrigin, ServiceView};
+use wire::{HostName, PoolName};
 
 use super::client::{Client, path_of};
 use super::print::table;
@@ -46,8 +46,8 @@ pub struct ApplyArgs {
     #[arg(long, conflicts_with = "roll")]
     here: bool,
     /// Then build the machines of these services anew, one at a time over the whole cluster: the next one's turn comes
-    /// when every manager says that the cluster is whole. Ends with 1 at the first that does not become ready; the
-    /// others then run on as they were.
+    /// when every manager says that the cluster is whole. At the first that does not become ready, all is made again what
+    /// it was before, and it ends with 1.
     #[arg(long)]
     roll: bool,
     /// With --roll: how many seconds each machine may take.
@@ -118,15 +118,43 @@ impl Client {
         let kept =
             specs.iter().filter(|spec| args.roll && spec.replicas.is_some_and(|replicas| replicas > 0));
         for spec in kept {
-            self.roll_service(&spec.name, args.step_timeout).with_context(|| {
+            let Err(failed) = self.roll_service(&spec.name, args.step_timeout) else { continue };
+            let name = &spec.name;
+            self.roll_back(name, args.step_timeout).with_context(|| {
                 format!(
-                    "service {} is defined anew, and machines of it that were not built anew run on as they were: apply \
-                     what it was before to go back",
-                    spec.name
+                    "service {name} is not rolled out ({failed:#}), and cannot be made what it was before"
                 )
             })?;
+            bail!("service {name} is not rolled out, and is again what it was before: {failed:#}");
         }
         Ok(())
+    }
+
+    /// Makes the service `name` again what it was, on all hosts, and has the machines that came to be since, or did
+    /// not, built anew.
+    fn roll_back(&self, name: &PoolName, step_timeout: u64) -> Result<()> {
+        for Told { host, url } in self.told(false)? {
+            let path = format!("{}/rollback", path_of("/services", name.as_str()));
+            let _was: ServiceView = self
+                .ask_at(&url, Method::POST, &path, None::<&()>)
+                .with_context(|| format!("host {host}"))?;
+        }
+        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
+        for host in &view.hosts {
+            let is_stuck =
+                |machine: &&MachineView| machine.service == *name && machine.phase == Phase::Booting;
+            for machine in host.machines.iter().filter(is_stuck) {
+                let path = format!("{}/replace", path_of("/vms", machine.id.as_str()));
+                // One that is being built anyway is refused, and that is as good.
+                let _ = self.ask_at::<MachineView>(
+                    &self.manager_at(host.address),
+                    Method::POST,
+                    &path,
+                    None::<&()>,
+                );
+            }
+        }
+        self.roll_service(name, step_timeout)
     }
 
     /// The managers to tell: of all hosts, each of which has to be there.

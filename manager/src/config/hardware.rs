@@ -70,7 +70,12 @@ pub(super) fn hardware_of(spec: &ServiceSpec, images: &Path, memory_mib: u32) ->
     Ok(Hardware {
         memory_mib: memory_within(memory.unwrap_or(memory_mib)).map_err(|why| misfit("memory_mib", why))?,
         vcpus: vcpus_within(vcpus.unwrap_or(1)).map_err(|why| misfit("vcpus", why))?,
-        image: image.clone().unwrap_or_else(|| images.join(program)),
+        // The name of one of them, or a path.
+        image: match image {
+            Some(image) if image.file_name() == Some(image.as_os_str()) => images.join(image),
+            Some(image) => image.clone(),
+            None => images.join(program),
+        },
         user_data: user_data.clone(),
     })
 }

@@ -116,6 +116,12 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     ensure(others.len() < MAX_SERVICES, "name", || {
         format!("there are {MAX_SERVICES} services already, which is the most")
     })?;
+    let is_program = !spec.program.is_empty()
+        && !spec.program.starts_with('.')
+        && spec.program.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    ensure(is_program, "program", || {
+        "expected the name of a program: letters, digits, dots, underscores and hyphens".to_owned()
+    })?;
     ensure(spec.port != 0, "port", || "expected a port from 1 to 65535".to_owned())?;
     let replicas = match (spec.replicas, spec.endpoints.is_empty()) {
         (Some(replicas), true) => replicas,

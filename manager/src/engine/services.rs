@@ -7,7 +7,7 @@ use std::time::Duration;
 use wire::{MachineId, PoolName, Problem};
 
 use super::desired::Others;
-use super::{Desired, Engine, Machine, Time, Upstreams};
+use super::{Desired, Engine, Life, Machine, Time, Upstreams};
 use crate::config::{Config, Service};
 
 /// Some facts of each service whose machines this host has.
@@ -67,6 +67,9 @@ impl Engine {
     pub fn set_services(&mut self, now: Time, services: Vec<Service>) -> Result<(), Problem> {
         let desired = self.with_services(&services)?;
         *self.desired = desired;
+        let was = |name: &PoolName| self.config.services.iter().find(|service| service.name == *name);
+        let changed = services.iter().filter(|service| was(&service.name).is_some_and(|was| was != *service));
+        let changed: Vec<PoolName> = changed.map(|service| service.name.clone()).collect();
         self.machines.set_services(Services::of(&services));
         self.upstreams = Upstreams::new(self.config.name.clone(), &services);
         self.config.services = services;
@@ -82,12 +85,28 @@ impl Engine {
         for id in surplus {
             self.dismiss(now, &id, "its service has changed");
         }
+        self.try_anew(now, &changed);
         for slot in slots {
             if self.machines.get(&slot.id).is_none() {
                 self.machines.insert(slot.id.clone(), Machine::waiting(slot, now));
             }
         }
         Ok(())
+    }
+
+    /// What machines of `changed` services died of may be over with their former definition.
+    fn try_anew(&mut self, now: Time, changed: &[PoolName]) {
+        let is_changed = |machine: &&Machine| changed.contains(&machine.slot.service) && machine.deaths > 0;
+        let ids: Vec<MachineId> =
+            self.machines.values().filter(is_changed).map(|machine| machine.slot.id.clone()).collect();
+        for id in ids {
+            let Some(machine) = self.machines.get_mut(&id) else { continue };
+            machine.deaths = 0;
+            match &mut machine.life {
+                Life::Waiting { not_before: at } | Life::Dead { rebuild_at: at, .. } => *at = now,
+                Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } | Life::Draining { .. } => {}
+            }
+        }
     }
 
     fn with_services(&self, services: &[Service]) -> Result<Desired, Problem> {

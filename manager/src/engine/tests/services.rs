@@ -187,6 +187,28 @@ fn services_come_and_go_at_run_time_and_the_others_never_notice() {
 }
 
 #[test]
+fn a_changed_definition_is_tried_at_once_however_long_its_machines_would_have_waited() {
+    let mut world = World::of([config(ONE)]);
+    world.hosts[0].crash_on_start.insert("a-shop-1".into());
+    world.run_ms(3_000);
+    let now = world.now;
+    world.engine(0).set_services(now, with_shop(1)).expect("there is room");
+    world.run_ms(60_000);
+    assert!(world.machine("a-shop-1").expect("there").crash_looping);
+    // The next try would come in half a minute.
+    world.hosts[0].crash_on_start.clear();
+    world.forget_history();
+    world.run_ms(1_000);
+    assert_eq!(world.hosts[0].builds(), Vec::<String>::new());
+    let now = world.now;
+    let mut changed = with_shop(1);
+    changed[1].program = "another".to_owned();
+    world.engine(0).set_services(now, changed).expect("there is room");
+    world.run_ms(2_000);
+    assert_eq!(world.phase("a-shop-1"), Phase::Ready);
+}
+
+#[test]
 fn routes_that_change_while_others_are_on_their_way_arrive_too() {
     let mut world = World::of([config(ONE)]);
     world.run_ms(3_000);
