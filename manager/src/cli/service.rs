@@ -9,7 +9,7 @@ use kit::config::Source;
 use reqwest::Method;
 use wire::cluster::{ClusterView, MachineView, Phase};
 use wire::service::{ServiceOrigin, ServiceView};
-use wire::{HostName, PoolName};
+use wire::{HostName, Incarnation, MachineId, PoolName};
 
 use super::client::{Client, path_of};
 use super::print::table;
@@ -133,28 +133,31 @@ impl Client {
     /// Makes the service `name` again what it was, on all hosts, and has the machines that came to be since, or did
     /// not, built anew.
     fn roll_back(&self, name: &PoolName, step_timeout: u64) -> Result<()> {
+        let stuck = self.starting(name)?;
         for Told { host, url } in self.told(false)? {
             let path = format!("{}/rollback", path_of("/services", name.as_str()));
             let _was: ServiceView = self
                 .ask_at(&url, Method::POST, &path, None::<&()>)
                 .with_context(|| format!("host {host}"))?;
         }
-        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
-        for host in &view.hosts {
-            let is_stuck =
-                |machine: &&MachineView| machine.service == *name && machine.phase == Phase::Booting;
-            for machine in host.machines.iter().filter(is_stuck) {
-                let path = format!("{}/replace", path_of("/vms", machine.id.as_str()));
-                // One that is being built anyway is refused, and that is as good.
-                let _ = self.ask_at::<MachineView>(
-                    &self.manager_at(host.address),
-                    Method::POST,
-                    &path,
-                    None::<&()>,
-                );
-            }
+        // One that keeps dying is built anew by itself; one that lives and never becomes ready is not.
+        let starting = self.starting(name)?;
+        for (manager, machine, _) in stuck.into_iter().filter(|machine| starting.contains(machine)) {
+            let path = format!("{}/replace", path_of("/vms", machine.as_str()));
+            // One that is being built anyway is refused, and that is as good.
+            let _ = self.ask_at::<MachineView>(&self.manager_at(manager), Method::POST, &path, None::<&()>);
         }
         self.roll_service(name, step_timeout)
+    }
+
+    /// The machines of the service `name` that are not ready yet: where their managers are, and which builds they are.
+    fn starting(&self, name: &PoolName) -> Result<Vec<(IpAddr, MachineId, Incarnation)>> {
+        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
+        let machines =
+            view.hosts.iter().flat_map(|host| host.machines.iter().map(|machine| (host.address, machine)));
+        let starting =
+            machines.filter(|(_, machine)| machine.service == *name && machine.phase == Phase::Booting);
+        Ok(starting.map(|(manager, machine)| (manager, machine.id.clone(), machine.incarnation)).collect())
     }
 
     /// The managers to tell: of all hosts, each of which has to be there.

@@ -387,6 +387,18 @@ fn a_service_is_defined_at_run_time_and_outlives_its_managers() {
     let environment = on_a(&lab, "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | sort | uniq -c");
     assert!(environment.lines().any(|line| line.trim() == "2 SHOP_PASSWORD=planted-7c"), "{environment}");
 
+    // Nor is it in the audit log, which tells of the change, or in any other file that is not for root alone.
+    let found = on_a(&lab, &format!("grep -rl planted-7c {}", lab.host_file("a", "state").display()));
+    assert!(found.contains("holdfast.json"), "the search finds what is there: {found}");
+    for file in found.lines() {
+        assert!(!file.contains("audit"), "{file}");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).expect("there").permissions());
+        assert_eq!(mode & 0o077, 0, "{file}");
+    }
+    let audit = on_a(&lab, &format!("curl -s '{a}/audit'"));
+    assert!(audit.contains("/services/shop") && !audit.contains("planted"), "{audit}");
+
     // A manager that is started anew knows it, and nothing is built anew for that.
     let before = crate::lab::builds(&lab.cluster());
     std::thread::scope(|scope| {
