@@ -47,7 +47,7 @@ pub(super) async fn put(
     }
     change(&api, move |services, api| {
         let (service, all) = services.with(spec)?;
-        api.shared.look(|engine, now| engine.check_services(now, &all))?;
+        api.shared.look(|engine, _| engine.check_services(&all))?;
         services
             .put(service)
             .map_err(|error| Problem::unavailable(format!("it cannot be stored: {error}")))?;
@@ -72,7 +72,7 @@ pub(super) async fn delete(
     change(&api, move |services, api| {
         let name = PoolName(name);
         let all = services.without(&name)?;
-        api.shared.look(|engine, now| engine.check_services(now, &all))?;
+        api.shared.look(|engine, _| engine.check_services(&all))?;
         services
             .remove(&name)
             .map_err(|error| Problem::unavailable(format!("that cannot be stored: {error}")))?;
@@ -97,7 +97,7 @@ pub(super) async fn roll_back(
     let named = name.clone();
     change(&api, move |services, api| {
         let (before, all) = services.before(&named)?;
-        api.shared.look(|engine, now| engine.check_services(now, &all))?;
+        api.shared.look(|engine, _| engine.check_services(&all))?;
         let stored = match before {
             Some(before) => services.put_back(before),
             None => services.remove(&named),

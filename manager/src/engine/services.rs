@@ -54,7 +54,7 @@ impl Engine {
     /// # Errors
     ///
     /// 409 when the address pool has no room for their machines, and in maintenance.
-    pub fn check_services(&self, _now: Time, services: &[Service]) -> Result<(), Problem> {
+    pub fn check_services(&self, services: &[Service]) -> Result<(), Problem> {
         self.with_services(services).map(drop)
     }
 
