@@ -25,7 +25,7 @@ mod heartbeat;
 mod listener;
 #[cfg(test)]
 mod reference;
-mod service;
+pub mod service;
 mod vip;
 
 pub use acme::{Acme, Challenge, ExternalAccount};
@@ -243,12 +243,8 @@ impl Config {
         let listeners = listener::check(source, listeners)?;
         let certificates = certificate::check(source, certificates)?;
         let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
-        let mut checked_services: Vec<Service> = Vec::new();
-        for service in services {
-            let service = service.into_inner().check(source, &images, &checked_services)?;
-            checked_services.push(service);
-        }
-        let replicas: u64 = checked_services.iter().map(|service| u64::from(service.replicas)).sum();
+        let services = service::check_all(source, services, &images)?;
+        let replicas: u64 = services.iter().map(|service| u64::from(service.replicas)).sum();
         let addresses = pool.addresses().len() as u64;
         if addresses < replicas + 1 {
             let message = format!(
@@ -295,7 +291,7 @@ impl Config {
             listeners,
             certificates,
             acme,
-            services: checked_services,
+            services,
             heartbeat,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -32,6 +32,7 @@ use crate::ports::libvirt::Libvirt;
 use crate::ports::namespaces::Namespaces;
 use crate::ports::peers::Peers;
 use crate::ports::transport::Transport;
+use crate::services::Services;
 use crate::store::Store;
 
 /// Keeps this host's machines alive until it is asked to end. The machines live on after it.
@@ -62,7 +63,7 @@ enum Ended {
     Stopped(Duration),
 }
 
-async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
+async fn serve_host(mut config: Config, file: PathBuf) -> Result<Ended> {
     let address = SocketAddr::from((config.address, config.api_port));
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -75,6 +76,8 @@ async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
     // Where the store cannot be read, that was said: what runs tells what is wanted.
     let stored = store.load().unwrap_or_default();
     let maintained = maintenance::stored(&store);
+    let services = Services::open(&config, store.clone());
+    config.services = services.all();
     let (exits, ended) = mpsc::unbounded_channel();
     let hypervisor = driver(&config, exits)?;
     let pki = Arc::new(Pki::new(&config));
@@ -127,6 +130,7 @@ async fn serve_host(config: Config, file: PathBuf) -> Result<Ended> {
         shared: Arc::clone(&shared),
         hypervisor,
         store,
+        services: Arc::new(Mutex::new(services)),
         gate,
         pki: Arc::clone(&pki),
         certificates: Arc::clone(&certificates),

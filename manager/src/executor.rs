@@ -291,11 +291,14 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
         },
         Command::Stop(machine) => done(ports.hypervisor.shutdown(&machine).await),
         Command::Fence(machine) => done(ports.hypervisor.destroy(&machine).await),
-        Command::Watch { machine, incarnation, address, first_beat } => {
+        Command::Watch { machine, incarnation, address, first_beat, asked } => {
             let beat = || {
                 let _ = told.send(Event::Beat { machine: machine.clone(), incarnation });
             };
-            Outcome::Failed(ports.guests.listen(address, first_beat, beat).await)
+            let readiness = |ready| {
+                let _ = told.send(Event::Readiness { machine: machine.clone(), incarnation, ready });
+            };
+            Outcome::Failed(ports.guests.watch(address, first_beat, &asked, beat, readiness).await)
         }
         Command::Push { lb, set } => ports.balancer.push(lb, &set.to_wire()).await,
         Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,

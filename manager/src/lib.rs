@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod page;
 pub mod pki;
 pub mod ports;
+pub mod services;
 #[cfg(test)]
 mod sim;
 pub mod store;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use manager::cli::{
     self, AccessCommand, AuditArgs, CompletionsArgs, DumpArgs, EventsArgs, ImageCommand, JoinArgs,
-    MaintenanceCommand, ManArgs, Output, RevokeArgs, StatusArgs, SwitchoverArgs, TokenArgs, TopArgs,
-    VmCommand,
+    MaintenanceCommand, ManArgs, Output, RevokeArgs, ServiceCommand, StatusArgs, SwitchoverArgs, TokenArgs,
+    TopArgs, VmCommand,
 };
 use manager::config::Config;
 use manager::faults::{KeeperArgs, STOPPED_FOR, SUBCOMMAND as KEEPER, keep, wait_out};
@@ -70,6 +70,9 @@ enum Command {
     /// List, create, delete and replace machines, and read their consoles.
     #[command(subcommand)]
     Vm(VmCommand),
+    /// List, show, define and take away services.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Have balancers send a machine nothing new; what it was sent it ends, and it lives on.
     Drain {
         /// The machine's name.
@@ -143,6 +146,7 @@ fn main() -> ExitCode {
         Command::Status(args) => client(&common).and_then(|client| client.status(&args)),
         Command::Top(args) => client(&common).and_then(|client| client.top(&args)),
         Command::Vm(command) => client(&common).and_then(|client| client.vm(&command)),
+        Command::Service(command) => client(&common).and_then(|client| client.service(&command)),
         Command::Drain { id } => client(&common).and_then(|client| client.drain(&id, true)),
         Command::Undrain { id } => client(&common).and_then(|client| client.drain(&id, false)),
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),

@@ -101,6 +101,8 @@ pub enum Condition {
     NeverBooted,
     /// Its guest has started, and the service in it did not answer in the time it has.
     NotAnswering,
+    /// It lives, and its readiness probe fails.
+    NotReady,
     /// What it was before cannot be removed, so that its address must not be used.
     Unfenced,
 }
@@ -143,6 +145,7 @@ impl std::fmt::Display for Condition {
             Condition::HypervisorDown => "hypervisor-down",
             Condition::NeverBooted => "never-booted",
             Condition::NotAnswering => "not-answering",
+            Condition::NotReady => "not-ready",
             Condition::Unfenced => "unfenced",
         })
     }

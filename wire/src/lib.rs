@@ -30,6 +30,7 @@ pub mod proxy_config;
 pub mod rates;
 pub mod routing;
 pub mod seed;
+pub mod service;
 pub mod shared_secrets;
 pub mod snapshot;
 pub mod switchover;

@@ -3,11 +3,13 @@
 //! The seed travels on a small disk labelled `CIDATA` (or, for a namespace machine, as a directory)
 //! beside the three NoCloud files that any cloud image knows. This one file is for our own guests.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::MachineId;
+use crate::balancing::Secret;
 use crate::proxy_config::ProxyConfig;
 use crate::tls::Credentials;
 use crate::upstreams::UpstreamSet;
@@ -39,4 +41,10 @@ pub struct Seed {
     /// For a balancer of a cluster that has its CA: how it proves who it is. A secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
+    /// For a service: variables of the program's environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Secret>,
+    /// For a service: files that only the program may read, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
 }

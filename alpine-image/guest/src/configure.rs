@@ -33,6 +33,8 @@ pub fn configure(places: &Places, patience: Duration) -> Result<String> {
         .with_context(|| format!("cannot write the program's files to {}", places.run.display()))?;
     program::write_command(&places.command(), &command)
         .with_context(|| format!("cannot write {}", places.command().display()))?;
+    program::write_environment(&places.environment(), &program::environment(&seed, &places.run))
+        .with_context(|| format!("cannot write {}", places.environment().display()))?;
     let Seed { machine, address, prefix, gateway, .. } = &seed;
     sethostname(machine.as_str()).with_context(|| format!("cannot set the host name {machine}"))?;
     network::configure(*address, *prefix, *gateway, patience)?;

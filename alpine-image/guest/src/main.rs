@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Command::Configure => configure::configure(&places, patience),
         Command::Run => {
             thread::sleep(pause::before_start(&places.starts(), uptime()));
-            never(program::run(&places.command()))
+            never(program::run(&places.command(), &places.environment()))
         }
         Command::Channel => never(channel::daemon(&places, patience)),
     };

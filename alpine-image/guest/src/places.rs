@@ -31,6 +31,11 @@ impl Places {
         self.run.join("command")
     }
 
+    /// The file with the variables of the program's environment.
+    pub fn environment(&self) -> PathBuf {
+        self.run.join("environment")
+    }
+
     /// The file that says when the program was last started.
     pub fn starts(&self) -> PathBuf {
         self.run.join("starts")

@@ -1,5 +1,6 @@
 //! The program that a machine is for: its files, and how it is started.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -12,6 +13,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use wire::seed::Seed;
+
+/// The variable that says where the program's secrets are, as systemd calls it.
+pub const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Writes the program's files into `directory` and gives the command that starts it: the program in
 /// `programs`, then its arguments. For a balancer its first upstream set and its routes are put where
@@ -36,7 +40,44 @@ pub fn unpack(seed: &Seed, programs: &Path, directory: &Path) -> io::Result<Vec<
         command.extend(["run".into(), "--state-dir".into(), state.into()]);
     }
     command.extend(["--config".into(), settings.into()]);
+    let secrets = directory.join("secrets");
+    if !seed.secrets.is_empty() {
+        private_directory(&secrets)?;
+    }
+    for (name, secret) in &seed.secrets {
+        write(&secrets.join(name), secret.0.as_bytes())?;
+    }
     Ok(command)
+}
+
+/// The variables that a program has which was unpacked into `directory`, by name.
+pub fn environment(seed: &Seed, directory: &Path) -> BTreeMap<String, OsString> {
+    let said = seed.environment.iter().map(|(name, value)| (name.clone(), OsString::from(&value.0)));
+    let secrets =
+        (!seed.secrets.is_empty()).then(|| (CREDENTIALS.to_owned(), directory.join("secrets").into()));
+    said.chain(secrets).collect()
+}
+
+/// Writes `environment` to the file `path`: names and values, each with a zero byte behind it, which neither can have.
+pub(crate) fn write_environment(path: &Path, environment: &BTreeMap<String, OsString>) -> io::Result<()> {
+    let mut text = Vec::new();
+    for (name, value) in environment {
+        for part in [name.as_bytes(), value.as_bytes()] {
+            text.extend_from_slice(part);
+            text.push(0);
+        }
+    }
+    write(path, &text)
+}
+
+/// Reads what [`write_environment`] wrote; where nothing did, there is none.
+pub(crate) fn read_environment(path: &Path) -> io::Result<Vec<(OsString, OsString)>> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read?,
+    };
+    let mut parts = text.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec()));
+    Ok(std::iter::from_fn(|| Some((parts.next()?, parts.next()?))).collect())
 }
 
 /// Writes `command` to the file `path`, one argument a line.
@@ -60,19 +101,21 @@ pub(crate) fn read_command(path: &Path) -> io::Result<Vec<OsString>> {
     Ok(lines.map(|line| OsString::from_vec(line.to_vec())).collect())
 }
 
-/// Becomes the program that `path`, the machine's command file, says.
+/// Becomes the program that `path`, the machine's command file, says, with the variables of the file `environment`.
 ///
 /// # Errors
 ///
 /// When there is no command, or it cannot be started.
-pub fn run(path: &Path) -> Result<Infallible> {
+pub fn run(path: &Path, environment: &Path) -> Result<Infallible> {
     let command = read_command(path)
         .with_context(|| format!("cannot read {}: `holdfast-guest configure` writes it", path.display()))?;
     let [program, arguments @ ..] = command.as_slice() else { bail!("{} is empty", path.display()) };
     if program == OsStr::new("") {
         bail!("{} names no program in its first line", path.display());
     }
-    let error = Command::new(program).args(arguments).exec();
+    let variables =
+        read_environment(environment).with_context(|| format!("cannot read {}", environment.display()))?;
+    let error = Command::new(program).args(arguments).envs(variables).exec();
     Err(error).with_context(|| format!("cannot start {}", Path::new(program).display()))
 }
 
@@ -106,6 +149,8 @@ mod tests {
             upstreams: None,
             proxy_config: None,
             credentials: None,
+            environment: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -128,6 +173,30 @@ mod tests {
         assert_eq!(fs::read_to_string(&settings).expect("read"), "machine = \"a-stateless-1\"\n");
         assert_eq!((mode(&directory), mode(&settings)), (0o700, 0o600));
         assert_eq!(fs::read_dir(&directory).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn a_program_is_given_its_secrets_and_nobody_else_is() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().join("holdfast");
+        let secret = |text: &str| wire::balancing::Secret(text.to_owned());
+        let given = Seed {
+            environment: [("PASSWORD".to_owned(), secret("a = \"b\"\nc"))].into(),
+            secrets: [("tls.key".to_owned(), secret("planted"))].into(),
+            ..seed("stateless")
+        };
+        unpack(&given, Path::new("/usr/bin"), &directory).expect("unpacked");
+        let (secrets, key) = (directory.join("secrets"), directory.join("secrets/tls.key"));
+        assert_eq!((mode(&secrets), mode(&key)), (0o700, 0o600));
+        assert_eq!(fs::read_to_string(&key).expect("read"), "planted");
+        let environment = environment(&given, &directory);
+        let file = directory.join("environment");
+        write_environment(&file, &environment).expect("written");
+        assert_eq!(mode(&file), 0o600);
+        let read = read_environment(&file).expect("read");
+        let expected = [(CREDENTIALS.into(), secrets.into()), ("PASSWORD".into(), "a = \"b\"\nc".into())];
+        assert_eq!(read, expected);
+        assert_eq!(read_environment(&root.path().join("none")).expect("none"), []);
     }
 
     #[test]
@@ -169,7 +238,8 @@ mod tests {
     fn what_cannot_be_run_is_explained() {
         let root = tempfile::tempdir().expect("a directory");
         let path = root.path().join("command");
-        let reason = || format!("{:#}", run(&path).expect_err("not started"));
+        let nothing = root.path().join("environment");
+        let reason = || format!("{:#}", run(&path, &nothing).expect_err("not started"));
         assert!(reason().contains("`holdfast-guest configure` writes it"), "{}", reason());
         fs::write(&path, "").expect("written");
         assert!(reason().ends_with("names no program in its first line"), "{}", reason());

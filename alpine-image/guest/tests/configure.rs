@@ -33,6 +33,8 @@ fn seed() -> Seed {
         upstreams: None,
         proxy_config: None,
         credentials: None,
+        environment: Default::default(),
+        secrets: Default::default(),
     }
 }
 

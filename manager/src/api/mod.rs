@@ -11,10 +11,11 @@ mod maintenance;
 mod peers;
 mod pki;
 mod sd;
+mod services;
 mod switchover;
 mod traffic;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -31,6 +32,7 @@ use crate::faults::Faults;
 use crate::page::{self, Board};
 use crate::pki::keeper::Pki;
 use crate::ports::hypervisor::Hypervisor;
+use crate::services::Services;
 use crate::store::Store;
 
 pub(crate) use events::written;
@@ -44,6 +46,8 @@ pub struct Api {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// Where it keeps what it must not forget.
     pub store: Store,
+    /// What it runs for people.
+    pub services: Arc<Mutex<Services>>,
     /// Who may do what.
     pub gate: Arc<Gate>,
     /// The cluster's certificates.
@@ -70,6 +74,9 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(machines::drain))
         .routes(routes!(machines::images))
         .routes(routes!(machines::logs))
+        .routes(routes!(services::list))
+        .routes(routes!(services::show, services::put, services::delete))
+        .routes(routes!(services::roll_back))
         .routes(routes!(console::console))
         .routes(routes!(peers::receive, peers::forget))
         .routes(routes!(pki::join))

@@ -7,6 +7,7 @@ use kit::config::Spanned;
 use kit::notify::NotifyFile;
 use serde::Deserialize;
 use wire::HostName;
+use wire::service::ServiceSpec;
 
 use super::Hypervisor;
 use super::acme::AcmeFile;
@@ -14,7 +15,6 @@ use super::certificate::CertificateFiles;
 use super::hardware::HardwareFile;
 use super::heartbeat::Heartbeat;
 use super::listener::ListenerFile;
-use super::service::ServiceFile;
 use super::vip::VipFile;
 use crate::address_pool::AddressRange;
 #[cfg(test)]
@@ -110,7 +110,7 @@ pub(super) struct File {
     pub(super) acme: Option<AcmeFile>,
     /// What runs on this host. The first service takes all requests.
     #[serde(default, rename = "service")]
-    pub(super) services: Vec<Spanned<ServiceFile>>,
+    pub(super) services: Vec<ServiceSpec>,
     /// When a silent machine counts as dead.
     #[serde(default)]
     pub(super) heartbeat: Option<Spanned<Heartbeat>>,

@@ -1,6 +1,8 @@
 //! The part of `docs/configuration.md` about the manager's file is made of the types that read it, and the examples of all
 //! pages, and those that `deploy` has for real hosts, are what they read.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use doc_checks::{pages, reference, section};
 use kit::config::Source;
 
@@ -20,10 +22,18 @@ fn the_reference_is_made_of_the_types_that_read_the_file() {
 
 #[test]
 fn every_example_is_accepted() {
+    let folder = tempfile::tempdir().expect("a directory");
+    std::fs::write(folder.path().join("closed.html"), "<h1>Closed</h1>").expect("written");
+    let key = folder.path().join("db.key");
+    std::fs::write(&key, "a key").expect("written");
+    // What everybody may read is no secret.
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("for nobody else");
     for example in pages::examples(FILE) {
         let is_whole = example.text.lines().any(|line| line.starts_with("hypervisor = "));
         let text = if is_whole { example.text } else { format!("{REST}{}", example.text) };
-        Config::check(&Source::from_text(FILE, &text))
+        // Where the files of an example are is not the same here.
+        let text = text.replace("/etc/holdfast/secrets", &folder.path().display().to_string());
+        Config::check(&Source::from_text(folder.path().join(FILE), &text))
             .unwrap_or_else(|error| panic!("{}\n{error}", example.place));
     }
 }

@@ -1,18 +1,45 @@
-//! The `[[service]]` parts of the configuration.
+//! The `[[service]]` parts of the configuration, and what `/services` is given: the same checks for both.
+//!
+//! What cannot be used is refused with the field, as in a JSON document: `route[0].path`. For a file that is turned
+//! into line and column ([`Source::error_in`]), for the API into a problem document.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
 
-use kit::config::{ConfigError, Source, Spanned};
-use serde::Deserialize;
-use wire::PoolName;
+use kit::config::{ConfigError, Source};
+use wire::balancing::{Secret, UpstreamLimits};
+use wire::checks::{Ask, Check, HttpAsk, TcpAsk};
+use wire::proxy_config::PoolPolicy;
+use wire::service::{ProbeKind, ServicePolicy, ServiceSpec};
+use wire::{PoolName, Problem};
 
-#[cfg(test)]
-use super::hardware::DEFAULT_VCPUS;
-use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, HardwareFile};
+use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, hardware_of};
 use super::{LB, check_name};
 
-/// One service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+mod files;
+mod probes;
+mod routes;
+mod secrets;
+
+pub use files::{load_files, read_services};
+pub use probes::{Liveness, Readiness};
+pub use routes::of as routes_of;
+
+/// The most services of a host.
+pub const MAX_SERVICES: usize = 200;
+
+/// The most servers that somebody else keeps, of one service.
+const MAX_ENDPOINTS: usize = 1_000;
+
+/// The longest time of a policy, in milliseconds: a day, as for the balancer.
+const MAX_MILLIS: u64 = 86_400_000;
+
+/// The most requests or connections that a policy may name, as for the balancer.
+const MAX_COUNT: u32 = 1_000_000;
+
+/// One service, checked.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Its name, and that of its pool.
     pub name: PoolName,
@@ -20,73 +47,241 @@ pub struct Service {
     pub program: String,
     /// Where its machines listen.
     pub port: u16,
-    /// How many machines this host has of it at first.
+    /// How many machines this host has of it at first; none where others keep its servers.
     pub replicas: u32,
     /// What its machines are made of.
     pub hardware: Hardware,
+    /// How it is found out whether a machine lives.
+    pub liveness: Liveness,
+    /// How it is found out whether it can be sent requests, besides.
+    pub readiness: Option<Readiness>,
+    /// All that was said of it.
+    pub spec: ServiceSpec,
 }
 
-/// A service, and the machines of it that this host has.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub(super) struct ServiceFile {
-    /// Its name and that of its pool, written as a host's `name`; not `lb`, which is the balancer.
-    name: Spanned<PoolName>,
-    /// What its machines run: an image bundle, or a program for namespace machines.
-    #[serde(default = "default_program")]
-    program: String,
-    /// Where its machines answer, 1 to 65535.
-    #[serde(default = "default_service_port")]
-    port: Spanned<u16>,
-    /// How many machines this host has of it at first; later that is what `manager vm create` and `delete` made of it.
-    replicas: u32,
-    /// Memory of each virtual machine in MiB, 64 to 4194304.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(extend("default" = DEFAULT_MEMORY_MIB)))]
-    memory_mib: Option<Spanned<u32>>,
-    /// Processors of each, 1 to 256.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(extend("default" = DEFAULT_VCPUS)))]
-    vcpus: Option<Spanned<u32>>,
-    /// Another image bundle than that of `program` in `images`, or a cloud's disk image (qcow2 or raw).
-    #[serde(default)]
-    image: Option<PathBuf>,
-    /// A file for cloud-init, for cloud images.
-    #[serde(default)]
-    user_data: Option<PathBuf>,
+/// What of a service cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Which field of it.
+    pub field: String,
+    /// What was expected.
+    pub message: String,
 }
 
-impl ServiceFile {
-    pub(super) fn check(
-        self,
-        source: &Source,
-        images: &Path,
-        others: &[Service],
-    ) -> Result<Service, ConfigError> {
-        let ServiceFile { name, program, port, replicas, memory_mib, vcpus, image, user_data } = self;
-        if let Err(message) = check_name(name.as_ref().as_str()) {
-            return Err(source.error_at(Some(name.span()), &message));
-        }
-        if name.as_ref().as_str() == LB {
-            return Err(source.error_at(Some(name.span()), "`lb` is the balancer's own name: choose another"));
-        }
-        if others.iter().any(|other| &other.name == name.as_ref()) {
-            return Err(source.error_at(Some(name.span()), "another [[service]] has the same name"));
-        }
-        if *port.as_ref() == 0 {
-            return Err(source.error_at(Some(port.span()), "expected a port from 1 to 65535"));
-        }
-        let hardware = HardwareFile { memory_mib, vcpus, image, user_data };
-        let hardware = hardware.check(source, images, &program, DEFAULT_MEMORY_MIB)?;
-        Ok(Service { name: name.into_inner(), program, port: port.into_inner(), replicas, hardware })
+impl Misfit {
+    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Misfit { field: field.into(), message: message.into() }
+    }
+
+    /// As an answer of the API.
+    pub fn problem(&self) -> Problem {
+        Problem::bad_parameter(&self.field, self.message.clone())
     }
 }
 
-fn default_program() -> String {
-    "stateless".to_owned()
+type Fit = Result<(), Misfit>;
+
+fn ensure(holds: bool, field: &str, message: impl FnOnce() -> String) -> Fit {
+    if holds { Ok(()) } else { Err(Misfit::new(field, message())) }
 }
 
-fn default_service_port() -> Spanned<u16> {
-    Spanned::new(0..0, 8080)
+/// Checks the services of the file `source`, and reads the files that they name.
+pub(super) fn check_all(
+    source: &Source,
+    specs: Vec<ServiceSpec>,
+    images: &Path,
+) -> Result<Vec<Service>, ConfigError> {
+    let mut services: Vec<Service> = Vec::new();
+    for (index, mut spec) in specs.into_iter().enumerate() {
+        let checked = load_files(&mut spec, source.path()).and_then(|()| check(spec, images, &services));
+        let service = checked.map_err(|misfit| {
+            source.error_in(&format!("service[{index}].{}", misfit.field), &misfit.message)
+        })?;
+        services.push(service);
+    }
+    Ok(services)
 }
+
+/// Checks one service beside the `others`, none of which is the one before it.
+///
+/// # Errors
+///
+/// The first field that cannot be used.
+pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Service, Misfit> {
+    let name = spec.name.as_str();
+    check_name(name).map_err(|message| Misfit::new("name", message))?;
+    ensure(name != LB, "name", || "`lb` is the balancer's own name: choose another".to_owned())?;
+    let is_new = others.iter().all(|other| other.name != spec.name);
+    ensure(is_new, "name", || "another [[service]] has the same name".to_owned())?;
+    ensure(others.len() < MAX_SERVICES, "name", || {
+        format!("there are {MAX_SERVICES} services already, which is the most")
+    })?;
+    let is_program = !spec.program.is_empty()
+        && !spec.program.starts_with('.')
+        && spec.program.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    ensure(is_program, "program", || {
+        "expected the name of a program: letters, digits, dots, underscores and hyphens".to_owned()
+    })?;
+    ensure(spec.port != 0, "port", || "expected a port from 1 to 65535".to_owned())?;
+    let replicas = match (spec.replicas, spec.endpoints.is_empty()) {
+        (Some(replicas), true) => replicas,
+        (None, false) => 0,
+        (None, true) => {
+            return Err(Misfit::new(
+                "replicas",
+                "missing field `replicas`: how many machines a host has at first",
+            ));
+        }
+        (Some(_), false) => {
+            let message = "the servers of `endpoints` are not ours to make: leave `replicas` out";
+            return Err(Misfit::new("replicas", message));
+        }
+    };
+    endpoints(&spec)?;
+    let hardware = hardware_of(&spec, images, DEFAULT_MEMORY_MIB)?;
+    secrets::check(&spec)?;
+    routes::check(&spec, others)?;
+    policy(&spec.policy)?;
+    let (liveness, readiness) = probes::check(&spec)?;
+    let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
+    Ok(Service { name, program, port, replicas, hardware, liveness, readiness, spec })
+}
+
+/// What machines have, servers of others do not.
+fn endpoints(spec: &ServiceSpec) -> Fit {
+    ensure(spec.endpoints.len() <= MAX_ENDPOINTS, "endpoints", || {
+        format!("expected at most {MAX_ENDPOINTS}")
+    })?;
+    let mut known = BTreeSet::new();
+    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+        let field = format!("endpoints[{index}]");
+        let is_server = match endpoint.ip() {
+            IpAddr::V4(address) => {
+                !address.is_broadcast() && !address.is_unspecified() && !address.is_multicast()
+            }
+            IpAddr::V6(address) => !address.is_unspecified() && !address.is_multicast(),
+        };
+        ensure(is_server && endpoint.port() != 0, &field, || {
+            "expected the address and port of a server, such as \"10.0.0.5:8080\"".to_owned()
+        })?;
+        ensure(known.insert(endpoint), &field, || "named twice".to_owned())?;
+    }
+    if spec.endpoints.is_empty() {
+        return Ok(());
+    }
+    for (field, given) in [
+        ("memory_mib", spec.memory_mib.is_some()),
+        ("vcpus", spec.vcpus.is_some()),
+        ("image", spec.image.is_some()),
+        ("user_data", spec.user_data.is_some()),
+        ("environment", !spec.environment.is_empty()),
+        ("secrets", !spec.secrets.is_empty()),
+        ("liveness", spec.liveness.is_some()),
+    ] {
+        ensure(!given, field, || "says nothing of servers that others keep (`endpoints`)".to_owned())?;
+    }
+    Ok(())
+}
+
+fn policy(policy: &ServicePolicy) -> Fit {
+    let ServicePolicy {
+        algorithm: _,
+        hash_key: _,
+        slow_start_ms,
+        request_timeout_ms,
+        max_tries,
+        hold_ms,
+        hold_requests,
+        max_requests,
+        max_connections,
+        max_pending,
+        drain_ms,
+    } = policy;
+    let counts = |value: &Option<u32>| value.map(u64::from);
+    for (name, value, least, most) in [
+        ("slow_start_ms", *slow_start_ms, 0, MAX_MILLIS),
+        ("request_timeout_ms", *request_timeout_ms, 1, MAX_MILLIS),
+        ("max_tries", counts(max_tries), 1, 100),
+        ("hold_ms", *hold_ms, 0, MAX_MILLIS),
+        ("hold_requests", counts(hold_requests), 0, u64::from(MAX_COUNT)),
+        ("max_requests", counts(max_requests), 1, u64::from(MAX_COUNT)),
+        ("max_connections", counts(max_connections), 1, u64::from(MAX_COUNT)),
+        ("max_pending", counts(max_pending), 0, u64::from(MAX_COUNT)),
+        ("drain_ms", *drain_ms, 0, MAX_MILLIS),
+    ] {
+        let fits = value.is_none_or(|value| (least..=most).contains(&value));
+        ensure(fits, &format!("policy.{name}"), || format!("expected {least} to {most}"))?;
+    }
+    routes::hash_key(policy.hash_key.as_ref())
+}
+
+impl Service {
+    /// Whether its servers are somebody else's.
+    pub fn is_external(&self) -> bool {
+        !self.spec.endpoints.is_empty()
+    }
+
+    /// What its machines are given in files that only the program may read.
+    pub fn secrets(&self) -> impl Iterator<Item = (&String, &Secret)> {
+        self.spec.secrets.iter().filter_map(|(name, secret)| Some((name, secret.value.as_ref()?)))
+    }
+
+    /// How the balancer treats its pool, where that is not by default.
+    pub fn pool_policy(&self) -> Option<PoolPolicy> {
+        let check = self.is_external().then(|| self.balancers_check());
+        let said = &self.spec.policy;
+        if said.is_default() && check.is_none() {
+            return None;
+        }
+        let mut policy = PoolPolicy { check: check.unwrap_or_default(), ..PoolPolicy::default() };
+        let mut limits = UpstreamLimits::default();
+        set(&mut policy.balance.algorithm, said.algorithm);
+        set(&mut policy.balance.hash_key, said.hash_key.clone());
+        set(&mut policy.balance.slow_start_ms, said.slow_start_ms);
+        set(&mut policy.request_timeout_ms, said.request_timeout_ms);
+        set(&mut policy.max_tries, said.max_tries);
+        set(&mut policy.hold_ms, said.hold_ms);
+        set(&mut policy.hold_requests, said.hold_requests);
+        set(&mut policy.drain_ms, said.drain_ms);
+        set(&mut limits.max_requests, said.max_requests);
+        set(&mut limits.max_connections, said.max_connections);
+        set(&mut limits.max_pending, said.max_pending);
+        policy.upstream_limits = limits;
+        Some(policy)
+    }
+
+    /// Nobody's manager asks the servers of others: each balancer does, as `readiness` says.
+    fn balancers_check(&self) -> Check {
+        let Some(Readiness(probe)) = &self.readiness else {
+            return Check { active: true, ask: Ask::Tcp(TcpAsk::default()), ..Check::default() };
+        };
+        let ask = match probe.kind {
+            ProbeKind::Http => Ask::Http(HttpAsk {
+                path: probe.path.clone(),
+                expect_status: probes::well(),
+                ..HttpAsk::default()
+            }),
+            ProbeKind::Tcp | ProbeKind::Heartbeat => Ask::Tcp(TcpAsk::default()),
+        };
+        Check {
+            active: true,
+            ask,
+            port: probe.port,
+            interval_ms: probe.period_ms,
+            edge_interval_ms: probe.period_ms,
+            timeout_ms: probe.timeout_ms,
+            rise: probe.success_threshold,
+            fall: probe.failure_threshold,
+            ..Check::default()
+        }
+    }
+}
+
+fn set<T>(place: &mut T, said: Option<T>) {
+    if let Some(said) = said {
+        *place = said;
+    }
+}
+
+#[cfg(test)]
+mod tests;

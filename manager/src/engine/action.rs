@@ -8,6 +8,7 @@ use serde::Serialize;
 use wire::cluster::Condition;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
+use wire::service::Probe;
 use wire::snapshot::SnapshotAck;
 use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::upstreams::UpstreamSet;
@@ -53,6 +54,8 @@ pub enum Command {
         address: std::net::SocketAddrV4,
         /// The first beat must arrive within this.
         first_beat: Duration,
+        /// What it is asked instead, and besides.
+        asked: Asked,
     },
     /// Give the host's balancer this upstream set.
     Push {
@@ -115,6 +118,15 @@ pub enum Command {
     },
 }
 
+/// What a machine is asked while it is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Instead of listening to its heartbeat.
+    pub liveness: Option<Probe>,
+    /// Whether it can be sent requests, and what was known of that so far.
+    pub readiness: Option<(Probe, bool)>,
+}
+
 /// What an action works on; the key under which it is in flight.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Job {
@@ -172,6 +184,15 @@ pub enum Event {
         machine: MachineId,
         /// Which build of it.
         incarnation: Incarnation,
+    },
+    /// A machine can be sent requests from now on, or cannot.
+    Readiness {
+        /// Which.
+        machine: MachineId,
+        /// Which build of it.
+        incarnation: Incarnation,
+        /// Whether it can.
+        ready: bool,
     },
     /// An action came to its end.
     Finished {

@@ -28,6 +28,8 @@ pub(super) struct Balancer {
     pub(super) config_generation: Generation,
     /// Without what clients are shown, which is nothing to be shown to others.
     pub(super) confirmed_config: Option<ProxyConfig>,
+    /// What of it the balancer is being given.
+    pub(super) pushed_config: Option<ProxyConfig>,
     /// Which version of what clients are shown it confirmed.
     pub(super) confirmed_front: Option<u64>,
     /// Which one it is being given.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wire::hand_over::HandOverOrder;
-use wire::proxy_config::{ProxyConfig, Route};
+use wire::proxy_config::ProxyConfig;
 
 use super::shared::{SharedPools, SharedSet};
 use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Severity, Time, lb_id};
+use crate::config::service::routes_of;
 #[cfg(test)]
 use crate::sim::bug::Bug;
 
@@ -41,14 +42,12 @@ impl Engine {
         config
     }
 
-    /// One route: everything goes to the first service. Without a service there is none.
+    /// What the services answer for and how their pools are treated.
     fn routing(&self) -> ProxyConfig {
-        let route = self.config.services.first().map(|service| Route {
-            name: service.name.to_string(),
-            pool: Some(service.name.clone()),
-            ..Route::default()
-        });
-        ProxyConfig { generation: 0, routes: route.into_iter().collect(), ..ProxyConfig::default() }
+        let services = &self.config.services;
+        let policies =
+            services.iter().filter_map(|service| Some((service.name.clone(), service.pool_policy()?)));
+        ProxyConfig { routes: routes_of(services), pools: policies.collect(), ..ProxyConfig::default() }
     }
 
     /// The address of the host's balancer, if its heartbeats arrive.
@@ -100,6 +99,7 @@ impl Engine {
                 let config = self.proxy_config();
                 let config = self.balancer.next_config(config);
                 self.balancer.pushed_front = self.shown.version;
+                self.balancer.pushed_config = Some(routing);
                 self.start(now, Job::Configure, Command::Configure { lb, config }, plan);
             } else {
                 plan.wake_by(self.balancer.configure_at, "configure again");
@@ -205,9 +205,9 @@ impl Engine {
                     format!("cannot push the configuration: {reason}"),
                 );
             }
-            // What it is told of routes is what the configuration says, and that stays the same.
+            // Services may have changed while it was on its way.
             _ if self.ready_lb().is_some() => {
-                self.balancer.confirmed_config = Some(self.routing());
+                self.balancer.confirmed_config = self.balancer.pushed_config.take();
                 self.balancer.confirmed_front = Some(self.balancer.pushed_front);
             }
             _ => {}

@@ -85,31 +85,39 @@ impl Desired {
             drained,
             learned_peers,
         };
-        let mut known = stored.map(|stored| stored.services).unwrap_or_default();
+        desired.services = stored.map(|stored| stored.services).unwrap_or_default();
+        desired.follow(config, &Others::NONE);
+        desired
+    }
+
+    /// Brings the slots into line with the services of `config`: those of services that are gone are dropped, counts
+    /// follow `replicas` where that was changed. New ones get no name and no address that one of the `others` has.
+    /// Returns how many could not be made, for want of addresses.
+    pub fn follow(&mut self, config: &Config, others: &Others<'_>) -> usize {
+        let mut known = std::mem::take(&mut self.services);
         let mut counts = Vec::new();
         for service in &config.services {
             let mut slots = known.remove(&service.name).unwrap_or_default();
             let count =
                 if slots.initial == service.replicas { slots.slots.len() } else { service.replicas as usize };
             slots.initial = service.replicas;
-            slots.slots.retain(|_, address| config.pool.contains(*address) && *address != lb);
+            slots.slots.retain(|_, address| config.pool.contains(*address) && *address != self.lb);
             while slots.slots.len() > count {
                 slots.slots.pop_last();
             }
             counts.push((&service.name, count));
-            desired.services.insert(service.name.clone(), slots);
+            self.services.insert(service.name.clone(), slots);
         }
         // Only now are all kept addresses known, so that filling up takes none of them.
+        let mut short = 0;
         for (service, count) in counts {
-            while desired.count(service) < count
-                && desired.add(&config.name, config, service, &Others::NONE).is_some()
-            {}
+            while self.count(service) < count && self.add(&config.name, config, service, others).is_some() {}
+            short += count - self.count(service);
         }
-        desired.forget_unused();
-        let slots: BTreeSet<MachineId> =
-            desired.slots(&config.name).into_iter().map(|slot| slot.id).collect();
-        desired.drained.retain(|id| slots.contains(id));
-        desired
+        self.forget_unused();
+        let slots: BTreeSet<MachineId> = self.slots(&config.name).into_iter().map(|slot| slot.id).collect();
+        self.drained.retain(|id| slots.contains(id));
+        short
     }
 
     /// Whether balancers are to send machine `id` nothing new, by a person's order.

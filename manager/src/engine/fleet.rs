@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use wire::snapshot::Endpoint;
-use wire::{EndpointId, MachineId, PoolName};
+use wire::{EndpointId, MachineId};
 
 use super::publish::endpoint_of;
 use super::shared::{AllTold, Told};
-use super::{Life, Machine, Time};
+use super::{Life, Machine, Services, Time};
 
 /// All machines of the host.
 #[derive(Debug, Default)]
@@ -44,8 +44,7 @@ pub(super) struct Machines {
     ids: BTreeSet<EndpointId>,
     /// Whose endpoints changed since that was last asked, with what they were then.
     changes: BTreeMap<MachineId, Option<Endpoint>>,
-    /// Where each service answers.
-    ports: BTreeMap<PoolName, u16>,
+    services: Services,
 }
 
 #[derive(Clone, Debug)]
@@ -76,9 +75,9 @@ impl Noted {
 }
 
 impl Machines {
-    /// None, of services that answer on `ports`.
-    pub(super) fn new(ports: BTreeMap<PoolName, u16>) -> Self {
-        Machines { ports, ..Machines::default() }
+    /// None, of these services.
+    pub(super) fn new(services: Services) -> Self {
+        Machines { services, ..Machines::default() }
     }
 
     pub(super) fn get(&self, id: &MachineId) -> Option<&Machine> {
@@ -92,7 +91,8 @@ impl Machines {
         Some(&mut entry.machine)
     }
 
-    /// The heartbeat of a ready machine: nothing changes but when the next one is due. Returns whether it is one.
+    /// The heartbeat of a ready machine: nothing changes but when the next one is due, after `silence` where its service
+    /// says nothing else. Returns whether it is one.
     pub(super) fn heard(
         &mut self,
         now: Time,
@@ -105,6 +105,7 @@ impl Machines {
             Life::Ready { last_beat } if entry.machine.incarnation == incarnation => *last_beat = now,
             _ => return false,
         }
+        let silence = self.services.silence(&entry.machine.slot.service, silence);
         // One that is to be looked at anyway gets its timer then.
         if let Some((_, reason)) = entry.timer
             && !self.restless.contains(id)
@@ -238,7 +239,7 @@ impl Machines {
             let told = Told {
                 view: wire::cluster::MachineView { for_ms: 0, ..entry.machine.view(now) },
                 since: entry.machine.since,
-                endpoint: endpoint_of(&entry.machine, &self.ports),
+                endpoint: endpoint_of(&entry.machine, &self.services),
             };
             self.note(&id, before, fresh);
             self.tell(told);
@@ -316,6 +317,16 @@ impl Machines {
         })
     }
 
+    /// Where `machine` can be sent requests, if it can.
+    pub(super) fn endpoint(&self, machine: &Machine) -> Option<Endpoint> {
+        endpoint_of(machine, &self.services)
+    }
+
+    /// After how long a silence `machine` is suspected; `by_default` where heartbeats tell.
+    pub(super) fn silence(&self, machine: &Machine, by_default: Duration) -> Duration {
+        self.services.silence(&machine.slot.service, by_default)
+    }
+
     /// What peers are told; as of the last [`Machines::settle`], as what follows.
     pub(super) fn told(&self) -> &AllTold {
         &self.told
@@ -346,11 +357,16 @@ impl Machines {
         self.draining.iter().cloned().collect()
     }
 
+    /// They are of these services now: everything kept beside them is made anew.
+    pub(super) fn set_services(&mut self, services: Services) {
+        self.services.extend(services);
+        self.forget_indexes();
+    }
+
     /// Forgets all that is kept beside the machines, so that it is made anew.
-    #[cfg(test)]
     pub(super) fn forget_indexes(&mut self) {
-        let Machines { all, ports, .. } = std::mem::take(self);
-        *self = Machines::new(ports);
+        let Machines { all, services, .. } = std::mem::take(self);
+        *self = Machines::new(services);
         for (id, Entry { machine, .. }) in all {
             self.insert(id, machine);
         }

@@ -18,7 +18,7 @@ use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
 use super::machines::{DRAIN_TELL, HAND_OVER};
-use super::{Time, limits, millis};
+use super::{Readiness, Time, limits, millis};
 use crate::config::LB;
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
@@ -47,6 +47,8 @@ pub(super) struct Machine {
     pub(super) reason: String,
     /// What stands in its way, until its heartbeats arrive.
     pub(super) condition: Option<Condition>,
+    /// Whether it can be sent requests while it lives.
+    pub(super) readiness: Readiness,
     /// Whether its guest has given a sign that it started.
     pub(super) booted: bool,
     /// Whether the desired state has it.
@@ -90,6 +92,7 @@ impl Machine {
             since: now,
             reason: "to be created".to_owned(),
             condition: None,
+            readiness: Readiness::default(),
             booted: false,
             wanted: true,
             restarts: 0,
@@ -104,6 +107,7 @@ impl Machine {
         match self.life {
             Life::Waiting { .. } if self.incarnation > 0 => Phase::Dead,
             Life::Waiting { .. } | Life::Booting { .. } => Phase::Booting,
+            Life::Ready { .. } if self.readiness == Readiness::NotYet => Phase::Booting,
             Life::Ready { .. } => Phase::Ready,
             Life::Suspect { .. } => Phase::Suspect,
             Life::Draining { .. } => Phase::Draining,

@@ -5,13 +5,15 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use wire::cluster::{Condition, Phase};
-use wire::{Incarnation, MachineId};
+use wire::{Incarnation, MachineId, PoolName};
 
+use super::readiness::{Readiness, started};
 use super::{
-    Command, Desired, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Notice, Outcome, Plan,
-    Severity, Start, Time, lb_id,
+    Asked, Command, Desired, Engine, Job, Life, Machine, MachinePurpose, MachineSpec, Notice, Outcome, Plan,
+    Severity, Time, lb_id,
 };
-use crate::config::{LB, LB_ADMIN_PORT};
+use crate::config::service::Readiness as Asks;
+use crate::config::{LB, LB_ADMIN_PORT, Service};
 #[cfg(test)]
 use crate::sim::bug::Bug;
 
@@ -76,7 +78,7 @@ impl Engine {
     fn plan_machine(&mut self, now: Time, id: &MachineId, plan: &mut Plan) {
         let Some(machine) = self.machines.get(id) else { return };
         let heartbeat = self.config.heartbeat.clone();
-        let silence = Duration::from_millis(heartbeat.silence_ms);
+        let silence = self.machines.silence(machine, heartbeat.silence());
         let building = self.flights.contains_key(&Job::Build(id.clone()));
         let watching = self.flights.contains_key(&Job::Watch(id.clone()));
         let only_watched = self.in_maintenance();
@@ -194,14 +196,12 @@ impl Engine {
             let config = self.balancer.next_config(config);
             MachineSpec::of_lb(&self.config, &slot, incarnation, set, config)
         } else {
-            let Some(service) = self.config.services.iter().find(|service| service.name == slot.service)
-            else {
-                return;
-            };
+            let Some(service) = self.service(&slot.service) else { return };
             MachineSpec::of_service(&self.config, service, &slot, incarnation)
         };
         self.next_incarnation += 1;
-        let until = now + Duration::from_millis(self.config.heartbeat.boot_timeout_ms);
+        let until = now + self.boot_timeout(&slot.service);
+        let is_asked = self.service(&slot.service).is_some_and(|service| service.readiness.is_some());
         let rebuilt = self.machines.get_mut(id).is_some_and(|machine| {
             let rebuilt = machine.incarnation > 0;
             machine.restarts += u32::from(rebuilt);
@@ -209,6 +209,7 @@ impl Engine {
             machine.image = None;
             machine.life = Life::Booting { created: false, until, next_watch: now };
             machine.booted = false;
+            machine.readiness = if is_asked { Readiness::NotYet } else { Readiness::Ready };
             machine.since = now;
             machine.reason =
                 if rebuilt { format!("rebuilt: {}", machine.reason) } else { "created".to_owned() };
@@ -222,15 +223,32 @@ impl Engine {
 
     fn watch(&mut self, now: Time, id: &MachineId, first_beat: Duration, plan: &mut Plan) {
         let Some(machine) = self.machines.get(id) else { return };
-        let service = self.config.services.iter().find(|service| service.name == machine.slot.service);
+        let service = self.service(&machine.slot.service);
         let port = service.map_or(LB_ADMIN_PORT, |service| service.port);
+        let readiness = service.and_then(|service| service.readiness.clone());
+        let asked = Asked {
+            liveness: service.and_then(|service| service.liveness.probe.clone()),
+            readiness: readiness.map(|Asks(probe)| (probe, machine.readiness == Readiness::Ready)),
+        };
         let command = Command::Watch {
             machine: id.clone(),
             incarnation: machine.incarnation,
             address: SocketAddrV4::new(machine.slot.address, port),
             first_beat,
+            asked,
         };
         self.start(now, Job::Watch(id.clone()), command, plan);
+    }
+
+    /// The service `name` of this host.
+    pub(super) fn service(&self, name: &PoolName) -> Option<&Service> {
+        self.config.services.iter().find(|service| service.name == *name)
+    }
+
+    /// How long a machine of the service `name`, or the balancer, may take to its first sign of life.
+    fn boot_timeout(&self, name: &PoolName) -> Duration {
+        let own = self.service(name).and_then(|service| service.liveness.start_grace);
+        own.unwrap_or(Duration::from_millis(self.config.heartbeat.boot_timeout_ms))
     }
 
     pub(super) fn create_finished(&mut self, now: Time, purpose: &MachinePurpose, outcome: Outcome) {
@@ -270,7 +288,7 @@ impl Engine {
     /// Its time to start is over.
     fn did_not_start(&mut self, now: Time, id: &MachineId) {
         let Some(machine) = self.machines.get(id) else { return };
-        let seconds = self.config.heartbeat.boot_timeout_ms / 1000;
+        let seconds = self.boot_timeout(&machine.slot.service).as_secs();
         let (condition, reason) = if machine.booted {
             (
                 Condition::NotAnswering,
@@ -352,23 +370,23 @@ impl Engine {
         match &mut machine.life {
             Life::Booting { .. } | Life::Suspect { .. } => {
                 machine.life = Life::Ready { last_beat: now };
-                let boot = now.saturating_sub(machine.since);
-                let down = machine.dead_since.take().map(|died| now.saturating_sub(died));
-                machine.since = now;
-                machine.reason = "its heartbeats arrive".to_owned();
-                machine.condition = None;
-                let start = (was == Phase::Booting).then(|| Start {
-                    service: machine.slot.service.clone(),
-                    boot,
-                    down,
-                });
-                let message = match &start {
-                    Some(_) => format!("ready after {} ms, at {}", boot.as_millis(), machine.slot.address),
-                    None => "its heartbeats arrive".to_owned(),
-                };
+                machine.condition = (machine.readiness == Readiness::NoLonger).then_some(Condition::NotReady);
+                let mut notice = None;
+                if machine.readiness == Readiness::NotYet {
+                    "it lives, and its readiness probe has not passed yet".clone_into(&mut machine.reason);
+                } else if was == Phase::Booting {
+                    let boot = now.saturating_sub(machine.since);
+                    notice = Some(started(machine, now, boot));
+                } else {
+                    machine.dead_since = None;
+                    machine.since = now;
+                    "its heartbeats arrive".clone_into(&mut machine.reason);
+                    let (severity, subject) = (Severity::Info, id.to_string());
+                    let message = machine.reason.clone();
+                    notice = Some(Notice { severity, kind: "machine.ready", subject, message, start: None });
+                }
                 self.unverified.remove(id);
-                let (severity, subject) = (Severity::Info, id.to_string());
-                self.notices.push(Notice { severity, kind: "machine.ready", subject, message, start });
+                self.notices.extend(notice);
             }
             Life::Ready { .. } | Life::Waiting { .. } | Life::Draining { .. } | Life::Dead { .. } => {}
         }

@@ -18,6 +18,7 @@
 
 mod action;
 mod addresses;
+pub mod autoscale;
 mod balancer;
 mod balancing;
 mod deaths;
@@ -35,7 +36,9 @@ mod members;
 mod notice;
 mod peer;
 mod publish;
+mod readiness;
 mod requests;
+mod services;
 mod shared;
 mod spec;
 mod switchover;
@@ -56,7 +59,7 @@ use std::time::Duration;
 use serde::Serialize;
 use wire::{Incarnation, MachineId};
 
-pub use action::{Action, Command, Event, Job, LbReading, ObservedMachine, Outcome};
+pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
 pub use figures::{Addresses, Figures};
 pub use front::Front;
@@ -76,6 +79,8 @@ use flights::Flights;
 use front::Shown;
 use machine::{Life, Machine};
 use peer::Peer;
+use readiness::Readiness;
+use services::Services;
 use switchover::{Forward, Switching};
 use tracked::Tracked;
 use uplink::Uplink;
@@ -203,14 +208,12 @@ impl Engine {
         let next_incarnation = stored.as_ref().map_or(0, |stored| stored.incarnations_reserved) + 1;
         let mut desired = Desired::reconcile(stored, &config);
         desired.reserve_incarnations();
-        let ports = config.services.iter().map(|service| (service.name.clone(), service.port)).collect();
-        let mut machines = Machines::new(ports);
+        let mut machines = Machines::new(Services::of(&config.services));
         for slot in desired.slots(&config.name) {
             let drained = desired.is_drained(&slot.id);
             machines.insert(slot.id.clone(), Machine { drained, ..Machine::waiting(slot, now) });
         }
-        let services = config.services.iter().map(|service| service.name.clone()).collect();
-        let upstreams = Upstreams::new(config.name.clone(), services);
+        let upstreams = Upstreams::new(config.name.clone(), &config.services);
         let peers = config
             .peers
             .iter()
@@ -285,6 +288,9 @@ impl Engine {
             Event::Uplink(reading) => self.uplink_read(now, reading),
             Event::HandingOver(hand_over) => self.handing_over(*hand_over),
             Event::Beat { machine, incarnation } => self.beat(now, &machine, incarnation),
+            Event::Readiness { machine, incarnation, ready } => {
+                self.readiness_told(now, &machine, incarnation, ready);
+            }
             Event::Finished { id, outcome } => {
                 if let Some(job) = self.flights.job(id).cloned() {
                     self.end(now, &job, outcome);
@@ -328,8 +334,7 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn forget_derived(&mut self) {
         self.machines.forget_indexes();
-        let services = self.config.services.iter().map(|service| service.name.clone()).collect();
-        self.upstreams = Upstreams::new(self.config.name.clone(), services);
+        self.upstreams = Upstreams::new(self.config.name.clone(), &self.config.services);
         self.compared = None;
     }
 

@@ -1,6 +1,5 @@
 //! Tells the peers what is here, and finds out from their answers who knows it.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +7,11 @@ use std::time::Duration;
 use wire::cluster::{LbView, LbVipView};
 use wire::snapshot::{Endpoint, HostSnapshot, SnapshotAck};
 use wire::upstreams::UpstreamState;
-use wire::{EndpointId, MAX_COUNT, MachineId, PoolName};
+use wire::{EndpointId, MAX_COUNT, MachineId};
 
-use super::{Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Telling, Time, lb_id};
+use super::{
+    Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Readiness, Services, Telling, Time, lb_id,
+};
 use crate::config::LB;
 #[cfg(test)]
 use crate::sim::bug::Bug;
@@ -30,9 +31,7 @@ const TELL_AGAIN_MAX: Duration = Duration::from_secs(2);
 impl Engine {
     /// The endpoints of this host.
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
-        let services = self.config.services.iter();
-        let ports = services.map(|service| (service.name.clone(), service.port)).collect();
-        self.machines.values().filter_map(|machine| endpoint_of(machine, &ports)).collect()
+        self.machines.values().filter_map(|machine| self.machines.endpoint(machine)).collect()
     }
 
     /// Everything about this host.
@@ -207,11 +206,16 @@ impl Engine {
     }
 }
 
-/// Where a machine can be sent requests, if it can; `ports` are those of the services.
-pub(super) fn endpoint_of(machine: &Machine, ports: &BTreeMap<PoolName, u16>) -> Option<Endpoint> {
-    let port = *ports.get(&machine.slot.service)?;
+/// Where a machine can be sent requests, if it can.
+pub(super) fn endpoint_of(machine: &Machine, services: &Services) -> Option<Endpoint> {
+    let port = services.port(&machine.slot.service)?;
+    if machine.readiness == Readiness::NotYet {
+        return None;
+    }
     let state = match machine.life {
-        Life::Ready { .. } if machine.drained => UpstreamState::Draining,
+        Life::Ready { .. } if machine.drained || machine.readiness == Readiness::NoLonger => {
+            UpstreamState::Draining
+        }
         Life::Ready { .. } => UpstreamState::Ready,
         Life::Suspect { .. } => UpstreamState::Suspect,
         Life::Draining { .. } => UpstreamState::Draining,

@@ -28,11 +28,16 @@ impl Engine {
     /// 404 for an unknown service, 409 when the address pool is used up, and in maintenance.
     pub fn create_machine(&mut self, now: Time, service: &PoolName) -> Result<Slot, Problem> {
         self.refuse_in_maintenance()?;
-        if !self.config.services.iter().any(|known| &known.name == service) {
+        let Some(known) = self.service(service) else {
             let known: Vec<&str> = self.config.services.iter().map(|known| known.name.as_str()).collect();
             let detail =
                 format!("there is no service `{service}` on this host; there is: {}", known.join(", "));
             return Err(Problem { parameter: Some("service".to_owned()), ..Problem::not_found(detail) });
+        };
+        if known.is_external() {
+            return Err(Problem::conflict(format!(
+                "the servers of `{service}` are not ours to make: see its endpoints"
+            )));
         }
         self.machines.settle(now);
         let others = Others {
@@ -72,21 +77,21 @@ impl Engine {
         if !machine.wanted {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));
         }
+        self.desired.remove(&host, id);
+        self.dismiss(now, id, "deleted");
+        Ok(())
+    }
+
+    /// Machine `id`, which has no slot any more, is drained, stopped and taken away.
+    pub(super) fn dismiss(&mut self, now: Time, id: &MachineId, reason: &str) {
+        let Some(machine) = self.machines.get_mut(id) else { return };
         machine.wanted = false;
         match machine.life {
-            Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => {
-                machine.drain(now, "deleted");
-            }
+            Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => machine.drain(now, reason),
             Life::Waiting { .. } | Life::Dead { .. } | Life::Draining { .. } => {}
         }
-        self.desired.remove(&host, id);
-        self.note(
-            Severity::Info,
-            "machine.draining",
-            id.to_string(),
-            "deleted: draining it first".to_owned(),
-        );
-        Ok(())
+        let message = format!("{reason}: draining it first");
+        self.note(Severity::Info, "machine.draining", id.to_string(), message);
     }
 
     /// Balancers are to send machine `id` nothing new from now on, or again what is due to it. It lives on, is rebuilt

@@ -1,5 +1,6 @@
 //! What a machine is made from.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,12 @@ impl MachineSpec {
             listen: format!("{}:{}", slot.address, service.port),
             heartbeat_interval_ms: config.heartbeat.interval_ms,
         };
-        let seed = seed(config, slot, &service.program, toml_of(&settings));
+        let secrets = service.secrets().map(|(name, value)| (name.clone(), value.clone()));
+        let seed = Seed {
+            environment: service.spec.environment.clone(),
+            secrets: secrets.collect(),
+            ..seed(config, slot, &service.program, toml_of(&settings))
+        };
         Self::new(slot, incarnation, seed, service.hardware.clone())
     }
 
@@ -108,6 +114,8 @@ fn seed(config: &Config, slot: &Slot, program: &str, settings: String) -> Seed {
         proxy_config: None,
         // Filled in when the machine is made: certificates need a clock and random numbers.
         credentials: None,
+        environment: BTreeMap::new(),
+        secrets: BTreeMap::new(),
     }
 }
 

@@ -56,8 +56,7 @@ impl Engine {
         let alike = || host.endpoints.iter().filter(|endpoint| endpoint.service == *service);
         let its = alike().find(|endpoint| endpoint.id.machine() == machine.as_str());
         let told = its.or_else(|| alike().next()).map(|endpoint| endpoint.port);
-        let configured =
-            || self.config.services.iter().find(|known| known.name == *service).map(|known| known.port);
+        let configured = || self.service(service).map(|known| known.port);
         told.or_else(configured).unwrap_or(LB_ADMIN_PORT)
     }
 }

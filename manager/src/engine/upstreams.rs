@@ -11,12 +11,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use wire::snapshot::{Endpoint, HostSnapshot};
-use wire::upstreams::Upstream;
-use wire::{HostName, PoolName};
+use wire::upstreams::{Upstream, UpstreamState};
+use wire::{EndpointId, HostName, PoolName};
 
 use super::peer::Peer;
 use super::shared::{Origin, Place, Placed, SharedPools};
 use super::{Machines, Pools};
+use crate::config::Service;
 
 /// Of more changes than this to a pool, the whole pool is put in order once.
 const MANY: usize = 32;
@@ -53,12 +54,16 @@ impl Change {
 }
 
 impl Upstreams {
-    /// Those of `host`, whose `services` have a pool each.
-    pub(super) fn new(host: HostName, services: BTreeSet<PoolName>) -> Self {
-        let pools = services.iter().map(|name| (name.clone(), Arc::default())).collect();
+    /// Those of `host`, whose `services` have a pool each: empty at first, or of the servers that others keep.
+    pub(super) fn new(host: HostName, services: &[Service]) -> Self {
+        let pools = services.iter().map(|service| {
+            let mut pool = servers(service, &host);
+            pool.sort_by(|one, other| one.place().cmp(&other.place()));
+            (service.name.clone(), Arc::new(pool))
+        });
         Upstreams {
-            pools: SharedPools(pools),
-            services,
+            pools: SharedPools(pools.collect()),
+            services: services.iter().map(|service| service.name.clone()).collect(),
             heard: [host.clone()].into(),
             host,
             peers: BTreeMap::new(),
@@ -208,6 +213,24 @@ fn unheard<'a>(
             (pool, Placed { upstream: upstream.clone(), origin: Origin::Inherited(number) })
         })
     })
+}
+
+/// The servers of `service` that others keep. Each host's balancer finds out for itself whether they are well, so
+/// that they are in its own set only, and no peer is told of them.
+pub(super) fn servers(service: &Service, host: &HostName) -> Vec<Arc<Placed>> {
+    let server = |endpoint: &std::net::SocketAddr| {
+        let upstream = Upstream {
+            id: EndpointId(format!("{}-{endpoint}", service.name)),
+            address: endpoint.ip(),
+            port: endpoint.port(),
+            weight: 1,
+            zone: host.clone(),
+            backup: false,
+            state: UpstreamState::Ready,
+        };
+        Arc::new(Placed { upstream, origin: Origin::Own })
+    };
+    service.spec.endpoints.iter().map(server).collect()
 }
 
 pub(super) fn upstream(endpoint: &Endpoint, zone: &HostName) -> Upstream {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use wire::cluster::{AddressState, AddressView, ClusterView, HostView, MachineView, Phase, VipView};
+use wire::cluster::{
+    AddressState, AddressView, ClusterView, Condition, HostView, MachineView, Phase, VipView,
+};
 use wire::snapshot::HostSnapshot;
 use wire::vip::RouterState;
 
@@ -215,6 +217,12 @@ fn missing(hosts: &[HostView], vips: &[VipView]) -> Vec<String> {
         }
         for machine in host.machines.iter().filter(|machine| machine.phase != Phase::Ready) {
             missing.push(format!("{}: {}: {}", machine.id, machine.phase, machine.reason));
+        }
+        let unready = |machine: &&MachineView| {
+            machine.phase == Phase::Ready && machine.condition == Some(Condition::NotReady)
+        };
+        for machine in host.machines.iter().filter(unready) {
+            missing.push(format!("{}: its readiness probe fails", machine.id));
         }
     }
     for vip in vips.iter().filter(|vip| vip.holders.len() != 1) {

@@ -8,6 +8,7 @@ pub mod libvirt;
 pub(crate) mod machine;
 pub mod namespaces;
 pub mod peers;
+mod probe;
 mod pushed;
 pub mod resign;
 pub mod transport;

@@ -155,7 +155,7 @@ impl World {
         }
         let life = self.hosts[host].life;
         match action.command {
-            Command::Watch { machine, incarnation, address, first_beat } => {
+            Command::Watch { machine, incarnation, address, first_beat, asked: _ } => {
                 let (id, give_up) = (action.id, self.now + first_beat);
                 if let Some(manager) = self.hosts[host].manager.as_mut() {
                     manager.watches.insert(machine.clone(), id);

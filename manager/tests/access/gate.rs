@@ -1,6 +1,6 @@
 //! Tokens over TLS, on the manager's own routes: the listener that makes such origins is another's business.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,6 +22,7 @@ use manager::page::Board;
 use manager::pki::keeper::Pki;
 use manager::ports::namespaces::Namespaces;
 use manager::ports::transport::Transport;
+use manager::services::Services;
 use manager::store::Store;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -61,7 +62,8 @@ impl Manager {
         let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens.clone(), audit.clone()));
         let transport = Transport::new(&config, Arc::clone(&pki)).expect("a transport");
         let board = Arc::new(Board::new(Arc::clone(&shared), transport));
-        let api = Api { shared, hypervisor, store, gate, pki, certificates, board, faults };
+        let services = Arc::new(Mutex::new(Services::open(&config, store.clone())));
+        let api = Api { shared, hypervisor, store, services, gate, pki, certificates, board, faults };
         let router = manager::api::router(api);
         Manager { directory, router, tokens, audit }
     }

@@ -10,6 +10,7 @@
 //!   switchover.rs  the public address moves because somebody asked for it      │
 //!   uplink.rs      the cable that leaves a host dies                             │
 //!   faults.rs      faults that were ordered end by themselves                    │
+//!   services.rs    services of people's own: names, secrets, probes, endpoints      │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -39,6 +40,7 @@ mod managers;
 mod peers;
 mod replacement;
 mod run;
+mod services;
 mod slow;
 mod switchover;
 mod uplink;

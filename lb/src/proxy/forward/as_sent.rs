@@ -145,6 +145,7 @@ mod tests {
 
     use super::super::super::downstream::request::RequestHead;
     use super::super::super::limits::hops::Told;
+    use super::super::super::strict::{self, HeadLimits};
     use super::*;
 
     const NAMES: [&str; 17] = [
@@ -212,7 +213,11 @@ mod tests {
         ) {
             let fields = fields.iter().map(|&(name, value)| format!("{}: {}\r\n", NAMES[name], VALUES[value]));
             let text = format!("GET /a%20b?c=| HTTP/1.1\r\n{}\r\n", fields.collect::<String>());
+            let limits = HeadLimits { target: 100, field: 100, fields: 100 };
             let Some(head) = RequestHead::read(text.as_bytes(), 100) else { return Ok(()) };
+            if strict::check(text.as_bytes(), &limits).is_err() {
+                return Ok(());
+            }
             let told = is_told.then(|| Arc::new(Told {
                 client: [198, 51, 100, 1].into(), is_secure: Some(is_secure), hops: vec![[198, 51, 100, 1].into()],
             }));

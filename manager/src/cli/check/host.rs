@@ -69,7 +69,13 @@ pub(super) fn privileges() -> Result<String, String> {
 }
 
 pub(super) fn programs(config: &Config) -> Result<String, String> {
-    let needed = std::iter::once("lb").chain(config.services.iter().map(|service| service.program.as_str()));
+    let needed = std::iter::once("lb").chain(
+        config
+            .services
+            .iter()
+            .filter(|service| !service.is_external())
+            .map(|service| service.program.as_str()),
+    );
     let missing: Vec<String> = needed
         .map(|program| config.programs.join(program))
         .filter(|path| !path.is_file())

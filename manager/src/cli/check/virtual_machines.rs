@@ -24,7 +24,8 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     );
     report.add("permissions", passage(&config.state_dir));
     let mut images: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
-    let services = config.services.iter().map(|service| (service.name.as_str(), &service.hardware));
+    let own = config.services.iter().filter(|service| !service.is_external());
+    let services = own.map(|service| (service.name.as_str(), &service.hardware));
     for (name, hardware) in services.chain([(LB, &config.lb)]) {
         images.entry(&hardware.image).or_default().push(name);
         if let Some(path) = &hardware.user_data

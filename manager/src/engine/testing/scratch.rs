@@ -1,6 +1,6 @@
 //! What the engine keeps from one plan to the next, beside the same made anew: both must come to the same.
 
-use super::super::upstreams::upstream;
+use super::super::upstreams::{servers, upstream};
 use super::super::{Adoption, Engine, Plan, Pools, Telling, Time};
 use crate::sim::bug::Bug;
 
@@ -37,8 +37,12 @@ impl Engine {
 
     /// Every upstream of every host, as far as known, put together anew.
     pub(crate) fn pools_from_scratch(&self) -> Pools {
-        let mut pools: Pools =
-            self.config.services.iter().map(|service| (service.name.clone(), Vec::new())).collect();
+        let mut pools: Pools = self
+            .config
+            .services
+            .iter()
+            .map(|service| (service.name.clone(), self.servers_of(service)))
+            .collect();
         for endpoint in self.endpoints() {
             pools.entry(endpoint.service.clone()).or_default().push(upstream(&endpoint, &self.config.name));
         }
@@ -61,6 +65,10 @@ impl Engine {
             upstreams.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));
         }
         pools
+    }
+
+    fn servers_of(&self, service: &crate::config::Service) -> Vec<wire::upstreams::Upstream> {
+        servers(service, &self.config.name).iter().map(|placed| placed.upstream.clone()).collect()
     }
 
     fn is_heard(&self, host: &wire::HostName) -> bool {

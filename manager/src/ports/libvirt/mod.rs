@@ -117,7 +117,8 @@ impl Libvirt {
         tokio::spawn(async move {
             finding.get_or_init(|| Acceleration::find(&probe_in)).await;
         });
-        let services = config.services.iter().map(|service| (service.name.clone(), &service.hardware));
+        let own = config.services.iter().filter(|service| !service.is_external());
+        let services = own.map(|service| (service.name.clone(), &service.hardware));
         let images: BTreeMap<PoolName, PathBuf> = services
             .chain([(PoolName::from(LB), &config.lb)])
             .map(|(name, hardware)| (name, hardware.image.clone()))

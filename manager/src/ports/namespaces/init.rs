@@ -89,10 +89,11 @@ pub fn init(args: &InitArgs) -> Result<()> {
 
 /// How the program is started: as in any other machine, but from where the driver found it.
 fn command(program: &Path, directory: &Directory, seed: &Seed) -> Result<Command> {
-    let unpacked = guest::program::unpack(seed, Path::new(""), &directory.file("guest"))
-        .context("cannot write the program's files")?;
+    let files = directory.file("guest");
+    let unpacked =
+        guest::program::unpack(seed, Path::new(""), &files).context("cannot write the program's files")?;
     let mut command = Command::new(program);
-    command.args(unpacked.iter().skip(1));
+    command.args(unpacked.iter().skip(1)).envs(guest::program::environment(seed, &files));
     Ok(command)
 }
 

@@ -1,0 +1,343 @@
+//! The services of this host: those of its file, and those that were put at run time, which are stored and outrank the
+//! file's of the same name until they are taken away.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use wire::balancing::Secret;
+use wire::service::{ServiceOrigin, ServiceSpec, ServiceView};
+use wire::{PoolName, Problem};
+
+use crate::config::Config;
+use crate::config::service::{Misfit, Service, check};
+use crate::store::{Store, StoreError, Table};
+
+/// One row for each service that was put.
+const SERVICES: Table<Put> = Table::new("services");
+
+/// A service as it is stored, with its secrets: the store is for its owner only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Put {
+    spec: ServiceSpec,
+    /// What was put before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<ServiceSpec>,
+}
+
+/// Where services come from.
+pub struct Services {
+    store: Store,
+    images: PathBuf,
+    file: Vec<Service>,
+    /// By name; changed only after the store was.
+    put: BTreeMap<PoolName, Service>,
+    /// What was put before those, where something was.
+    before: BTreeMap<PoolName, ServiceSpec>,
+}
+
+impl Services {
+    /// Those of `config` and of the store. What was put and does not fit the file any more is left out, and that is
+    /// logged.
+    pub fn open(config: &Config, store: Store) -> Self {
+        let stored = store.all(&SERVICES).unwrap_or_else(|error| {
+            tracing::error!("services that were put at run time cannot be read: {error}");
+            BTreeMap::new()
+        });
+        let (images, file) = (config.images.clone(), config.services.clone());
+        let mut services = Services { store, images, file, put: BTreeMap::new(), before: BTreeMap::new() };
+        // A service of the file that one of them outranks is in nobody's way.
+        let is_outranked = |service: &&Service| stored.contains_key(service.name.as_str());
+        let mut others: Vec<Service> =
+            services.file.iter().filter(|service| !is_outranked(service)).cloned().collect();
+        for (name, Put { spec, before }) in stored.clone() {
+            match check(spec, &services.images, &others) {
+                Ok(service) => {
+                    services.before.extend(before.map(|before| (service.name.clone(), before)));
+                    others.push(service.clone());
+                    services.put.insert(service.name.clone(), service);
+                }
+                Err(Misfit { field, message }) => {
+                    tracing::error!(service = %name, "it was put at run time and is left out: {field}: {message}");
+                }
+            }
+        }
+        services
+    }
+
+    /// All of them: the file's in its order, then the others by name.
+    pub fn all(&self) -> Vec<Service> {
+        merged(&self.file, &self.put)
+    }
+
+    /// As people see them: without secrets, and with how many machines this host is to have.
+    pub fn views(&self, desired: impl Fn(&PoolName) -> usize) -> Vec<ServiceView> {
+        let view = |service: Service| {
+            let is_put = self.put.contains_key(&service.name);
+            ServiceView {
+                origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
+                desired: desired(&service.name),
+                spec: service.spec.without_secrets(),
+            }
+        };
+        self.all().into_iter().map(view).collect()
+    }
+
+    /// The service that `spec` is, and what all services would be with it.
+    ///
+    /// # Errors
+    ///
+    /// What of it cannot be used; and files of this host that it names, which only its own file may.
+    pub fn with(&self, mut spec: ServiceSpec) -> Result<(Service, Vec<Service>), Problem> {
+        if spec.image.as_deref().is_some_and(|image| image.file_name() != Some(image.as_os_str())) {
+            let detail = "expected the name of an image in this host's directory of images";
+            return Err(Problem::bad_parameter("image", detail));
+        }
+        if spec.user_data.is_some() {
+            let detail = "files of this host are named in its own file only";
+            return Err(Problem::bad_parameter("user_data", detail));
+        }
+        if let Some(before) = self.all().iter().find(|known| known.name == spec.name) {
+            keep_hidden(&mut spec, &before.spec);
+        }
+        self.with_checked(spec)
+    }
+
+    fn with_checked(&self, spec: ServiceSpec) -> Result<(Service, Vec<Service>), Problem> {
+        let service = self.checked(spec).map_err(|misfit| misfit.problem())?;
+        let mut put = self.put.clone();
+        put.insert(service.name.clone(), service.clone());
+        Ok((service, merged(&self.file, &put)))
+    }
+
+    /// What all services would be when what was put as `name` is taken away.
+    ///
+    /// # Errors
+    ///
+    /// 404 where there is none; 409 for one of the file, and where the file's of that name does not fit the others.
+    pub fn without(&self, name: &PoolName) -> Result<Vec<Service>, Problem> {
+        let in_file = self.file.iter().find(|service| service.name == *name);
+        let mut put = self.put.clone();
+        match (put.remove(name), in_file) {
+            (Some(_), None) => {}
+            (Some(_), Some(service)) => {
+                let others: Vec<Service> =
+                    merged(&self.file, &put).into_iter().filter(|other| other.name != *name).collect();
+                check(service.spec.clone(), &self.images, &others).map_err(|misfit| {
+                    Problem::conflict(format!(
+                        "the `{name}` of this manager's file would be back, but: {}",
+                        misfit.message
+                    ))
+                })?;
+            }
+            (None, Some(_)) => {
+                return Err(Problem::conflict(format!(
+                    "`{name}` is in this manager's file: take it out there and restart the manager"
+                )));
+            }
+            (None, None) => {
+                return Err(Problem::not_found(format!("there is no service `{name}` on this host")));
+            }
+        }
+        Ok(merged(&self.file, &put))
+    }
+
+    /// What service `name` was before it was last put, and what all services would be with that; none of it where only
+    /// the file has it then.
+    ///
+    /// # Errors
+    ///
+    /// 404 where there is no such service, 409 where there is nothing to go back to.
+    pub fn before(&self, name: &PoolName) -> Result<(Option<Service>, Vec<Service>), Problem> {
+        let is_in_file = self.file.iter().any(|service| service.name == *name);
+        match (self.put.contains_key(name), self.before.get(name)) {
+            (true, Some(before)) => {
+                let (service, all) = self.with_checked(before.clone())?;
+                Ok((Some(service), all))
+            }
+            (true, None) if !is_in_file => {
+                let detail =
+                    format!("`{name}` was nothing before, or was taken back already: `manager service rm`");
+                Err(Problem::conflict(detail))
+            }
+            (false, _) if is_in_file => {
+                Err(Problem::conflict(format!("`{name}` is as this manager's file has it")))
+            }
+            _ => Ok((None, self.without(name)?)),
+        }
+    }
+
+    /// Stores `service`, and what it takes the place of; it blocks while the disk does. One that is the same changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be stored; then nothing has changed.
+    pub fn put(&mut self, service: Service) -> Result<(), StoreError> {
+        let before = self.put.get(&service.name).map(|known| known.spec.clone());
+        if before.as_ref() == Some(&service.spec) {
+            return Ok(());
+        }
+        self.store(service, before)
+    }
+
+    /// Stores `service`, which was before: there is no way further back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Services::put`].
+    pub fn put_back(&mut self, service: Service) -> Result<(), StoreError> {
+        self.store(service, None)
+    }
+
+    fn store(&mut self, service: Service, before: Option<ServiceSpec>) -> Result<(), StoreError> {
+        let name = service.name.clone();
+        self.store.put(
+            &SERVICES,
+            name.as_str(),
+            &Put { spec: service.spec.clone(), before: before.clone() },
+        )?;
+        self.before.remove(&name);
+        self.before.extend(before.map(|before| (name.clone(), before)));
+        self.put.insert(name, service);
+        Ok(())
+    }
+
+    /// Forgets what was put as `name`; it blocks while the disk does.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be stored; then nothing has changed.
+    pub fn remove(&mut self, name: &PoolName) -> Result<(), StoreError> {
+        self.store.remove(&SERVICES, name.as_str())?;
+        self.put.remove(name);
+        self.before.remove(name);
+        Ok(())
+    }
+
+    fn checked(&self, spec: ServiceSpec) -> Result<Service, Misfit> {
+        let others: Vec<Service> = self.all().into_iter().filter(|other| other.name != spec.name).collect();
+        check(spec, &self.images, &others)
+    }
+}
+
+fn merged(file: &[Service], put: &BTreeMap<PoolName, Service>) -> Vec<Service> {
+    let own = file.iter().map(|service| put.get(&service.name).unwrap_or(service));
+    let further = put.values().filter(|service| file.iter().all(|known| known.name != service.name));
+    own.chain(further).cloned().collect()
+}
+
+/// Who changes what was shown gives secrets back as they were shown: then they stay what they are.
+fn keep_hidden(spec: &mut ServiceSpec, before: &ServiceSpec) {
+    let keep = |value: &mut Secret, known: Option<&Secret>| {
+        if value.0 == Secret::HIDDEN
+            && let Some(known) = known
+        {
+            value.clone_from(known);
+        }
+    };
+    for (name, value) in &mut spec.environment {
+        keep(value, before.environment.get(name));
+    }
+    for (name, secret) in &mut spec.secrets {
+        if let Some(value) = &mut secret.value {
+            keep(value, before.secrets.get(name).and_then(|known| known.value.as_ref()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::config::Source;
+
+    use super::*;
+
+    fn opened(store: &Store) -> Services {
+        let text = "name = \"a\"\naddress = \"192.168.10.1\"\ngateway = \"192.168.10.1\"\nhypervisor = \"namespaces\"\n\
+                    address_pool = [\"192.168.10.10-192.168.10.16\"]\n\
+                    [[service]]\nname = \"shop\"\nreplicas = 1\n[[service.route]]\nhosts = [\"shop.example\"]\n";
+        let config = Config::check(&Source::from_text("a.toml", text)).expect("valid");
+        Services::open(&config, store.clone())
+    }
+
+    fn spec(name: &str, more: &str) -> ServiceSpec {
+        serde_json::from_str(&format!("{{\"name\": \"{name}\", \"replicas\": 1{more}}}")).expect("a spec")
+    }
+
+    fn put(services: &mut Services, spec: ServiceSpec) {
+        let (service, _) = services.with(spec).expect("it fits");
+        services.put(service).expect("stored");
+    }
+
+    /// Name and port of each.
+    fn ports(services: &[Service]) -> Vec<String> {
+        services.iter().map(|service| format!("{} {}", service.name, service.port)).collect()
+    }
+
+    #[test]
+    fn what_was_put_outranks_the_file_until_it_is_taken_away() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        let mut services = opened(&store);
+        put(&mut services, spec("shop", ", \"port\": 81"));
+        put(&mut services, spec("api", ", \"port\": 82, \"route\": [{\"hosts\": [\"shop.example\"]}]"));
+        assert_eq!(ports(&services.all()), ["shop 81", "api 82"]);
+        assert_eq!(ports(&opened(&store).all()), ["shop 81", "api 82"], "as after a restart");
+        // The file's own would want what `api` answers for meanwhile.
+        let refused = services.without(&"shop".into()).expect_err("they do not fit");
+        assert!(refused.detail.contains("answered for by the service `api`"), "{refused:?}");
+        services.remove(&"api".into()).expect("stored");
+        assert_eq!(ports(&services.without(&"shop".into()).expect("fine")), ["shop 8080"]);
+        services.remove(&"shop".into()).expect("stored");
+        assert_eq!(services.without(&"shop".into()).expect_err("in the file").status, 409);
+        assert_eq!(services.without(&"none".into()).expect_err("unknown").status, 404);
+        assert_eq!(ports(&opened(&store).all()), ["shop 8080"]);
+    }
+
+    #[test]
+    fn there_is_one_way_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        let mut services = opened(&store);
+        let (shop, api): (PoolName, PoolName) = ("shop".into(), "api".into());
+        assert_eq!(services.before(&shop).expect_err("as in the file").status, 409);
+        assert_eq!(services.before(&api).expect_err("unknown").status, 404);
+        put(&mut services, spec("shop", ", \"port\": 81"));
+        let (before, all) = services.before(&shop).expect("the file's");
+        assert_eq!((before, ports(&all)), (None, vec!["shop 8080".to_owned()]));
+        put(&mut services, spec("api", ""));
+        assert_eq!(services.before(&api).expect_err("it was nothing before").status, 409);
+
+        let secret = |value: &str| format!(", \"environment\": {{\"KEY\": \"{value}\"}}");
+        put(&mut services, spec("api", &secret("planted")));
+        // The same again is no change, and neither is a secret as it is shown.
+        put(&mut services, spec("api", &secret(Secret::HIDDEN)));
+        put(&mut services, spec("api", &format!("{}, \"port\": 83", secret(Secret::HIDDEN))));
+        let mut services = opened(&store);
+        let (before, all) = services.before(&api).expect("the one before");
+        assert_eq!(ports(&all), ["shop 81", "api 8080"]);
+        let before = before.expect("it was put");
+        assert_eq!(before.spec.environment["KEY"].0, "planted", "secrets come back too");
+        services.put_back(before).expect("stored");
+        assert_eq!(services.before(&api).expect_err("only one").status, 409);
+        let shown = serde_json::to_string(&services.views(|_| 1)).expect("JSON");
+        assert!(shown.contains("KEY") && !shown.contains("planted"), "{shown}");
+    }
+
+    #[test]
+    fn files_of_the_host_are_named_by_nobody_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let services = opened(&Store::open(directory.path()).expect("a store"));
+        for (more, field) in [
+            (", \"image\": \"/etc/shadow\"", "image"),
+            (", \"image\": \"../x\"", "image"),
+            (", \"user_data\": \"x\"", "user_data"),
+            (", \"program\": \"../../bin/sh\"", "program"),
+            (", \"secrets\": {\"key\": {\"file\": \"/etc/shadow\"}}", "secrets.key"),
+            (", \"error_pages\": {\"503\": {\"file\": \"/etc/shadow\"}}", "error_pages.503.file"),
+        ] {
+            let refused = services.with(spec("api", more)).expect_err(more);
+            assert_eq!(refused.parameter.as_deref(), Some(field), "{more}: {refused:?}");
+        }
+    }
+}

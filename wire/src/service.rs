@@ -1,0 +1,281 @@
+//! What a service is: a `[[service]]` of a manager's file, and a document of `/services`. Both are the same words, and
+//! pass the same checks; `docs/services.md` explains them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::PoolName;
+use crate::actions::ErrorPages;
+use crate::balancing::{Algorithm, HashKey, Secret};
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// Its name, and that of its pool.
+    pub name: PoolName,
+    /// The program its machines run.
+    #[serde(default = "default_program")]
+    pub program: String,
+    /// Where its machines listen.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// How many machines a host has of it at first. Not with `endpoints`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// The memory of a machine, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// The processors of a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// What a virtual machine is made from: a directory with an image bundle, or a disk image of a cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub image: Option<PathBuf>,
+    /// A file with instructions for a cloud image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub user_data: Option<PathBuf>,
+    /// Variables of the program's environment. The values are not shown to anyone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Secret>,
+    /// Files that only the program may read, by name. They are not shown to anyone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretFile>,
+    /// What is asked to find out whether a machine lives; without it, its heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<Probe>,
+    /// What is asked to find out whether it can be sent requests; without it, it can while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Probe>,
+    /// What it answers for. Of all routes of all services, the most specific that fits a request decides. The first
+    /// service without any answers for all the rest.
+    #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<ServiceRoute>,
+    /// How its requests are spread, timed and limited.
+    #[serde(default, skip_serializing_if = "ServicePolicy::is_default")]
+    pub policy: ServicePolicy,
+    /// The pages of its errors, by status (`"503"`) or class (`"5xx"`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_pages: ErrorPages,
+    /// Servers that somebody else keeps: the service is these instead of machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub endpoints: Vec<SocketAddr>,
+}
+
+/// A file with something that nobody else may know: one of the two is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretFile {
+    /// What is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Secret>,
+    /// The file on this host that it is a copy of; only where people write files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub file: Option<PathBuf>,
+}
+
+/// How a machine is asked for something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// For `http`: the path.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// The port; without it, the service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// From one question to the next, in milliseconds.
+    #[serde(default = "default_period_ms")]
+    pub period_ms: u64,
+    /// How long the answer may take, in milliseconds.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+    /// So many failures in a row are one.
+    #[serde(default = "default_failure_threshold")]
+    pub failure_threshold: u32,
+    /// So many answers in a row are one.
+    #[serde(default = "default_success_threshold")]
+    pub success_threshold: u32,
+    /// For `liveness`: how long a machine may take from its creation to its first answer, in milliseconds; without it,
+    /// `boot_timeout_ms` of `[heartbeat]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_grace_ms: Option<u64>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    /// `GET`; a status of 200 to 399 is well.
+    Http,
+    /// A connection.
+    Tcp,
+    /// The stream of heartbeats of our own guests, as `[heartbeat]` has it timed.
+    Heartbeat,
+}
+
+/// What a service answers for. What it does not ask for fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceRoute {
+    /// One of these host names, without port. `*.example.org` is every name below `example.org`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Paths that begin with this: `/api` is `/api` itself and all below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Instead of `path`: this path and no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_exact: Option<String>,
+    /// The largest body of a request, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
+    /// The longest wait for the first byte of an answer, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_timeout_ms: Option<u64>,
+    /// Whether its requests may be executed twice whatever their method.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repeatable: bool,
+}
+
+/// What of a pool's policy a service decides; what it leaves out is as the balancer has it by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServicePolicy {
+    /// Which machine a request goes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
+    /// What of a request the hashing algorithms look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<HashKey>,
+    /// A new machine comes to its full share in so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start_ms: Option<u64>,
+    /// The longest wait for the first byte of an answer, over all tries, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_timeout_ms: Option<u64>,
+    /// How many different machines one request may be sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tries: Option<u32>,
+    /// While there is no machine, a request waits so long for one, in milliseconds …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// … if not so many wait already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_requests: Option<u32>,
+    /// Requests in flight at one machine, from one balancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u32>,
+    /// Connections to one machine, from one balancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// When all machines have their fill, so many requests for each of them wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pending: Option<u32>,
+    /// What a machine that was taken away was asked, it may finish for so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_ms: Option<u64>,
+}
+
+impl ServicePolicy {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == ServicePolicy::default()
+    }
+}
+
+impl ServiceSpec {
+    /// The service as it may be shown to anyone: without its secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        let values = shown.secrets.values_mut().filter_map(|secret| secret.value.as_mut());
+        shown
+            .environment
+            .values_mut()
+            .chain(values)
+            .for_each(|value| Secret::HIDDEN.clone_into(&mut value.0));
+        shown
+    }
+}
+
+/// A service as people see it: one entry of `GET /services`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceView {
+    /// Where its definition is.
+    pub origin: ServiceOrigin,
+    /// How many machines this host is to have of it now.
+    pub desired: usize,
+    /// The definition, without its secrets.
+    pub spec: ServiceSpec,
+}
+
+/// Where a service's definition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceOrigin {
+    /// In the manager's file.
+    File,
+    /// It was put at run time.
+    Put,
+}
+
+fn default_program() -> String {
+    "stateless".to_owned()
+}
+
+fn default_port() -> u16 {
+    8080
+}
+
+fn default_path() -> String {
+    "/".to_owned()
+}
+
+fn default_period_ms() -> u64 {
+    1_000
+}
+
+fn default_timeout_ms() -> u64 {
+    1_000
+}
+
+fn default_failure_threshold() -> u32 {
+    3
+}
+
+fn default_success_threshold() -> u32 {
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_has_the_names_of_secrets_and_nothing_else_of_them() {
+        let text = r#"{"name": "shop", "replicas": 1, "environment": {"DB_PASSWORD": "planted-1"},
+            "secrets": {"tls.key": {"value": "planted-2"}}}"#;
+        let spec: ServiceSpec = serde_json::from_str(text).expect("valid");
+        let shown = serde_json::to_string(&spec.without_secrets()).expect("JSON");
+        for (text, what) in [(shown, "shown"), (format!("{spec:?}"), "debug")] {
+            assert!(text.contains("DB_PASSWORD") && text.contains("tls.key"), "{what}: {text}");
+            assert!(!text.contains("planted"), "{what}: {text}");
+        }
+        // What is stored has all of it.
+        let stored = serde_json::to_string(&spec).expect("JSON");
+        assert_eq!(serde_json::from_str::<ServiceSpec>(&stored).expect("valid"), spec);
+    }
+}
