@@ -98,7 +98,7 @@ impl Client {
         let source = Source::read(&args.file)?;
         let specs = read_services(&source)?;
         if specs.is_empty() {
-            bail!("{} has no [[service]]", args.file.display());
+            return Err(source.error_at(None, "expected at least one [[service]]").into());
         }
         let told = self.told(args.here)?;
         for spec in &specs {
