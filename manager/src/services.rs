@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kit::guess;
 use serde::{Deserialize, Serialize};
 use wire::balancing::Secret;
 use wire::service::{ServiceOrigin, ServiceSpec, ServiceView};
@@ -136,10 +137,24 @@ impl Services {
                 )));
             }
             (None, None) => {
-                return Err(Problem::not_found(format!("there is no service `{name}` on this host")));
+                return Err(self.no_service(name));
             }
         }
         Ok(merged(&self.file, &put))
+    }
+
+    /// 404: this host has no service `name`; perhaps another one is meant.
+    pub fn no_service(&self, name: &PoolName) -> Problem {
+        let all = self
+            .file
+            .iter()
+            .map(|service| service.name.as_str())
+            .chain(self.put.keys().map(|name| name.as_str()));
+        let guess = guess::question(name.as_str(), all);
+        let remedy =
+            if guess.is_empty() { "; `manager service ls` shows those that there are" } else { &guess };
+        let detail = format!("there is no service `{name}` on this host{remedy}");
+        Problem { parameter: Some("name".to_owned()), ..Problem::not_found(detail) }
     }
 
     /// What service `name` was before it was last put, and what all services would be with that; none of it where only

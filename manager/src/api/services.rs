@@ -130,7 +130,13 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
 
 async fn find(api: &Api, name: &PoolName) -> Result<ServiceView, Problem> {
     let found = views(api).await?.into_iter().find(|view| view.spec.name == *name);
-    found.ok_or_else(|| Problem::not_found(format!("there is no service `{name}` on this host")))
+    match found {
+        Some(view) => Ok(view),
+        None => {
+            let (api, name) = (api.clone(), name.clone());
+            Err(blocking(move || lock(&api.services).no_service(&name)).await?)
+        }
+    }
 }
 
 fn lock(services: &Arc<Mutex<Services>>) -> MutexGuard<'_, Services> {
