@@ -155,6 +155,9 @@ need_vms() {
     missing=$(missing_of /usr/bin/qemu-system-x86_64:qemu-system-x86 /usr/bin/qemu-img:qemu-utils \
         /usr/sbin/libvirtd:libvirt-daemon /usr/sbin/virtlogd:"$(package_of_virtlogd)" \
         /usr/bin/virsh:libvirt-clients curl:curl openssl:openssl cpio:cpio)
+    # libvirt's daemon does not start without the user that its QEMU is to be, even where it is told another one. In some
+    # releases the daemon's own package makes that user, in others this one.
+    getent passwd libvirt-qemu >/dev/null || missing="$missing libvirt-daemon-system"
     [ -n "$missing" ] || return 0
     refresh_packages "$missing"
     # shellcheck disable=SC2046,SC2086 # lists of packages
