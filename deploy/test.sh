@@ -118,7 +118,7 @@ machines() {
     local status=0
     need_lab
     need_vms
-    need /usr/bin/python3:python3 openssl:openssl
+    need /usr/bin/python3:python3 openssl:openssl busybox:busybox
     cargo build --workspace --bins --locked --quiet || return 1
     build_images || return 1
     step "machines: images" alpine-image/test.sh || status=1
