@@ -162,6 +162,8 @@ impl hyper::body::Body for Timely {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
     use tokio::sync::mpsc;
     use tokio::time::{Instant, timeout};
@@ -202,8 +204,8 @@ mod tests {
             let router = Router::new().route(
                 "/sum",
                 axum::routing::post(
-                    async |ConnectInfo(from): ConnectInfo<IpAddr>, Json(all): Json<Vec<u32>>| {
-                        format!("{} from {from}", all.iter().sum::<u32>())
+                    async |ConnectInfo(from): ConnectInfo<IpAddr>, Json(all): Json<BTreeMap<String, u32>>| {
+                        format!("{} from {from}", all.values().sum::<u32>())
                     },
                 ),
             );
@@ -234,7 +236,7 @@ mod tests {
     }
 
     const WHOLE: &str =
-        "POST /sum HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\n[1,2]";
+        "POST /sum HTTP/1.1\r\nhost: a\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{\"a\":1,\"b\":2}";
 
     #[tokio::test]
     async fn a_head_that_does_not_come_is_not_waited_for() {

@@ -95,12 +95,18 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
-/// What `text` says in JSON.
+/// What `text`, one object, says in JSON.
 ///
 /// # Errors
 ///
 /// A problem of 400 that names the field that does not fit, in the words that a file would be refused with.
 pub fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // serde would take the items of a list for the fields of `T`, one after the other, whatever they were meant for.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::bad_body(
+            "expected an object, `{…}`, with a name before each value; found a list",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| body_problem(&error))?;
     json.end().map_err(|error| Problem::bad_body(error.to_string()))?;

@@ -15,6 +15,7 @@ const TABLE: &[(&str, &str, u16, &str, &str)] = &[
     ("PUT /upstreams", r#"{"generation":1,"pools":{"p":[{"id":"a","address":"here","port":80}]}}"#, 400, "pools.p[0].address", "expected an address such as"),
     ("PUT /upstreams", r#"{"generation":1,"pools":{"p":[{"id":"a","address":"10.0.0.1","port":0}]}}"#, 400, "pools.p[0].port", "expected 1 to 65535"),
     ("PATCH /upstreams", r#"{"base":7,"generation":8,"digest":1,"pools":{}}"#, 400, "digest", "expected"),
+    ("PUT /config", "[1,[],{}]", 400, "", "expected an object"),
     ("PUT /config", r#"{"generation":1,"route":[]}"#, 400, "route", "did you mean `routes`?"),
     ("PUT /config", r#"{"generation":1,"routes":[{"name":"r","pool":"p","path":"x"}]}"#, 400, "routes[0].path", "begins with a slash"),
     ("PUT /vip", r#"{"priority":240}"#, 409, "", "no [[vip]]"),

@@ -13,6 +13,7 @@ const TOLERANT: [&str; 4] =
 /// What is valid JSON and cannot be meant: what is asked, the status, the field at fault, and what is said of it.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, u16, &str, &str)] = &[
+    ("POST /vms", r#"["stateless"]"#, 400, "", "expected an object"),
     ("POST /vms", r#"{"service":"statless"}"#, 404, "service", "stateless"),
     ("POST /vms", r#"{"service":7}"#, 400, "service", "expected a string"),
     ("POST /vms", r#"{"service":"stateless","replica":2}"#, 400, "replica", "expected `service`"),
