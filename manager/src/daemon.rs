@@ -32,7 +32,7 @@ use crate::ports::libvirt::Libvirt;
 use crate::ports::namespaces::Namespaces;
 use crate::ports::peers::Peers;
 use crate::ports::transport::Transport;
-use crate::services::Services;
+use crate::services::{Services, changes};
 use crate::store::Store;
 
 /// Keeps this host's machines alive until it is asked to end. The machines live on after it.
@@ -88,14 +88,6 @@ async fn serve_host(mut config: Config, file: PathBuf) -> Result<Ended> {
         Err(error) => tracing::error!("THE CERTIFICATES CANNOT BE USED: {error}"),
     }
     let transport = Transport::new(&config, Arc::clone(&pki))?;
-    let ports = Ports {
-        hypervisor: Arc::clone(&hypervisor),
-        guests: Guests::new()?,
-        balancer: Balancer::new(transport.clone()),
-        peers: Peers::new(config.address, transport.clone()),
-        store: store.clone(),
-        pki: Arc::clone(&pki),
-    };
     tracing::info!(host = %config.name, api = %address, "manager starts");
     // Whether or not faults may still be ordered.
     if let Err(error) = Faults::mend(&config).await {
@@ -124,13 +116,26 @@ async fn serve_host(mut config: Config, file: PathBuf) -> Result<Ended> {
         engine.set_maintenance(origin.elapsed(), maintained.for_engine(origin.elapsed(), unix_ms()));
     }
     let shared = Arc::new(Shared::new(engine, origin, Metrics::new()?));
+    let services = Arc::new(Mutex::new(services));
+    let ports = Ports {
+        hypervisor: Arc::clone(&hypervisor),
+        guests: Guests::new()?,
+        balancer: Balancer::new(transport.clone()),
+        peers: Peers::new(address, transport.clone()),
+        store: store.clone(),
+        pki: Arc::clone(&pki),
+        take_back: {
+            let (services, shared) = (Arc::clone(&services), Arc::clone(&shared));
+            Arc::new(move |name| changes::take_back(&services, &shared, name))
+        },
+    };
     let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
     let board = Arc::new(Board::new(Arc::clone(&shared), transport.clone()));
     let api = Api {
         shared: Arc::clone(&shared),
         hypervisor,
         store,
-        services: Arc::new(Mutex::new(services)),
+        services,
         gate,
         pki: Arc::clone(&pki),
         certificates: Arc::clone(&certificates),

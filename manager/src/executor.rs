@@ -13,8 +13,8 @@ use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
-use wire::MachineId;
 use wire::cluster::{ClusterEvent, ClusterView};
+use wire::{MachineId, PoolName, Problem};
 
 use crate::api::written;
 use crate::config::{Config, LB};
@@ -181,7 +181,12 @@ pub struct Ports {
     pub store: Store,
     /// Certifies the balancer.
     pub pki: Arc<Pki>,
+    /// Makes the definition of a service again what it was; it blocks while the disk does.
+    pub take_back: Arc<TakeBack>,
 }
+
+/// Makes the definition of a service again what it was before it was last put.
+pub type TakeBack = dyn Fn(&PoolName) -> Result<(), Problem> + Send + Sync;
 
 /// Runs the engine until the process ends.
 pub async fn run(shared: Arc<Shared>, ports: Ports, mut exits: mpsc::UnboundedReceiver<Exit>) {
@@ -316,6 +321,14 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
             Ok(Some(mac)) => Outcome::Taken(mac),
             Err(error) => Outcome::Failed(error.to_string()),
         },
+        Command::TakeBack(service) => {
+            let take_back = Arc::clone(&ports.take_back);
+            match tokio::task::spawn_blocking(move || take_back(&service)).await {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(problem)) => Outcome::Failed(problem.detail),
+                Err(error) => Outcome::Failed(error.to_string()),
+            }
+        }
         Command::Resign { lb } => done(resign(config, lb)),
     }
 }

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use kit::guess;
 use serde::{Deserialize, Serialize};
 use wire::balancing::Secret;
-use wire::service::{ServiceOrigin, ServiceSpec, ServiceView};
+use wire::service::{RolloutView, ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
 use crate::config::Config;
 use crate::config::service::{Misfit, Service, check};
 use crate::store::{Store, StoreError, Table};
+
+pub mod changes;
 
 /// One row for each service that was put.
 const SERVICES: Table<Put> = Table::new("services");
@@ -71,13 +73,16 @@ impl Services {
         merged(&self.file, &self.put)
     }
 
-    /// As people see them: without secrets, and with how many machines this host is to have.
-    pub fn views(&self, desired: impl Fn(&PoolName) -> usize) -> Vec<ServiceView> {
+    /// As people see them: without secrets, with how many machines this host is to have and how far it is with building
+    /// them anew.
+    pub fn views(&self, now: impl Fn(&PoolName) -> (usize, Option<RolloutView>)) -> Vec<ServiceView> {
         let view = |service: Service| {
             let is_put = self.put.contains_key(&service.name);
+            let (desired, rollout) = now(&service.name);
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
-                desired: desired(&service.name),
+                desired,
+                rollout,
                 spec: service.spec.without_secrets(),
             }
         };
@@ -335,7 +340,7 @@ mod tests {
         assert_eq!(before.spec.environment["KEY"].0, "planted", "secrets come back too");
         services.put_back(before).expect("stored");
         assert_eq!(services.before(&api).expect_err("only one").status, 409);
-        let shown = serde_json::to_string(&services.views(|_| 1)).expect("JSON");
+        let shown = serde_json::to_string(&services.views(|_| (1, None))).expect("JSON");
         assert!(shown.contains("KEY") && !shown.contains("planted"), "{shown}");
     }
 

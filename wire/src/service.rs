@@ -61,6 +61,9 @@ pub struct ServiceSpec {
     /// How its requests are spread, timed and limited.
     #[serde(default, skip_serializing_if = "ServicePolicy::is_default")]
     pub policy: ServicePolicy,
+    /// How its machines are built anew when the definition changes.
+    #[serde(default, skip_serializing_if = "RolloutPolicy::is_default")]
+    pub rollout: RolloutPolicy,
     /// The pages of its errors, by status (`"503"`) or class (`"5xx"`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub error_pages: ErrorPages,
@@ -196,6 +199,73 @@ impl ServicePolicy {
     }
 }
 
+/// How the machines of a service are built anew, on each host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutPolicy {
+    /// So many machines more than usual there may be meanwhile. Without it, one where `max_unavailable` is left out
+    /// too and the address pool has room for it, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge: Option<u32>,
+    /// So many machines less than usual may serve meanwhile. Without it, one where there is no `surge`, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<u32>,
+    /// Where no further machine becomes ready for so long, the change is taken back, in milliseconds; without it, 120,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_within_ms: Option<u64>,
+}
+
+impl RolloutPolicy {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == RolloutPolicy::default()
+    }
+}
+
+/// The body of `POST /services/{name}/roll`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollOrder {
+    /// Whether the definition is made again what it was before it was last put, where the machines do not become ready.
+    #[serde(default = "yes")]
+    pub rollback: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How far a host is with building the machines of a service anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutView {
+    /// What is being done, or was in the end.
+    pub state: RolloutState,
+    /// How many machines are still to be built anew.
+    pub left: usize,
+    /// How many there were at first.
+    pub total: usize,
+    /// Why it did not go well; empty where it did.
+    pub reason: String,
+}
+
+/// What became of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutState {
+    /// Machines are being built anew.
+    #[default]
+    Rolling,
+    /// The definition is being taken back, and what was built since is built anew.
+    RollingBack,
+    /// All machines are of the present definition.
+    Done,
+    /// All machines are again of the definition before.
+    RolledBack,
+    /// It was given up: machines of both definitions may be there.
+    Failed,
+}
+
 impl ServiceSpec {
     /// The service as it may be shown to anyone: without its secrets.
     #[must_use]
@@ -218,6 +288,9 @@ pub struct ServiceView {
     pub origin: ServiceOrigin,
     /// How many machines this host is to have of it now.
     pub desired: usize,
+    /// How far this host is with building its machines anew, or how that last ended since the manager started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
     /// The definition, without its secrets.
     pub spec: ServiceSpec,
 }

@@ -77,6 +77,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(services::list))
         .routes(routes!(services::show, services::put, services::delete))
         .routes(routes!(services::roll_back))
+        .routes(routes!(services::roll))
         .routes(routes!(console::console))
         .routes(routes!(peers::receive, peers::forget))
         .routes(routes!(pki::join))

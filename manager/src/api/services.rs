@@ -1,14 +1,16 @@
 //! `/services`: what this host runs for people, and how it is told.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use axum::extract::State;
 use kit::api::{ApiError, Json, Path};
-use wire::service::{ServiceSpec, ServiceView};
+use wire::service::{RollOrder, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
 use super::{Api, blocking};
+use crate::executor::Shared;
 use crate::services::Services;
+use crate::services::changes::{self, lock};
 
 /// This host's services, without their secrets.
 #[utoipa::path(get, path = "/services", responses((status = 200, body = [ServiceView])))]
@@ -45,15 +47,7 @@ pub(super) async fn put(
         let detail = format!("expected `{name}`, as in the path");
         return Err(Problem::bad_parameter("name", detail).into());
     }
-    change(&api, move |services, api| {
-        let (service, all) = services.with(spec)?;
-        api.shared.look(|engine, _| engine.check_services(&all))?;
-        services
-            .put(service)
-            .map_err(|error| Problem::unavailable(format!("it cannot be stored: {error}")))?;
-        api.shared.ask(|engine, now| engine.set_services(now, all))
-    })
-    .await?;
+    change(&api, move |services, shared| changes::put(services, shared, spec)).await?;
     Ok(Json(find(&api, &name).await?))
 }
 
@@ -69,16 +63,7 @@ pub(super) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Json<Vec<ServiceView>>, ApiError> {
-    change(&api, move |services, api| {
-        let name = PoolName(name);
-        let all = services.without(&name)?;
-        api.shared.look(|engine, _| engine.check_services(&all))?;
-        services
-            .remove(&name)
-            .map_err(|error| Problem::unavailable(format!("that cannot be stored: {error}")))?;
-        api.shared.ask(|engine, now| engine.set_services(now, all))
-    })
-    .await?;
+    change(&api, move |services, shared| changes::remove(services, shared, &PoolName(name))).await?;
     Ok(Json(views(&api).await?))
 }
 
@@ -95,27 +80,36 @@ pub(super) async fn roll_back(
 ) -> Result<Json<ServiceView>, ApiError> {
     let name = PoolName(name);
     let named = name.clone();
-    change(&api, move |services, api| {
-        let (before, all) = services.before(&named)?;
-        api.shared.look(|engine, _| engine.check_services(&all))?;
-        let stored = match before {
-            Some(before) => services.put_back(before),
-            None => services.remove(&named),
-        };
-        stored.map_err(|error| Problem::unavailable(format!("that cannot be stored: {error}")))?;
-        api.shared.ask(|engine, now| engine.set_services(now, all))
-    })
-    .await?;
+    change(&api, move |services, shared| changes::take_back(services, shared, &named)).await?;
     Ok(Json(find(&api, &name).await?))
 }
 
-/// One change at a time, each of which waits for the disk.
+/// Has this host build the machines of a service anew by its present definition, a few at a time, as the service's
+/// `rollout` says. `GET /services/{name}` says how far it is.
+#[utoipa::path(post, path = "/services/{name}/roll", params(("name" = String, Path)), request_body = RollOrder, responses(
+    (status = 200, body = ServiceView),
+    (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 409, description = "its servers are not ours, no machine may be missing and there is no room for one \
+                                  more, or maintenance", body = Problem),
+))]
+pub(super) async fn roll(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(order): Json<RollOrder>,
+) -> Result<Json<ServiceView>, ApiError> {
+    let name = PoolName(name);
+    find(&api, &name).await?;
+    api.shared.ask(|engine, now| engine.roll(now, &name, &order))?;
+    Ok(Json(find(&api, &name).await?))
+}
+
+/// A change waits for the disk.
 async fn change(
     api: &Api,
-    change: impl FnOnce(&mut Services, &Api) -> Result<(), Problem> + Send + 'static,
+    change: impl FnOnce(&Mutex<Services>, &Shared) -> Result<(), Problem> + Send + 'static,
 ) -> Result<(), Problem> {
     let api = api.clone();
-    blocking(move || change(&mut lock(&api.services), &api)).await?
+    blocking(move || change(&api.services, &api.shared)).await?
 }
 
 async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
@@ -123,7 +117,7 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
     // A change may hold them while the disk is slow.
     blocking(move || {
         let services = lock(&api.services);
-        services.views(|name| api.shared.look(|engine, _| engine.desired_of(name)))
+        services.views(|name| api.shared.look(|engine, _| (engine.desired_of(name), engine.rollout_of(name))))
     })
     .await
 }
@@ -137,8 +131,4 @@ async fn find(api: &Api, name: &PoolName) -> Result<ServiceView, Problem> {
             Err(blocking(move || lock(&api.services).no_service(&name)).await?)
         }
     }
-}
-
-fn lock(services: &Arc<Mutex<Services>>) -> MutexGuard<'_, Services> {
-    services.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -82,17 +82,6 @@ struct Step<'a> {
 type Images = BTreeMap<(IpAddr, PoolName), String>;
 
 impl Client {
-    /// Builds the machines of `service` anew, one at a time over the whole cluster, each within `step_timeout` seconds.
-    ///
-    /// # Errors
-    ///
-    /// Which machine did not come back; those after it are as they were.
-    pub(super) fn roll_service(&self, service: &PoolName, step_timeout: u64) -> Result<()> {
-        let service = Some(service.to_string());
-        let args = RollArgs { service, all: true, yes: true, dry_run: false, step_timeout };
-        self.image(&ImageCommand::Roll(args))
-    }
-
     /// `manager image …`.
     ///
     /// # Errors

@@ -2,18 +2,26 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use kit::config::Source;
 use reqwest::Method;
-use wire::cluster::{ClusterView, MachineView, Phase};
-use wire::service::{ServiceOrigin, ServiceView};
-use wire::{HostName, Incarnation, MachineId, PoolName};
+use serde::Serialize;
+use wire::cluster::ClusterView;
+use wire::service::{RollOrder, RolloutState, RolloutView, ServiceOrigin, ServiceView};
+use wire::{HostName, PoolName};
 
 use super::client::{Client, path_of};
 use super::print::table;
 use crate::config::service::read_services;
+
+/// How often it is looked how far a host is.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A manager that rolls out is not given up before it was silent for so long.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What can be done with services.
 #[derive(Subcommand, Debug)]
@@ -45,20 +53,24 @@ pub struct ApplyArgs {
     /// Only on the host that is asked.
     #[arg(long, conflicts_with = "roll")]
     here: bool,
-    /// Then build the machines of these services anew, one at a time over the whole cluster: the next one's turn comes
-    /// when every manager says that the cluster is whole. At the first that does not become ready, all is made again what
-    /// it was before, and it ends with 1.
+    /// Then have the machines of these services built anew, host after host, as their `rollout` says. Where they do not become
+    /// ready, all is made again what it was before, on every host, and it ends with 1.
     #[arg(long)]
     roll: bool,
-    /// With --roll: how many seconds each machine may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
-    step_timeout: u64,
 }
 
 /// A manager to be told.
 struct Told {
     host: HostName,
     url: String,
+}
+
+/// What was rolled out, for programs.
+#[derive(Serialize)]
+struct RolledOut<'a> {
+    service: &'a PoolName,
+    host: &'a HostName,
+    machines: usize,
 }
 
 impl Client {
@@ -115,49 +127,89 @@ impl Client {
                 })?;
             }
         }
-        let kept =
-            specs.iter().filter(|spec| args.roll && spec.replicas.is_some_and(|replicas| replicas > 0));
-        for spec in kept {
-            let Err(failed) = self.roll_service(&spec.name, args.step_timeout) else { continue };
-            let name = &spec.name;
-            self.roll_back(name, args.step_timeout).with_context(|| {
-                format!(
-                    "service {name} is not rolled out ({failed:#}), and cannot be made what it was before"
-                )
-            })?;
-            bail!("service {name} is not rolled out, and is again what it was before: {failed:#}");
+        for spec in specs.iter().filter(|spec| args.roll && spec.endpoints.is_empty()) {
+            self.roll_out(&spec.name, &told)?;
         }
         Ok(())
     }
 
-    /// Makes the service `name` again what it was, on all hosts, and has the machines that came to be since, or did
-    /// not, built anew.
-    fn roll_back(&self, name: &PoolName, step_timeout: u64) -> Result<()> {
-        let stuck = self.starting(name)?;
-        for Told { host, url } in self.told(false)? {
-            let path = format!("{}/rollback", path_of("/services", name.as_str()));
-            let _was: ServiceView = self
-                .ask_at(&url, Method::POST, &path, None::<&()>)
-                .with_context(|| format!("host {host}"))?;
+    /// Has all hosts build the machines of the service `name` anew, one host after the other.
+    fn roll_out(&self, name: &PoolName, told: &[Told]) -> Result<()> {
+        for (index, host) in told.iter().enumerate() {
+            let RolloutView { state, total, reason, .. } = self.roll_on(host, name, true)?;
+            let there = &host.host;
+            match state {
+                RolloutState::RolledBack => {
+                    self.roll_back(name, &told[..index], &told[index + 1..]).with_context(|| {
+                        format!(
+                            "service {name} is not rolled out ({reason}). Host {there} has made it again what it was \
+                             before, others could not"
+                        )
+                    })?;
+                    bail!("service {name} is not rolled out, and is again what it was before: {reason}");
+                }
+                RolloutState::Failed => bail!(
+                    "service {name} is not rolled out on host {there}, which has machines of both definitions now: \
+                     {reason}"
+                ),
+                RolloutState::Done | RolloutState::Rolling | RolloutState::RollingBack => {}
+            }
+            self.print(&RolledOut { service: name, host: there, machines: total }, |_| {
+                format!("{name} is rolled out on host {there}: {total} machines")
+            })?;
         }
-        // One that keeps dying is built anew by itself; one that lives and never becomes ready is not.
-        let starting = self.starting(name)?;
-        for (manager, machine, _) in stuck.into_iter().filter(|machine| starting.contains(machine)) {
-            let path = format!("{}/replace", path_of("/vms", machine.as_str()));
-            // One that is being built anyway is refused, and that is as good.
-            let _ = self.ask_at::<MachineView>(&self.manager_at(manager), Method::POST, &path, None::<&()>);
-        }
-        self.roll_service(name, step_timeout)
+        Ok(())
     }
 
-    /// The machines of the service `name` that are not ready yet: where their managers are, and which builds they are.
-    fn starting(&self, name: &PoolName) -> Result<Vec<(IpAddr, MachineId, Incarnation)>> {
-        let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
-        let machines =
-            view.hosts.iter().flat_map(|host| host.machines.iter().map(|machine| (host.address, machine)));
-        let starting =
-            machines.filter(|(_, machine)| machine.service == *name && machine.phase == Phase::Booting);
-        Ok(starting.map(|(manager, machine)| (manager, machine.id.clone(), machine.incarnation)).collect())
+    /// Makes the service `name` again what it was on these hosts, and on those where it was `rolled` out already has its
+    /// machines built anew.
+    fn roll_back(&self, name: &PoolName, rolled: &[Told], untouched: &[Told]) -> Result<()> {
+        for Told { host, url } in rolled.iter().chain(untouched) {
+            let path = format!("{}/rollback", path_of("/services", name.as_str()));
+            let _was: ServiceView =
+                self.ask_at(url, Method::POST, &path, None::<&()>).with_context(|| format!("host {host}"))?;
+        }
+        for told in rolled {
+            let RolloutView { state, reason, .. } = self.roll_on(told, name, false)?;
+            if state != RolloutState::Done {
+                bail!("host {}: {reason}", told.host);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has one host build the machines of the service `name` anew, and waits for what becomes of that. The host itself
+    /// bounds how long that takes, and goes on should nobody wait any more.
+    fn roll_on(&self, Told { host, url }: &Told, name: &PoolName, rollback: bool) -> Result<RolloutView> {
+        let path = path_of("/services", name.as_str());
+        let mut view: ServiceView = self
+            .ask_at(url, Method::POST, &format!("{path}/roll"), Some(&RollOrder { rollback }))
+            .with_context(|| format!("host {host}"))?;
+        let mut silent_since = None;
+        loop {
+            match view.rollout.take() {
+                None => bail!(
+                    "host {host}: its manager was started anew and does not know how it ended: do it again"
+                ),
+                Some(rollout)
+                    if !matches!(rollout.state, RolloutState::Rolling | RolloutState::RollingBack) =>
+                {
+                    return Ok(rollout);
+                }
+                Some(_) => {}
+            }
+            view = loop {
+                std::thread::sleep(LOOK);
+                match self.ask_at(url, Method::GET, &path, None::<&()>) {
+                    Ok(view) => break view,
+                    Err(error) if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE => {
+                        return Err(error).with_context(|| format!("host {host} goes on, and is not heard"));
+                    }
+                    Err(_) => {}
+                }
+            };
+            silent_since = None;
+        }
     }
 
     /// The managers to tell: of all hosts, each of which has to be there.
@@ -182,7 +234,7 @@ impl Client {
 
 fn list(views: &[ServiceView]) -> String {
     let mut rows = table(&["SERVICE", "MACHINES", "PROGRAM", "PORT", "ANSWERS FOR", "DEFINED"]);
-    for ServiceView { origin, desired, spec } in views {
+    for ServiceView { origin, desired, spec, .. } in views {
         let external = !spec.endpoints.is_empty();
         let count = if external { spec.endpoints.len() } else { *desired };
         let answers: Vec<String> = spec

@@ -19,11 +19,13 @@ use super::{LB, check_name};
 
 mod files;
 mod probes;
+mod rollout;
 mod routes;
 mod secrets;
 
 pub use files::{load_files, read_services};
 pub use probes::{Liveness, Readiness};
+pub use rollout::Pace;
 pub use routes::of as routes_of;
 
 /// The most services of a host.
@@ -142,6 +144,7 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
     policy(&spec.policy)?;
+    rollout::check(&spec.rollout)?;
     let (liveness, readiness) = probes::check(&spec)?;
     let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
     Ok(Service { name, program, port, replicas, hardware, liveness, readiness, spec })
@@ -177,6 +180,7 @@ fn endpoints(spec: &ServiceSpec) -> Fit {
         ("environment", !spec.environment.is_empty()),
         ("secrets", !spec.secrets.is_empty()),
         ("liveness", spec.liveness.is_some()),
+        ("rollout", !spec.rollout.is_default()),
     ] {
         ensure(!given, field, || "says nothing of servers that others keep (`endpoints`)".to_owned())?;
     }

@@ -13,7 +13,7 @@ use wire::snapshot::SnapshotAck;
 use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
-use wire::{Generation, Incarnation, MachineId};
+use wire::{Generation, Incarnation, MachineId, PoolName};
 
 use super::desired::Desired;
 use super::shared::{SharedSet, Telling};
@@ -110,6 +110,8 @@ pub enum Command {
     AskTargets(Vec<Ipv4Addr>),
     /// Ask the segment whether somebody has an address that no machine of this host has.
     Probe(Ipv4Addr),
+    /// Make the definition of a service again what it was before it was last put.
+    TakeBack(PoolName),
     /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
     /// priority 0 from its address).
     Resign {
@@ -154,6 +156,8 @@ pub enum Job {
     TellUplink,
     /// The neighbours beyond the uplink.
     AskTargets,
+    /// A service's definition.
+    TakeBack(PoolName),
     /// The wire.
     Resign,
     /// Whether an address is free.

@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use wire::{HostName, Incarnation, MachineId, PoolName};
 
+use super::rollout::Rollout;
 use crate::config::{Config, LB};
 
 mod found;
@@ -46,6 +47,9 @@ pub struct Desired {
     /// The machines that balancers are to send nothing new, by a person's order.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     drained: BTreeSet<MachineId>,
+    /// The services whose machines are being built anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) rollouts: BTreeMap<PoolName, Rollout>,
     /// The managers that were learned of from others; the configuration does not name them.
     #[serde(default)]
     pub(super) learned_peers: BTreeSet<Ipv4Addr>,
@@ -73,6 +77,7 @@ impl Desired {
             .unwrap_or(Ipv4Addr::UNSPECIFIED);
         let in_use = stored.as_ref().map(|stored| stored.in_use.clone()).unwrap_or_default();
         let drained = stored.as_ref().map(|stored| stored.drained.clone()).unwrap_or_default();
+        let rollouts = stored.as_ref().map(|stored| stored.rollouts.clone()).unwrap_or_default();
         let mut learned_peers =
             stored.as_ref().map(|stored| stored.learned_peers.clone()).unwrap_or_default();
         learned_peers.retain(|peer| config.network.contains(peer) && !config.peers.contains(peer));
@@ -83,6 +88,7 @@ impl Desired {
             services: BTreeMap::new(),
             in_use,
             drained,
+            rollouts,
             learned_peers,
         };
         desired.services = stored.map(|stored| stored.services).unwrap_or_default();
@@ -117,6 +123,7 @@ impl Desired {
         self.forget_unused();
         let slots: BTreeSet<MachineId> = self.slots(&config.name).into_iter().map(|slot| slot.id).collect();
         self.drained.retain(|id| slots.contains(id));
+        self.rollouts.retain(|service, _| self.services.contains_key(service));
         short
     }
 

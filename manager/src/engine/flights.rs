@@ -159,6 +159,7 @@ impl Engine {
             Command::AskTargets(_) => self.targets_asked(now, outcome),
             Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
             Command::Probe(address) => self.probe_finished(now, address, outcome),
+            Command::TakeBack(service) => self.took_back(now, &service, outcome),
             Command::Resign { lb } => {
                 if let Outcome::Failed(reason) = outcome {
                     let message = format!("could not say on the wire that it let go of its VIPs: {reason}");
@@ -175,7 +176,7 @@ impl Command {
         let seconds = match self {
             Command::Watch { .. } => return None,
             Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
-            Command::Save(_) | Command::List => 10,
+            Command::Save(_) | Command::List | Command::TakeBack(_) => 10,
             Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } | Command::Probe(_) => 3,
             Command::ReadLb { .. }
             | Command::Resign { .. }

@@ -200,6 +200,7 @@ impl Engine {
             MachineSpec::of_service(&self.config, service, &slot, incarnation)
         };
         self.next_incarnation += 1;
+        self.made_anew(id, &slot.service);
         let until = now + self.boot_timeout(&slot.service);
         let is_asked = self.service(&slot.service).is_some_and(|service| service.readiness.is_some());
         let rebuilt = self.machines.get_mut(id).is_some_and(|machine| {
@@ -228,7 +229,7 @@ impl Engine {
         let readiness = service.and_then(|service| service.readiness.clone());
         let asked = Asked {
             liveness: service.and_then(|service| service.liveness.probe.clone()),
-            readiness: readiness.map(|Asks(probe)| (probe, machine.readiness == Readiness::Ready)),
+            readiness: readiness.map(|Asks(probe)| (probe, machine.readiness.is_given())),
         };
         let command = Command::Watch {
             machine: id.clone(),

@@ -38,6 +38,7 @@ mod peer;
 mod publish;
 mod readiness;
 mod requests;
+mod rollout;
 mod services;
 mod shared;
 mod spec;
@@ -80,6 +81,7 @@ use front::Shown;
 use machine::{Life, Machine};
 use peer::Peer;
 use readiness::Readiness;
+use rollout::Rollouts;
 use services::Services;
 use switchover::{Forward, Switching};
 use tracked::Tracked;
@@ -156,6 +158,7 @@ pub struct Engine {
     save_at: Time,
     next_incarnation: Incarnation,
     machines: Machines,
+    rollouts: Rollouts,
     upstreams: Upstreams,
     adoption: Adoption,
     /// Machines that were found running and have not been heard yet.
@@ -232,6 +235,7 @@ impl Engine {
             save_at: now,
             next_incarnation,
             machines,
+            rollouts: Rollouts::default(),
             upstreams,
             adoption: Adoption::Unlisted,
             unverified: BTreeSet::new(),
@@ -309,6 +313,7 @@ impl Engine {
         self.plan_list(now, &mut plan);
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
+            self.plan_rollouts(now, &mut plan);
             self.plan_machines(now, &mut plan);
             self.plan_uplink(now, &mut plan);
             self.plan_switchover(now, &mut plan);

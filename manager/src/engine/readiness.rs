@@ -18,13 +18,22 @@ use super::{Engine, Life, Machine, Notice, Severity, Start, Time};
 /// What the probe said last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) enum Readiness {
-    /// It can; also where nobody asks, and of a machine that was found running until it is asked.
+    /// It was found running: it is taken for ready until it was asked.
     #[default]
+    Presumed,
+    /// It can; also where nobody asks.
     Ready,
     /// This incarnation never could.
     NotYet,
     /// It could before.
     NoLonger,
+}
+
+impl Readiness {
+    /// Whether it is sent requests.
+    pub(super) fn is_given(self) -> bool {
+        matches!(self, Readiness::Presumed | Readiness::Ready)
+    }
 }
 
 impl Engine {
@@ -53,7 +62,8 @@ impl Engine {
                 let message = "its readiness probe passes: balancers send it requests again".to_owned();
                 self.note(Severity::Info, "machine.readiness", id.to_string(), message);
             }
-            (Readiness::Ready, false) if lives => {
+            (Readiness::Presumed, true) => machine.readiness = Readiness::Ready,
+            (Readiness::Ready | Readiness::Presumed, false) if lives => {
                 machine.readiness = Readiness::NoLonger;
                 machine.condition = Some(Condition::NotReady);
                 "its readiness probe fails".clone_into(&mut machine.reason);
@@ -61,7 +71,8 @@ impl Engine {
                     "its readiness probe fails: balancers send it nothing while there is another".to_owned();
                 self.note(Severity::Warning, "machine.readiness", id.to_string(), message);
             }
-            (Readiness::Ready, _) | (Readiness::NotYet | Readiness::NoLonger, false) => {}
+            (Readiness::Ready, _)
+            | (Readiness::Presumed | Readiness::NotYet | Readiness::NoLonger, false) => {}
         }
     }
 }

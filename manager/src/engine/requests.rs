@@ -55,6 +55,7 @@ impl Engine {
             )));
         };
         self.machines.insert(slot.id.clone(), Machine::waiting(slot.clone(), now));
+        self.rollout_counts(service, 1);
         let message = format!("asked for; it gets {}", slot.address);
         self.note(Severity::Info, "machine.requested", slot.id.to_string(), message);
         Ok(slot)
@@ -77,7 +78,9 @@ impl Engine {
         if !machine.wanted {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));
         }
+        let service = machine.slot.service.clone();
         self.desired.remove(&host, id);
+        self.rollout_counts(&service, -1);
         self.dismiss(now, id, "deleted");
         Ok(())
     }

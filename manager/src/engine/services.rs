@@ -65,11 +65,20 @@ impl Engine {
     ///
     /// As [`Engine::check_services`].
     pub fn set_services(&mut self, now: Time, services: Vec<Service>) -> Result<(), Problem> {
-        let desired = self.with_services(&services)?;
-        *self.desired = desired;
-        let was = |name: &PoolName| self.config.services.iter().find(|service| service.name == *name);
-        let changed = services.iter().filter(|service| was(&service.name).is_some_and(|was| was != *service));
-        let changed: Vec<PoolName> = changed.map(|service| service.name.clone()).collect();
+        self.check_services(&services)?;
+        let changed: Vec<(PoolName, Option<u32>)> = services
+            .iter()
+            .filter_map(|service| {
+                let was = self.service(&service.name).filter(|was| *was != service)?;
+                let replicas = (was.replicas != service.replicas).then_some(service.replicas);
+                Some((service.name.clone(), replicas))
+            })
+            .collect();
+        for (name, replicas) in &changed {
+            self.redefined(now, name, *replicas);
+        }
+        let changed: Vec<PoolName> = changed.into_iter().map(|(name, _)| name).collect();
+        *self.desired = self.with_services(&services)?;
         self.machines.set_services(Services::of(&services));
         self.upstreams = Upstreams::new(self.config.name.clone(), &services);
         self.config.services = services;

@@ -66,7 +66,8 @@ impl Prober {
         }
     }
 
-    /// Asks for ever, and calls `tell` when what it says has changed.
+    /// Asks for ever, and calls `tell` when what it says has changed, and once when it has found that what was `ready`
+    /// still is.
     pub(super) async fn readiness(
         &self,
         address: Ipv4Addr,
@@ -76,10 +77,15 @@ impl Prober {
         mut tell: impl FnMut(bool),
     ) {
         let mut in_a_row = 0;
+        let mut is_confirmed = !ready;
         let mut rounds = Rounds::of(probe);
         loop {
             let answered =
                 self.ask(address, port, probe, Duration::from_millis(probe.timeout_ms)).await.is_ok();
+            if answered && ready && !is_confirmed {
+                tell(true);
+            }
+            is_confirmed |= answered;
             in_a_row = if answered == ready { 0 } else { in_a_row + 1 };
             let enough = if ready { probe.failure_threshold } else { probe.success_threshold };
             if in_a_row >= enough {

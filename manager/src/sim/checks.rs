@@ -112,7 +112,10 @@ impl World {
                 let this = &self.hosts[host];
                 let Some(guest) = this.guests.get(machine) else { return };
                 let uid = guest.uid;
-                let wanted = !this.dismissed.contains(machine);
+                let has_place =
+                    this.manager.as_ref().is_some_and(|manager| manager.engine.has_place(machine));
+                let surplus = this.rolled && !has_place;
+                let wanted = !this.dismissed.contains(machine) && !surplus;
                 if wanted && self.is_healthy(guest) {
                     self.violated(Checker::Destruction, || {
                         format!("{machine} is destroyed, whose heartbeat has just come")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wire::MachineId;
+use wire::service::RollOrder;
 
 use super::balancer::Works;
 use super::faults::Kind;
@@ -158,7 +159,7 @@ impl World {
     }
 
     pub(super) fn people(&mut self, host: usize) {
-        let (draw, machine) = (self.dice.below(5), self.any_machine(host));
+        let (draw, machine) = (self.dice.below(6), self.any_machine(host));
         let at = self.now + self.hosts[host].ahead;
         let this = &mut self.hosts[host];
         let Some(manager) = this.manager.as_mut() else { return };
@@ -175,10 +176,19 @@ impl World {
                 this.dismissed.insert(machine);
             }
             (3, _) => {
+                let (service, order) = ("stateless".into(), RollOrder { rollback: true });
+                if engine.roll(at, &service, &order).is_ok() {
+                    this.rolled = true;
+                    let machines = engine.machines(at).into_iter();
+                    let machines = machines.filter(|machine| machine.service == service);
+                    this.dismissed.extend(machines.map(|machine| machine.id));
+                }
+            }
+            (4, _) => {
                 self.checks.disturbed(self.now);
                 self.speaker_turn(host, Turn::Release);
             }
-            (4, _) => {
+            (5, _) => {
                 self.checks.disturbed(self.now);
                 self.speaker_turn(host, Turn::TakeOver);
             }

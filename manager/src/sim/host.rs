@@ -19,6 +19,7 @@ pub(super) enum Work {
     Stop,
     Fence,
     Probe,
+    TakeBack,
 }
 
 impl Work {
@@ -33,6 +34,7 @@ impl Work {
             Command::Stop(_) => Work::Stop,
             Command::Fence(_) => Work::Fence,
             Command::Probe(_) => Work::Probe,
+            Command::TakeBack(_) => Work::TakeBack,
             Command::Watch { .. }
             | Command::Push { .. }
             | Command::Configure { .. }
@@ -52,7 +54,7 @@ impl Work {
             Work::Create => 20,
             Work::Probe => 300,
             Work::Stop => 100,
-            Work::Save | Work::List | Work::Fence => 5,
+            Work::Save | Work::List | Work::Fence | Work::TakeBack => 5,
         })
     }
 }
@@ -164,6 +166,8 @@ pub(super) struct Host {
     pub(super) ahead: Duration,
     /// Machines that people asked to be taken away or replaced.
     pub(super) dismissed: BTreeSet<MachineId>,
+    /// People had machines built anew a few at a time: who has no place any more was sent away for that.
+    pub(super) rolled: bool,
 }
 
 impl Host {
@@ -181,6 +185,7 @@ impl Host {
             client: Client::default(),
             ahead: Duration::ZERO,
             dismissed: BTreeSet::new(),
+            rolled: false,
         }
     }
 

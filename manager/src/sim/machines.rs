@@ -45,7 +45,7 @@ impl World {
         let troubles = &mut self.hosts[host].troubles;
         let delay = troubles.slow.get(&work).copied().unwrap_or(work.usual());
         let failed = |reason: &str| Some(Outcome::Failed(reason.to_owned()));
-        let on_daemon = !matches!(work, Work::Save | Work::Probe);
+        let on_daemon = !matches!(work, Work::Save | Work::Probe | Work::TakeBack);
         if on_daemon && now < troubles.down_until {
             let reason = "the daemon cannot be reached".to_owned();
             let outcome = match work {
@@ -89,6 +89,12 @@ impl World {
         match command {
             Command::Save(desired) => {
                 self.hosts[host].disk = Some((**desired).clone());
+                if self.hosts[host].rolled {
+                    // A name that has no place any more may come back elsewhere.
+                    let name = self.hosts[host].config.name.clone();
+                    let is_here = |id: &MachineId| id.as_str().starts_with(&format!("{name}-"));
+                    self.checks.addresses.retain(|id, _| !is_here(id) || desired.slot(&name, id).is_some());
+                }
                 Outcome::Done
             }
             Command::List => self.listed(host),
@@ -106,6 +112,8 @@ impl World {
                 self.hosts[host].guests.remove(machine);
                 Outcome::Done
             }
+            // Definitions do not change here.
+            Command::TakeBack(_) => Outcome::Failed("there is nothing to go back to".to_owned()),
             Command::Probe(address) => {
                 let mut guests = self.hosts.iter().flat_map(|host| host.guests.values());
                 let answers = |guest: &Guest| guest.is_alive() && guest.address() == *address;

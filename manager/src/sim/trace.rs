@@ -35,6 +35,7 @@ pub(super) fn words(command: &Command) -> String {
             format!("tell {peer} {}.{}", snapshot.epoch(), snapshot.version())
         }
         Command::Probe(address) => format!("probe {address}"),
+        Command::TakeBack(service) => format!("take back {service}"),
         Command::Resign { lb } => format!("resign for {lb}"),
     }
 }

@@ -39,6 +39,7 @@ mod machines;
 mod managers;
 mod peers;
 mod replacement;
+mod rollout;
 mod run;
 mod services;
 mod slow;

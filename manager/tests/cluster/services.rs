@@ -203,57 +203,6 @@ failure_threshold = 2
     lab.wait_until_whole();
 }
 
-#[test]
-fn a_change_is_rolled_out_machine_by_machine_and_a_bad_one_is_rolled_back_by_itself() {
-    let lab = Lab::start();
-    let file = lab.path().join("shop.toml");
-    let apply_asking = |path: &str, more: &str| {
-        let shop = "[[service]]\nname = \"shop\"\nreplicas = 1\n";
-        let route = "[[service.route]]\nhosts = [\"shop.example\"]\n[service.readiness]\nkind = \"http\"\n\
-                     period_ms = 100\n";
-        std::fs::write(&file, format!("{shop}{more}\n{route}path = \"{path}\"\n")).expect("written");
-        let file = file.to_str().expect("a plain name");
-        let manager = program("manager");
-        let words = ["service", "apply", file, "--roll", "--step-timeout", "12"];
-        lab.exec("a", &[&[manager.as_str(), "--manager", MANAGERS[0]], &words[..]].concat())
-    };
-    let apply = |more: &str| apply_asking("/health/ready", more);
-    let environments = |line: &str| {
-        let of = |host: &str| {
-            let all = lab.exec(host, &["sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"]).stdout;
-            all.lines().filter(|other| *other == line).count()
-        };
-        of("a") + of("b")
-    };
-    apply("environment = { VERSION = \"one\" }").ok();
-    let load = |seconds| Load::of_seconds(seconds).with("--header", "host: shop.example");
-    std::thread::scope(|scope| {
-        let load = load(8).start(&lab, scope);
-        apply("environment = { VERSION = \"two\" }").ok();
-        load.join().expect("a report").assert_nobody_noticed();
-    });
-    assert_eq!((environments("VERSION=one"), environments("VERSION=two")), (0, 2));
-
-    // A program that is nowhere, and one that never becomes ready: one machine does not come back, the other one is
-    // left alone, and all is made again what it was.
-    let three = "environment = { VERSION = \"three\" }";
-    for (path, bad) in [("/health/ready", "program = \"no-such-program\""), ("/no-such-page", three)] {
-        std::thread::scope(|scope| {
-            let load = load(24).start(&lab, scope);
-            let stopped = apply_asking(path, bad);
-            assert_eq!(stopped.code, Some(1), "{stopped:?}");
-            assert!(stopped.stderr.contains("is again what it was before"), "{stopped:?}");
-            load.join().expect("a report").assert_nobody_noticed();
-        });
-        lab.wait_until_whole();
-        assert_eq!(
-            (environments("VERSION=two"), environments("VERSION=three")),
-            (2, 0),
-            "after {path} {bad}"
-        );
-    }
-}
-
 /// A server that no manager keeps; what it left ends with the lab.
 struct Server(Child);
 

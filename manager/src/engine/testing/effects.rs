@@ -35,9 +35,13 @@ impl World {
         match command {
             Command::Save(desired) => {
                 self.hosts[host].disk = Some((**desired).clone());
+                // A name that has no place any more may come back elsewhere.
+                let name = self.hosts[host].config.name.clone();
+                self.hosts[host].addresses.retain(|id, _| desired.slot(&name, id).is_some());
                 Outcome::Done
             }
             Command::List => self.listed(host),
+            Command::TakeBack(_) => self.take_back(host),
             Command::Create(spec) => self.make(host, spec),
             Command::Stop(id) => {
                 let stopped = self.end(id, "it was asked to");
@@ -85,6 +89,18 @@ impl World {
             Command::Forward { peer, order } => self.forward(*peer, order),
             Command::Probe(address) => self.ask_for(*address),
             Command::Resign { .. } | Command::Watch { .. } => Outcome::Done,
+        }
+    }
+
+    /// The services of `host` are again what they were.
+    fn take_back(&mut self, host: usize) -> Outcome {
+        let now = self.now;
+        match self.hosts[host].before.take() {
+            None => Outcome::Failed("there is nothing to go back to".to_owned()),
+            Some(before) => match self.engine(host).set_services(now, before) {
+                Ok(()) => Outcome::Done,
+                Err(problem) => Outcome::Failed(problem.detail),
+            },
         }
     }
 
@@ -153,7 +169,10 @@ impl World {
         let (machine, incarnation) = (id.clone(), spec.purpose.incarnation);
         if self.hosts[host].crash_on_start.contains(id) {
             self.after(SHORT_LIFE, Happening::Die { machine, incarnation });
-        } else if !self.hosts[host].never_boot.contains(id) && !self.hosts[host].mute.contains(id) {
+        } else if !self.hosts[host].never_boot.contains(id)
+            && !self.hosts[host].mute.contains(id)
+            && self.hosts[host].never_boot_program.as_ref() != Some(&spec.seed.program)
+        {
             let boot = self.hosts[host].boot;
             self.after(boot, Happening::Boot { machine, incarnation });
         }

@@ -17,6 +17,8 @@ pub(crate) struct Guest {
     pub(crate) up: bool,
     /// What it was told of its host's uplink.
     pub(crate) uplink_lost: Option<bool>,
+    /// What it runs.
+    pub(crate) program: String,
     pub(crate) set: UpstreamSet,
     pub(crate) config: ProxyConfig,
 }
@@ -29,16 +31,17 @@ impl Guest {
             frozen: false,
             up: false,
             uplink_lost: None,
+            program: spec.seed.program.clone(),
             set: spec.seed.upstreams.clone().unwrap_or_default(),
             config: spec.seed.proxy_config.clone().unwrap_or_default(),
         }
     }
 
-    pub(super) fn is_lb(&self) -> bool {
+    pub(crate) fn is_lb(&self) -> bool {
         self.purpose.service.as_str() == LB
     }
 
-    pub(super) fn answers(&self) -> bool {
+    pub(crate) fn answers(&self) -> bool {
         self.running && !self.frozen && self.up
     }
 

@@ -28,6 +28,8 @@ impl Host {
             targets_answer: 1,
             boot: Duration::from_millis(200),
             never_boot: BTreeSet::new(),
+            never_boot_program: None,
+            before: None,
             mute: BTreeSet::new(),
             prevented_by: None,
             crash_on_start: BTreeSet::new(),
@@ -113,6 +115,7 @@ impl Kind {
             Command::ReadLb { .. } => Kind::ReadLb,
             Command::Tell { .. } => Kind::Tell,
             Command::Resign { .. } => Kind::Resign,
+            Command::TakeBack(_) => Kind::TakeBack,
             Command::Probe(_) => Kind::Probe,
             Command::HandOver { .. } => Kind::HandOver,
             Command::Forward { .. } => Kind::Forward,
@@ -130,7 +133,7 @@ impl Kind {
             Kind::Forward => 60,
             Kind::AskTargets => 300,
             Kind::Stop => 100,
-            Kind::Fence | Kind::Save | Kind::List => 5,
+            Kind::Fence | Kind::Save | Kind::List | Kind::TakeBack => 5,
             Kind::Watch
             | Kind::Push
             | Kind::Configure
@@ -158,6 +161,7 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Probe(address) => Job::Probe(*address),
         Command::HandOver { .. } => Job::HandOver,
         Command::Forward { .. } => Job::Forward,
+        Command::TakeBack(service) => Job::TakeBack(service.clone()),
         Command::TellUplink { .. } => Job::TellUplink,
         Command::AskTargets(_) => Job::AskTargets,
     }

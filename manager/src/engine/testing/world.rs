@@ -9,7 +9,7 @@ use wire::{Incarnation, MachineId};
 
 use super::guest::Guest;
 use super::host::job;
-use crate::config::Config;
+use crate::config::{Config, Service};
 use crate::engine::{Action, Command, Desired, Engine, Event, Job, Notice, Outcome, Time};
 
 /// What an engine can ask for, to give rules for it.
@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     TellUplink,
     AskTargets,
     Probe,
+    TakeBack,
 }
 
 /// One host: its hypervisor with its machines, and its manager if that runs.
@@ -52,6 +53,10 @@ pub(crate) struct Host {
     pub(crate) targets_answer: usize,
     pub(crate) boot: Duration,
     pub(crate) never_boot: BTreeSet<MachineId>,
+    /// Machines with this program start and never answer.
+    pub(crate) never_boot_program: Option<String>,
+    /// What its services are again when a change is taken back.
+    pub(crate) before: Option<Vec<Service>>,
     /// Their guests start and say so, but never answer.
     pub(crate) mute: BTreeSet<MachineId>,
     /// Nothing can be created, for this.

@@ -38,7 +38,8 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::ReadLb { .. }
         | Command::TellUplink { .. }
         | Command::AskTargets(_)
-        | Command::Tell { .. } => false,
+        | Command::Tell { .. }
+        | Command::TakeBack(_) => false,
     })
 }
 

@@ -16,6 +16,7 @@ mod members;
 mod observed;
 mod peers;
 mod replacement;
+mod rollout;
 mod services;
 mod soak;
 mod start;
