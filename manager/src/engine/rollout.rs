@@ -259,6 +259,7 @@ impl Engine {
     }
 
     fn one_more(&mut self, now: Time, name: &PoolName) -> bool {
+        self.machines.settle(now);
         let others = Others {
             has_id: &|id| self.machines.get(id).is_some(),
             has_address: &|address| is_taken(&self.foreign, &self.machines, address),
