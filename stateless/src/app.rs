@@ -91,7 +91,7 @@ pub fn router(app: Shared) -> Router {
             .routes(routes!(delay::set_delay));
     }
     let (router, document) = routes.split_for_parts();
-    let mut router = kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), document));
+    let mut router = kit::api::with_fallbacks(kit::api::with_docs(router.with_state(app.clone()), &document));
     if app.settings.test_routes {
         router = router.layer(middleware::from_fn_with_state(app.clone(), delay::delay));
     }

@@ -126,7 +126,7 @@ fn routers(admin: Arc<Admin>) -> (Router, Router) {
     let (changes, changes_document) = changes::router().merge(overrides::changes()).split_for_parts();
     document.merge(changes_document);
     let pages = Router::new().route("/", axum::routing::get(page::page)).merge(kit::page::assets());
-    let reads = kit::api::with_docs(reads.merge(pages).with_state(admin.clone()), document);
+    let reads = kit::api::with_docs(reads.merge(pages).with_state(admin.clone()), &document);
     let changes = changes
         .layer(axum::middleware::from_fn_with_state(admin.clone(), changes::only_from_managers))
         .with_state(admin);

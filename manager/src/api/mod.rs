@@ -102,7 +102,7 @@ pub fn router(api: Api) -> Router {
             router.routes(routes!(faults::harm)).routes(routes!(faults::show, faults::begin, faults::end));
     }
     let (router, document) = router.with_state(api).split_for_parts();
-    let router = with_docs(router, document).merge(page::routes(board, Arc::clone(&gate)));
+    let router = with_docs(router, &document).merge(page::routes(board, Arc::clone(&gate)));
     with_fallbacks(router).layer(from_fn_with_state(gate, gatekeeper))
 }
 
