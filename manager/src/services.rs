@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use kit::guess;
 use serde::{Deserialize, Serialize};
 use wire::balancing::Secret;
+use wire::placement::ServicePlacement;
 use wire::service::{ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
@@ -71,13 +72,18 @@ impl Services {
         merged(&self.file, &self.put)
     }
 
-    /// As people see them: without secrets, and with how many machines this host is to have.
-    pub fn views(&self, desired: impl Fn(&PoolName) -> usize) -> Vec<ServiceView> {
+    /// As people see them: without secrets, and with how many machines this host is to have, and where they are.
+    pub fn views(
+        &self,
+        machines: impl Fn(&PoolName) -> (usize, Option<ServicePlacement>),
+    ) -> Vec<ServiceView> {
         let view = |service: Service| {
             let is_put = self.put.contains_key(&service.name);
+            let (desired, placement) = machines(&service.name);
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
-                desired: desired(&service.name),
+                desired,
+                placement,
                 spec: service.spec.without_secrets(),
             }
         };
@@ -335,7 +341,7 @@ mod tests {
         assert_eq!(before.spec.environment["KEY"].0, "planted", "secrets come back too");
         services.put_back(before).expect("stored");
         assert_eq!(services.before(&api).expect_err("only one").status, 409);
-        let shown = serde_json::to_string(&services.views(|_| 1)).expect("JSON");
+        let shown = serde_json::to_string(&services.views(|_| (1, None))).expect("JSON");
         assert!(shown.contains("KEY") && !shown.contains("planted"), "{shown}");
     }
 

@@ -123,7 +123,8 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
     // A change may hold them while the disk is slow.
     blocking(move || {
         let services = lock(&api.services);
-        services.views(|name| api.shared.look(|engine, _| engine.desired_of(name)))
+        services
+            .views(|name| api.shared.look(|engine, _| (engine.desired_of(name), engine.placement_of(name))))
     })
     .await
 }
