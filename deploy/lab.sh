@@ -579,6 +579,8 @@ if [ -r "${1:-}/bin" ] && [ "$command" != up ]; then
     HOLDFAST_BIN=$(cat "$1/bin")
     MACHINES=$(cat "$1/machines")
     IMAGES=$(cat "$1/images")
+    SETTINGS=$(cat "$1/settings")
+    HOST_RETURN=${HOLDFAST_HOST_RETURN:-$(cat "$1/host-return")}
 fi
 case $command in
     up)
@@ -593,6 +595,8 @@ case $command in
         echo "$HOLDFAST_BIN" >"$1/bin"
         echo "$MACHINES" >"$1/machines"
         echo "$IMAGES" >"$1/images"
+        echo "$SETTINGS" >"$1/settings"
+        echo "$HOST_RETURN" >"$1/host-return"
         rm -f "$1/up"
         echo $$ >"$1/outer.pid"
         up "$@"

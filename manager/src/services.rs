@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use kit::guess;
 use serde::{Deserialize, Serialize};
 use wire::balancing::Secret;
+use wire::placement::ServicePlacement;
 use wire::service::{RolloutView, ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
@@ -26,6 +27,17 @@ struct Put {
     /// What was put before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<ServiceSpec>,
+}
+
+/// What is known of a service now, besides its definition.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceNow {
+    /// How many machines this host is to have.
+    pub desired: usize,
+    /// Of one with a `total`: where its machines are.
+    pub placement: Option<ServicePlacement>,
+    /// How far this host is with building its machines anew.
+    pub rollout: Option<RolloutView>,
 }
 
 /// Where services come from.
@@ -73,15 +85,15 @@ impl Services {
         merged(&self.file, &self.put)
     }
 
-    /// As people see them: without secrets, with how many machines this host is to have and how far it is with building
-    /// them anew.
-    pub fn views(&self, now: impl Fn(&PoolName) -> (usize, Option<RolloutView>)) -> Vec<ServiceView> {
+    /// As people see them: without secrets, and with what is known of each now.
+    pub fn views(&self, now: impl Fn(&PoolName) -> ServiceNow) -> Vec<ServiceView> {
         let view = |service: Service| {
             let is_put = self.put.contains_key(&service.name);
-            let (desired, rollout) = now(&service.name);
+            let ServiceNow { desired, placement, rollout } = now(&service.name);
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
                 desired,
+                placement,
                 rollout,
                 spec: service.spec.without_secrets(),
             }
@@ -340,7 +352,7 @@ mod tests {
         assert_eq!(before.spec.environment["KEY"].0, "planted", "secrets come back too");
         services.put_back(before).expect("stored");
         assert_eq!(services.before(&api).expect_err("only one").status, 409);
-        let shown = serde_json::to_string(&services.views(|_| (1, None))).expect("JSON");
+        let shown = serde_json::to_string(&services.views(|_| ServiceNow::default())).expect("JSON");
         assert!(shown.contains("KEY") && !shown.contains("planted"), "{shown}");
     }
 

@@ -25,6 +25,7 @@ pub mod heartbeat;
 pub mod host_faults;
 pub mod ids;
 pub mod overrides;
+pub mod placement;
 pub mod problem;
 pub mod proxy_config;
 pub mod rates;

@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::PoolName;
 use crate::actions::ErrorPages;
 use crate::balancing::{Algorithm, HashKey, Secret};
+use crate::placement::{ServicePlacement, Spread};
+use crate::{HostName, PoolName};
 
 /// One service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -25,9 +26,21 @@ pub struct ServiceSpec {
     /// Where its machines listen.
     #[serde(default = "default_port")]
     pub port: u16,
-    /// How many machines a host has of it at first. Not with `endpoints`.
+    /// How many machines a host has of it at first. Instead of `total` and `endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// How many machines there are of it over all hosts together. Instead of `replicas` and `endpoints`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
+    /// With `total`: the hosts that may have them; without it, all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostName>,
+    /// With `total`: how strictly they are kept apart.
+    #[serde(default, skip_serializing_if = "Spread::is_soft")]
+    pub spread: Spread,
+    /// With `replicas`: each machine keeps its disk for good, whatever becomes of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub persistent: bool,
     /// The memory of a machine, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
@@ -291,6 +304,9 @@ pub struct ServiceView {
     /// How far this host is with building its machines anew, or how that last ended since the manager started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutView>,
+    /// Of one with a `total`: where its machines are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<ServicePlacement>,
     /// The definition, without its secrets.
     pub spec: ServiceSpec,
 }

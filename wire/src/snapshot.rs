@@ -1,11 +1,13 @@
 //! What managers tell each other: everything about the own host, whole, every time.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::cluster::{LbView, MachineView};
+use crate::placement::{Placed, Total};
 use crate::upstreams::UpstreamState;
 use crate::{EndpointId, HostName, PoolName};
 
@@ -32,6 +34,16 @@ pub struct HostSnapshot {
     pub driver: String,
     /// How many machines of all kinds the host is to have.
     pub desired: u32,
+    /// How many machines of services with a `total` the host has room for, those it has included. None while it neither
+    /// makes nor takes away any: in maintenance, and from managers that know no such services.
+    #[serde(default)]
+    pub room: Option<u32>,
+    /// Each service with a `total` that the host knows, and what it has of it.
+    #[serde(default)]
+    pub placed: BTreeMap<PoolName, Placed>,
+    /// The totals that were decided at run time, as the host goes by them.
+    #[serde(default)]
+    pub totals: BTreeMap<PoolName, Total>,
     /// The host's balancer.
     pub lb: Option<LbView>,
     /// What a person should know about the host.

@@ -12,6 +12,7 @@ mod page;
 mod protocols;
 mod requests;
 mod row;
+mod services;
 mod sources;
 mod tls;
 

@@ -1,6 +1,6 @@
 //! What the list is made of.
 
-use crate::{balancing, clients, failures, further, operations, protocols, requests, tls};
+use crate::{balancing, clients, failures, further, operations, protocols, requests, services, tls};
 
 /// One feature.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub(crate) fn all() -> Vec<Group> {
         group("Clients", clients::ROWS),
         group("Protocols", protocols::ROWS),
         group("TLS", tls::ROWS),
+        group("Services", services::ROWS),
         group("Operations", operations::ROWS),
         group("Further", further::ROWS),
     ]

@@ -9,8 +9,8 @@ use wire::{PoolName, Problem};
 
 use super::{Api, blocking};
 use crate::executor::Shared;
-use crate::services::Services;
 use crate::services::changes::{self, lock};
+use crate::services::{ServiceNow, Services};
 
 /// This host's services, without their secrets.
 #[utoipa::path(get, path = "/services", responses((status = 200, body = [ServiceView])))]
@@ -117,7 +117,14 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
     // A change may hold them while the disk is slow.
     blocking(move || {
         let services = lock(&api.services);
-        services.views(|name| api.shared.look(|engine, _| (engine.desired_of(name), engine.rollout_of(name))))
+        let now = |name: &PoolName| {
+            api.shared.look(|engine, _| ServiceNow {
+                desired: engine.desired_of(name),
+                placement: engine.placement_of(name),
+                rollout: engine.rollout_of(name),
+            })
+        };
+        services.views(now)
     })
     .await
 }

@@ -10,6 +10,7 @@ use kit::config::Source;
 use reqwest::Method;
 use serde::Serialize;
 use wire::cluster::ClusterView;
+use wire::placement::ServicePlacement;
 use wire::service::{RollOrder, RolloutState, RolloutView, ServiceOrigin, ServiceView};
 use wire::{HostName, PoolName};
 
@@ -89,7 +90,9 @@ impl Client {
             ServiceCommand::Show { name } => {
                 let view: ServiceView = self.ask(Method::GET, &path_of("/services", name), None::<&()>)?;
                 self.print(&view, |view| {
-                    toml::to_string(&view.spec).unwrap_or_default().trim_end().to_owned()
+                    let spec = toml::to_string(&view.spec).unwrap_or_default();
+                    let where_they_are = view.placement.as_ref().map(placed).unwrap_or_default();
+                    format!("{where_they_are}{}", spec.trim_end())
                 })
             }
             ServiceCommand::Apply(args) => self.apply(args),
@@ -120,10 +123,16 @@ impl Client {
                     .ask_at(url, Method::PUT, &path, Some(spec))
                     .with_context(|| format!("service {} on host {host}", spec.name))?;
                 self.print(&view, |view| {
-                    format!(
-                        "{} is defined on host {host}, which is to have {} of it",
-                        view.spec.name, view.desired
-                    )
+                    let name = &view.spec.name;
+                    match &view.placement {
+                        None => format!(
+                            "{name} is defined on host {host}, which is to have {} of it",
+                            view.desired
+                        ),
+                        Some(ServicePlacement { total, .. }) => {
+                            format!("{name} is defined on host {host}: {total} over all hosts")
+                        }
+                    }
                 })?;
             }
         }
@@ -232,11 +241,27 @@ impl Client {
     }
 }
 
+/// Where the machines of a service with a `total` are, as a comment of its definition.
+fn placed(placement: &ServicePlacement) -> String {
+    let ServicePlacement { total, share, ready, unplaced } = placement;
+    let unplaced = match unplaced {
+        0 => String::new(),
+        some => format!("; no host has room for {some}"),
+    };
+    format!(
+        "# {total} machines over all hosts, {share} of them on this one; {ready} take requests{unplaced}\n"
+    )
+}
+
 fn list(views: &[ServiceView]) -> String {
     let mut rows = table(&["SERVICE", "MACHINES", "PROGRAM", "PORT", "ANSWERS FOR", "DEFINED"]);
-    for ServiceView { origin, desired, spec, .. } in views {
+    for ServiceView { origin, desired, placement, spec, .. } in views {
         let external = !spec.endpoints.is_empty();
-        let count = if external { spec.endpoints.len() } else { *desired };
+        let count = match placement {
+            Some(placement) => format!("{desired} of {}", placement.total),
+            None if external => spec.endpoints.len().to_string(),
+            None => desired.to_string(),
+        };
         let answers: Vec<String> = spec
             .routes
             .iter()
@@ -248,7 +273,7 @@ fn list(views: &[ServiceView]) -> String {
             .collect();
         rows.add_row([
             spec.name.to_string(),
-            count.to_string(),
+            count,
             if external { "(endpoints)".to_owned() } else { spec.program.clone() },
             if external { "-".to_owned() } else { spec.port.to_string() },
             if answers.is_empty() { "-".to_owned() } else { answers.join(", ") },

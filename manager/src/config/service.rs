@@ -17,12 +17,14 @@ use wire::{PoolName, Problem};
 use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, hardware_of};
 use super::{LB, check_name};
 
+mod count;
 mod files;
 mod probes;
 mod rollout;
 mod routes;
 mod secrets;
 
+pub use count::MAX_TOTAL;
 pub use files::{load_files, read_services};
 pub use probes::{Liveness, Readiness};
 pub use rollout::Pace;
@@ -49,7 +51,7 @@ pub struct Service {
     pub program: String,
     /// Where its machines listen.
     pub port: u16,
-    /// How many machines this host has of it at first; none where others keep its servers.
+    /// How many machines this host has of it at first; none where all hosts share a `total`, or others keep its servers.
     pub replicas: u32,
     /// What its machines are made of.
     pub hardware: Hardware,
@@ -125,26 +127,14 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
         "expected the name of a program: letters, digits, dots, underscores and hyphens".to_owned()
     })?;
     ensure(spec.port != 0, "port", || "expected a port from 1 to 65535".to_owned())?;
-    let replicas = match (spec.replicas, spec.endpoints.is_empty()) {
-        (Some(replicas), true) => replicas,
-        (None, false) => 0,
-        (None, true) => {
-            return Err(Misfit::new(
-                "replicas",
-                "missing field `replicas`: how many machines a host has at first",
-            ));
-        }
-        (Some(_), false) => {
-            let message = "the servers of `endpoints` are not ours to make: leave `replicas` out";
-            return Err(Misfit::new("replicas", message));
-        }
-    };
+    let replicas = count::replicas(&spec)?;
+    count::placement(&spec)?;
     endpoints(&spec)?;
     let hardware = hardware_of(&spec, images, DEFAULT_MEMORY_MIB)?;
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
     policy(&spec.policy)?;
-    rollout::check(&spec.rollout)?;
+    rollout::check(&spec)?;
     let (liveness, readiness) = probes::check(&spec)?;
     let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
     Ok(Service { name, program, port, replicas, hardware, liveness, readiness, spec })
@@ -220,6 +210,11 @@ fn policy(policy: &ServicePolicy) -> Fit {
 }
 
 impl Service {
+    /// Whether its machines are placed over all hosts, by their managers.
+    pub fn is_placed(&self) -> bool {
+        self.spec.total.is_some()
+    }
+
     /// Whether its servers are somebody else's.
     pub fn is_external(&self) -> bool {
         !self.spec.endpoints.is_empty()

@@ -153,7 +153,9 @@ impl Engine {
         self.flights.excuse(gap);
         for peer in self.peers.values_mut() {
             peer.heard = peer.heard.map(|heard| heard + gap);
+            peer.told = peer.told.map(|told| told + gap);
         }
+        self.placing.excuse(gap);
         self.uplink.excuse(gap);
         if let Adoption::Settling { until } = &mut self.adoption {
             *until += gap;

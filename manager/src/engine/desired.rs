@@ -2,12 +2,14 @@
 //! disk, because no hypervisor remembers it across a power cut.
 //!
 //! `replicas` in the configuration is only the initial count. What people add and remove later is
-//! recorded here, and lasts until `replicas` itself is changed.
+//! recorded here, and lasts until `replicas` itself is changed. Of a service with a `total` it is what this host had
+//! when that was last decided (`placing`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use wire::placement::Total;
 use wire::{HostName, Incarnation, MachineId, PoolName};
 
 use super::rollout::Rollout;
@@ -53,12 +55,18 @@ pub struct Desired {
     /// The managers that were learned of from others; the configuration does not name them.
     #[serde(default)]
     pub(super) learned_peers: BTreeSet<Ipv4Addr>,
+    /// The totals that were decided at run time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) totals: BTreeMap<PoolName, Total>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ServiceSlots {
     /// The `replicas` these slots started from.
     initial: u32,
+    /// Whether they are this host's share of a `total`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    placed: bool,
     /// Number and address of each machine.
     slots: BTreeMap<u32, Ipv4Addr>,
 }
@@ -90,6 +98,7 @@ impl Desired {
             drained,
             rollouts,
             learned_peers,
+            totals: stored.as_ref().map(|stored| stored.totals.clone()).unwrap_or_default(),
         };
         desired.services = stored.map(|stored| stored.services).unwrap_or_default();
         desired.follow(config, &Others::NONE);
@@ -97,16 +106,17 @@ impl Desired {
     }
 
     /// Brings the slots into line with the services of `config`: those of services that are gone are dropped, counts
-    /// follow `replicas` where that was changed. New ones get no name and no address that one of the `others` has.
+    /// follow `replicas` where that was changed, and stay where there is a `total` instead. New ones get no name and no address that one of the `others` has.
     /// Returns how many could not be made, for want of addresses.
     pub fn follow(&mut self, config: &Config, others: &Others<'_>) -> usize {
         let mut known = std::mem::take(&mut self.services);
         let mut counts = Vec::new();
         for service in &config.services {
             let mut slots = known.remove(&service.name).unwrap_or_default();
-            let count =
-                if slots.initial == service.replicas { slots.slots.len() } else { service.replicas as usize };
-            slots.initial = service.replicas;
+            let is_same = slots.initial == service.replicas && !slots.placed;
+            let stays = is_same || service.is_placed();
+            let count = if stays { slots.slots.len() } else { service.replicas as usize };
+            (slots.initial, slots.placed) = (service.replicas, service.is_placed());
             slots.slots.retain(|_, address| config.pool.contains(*address) && *address != self.lb);
             while slots.slots.len() > count {
                 slots.slots.pop_last();
@@ -121,6 +131,7 @@ impl Desired {
             short += count - self.count(service);
         }
         self.forget_unused();
+        self.totals.retain(|name, _| self.services.get(name).is_some_and(|slots| slots.placed));
         let slots: BTreeSet<MachineId> = self.slots(&config.name).into_iter().map(|slot| slot.id).collect();
         self.drained.retain(|id| slots.contains(id));
         self.rollouts.retain(|service, _| self.services.contains_key(service));
@@ -162,6 +173,17 @@ impl Desired {
     /// How many machines of `service` there are to be.
     pub fn count(&self, service: &PoolName) -> usize {
         self.services.get(service).map_or(0, |slots| slots.slots.len())
+    }
+
+    /// How many machines of services with a `total` there are to be.
+    pub fn placed(&self) -> usize {
+        self.services.values().filter(|slots| slots.placed).map(|slots| slots.slots.len()).sum()
+    }
+
+    /// The machines of `service`, the last first.
+    pub fn last_first(&self, host: &HostName, service: &PoolName) -> Vec<MachineId> {
+        let numbers = self.services.get(service).into_iter().flat_map(|slots| slots.slots.keys().rev());
+        numbers.map(|number| machine_id(host, service, *number)).collect()
     }
 
     /// How many machines of all kinds there are to be.

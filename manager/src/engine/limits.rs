@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use wire::cluster::{LbView, MachineView};
+use wire::placement::Total;
 use wire::snapshot::{Endpoint, HostSnapshot};
 use wire::{MAX_COUNT, Problem};
 
 use super::MAX_PEERS;
+use crate::config::service::{MAX_SERVICES, MAX_TOTAL};
 
 /// The most endpoints of a host, and the most machines.
 const MAX_MACHINES: usize = 10_000;
@@ -40,6 +42,9 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
         machines,
         driver,
         desired: _,
+        room: _,
+        placed,
+        totals,
         lb,
         warnings,
         peers,
@@ -71,6 +76,18 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
     if let Some(LbView { id, address: _, generation: _, vips }) = lb {
         is_name(id.as_str(), || "lb.id".to_owned())?;
         at_most(vips.len(), MAX_VIPS, "lb.vips")?;
+    }
+    at_most(placed.len(), MAX_SERVICES, "placed")?;
+    for name in placed.keys() {
+        is_name(name.as_str(), || "placed".to_owned())?;
+    }
+    at_most(totals.len(), MAX_SERVICES, "totals")?;
+    for (name, Total { generation, count }) in totals {
+        is_name(name.as_str(), || "totals".to_owned())?;
+        ensure(*generation <= MAX_COUNT, "totals", || {
+            format!("expected a generation of at most {MAX_COUNT}")
+        })?;
+        ensure(*count <= MAX_TOTAL, "totals", || format!("expected a count of at most {MAX_TOTAL}"))?;
     }
     at_most(warnings.len(), MAX_WARNINGS, "warnings")?;
     for (index, warning) in warnings.iter().enumerate() {

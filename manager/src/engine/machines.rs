@@ -201,6 +201,7 @@ impl Engine {
         };
         self.next_incarnation += 1;
         self.made_anew(id, &slot.service);
+        let keeps_disk = spec.persistent;
         let until = now + self.boot_timeout(&slot.service);
         let is_asked = self.service(&slot.service).is_some_and(|service| service.readiness.is_some());
         let rebuilt = self.machines.get_mut(id).is_some_and(|machine| {
@@ -216,7 +217,12 @@ impl Engine {
                 if rebuilt { format!("rebuilt: {}", machine.reason) } else { "created".to_owned() };
             rebuilt
         });
-        let message = format!("{} at {}", if rebuilt { "rebuilding" } else { "creating" }, slot.address);
+        let deed = match (rebuilt, keeps_disk) {
+            (true, true) => "restarting with its disk",
+            (true, false) => "rebuilding",
+            (false, _) => "creating",
+        };
+        let message = format!("{deed} at {}", slot.address);
         self.note(Severity::Info, "machine.booting", id.to_string(), message);
         plan.wake_by(until, "a machine should have started");
         self.start(now, Job::Build(id.clone()), Command::Create(Box::new(spec)), plan);

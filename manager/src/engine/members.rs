@@ -54,6 +54,7 @@ impl Engine {
             return;
         }
         self.peers.insert(address, Peer::new(address));
+        self.placing.wait_for_another(self.last_look.unwrap_or_default());
         self.desired.learned_peers.insert(address);
         self.note(
             Severity::Info,

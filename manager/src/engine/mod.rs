@@ -13,7 +13,7 @@
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
 //! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
-//! knows who these are, `requests` answers both people and peers, `views` shows the state, and `figures` and `targets` are
+//! knows who these are, `placing` has this host's share of what runs over all hosts, `requests` answers both people and peers, `views` shows the state, and `figures` and `targets` are
 //! for who watches it.
 
 mod action;
@@ -35,6 +35,8 @@ mod maintenance;
 mod members;
 mod notice;
 mod peer;
+pub mod placement;
+mod placing;
 mod publish;
 mod readiness;
 mod requests;
@@ -80,6 +82,7 @@ use flights::Flights;
 use front::Shown;
 use machine::{Life, Machine};
 use peer::Peer;
+use placing::Placing;
 use readiness::Readiness;
 use rollout::Rollouts;
 use services::Services;
@@ -169,6 +172,7 @@ pub struct Engine {
     /// When creating, stopping or fencing a machine ended, where a list may not know of it yet.
     built: BTreeMap<MachineId, Time>,
     peers: BTreeMap<std::net::Ipv4Addr, Peer>,
+    placing: Placing,
     balancer: Balancer,
     shown: Shown,
     /// What the balancer knew of other hosts when this manager first read it.
@@ -243,6 +247,7 @@ impl Engine {
             foreign: BTreeMap::new(),
             built: BTreeMap::new(),
             peers,
+            placing: Placing::new(now),
             balancer: Balancer::default(),
             shown: Shown::default(),
             inherited: None,
@@ -313,6 +318,7 @@ impl Engine {
         self.plan_list(now, &mut plan);
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
+            self.plan_placement(now, &mut plan);
             self.plan_rollouts(now, &mut plan);
             self.plan_machines(now, &mut plan);
             self.plan_uplink(now, &mut plan);

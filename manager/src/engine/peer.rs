@@ -9,6 +9,7 @@ use wire::EndpointId;
 use wire::snapshot::HostSnapshot;
 
 use super::Time;
+use super::placing::TAKEN_OVER_AFTER;
 
 /// A peer that was not heard for so long is shown as lost.
 const LOST_AFTER: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub(super) struct Peer {
     pub(super) held_since: Time,
     /// When it was last heard, by a snapshot or an answer.
     pub(super) heard: Option<Time>,
+    /// When it last told what it has.
+    pub(super) told: Option<Time>,
     /// Which of our snapshots it has: epoch and version.
     pub(super) acknowledged: Option<(u64, u64)>,
     /// The newest of our versions that its balancer uses.
@@ -46,6 +49,7 @@ impl Peer {
             ids: None,
             held_since: Time::ZERO,
             heard: None,
+            told: None,
             acknowledged: None,
             applied: 0,
             using: 0,
@@ -56,6 +60,11 @@ impl Peer {
 
     pub(super) fn is_alive(&self, now: Time) -> bool {
         self.heard.is_some_and(|heard| now.saturating_sub(heard) < LOST_AFTER)
+    }
+
+    /// Whether what it told is fresh enough to go by.
+    pub(super) fn tells(&self, now: Time) -> bool {
+        self.told.is_some_and(|told| now.saturating_sub(told) < TAKEN_OVER_AFTER)
     }
 
     /// When it will count as lost unless it is heard again.

@@ -25,7 +25,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 404 for an unknown service, 409 when the address pool is used up, and in maintenance.
+    /// 404 for an unknown service, 409 for one with a `total`, when the address pool is used up, and in maintenance.
     pub fn create_machine(&mut self, now: Time, service: &PoolName) -> Result<Slot, Problem> {
         self.refuse_in_maintenance()?;
         let Some(known) = self.service(service) else {
@@ -39,6 +39,7 @@ impl Engine {
                 "the servers of `{service}` are not ours to make: see its endpoints"
             )));
         }
+        self.refuse_placed(service)?;
         self.machines.settle(now);
         let others = Others {
             has_id: &|id| self.machines.get(id).is_some(),
@@ -65,7 +66,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 404 for an unknown machine, 409 for the host's balancer, for one that is on its way out, and in maintenance.
+    /// 404 for an unknown machine, 409 for the host's balancer, for one that is on its way out, for one of a service with
+    /// a `total`, and in maintenance.
     pub fn delete_machine(&mut self, now: Time, id: &MachineId) -> Result<(), Problem> {
         self.refuse_in_maintenance()?;
         let host = self.config.name.clone();
@@ -79,6 +81,7 @@ impl Engine {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));
         }
         let service = machine.slot.service.clone();
+        self.refuse_placed(&service)?;
         self.desired.remove(&host, id);
         self.rollout_counts(&service, -1);
         self.dismiss(now, id, "deleted");
@@ -188,6 +191,7 @@ impl Engine {
             Some(held) => (snapshot.epoch, snapshot.version) >= (held.epoch, held.version),
             None => true,
         };
+        peer.told = Some(now);
         if newer {
             let epoch_changed = peer.held.as_ref().is_none_or(|held| held.epoch != snapshot.epoch);
             if epoch_changed {

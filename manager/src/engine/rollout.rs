@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::cluster::Phase;
-use wire::service::{RollOrder, RolloutState, RolloutView};
+use wire::service::{RollOrder, RolloutPolicy, RolloutState, RolloutView};
 use wire::{MachineId, PoolName, Problem};
 
 use super::addresses::is_taken;
@@ -98,7 +98,11 @@ impl Engine {
         if service.is_external() {
             return Err(Problem::conflict(format!("the servers of `{name}` are not ours to build anew")));
         }
-        let said = service.spec.rollout.clone();
+        let mut said = service.spec.rollout.clone();
+        if service.spec.persistent {
+            // Each has a disk of its own, which no other machine can have.
+            said = RolloutPolicy { surge: Some(0), ..said };
+        }
         self.machines.settle(now);
         let host = self.config.name.clone();
         let left: BTreeSet<MachineId> = self
@@ -164,6 +168,18 @@ impl Engine {
         {
             rollout.count = rollout.count.saturating_add_signed(difference);
         }
+    }
+
+    /// Whether machines of `service` are being built anew on this host. Then what is missing of its share is built with them, and
+    /// what is too much goes when they are done.
+    pub(super) fn rolls_with(&mut self, service: &PoolName, share: u32) -> bool {
+        let Some(rollout) = self.desired.rollouts.get(service) else { return false };
+        if rollout.count < share as usize
+            && let Some(rollout) = self.desired.rollouts.get_mut(service)
+        {
+            rollout.count = share as usize;
+        }
+        true
     }
 
     pub(super) fn plan_rollouts(&mut self, now: Time, plan: &mut Plan) {

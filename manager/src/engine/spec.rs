@@ -42,6 +42,8 @@ pub struct MachineSpec {
     pub seed: Seed,
     /// What a virtual machine is made of.
     pub hardware: Hardware,
+    /// Whether it gets the disk that the last machine of its name had, if there was one, and leaves it to the next.
+    pub persistent: bool,
 }
 
 /// The settings of the sample service, and of any program that takes the same ones.
@@ -66,7 +68,8 @@ impl MachineSpec {
             secrets: secrets.collect(),
             ..seed(config, slot, &service.program, toml_of(&settings))
         };
-        Self::new(slot, incarnation, seed, service.hardware.clone())
+        let spec = Self::new(slot, incarnation, seed, service.hardware.clone());
+        MachineSpec { persistent: service.spec.persistent, ..spec }
     }
 
     /// The host's balancer, which can serve from the first moment.
@@ -98,6 +101,7 @@ impl MachineSpec {
             mac: crate::address_pool::mac_of(slot.address),
             seed,
             hardware,
+            persistent: false,
         }
     }
 }

@@ -10,7 +10,7 @@ mod world;
 
 pub(crate) use controls::STRANGER;
 pub(crate) use guest::Guest;
-pub(crate) use world::{Kind, World};
+pub(crate) use world::{Host, Kind, World};
 
 use crate::config::Config;
 

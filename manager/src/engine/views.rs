@@ -89,6 +89,7 @@ impl Engine {
             "braked": now < self.brake_until,
             "machines": self.machines,
             "foreign": self.foreign,
+            "placement": self.placing.found(),
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
             "switchover": self.switching,
@@ -104,6 +105,7 @@ impl Engine {
             format!("the desired state cannot be stored ({reason}): no machine is made until it can be")
         }));
         warnings.extend(self.foreign_warnings());
+        warnings.extend(self.placement_warnings());
         warnings.extend(self.uplink_warning());
         warnings.extend(self.shown.warnings());
         warnings
@@ -159,6 +161,9 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         machines,
         driver,
         desired,
+        room: _,
+        placed: _,
+        totals: _,
         lb,
         warnings,
         peers: _,

@@ -29,4 +29,10 @@ pub(crate) enum Bug {
     WakesWithOldClock,
     /// What was said once is remembered for ever (engine).
     TroublesPileUp,
+    /// A host with more than its share gives it up before others are ready (engine).
+    GivesBackTooSoon,
+    /// All hosts with more than their share give it up at the same time (engine).
+    GivesBackOutOfTurn,
+    /// What a lost host had is taken over by nobody (engine).
+    NobodyTakesOver,
 }

@@ -10,6 +10,7 @@
 //! | [`Checker::Generations`] | no older document is taken; all balancers end with the same set | whenever one is taken, at restarts, at the end |
 //! | [`Checker::Liveness`] | all is as desired in the end; who keeps dying backs off; nobody wakes up for nothing | whenever a machine is made, after every plan, at the end |
 //! | [`Checker::StaleHolder`] | a holder that slept lets go before it says anything | with everything a speaker sends |
+//! | [`Checker::Placement`] | a service over all hosts has all its machines, in the end exactly these; none is given up that is needed | whenever one is given up, after every step, at the end |
 //! | [`Checker::Bounds`] | memory and queues stay bounded | after every plan |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,7 @@ pub(super) enum Checker {
     Generations,
     Liveness,
     StaleHolder,
+    Placement,
     Bounds,
 }
 
@@ -63,6 +65,10 @@ pub(super) struct Checks {
     /// Since when the balancer of each host could serve, and knows of nobody who does.
     pub(super) starving: Vec<Option<Time>>,
     pub(super) two_hold: bool,
+    /// When the last machine of the service over all hosts was lost.
+    pub(super) lost_at: Time,
+    /// When something last happened to hosts, or ended.
+    pub(super) harmed_at: Time,
 }
 
 impl Checks {
@@ -74,12 +80,19 @@ impl Checks {
             disturbed_at: now,
             starving: vec![None; hosts],
             two_hold: false,
+            lost_at: now,
+            harmed_at: now,
         }
     }
 
     /// Something happened that may move the VIP.
     pub(super) fn disturbed(&mut self, now: Time) {
         self.disturbed_at = self.disturbed_at.max(now);
+    }
+
+    /// Something happened to hosts, or will until then.
+    pub(super) fn harmed(&mut self, until: Time) {
+        self.harmed_at = self.harmed_at.max(until);
     }
 
     /// A proxy hangs for a while, and may be found out at any time in it.

@@ -45,6 +45,7 @@ struct Part {
 impl World {
     /// What must hold after every step.
     pub(super) fn check(&mut self) {
+        self.check_placed();
         let count = self.hosts.len();
         if count > MOST {
             return;

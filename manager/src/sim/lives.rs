@@ -61,6 +61,7 @@ impl World {
             self.checks.disturbed(now);
         }
         let incarnation = guest.purpose.incarnation;
+        self.lost(host, machine);
         self.say(|| format!("{host}: {machine}.{incarnation} ends: {reason}"));
         let event = Event::Exited { machine: machine.clone(), incarnation, reason: reason.to_owned() };
         let soon = Duration::from_millis(1);
@@ -109,6 +110,8 @@ impl World {
         this.life += 1;
         this.guests.clear();
         self.checks.disturbed(self.now);
+        self.checks.lost_at = self.now;
+        self.checks.harmed(self.now);
         self.say(|| format!("{host}: loses power"));
         self.at(back, Happening::Returns { host });
     }
@@ -116,6 +119,7 @@ impl World {
     pub(super) fn host_returns(&mut self, host: usize) {
         if !self.hosts[host].up {
             self.hosts[host].up = true;
+            self.checks.harmed(self.now);
             self.start_manager(host);
         }
     }

@@ -29,6 +29,7 @@ impl World {
     /// The manager of `host` starts, with what is on its disk.
     pub(super) fn start_manager(&mut self, host: usize) {
         let (now, bug) = (self.now, self.options.bug);
+        self.checks.harmed(now);
         let this = &mut self.hosts[host];
         let mut engine = Engine::new(this.config.clone(), this.disk.clone(), now + this.ahead);
         engine.bug = bug;
@@ -134,6 +135,7 @@ impl World {
             match notice.kind {
                 "machine.unfenced" => self.reached.unconfirmed_fences += 1,
                 "host.mass-death" => self.reached.brakes += 1,
+                "machine.draining" => self.given_up(host, &notice.subject.as_str().into()),
                 _ => {}
             }
             self.say(|| format!("{host}: {} {}: {}", notice.kind, notice.subject, notice.message));

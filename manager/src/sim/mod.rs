@@ -37,6 +37,7 @@ mod machines;
 mod managers;
 mod metamorphic;
 mod network;
+mod placed;
 mod processes;
 mod queue;
 mod reached;

@@ -16,6 +16,8 @@ pub(super) struct Reached {
     pub(super) stale_wakeups: u64,
     /// A balancer refused an older document.
     pub(super) refused_generations: u64,
+    /// A machine of a service over all hosts was given up for one elsewhere.
+    pub(super) given_up: u64,
 }
 
 impl Reached {
@@ -38,6 +40,7 @@ impl AddAssign for Reached {
         self.brakes += other.brakes;
         self.stale_wakeups += other.stale_wakeups;
         self.refused_generations += other.refused_generations;
+        self.given_up += other.given_up;
     }
 }
 

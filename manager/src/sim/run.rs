@@ -48,9 +48,14 @@ pub(super) struct Report {
 
 /// The configuration of host number `index` of `count`.
 pub(super) fn config(index: usize, count: usize, replicas: u32) -> Config {
+    parse(&text(index, count, replicas))
+}
+
+/// The same as it is written.
+pub(super) fn text(index: usize, count: usize, replicas: u32) -> String {
     let peers: Vec<String> =
         (0..count).filter(|peer| *peer != index).map(|peer| format!("\"10.77.{peer}.1\"")).collect();
-    parse(&format!(
+    format!(
         "name = \"h{index}\"\naddress = \"10.77.{index}.1\"\nprefix = 16\npeers = [{}]\n\
          gateway = \"10.77.{index}.1\"\nhypervisor = \"namespaces\"\n\
          address_pool = [\"10.77.{index}.10-10.77.{index}.15\"]\n\
@@ -58,14 +63,18 @@ pub(super) fn config(index: usize, count: usize, replicas: u32) -> Config {
          [[service]]\nname = \"stateless\"\nreplicas = {replicas}\n",
         peers.join(", "),
         if index == 0 { "master" } else { "secondary" },
-    ))
+    )
 }
 
 /// Hosts and machines as the seed wants them: mostly two hosts, sometimes three.
 pub(super) fn world(options: Options) -> World {
     let mut dice = super::dice::Dice::new(options.seed ^ 0x5eed);
     let count = if dice.chance(15) { 3 } else { 2 };
-    let configs = (0..count).map(|index| config(index, count, 1 + dice.below(3) as u32)).collect();
+    let mut configs: Vec<Config> =
+        (0..count).map(|index| config(index, count, 1 + dice.below(3) as u32)).collect();
+    if options.placed {
+        super::placed::add_to(&mut configs, &mut dice);
+    }
     World::of(options, configs)
 }
 
@@ -159,6 +168,9 @@ impl World {
             if !wanted.iter().eq(host.guests.keys()) {
                 let there: Vec<_> = host.guests.keys().map(ToString::to_string).collect();
                 return Some((Checker::Liveness, format!("host {index} has {there:?} and wants {wanted:?}")));
+            }
+            if let Some(missing) = self.misplaced(index) {
+                return Some((Checker::Placement, missing));
             }
             if let Some(missing) = manager.engine.cluster(at).missing.into_iter().next() {
                 return Some((Checker::Liveness, format!("host {index}: {missing}")));

@@ -76,7 +76,7 @@ fn tell(seed: u64) -> String {
     format!("{}\nseed {seed}: {violation}\nagain: SIM_SEED={seed}\n", report.trace[from..].join("\n"))
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and is `{text}`")))
 }

@@ -78,6 +78,8 @@ pub(super) struct Options {
     pub(super) everything_twice: bool,
     pub(super) bug: Option<Bug>,
     pub(super) traced: bool,
+    /// Besides a service of which each host has its own machines there is one that runs over all hosts.
+    pub(super) placed: bool,
     /// Host 0's manager is killed when it has taken so many steps.
     pub(super) kill_at: Option<u64>,
 }
@@ -91,6 +93,7 @@ impl Options {
             everything_twice: false,
             bug: None,
             traced: false,
+            placed: false,
             kill_at: None,
         }
     }
@@ -226,6 +229,7 @@ impl World {
             Happening::Heals { from, to } => {
                 *self.network.link_mut(from, to) = super::network::Link::default();
                 self.checks.disturbed(self.now);
+                self.checks.harmed(self.now);
             }
             Happening::Starts { host } => {
                 if self.hosts[host].up && self.hosts[host].manager.is_none() {

@@ -11,6 +11,7 @@
 //!   uplink.rs      the cable that leaves a host dies                             │
 //!   faults.rs      faults that were ordered end by themselves                    │
 //!   services.rs    services of people's own: names, secrets, probes, endpoints      │
+//!   placement.rs   services over all hosts, and machines that keep their disk          │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -38,6 +39,7 @@ mod load;
 mod machines;
 mod managers;
 mod peers;
+mod placement;
 mod replacement;
 mod rollout;
 mod run;

@@ -12,10 +12,16 @@ use crate::run::eventually;
 
 /// A lab whose hosts have these services too.
 fn lab_with(services: &str) -> (Lab, tempfile::TempDir) {
+    lab_of(services, &[])
+}
+
+/// The same, with further settings for the lab's script.
+pub(crate) fn lab_of(services: &str, settings: &[(&str, &str)]) -> (Lab, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("services.toml");
     std::fs::write(&file, services).expect("written");
-    let lab = Lab::begin_with(&[("HOLDFAST_SETTINGS", file.to_str().expect("a plain name"))]);
+    let services = [("HOLDFAST_SETTINGS", file.to_str().expect("a plain name"))];
+    let lab = Lab::begin_with(&[settings, &services].concat());
     lab.wait_until_whole();
     (lab, directory)
 }

@@ -48,6 +48,34 @@ fn seeds_are_for_root_alone() {
     });
 }
 
+/// A machine that keeps its disk starts again with what was on it, and with nothing else of what it had.
+#[test]
+fn a_disk_that_is_kept_outlives_its_machine() {
+    on_stage("a_disk_that_is_kept_outlives_its_machine", async |stage| {
+        let (driver, _ends) = stage.driver();
+        let ledger = Path::new(FILES).join("state/disks/a-db-1/ledger");
+        for incarnation in 1..=3 {
+            let spec = MachineSpec { persistent: true, ..stage.spec("a-db-1", 11, incarnation) };
+            driver.create(&spec).await.expect("created");
+            crate::stage::wait_until_it_answers(&spec);
+            let lines = processes_with("a-db-1/guest/settings.toml");
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let data = fs::read_link(stage.directory(&spec).join("data")).expect("where its disk is");
+            assert_eq!(data, ledger.parent().expect("a directory"));
+            assert_eq!(fs::metadata(&data).expect("a disk").permissions().mode() & 0o777, 0o700);
+            let rest = stage.directory(&spec).join("guest/rest");
+            assert!(!rest.exists(), "all else is new");
+            fs::write(&rest, "of this one only").expect("written");
+            if incarnation == 1 {
+                fs::write(&ledger, "kept").expect("written");
+            }
+            driver.destroy(&spec.purpose.id).await.expect("destroyed");
+            assert_eq!(stage.remains(&spec), Vec::<String>::new());
+            assert_eq!(fs::read_to_string(&ledger).expect("there"), "kept");
+        }
+    });
+}
+
 struct NamespaceStage;
 
 impl NamespaceStage {

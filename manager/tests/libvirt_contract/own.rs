@@ -246,3 +246,49 @@ fn two_machines_of_one_base_image_do_not_share_what_they_write() {
         assert_eq!(fs::read("/run/base.qcow2").expect("a base"), before);
     });
 }
+
+/// A machine that keeps its disk starts again with what was on it; and never on top of what it was not made from.
+#[test]
+fn a_disk_that_is_kept_outlives_its_machine() {
+    on_stage("own::a_disk_that_is_kept_outlives_its_machine", async |stage| {
+        let (driver, _ends) = stage.driver();
+        run("timeout 20 qemu-img create -q -f qcow2 /run/base.qcow2 16M");
+        let disk = "/run/state/disks/a-db-1/disk.qcow2";
+        let spec = |incarnation| {
+            let mut spec = MachineSpec { persistent: true, ..stage.spec("a-db-1", 11, incarnation) };
+            spec.hardware.image = "/run/base.qcow2".into();
+            spec
+        };
+        // What `qemu-io` is told is one word of its command line.
+        let on_disk = |deed: &str| {
+            let told =
+                std::process::Command::new("timeout").args(["20", "qemu-io", "-c", deed, disk]).output();
+            let told = told.expect("qemu-io");
+            let said = String::from_utf8_lossy(&told.stdout).into_owned();
+            assert!(told.status.success() && !said.contains("failed"), "{deed}: {said}");
+        };
+        for incarnation in 1..=3 {
+            let spec = spec(incarnation);
+            driver.create(&spec).await.expect("created");
+            let line = fs::read(format!("/proc/{}/cmdline", stage.process(&spec).expect("it runs")));
+            let line = String::from_utf8_lossy(&line.expect("a command line")).into_owned();
+            assert!(line.contains(disk), "{line}");
+            driver.destroy(&spec.purpose.id).await.expect("destroyed");
+            assert_eq!(stage.remains(&spec), Vec::<String>::new());
+            on_disk(if incarnation == 1 { "write -P 0x5a 0 4096" } else { "read -P 0x5a 0 4096" });
+        }
+        // Whoever replaces the image in its place would put other data under it.
+        run("touch -d 2001-01-01 /run/base.qcow2");
+        let refused = driver.create(&spec(4)).await.expect_err("another image");
+        assert_eq!(refused.condition(), Some(Condition::MissingImage), "{refused}");
+        assert!(refused.to_string().contains("give a new image a new name"), "{refused}");
+        driver.destroy(&"a-db-1".into()).await.expect("destroyed");
+        on_disk("read -P 0x5a 0 4096");
+        // Our own images have no disk to keep.
+        let bundle = MachineSpec { persistent: true, ..stage.spec("a-db-2", 12, 5) };
+        let refused = driver.create(&bundle).await.expect_err("nothing to keep");
+        assert_eq!(refused.condition(), Some(Condition::MissingImage), "{refused}");
+        assert!(refused.to_string().contains("disk image of a cloud"), "{refused}");
+        driver.destroy(&bundle.purpose.id).await.expect("destroyed");
+    });
+}

@@ -1,7 +1,7 @@
 //! How fast machines are built anew, from what was said of it and the room there is.
 
 use serde::{Deserialize, Serialize};
-use wire::service::RolloutPolicy;
+use wire::service::{RolloutPolicy, ServiceSpec};
 
 use super::{Fit, ensure};
 
@@ -37,8 +37,13 @@ impl Pace {
     }
 }
 
-/// Whether `said` is possible.
-pub(super) fn check(said: &RolloutPolicy) -> Fit {
+/// Whether what is said of it is possible.
+pub(super) fn check(spec: &ServiceSpec) -> Fit {
+    let said = &spec.rollout;
+    let more = said.surge.is_some_and(|surge| surge > 0);
+    ensure(!(spec.persistent && more), "rollout.surge", || {
+        "expected 0: with `persistent` each machine has a disk that no other can have meanwhile".to_owned()
+    })?;
     for (name, value) in [("surge", said.surge), ("max_unavailable", said.max_unavailable)] {
         let fits = value.is_none_or(|value| value <= MAX_AT_ONCE);
         ensure(fits, &format!("rollout.{name}"), || format!("expected 0 to {MAX_AT_ONCE}"))?;

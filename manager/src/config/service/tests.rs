@@ -104,6 +104,9 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ("[service.secrets]\n\"../x\" = { value = \"x\" }", "a.toml:10:1: expected the name of a file"),
         ("[service.secrets]\nx = { file = \"/nonexistent/x\" }", "a.toml:10:1: cannot read /nonexistent/x"),
         ("[service.secrets]\nx = { }", "a.toml:10:1: expected a `value`"),
+        ("total = 4", "a.toml:9:9: `replicas` says how many each host has, `total`"),
+        ("spread = \"hard\"", "a.toml:9:10: `spread` says where the machines of `total` are"),
+        ("hosts = [\"a\"]", "a.toml:9:9: `hosts` says where the machines of `total` are"),
         ("endpoints = [\"10.0.0.5:8080\"]", "a.toml:8:12: the servers of `endpoints` are not ours to make"),
     ];
     for (more, expected) in cases {
@@ -115,6 +118,12 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ("name = \"lb\"\nreplicas = 1", "a.toml:7:8: `lb` is the balancer's own name"),
         ("name = \"x\"\nendpoints = [\"10.0.0.5:0\"]", "a.toml:8:14: expected the address and port"),
         ("name = \"x\"\nendpoints = [\"1.2.3.4:5\", \"1.2.3.4:5\"]", "a.toml:8:27: named twice"),
+        ("name = \"x\"\ntotal = 10001", "a.toml:8:9: expected 0 to 10000"),
+        ("name = \"x\"\ntotal = 2\npersistent = true", "a.toml:9:14: a machine that keeps its disk stays"),
+        ("name = \"x\"\ntotal = 2\nhosts = [\"a\", \"a\"]", "a.toml:9:15: named twice"),
+        ("name = \"x\"\ntotal = 2\nhosts = [\"A\"]", "a.toml:9:10: expected a name of 1 to"),
+        ("name = \"x\"\ntotal = 2\nspread = \"harsh\"", "a.toml:9:10: unknown variant `harsh`"),
+        ("name = \"x\"\ntotal = 2\nendpoints = [\"1.2.3.4:5\"]", "a.toml:8:9: the servers of `endpoints`"),
         (
             "name = \"x\"\nvcpus = 2\nendpoints = [\"1.2.3.4:5\"]",
             "a.toml:8:9: says nothing of servers that others",

@@ -50,6 +50,7 @@ impl World {
             Command::Fence(id) => {
                 self.end(id, "it was destroyed");
                 self.hosts[host].guests.remove(id);
+                self.hosts[host].forget_given_up(id);
                 Outcome::Done
             }
             Command::Push { set, .. } => self.lb(host).map_or_else(silence, |lb| lb.push(&set.to_wire())),

@@ -91,6 +91,14 @@ impl Host {
         self.addresses.remove(id);
     }
 
+    /// So may one that was given up.
+    pub(super) fn forget_given_up(&mut self, id: &wire::MachineId) {
+        let slot = |engine: &crate::engine::Engine| engine.desired.slot(&self.config.name, id);
+        if self.engine.as_ref().is_some_and(|engine| slot(engine).is_none()) {
+            self.forget_address(id);
+        }
+    }
+
     /// The manager is gone, and with it all it was about.
     pub(super) fn end_of_life(&mut self) {
         self.engine = None;

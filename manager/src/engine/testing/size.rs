@@ -3,6 +3,11 @@
 use crate::engine::Engine;
 
 impl Engine {
+    /// Whether this host is to have machine `id`.
+    pub(crate) fn has_slot(&self, id: &wire::MachineId) -> bool {
+        self.desired.slot(&self.config.name, id).is_some()
+    }
+
     /// The number of things in everything of an engine that grows.
     pub(crate) fn size(&self) -> usize {
         let held = self.peers.values().filter_map(|peer| peer.held.as_ref());
@@ -21,6 +26,7 @@ impl Engine {
             + self.peers.len()
             + self.overlaps_told.len()
             + self.recent_deaths.len()
+            + self.placing.size()
             + self.flights.len()
             + self.notices.len()
             + self.troubles.len()

@@ -15,6 +15,7 @@ mod maintenance;
 mod members;
 mod observed;
 mod peers;
+mod placing;
 mod replacement;
 mod rollout;
 mod services;

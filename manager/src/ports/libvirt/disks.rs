@@ -1,22 +1,32 @@
 //! The disks of a machine: its seed, and for a cloud's image the overlay that it writes to.
 
+use std::fs::DirBuilder;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::time::timeout;
 use wire::cluster::Condition;
 
-use super::image::DiskFormat;
-use super::{failed, refused};
+use super::image::{DiskFormat, Image};
+use super::{DIRECTORY_MODE, failed, refused};
 use crate::engine::MachineSpec;
 use crate::ports::hypervisor::HypervisorError;
-use crate::ports::machine::nocloud;
+use crate::ports::machine::{directory, nocloud};
 
 /// An overlay is a small file.
 const OVERLAY_TIME: Duration = Duration::from_secs(20);
+
+/// What a disk that is kept was made from.
+#[derive(Serialize, Deserialize)]
+struct MadeFrom {
+    path: PathBuf,
+    id: String,
+}
 
 /// Makes the seed disk of a machine at `path`.
 pub(super) fn make_seed(path: &Path, spec: &MachineSpec) -> Result<(), HypervisorError> {
@@ -36,6 +46,43 @@ fn read_user_data(path: &Path) -> Result<String, HypervisorError> {
         }
         _ => refused(path, &error),
     })
+}
+
+/// The disk in `place` of a machine that keeps it: made for the first machine of its name, and found by all that follow.
+/// What it is a difference from must not change.
+pub(super) async fn keep_overlay(
+    image: &Image,
+    base: &Path,
+    format: DiskFormat,
+    place: &Path,
+) -> Result<PathBuf, HypervisorError> {
+    let (disk, made_from) = (place.join("disk.qcow2"), place.join("image.json"));
+    if disk.exists() {
+        let text = std::fs::read_to_string(&made_from).map_err(|error| refused(&made_from, &error))?;
+        let before: MadeFrom = serde_json::from_str(&text).map_err(failed)?;
+        if Image::load(&before.path)?.id() == before.id {
+            return Ok(disk);
+        }
+        let message = format!(
+            "{} holds data on top of {}, which has changed since: put back what was there, and give a new image a new \
+             name",
+            disk.display(),
+            before.path.display()
+        );
+        return Err(HypervisorError::Prevented(Condition::MissingImage, message));
+    }
+    DirBuilder::new()
+        .mode(DIRECTORY_MODE)
+        .recursive(true)
+        .create(place)
+        .map_err(|error| refused(place, &error))?;
+    let unfinished = place.join("disk.qcow2.new");
+    make_overlay(base, format, &unfinished).await?;
+    let from = MadeFrom { path: base.to_owned(), id: image.id() };
+    let text = serde_json::to_vec_pretty(&from).map_err(failed)?;
+    directory::write(&made_from, &text).map_err(|error| refused(&made_from, &error))?;
+    std::fs::rename(&unfinished, &disk).map_err(|error| refused(&disk, &error))?;
+    Ok(disk)
 }
 
 /// Makes a disk on which only the differences from `base` are stored.

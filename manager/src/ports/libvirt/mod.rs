@@ -27,6 +27,7 @@ mod sign;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -190,10 +191,10 @@ impl Libvirt {
     }
 
     async fn make(&self, spec: &MachineSpec, directory: &Directory) -> Result<(), HypervisorError> {
-        let MachineSpec { purpose, mac, seed: given, hardware } = spec;
+        let MachineSpec { purpose, mac, seed: given, hardware, persistent } = spec;
         let image = Image::load(&hardware.image)?;
         self.network.bridge(&self.bridge).await?;
-        let files = files(directory);
+        let mut files = files(directory);
         let longest = files.control_socket.as_os_str().len().max(files.console_socket.as_os_str().len());
         if longest > SOCKET_PATH_MAX {
             let message = format!(
@@ -204,8 +205,22 @@ impl Libvirt {
             return Err(HypervisorError::Failed(message));
         }
         disks::make_seed(&files.seed, spec)?;
-        if let Image::Disk { path, format } = &image {
-            disks::make_overlay(path, *format, &files.disk).await?;
+        match &image {
+            Image::Disk { path, format } if *persistent => {
+                let kept = disks::keep_overlay(&image, path, *format, &directory.kept_disk()).await?;
+                // Whoever looks for the disk in the machine's directory finds it, and it does not go with that.
+                symlink(&kept, &files.disk).map_err(|error| refused(&files.disk, &error))?;
+                files.disk = kept;
+            }
+            Image::Disk { path, format } => disks::make_overlay(path, *format, &files.disk).await?,
+            Image::Bundle(_) if *persistent => {
+                let message = format!(
+                    "`persistent` keeps a disk, and {} has none: name the disk image of a cloud in `image`",
+                    hardware.image.display()
+                );
+                return Err(HypervisorError::Prevented(Condition::MissingImage, message));
+            }
+            Image::Bundle(_) => {}
         }
         let purpose = &MachinePurpose { image: Some(image.id()), ..purpose.clone() };
         directory.store_purpose(purpose).map_err(|error| refused(&directory.path, &error))?;

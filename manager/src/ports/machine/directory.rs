@@ -94,9 +94,19 @@ impl Directory {
 
     /// What the one before it had written when it died.
     fn last_console(&self) -> PathBuf {
+        self.beside("consoles")
+    }
+
+    /// What is kept of the machine in another directory of the state.
+    fn beside(&self, directory: &str) -> PathBuf {
         let state = self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
         let name = self.path.file_name().unwrap_or_default();
-        state.join("consoles").join(name)
+        state.join(directory).join(name)
+    }
+
+    /// The disk of a machine that keeps it: it is not in this directory, with which all else of the machine goes.
+    pub(crate) fn kept_disk(&self) -> PathBuf {
+        self.beside("disks")
     }
 
     /// The end of that; where it has written nothing, of what the one before it had. At most `limit` bytes.
@@ -110,7 +120,7 @@ impl Directory {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Removes everything but the console, which says what the machine died of and is kept until the next
+    /// Removes everything but a disk that is kept, and the console, which says what the machine died of and is kept until the next
     /// one of this name dies. Nothing there is fine too.
     pub(crate) fn remove(&self) -> io::Result<()> {
         if self.console().exists()

@@ -14,13 +14,11 @@ pub(crate) fn files(
     let Seed { machine, address, prefix, gateway, .. } = &spec.seed;
     let incarnation = spec.purpose.incarnation;
     let mac = mac_text(spec.mac);
+    // A rebuilt machine is a new instance: what is to be done once is done again. One with its own disk is not.
+    let instance = if spec.persistent { machine.to_string() } else { format!("{machine}.{incarnation}") };
     Ok([
         (seed::FILE, serde_json::to_vec_pretty(&spec.seed)?),
-        // A rebuilt machine is a new instance: what is to be done once is done again.
-        (
-            "meta-data",
-            format!("instance-id: {machine}.{incarnation}\nlocal-hostname: {machine}\n").into_bytes(),
-        ),
+        ("meta-data", format!("instance-id: {instance}\nlocal-hostname: {machine}\n").into_bytes()),
         // `gateway4` although netplan calls it deprecated. Of a default route under `routes`, cloud-init 22
         // (Debian 12) refuses `to: default`, and makes of `to: 0.0.0.0/0` a call of `route` for ifupdown,
         // which ignores that it is in no minimal Debian: such a guest has no gateway.

@@ -31,6 +31,9 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// A program that was asked to end has so long.
 const STOP_TIME: Duration = Duration::from_secs(12);
 
+/// The variable that says where a machine that keeps its disk finds it, as systemd calls it.
+const STATE: &str = "STATE_DIRECTORY";
+
 /// What an init needs to know.
 #[derive(Args, Debug)]
 pub struct InitArgs {
@@ -89,11 +92,15 @@ pub fn init(args: &InitArgs) -> Result<()> {
 
 /// How the program is started: as in any other machine, but from where the driver found it.
 fn command(program: &Path, directory: &Directory, seed: &Seed) -> Result<Command> {
-    let files = directory.file("guest");
+    let guest = directory.file("guest");
     let unpacked =
-        guest::program::unpack(seed, Path::new(""), &files).context("cannot write the program's files")?;
+        guest::program::unpack(seed, Path::new(""), &guest).context("cannot write the program's files")?;
     let mut command = Command::new(program);
-    command.args(unpacked.iter().skip(1)).envs(guest::program::environment(seed, &files));
+    command.args(unpacked.iter().skip(1));
+    command.envs(guest::program::environment(seed, &guest));
+    if let Some(data) = files::data(directory) {
+        command.env(STATE, data);
+    }
     Ok(command)
 }
 
