@@ -247,3 +247,43 @@ fn what_a_manager_that_is_started_anew_finds_is_not_ready_before_it_was_asked() 
     }
     assert_eq!((view(&world).state, programs(&world)), (RolloutState::Done, vec!["newer".to_owned(); 3]));
 }
+
+#[test]
+fn a_share_of_a_service_over_all_hosts_is_rolled_too_and_follows_the_total() {
+    let of = |total: u32, program: &str| {
+        parse(&format!(
+            "name = \"a\"\naddress = \"192.168.10.1\"\ngateway = \"192.168.10.1\"\nhypervisor = \"namespaces\"\n\
+             address_pool = [\"192.168.10.10-192.168.10.30\"]\n[[service]]\nname = \"shop\"\ntotal = {total}\n\
+             program = \"{program}\"\n"
+        ))
+    };
+    let mut world = World::of([of(3, "stateless")]);
+    world.run_ms(8_000);
+    assert_eq!(serving(&world), 3);
+    redefine(&mut world, of(3, "newer").services);
+    roll(&mut world);
+    world.run_ms(300);
+    // One more is needed meanwhile: it is of the new definition at once.
+    world.engine(0).set_total(&"shop".into(), 4);
+    assert!(until_it_ended(&mut world).0 >= 3);
+    assert_eq!((view(&world).state, programs(&world)), (RolloutState::Done, vec!["newer".to_owned(); 4]));
+    // And one less: it goes when all are built.
+    redefine(&mut world, of(3, "newest").services);
+    roll(&mut world);
+    world.run_ms(300);
+    world.engine(0).set_total(&"shop".into(), 2);
+    until_it_ended(&mut world);
+    world.run_ms(10_000);
+    assert_eq!(programs(&world), ["newest"; 2]);
+}
+
+#[test]
+fn machines_that_keep_their_disk_are_built_anew_in_their_places() {
+    let mut world = world(20, "persistent = true\n");
+    let before: Vec<_> = shops(&world).into_iter().map(|machine| machine.id).collect();
+    redefine(&mut world, changed(20, "persistent = true\n"));
+    roll(&mut world);
+    assert_eq!(until_it_ended(&mut world), (2, 3));
+    let after: Vec<_> = shops(&world).into_iter().map(|machine| machine.id).collect();
+    assert_eq!((after, programs(&world)), (before, vec!["newer".to_owned(); 3]));
+}
