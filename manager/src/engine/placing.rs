@@ -333,7 +333,8 @@ impl Engine {
     /// Says what has changed.
     fn take_note(&mut self, division: &Division, hosts: &[Host]) {
         let Division { service, total, goal, .. } = division;
-        let ready = hosts.iter().filter_map(|host| host.placed.get(service)).map(|placed| placed.ready).sum();
+        let ready = hosts.iter().filter_map(|host| host.placed.get(service));
+        let ready = ready.fold(0_u32, |sum, placed| sum.saturating_add(placed.ready));
         let found = ServicePlacement {
             total: *total,
             share: division.share(&self.config.name),

@@ -1,9 +1,8 @@
 //! Services that run over all hosts: who has what, what a lost host leaves to others, and how it is given back.
 
-use std::time::Duration;
-
 use wire::cluster::Phase;
-use wire::placement::ServicePlacement;
+use wire::placement::{Placed, ServicePlacement, Total};
+use wire::snapshot::HostSnapshot;
 
 use crate::config::Config;
 use crate::engine::testing::{World, parse};
@@ -178,12 +177,10 @@ fn hosts_have_what_they_may_and_can() {
     let mut world = World::of([narrow, wide(2), wide(3)]);
     world.run_ms(4_000);
     assert_eq!(shares(&world), [3, 6, 0], "of nine addresses the balancer and `big` have six");
-    // One address less: the share goes elsewhere.
-    world.add_stranger(0, "192.168.10.28");
-    let machine = world.machine("h1-web-3").expect("it is there");
-    assert_eq!(machine.phase, Phase::Ready);
-    world.run_ms(10_000);
-    assert_eq!(shares(&world), [3, 6, 0], "what is in use is not asked for");
+    assert_eq!(
+        (ready(&world), placement(&world, 2)),
+        (9, ServicePlacement { total: 9, share: 0, ready: 9, unplaced: 0 })
+    );
 }
 
 #[test]
@@ -323,6 +320,29 @@ fn one_that_keeps_dying_is_the_first_to_go() {
 fn a_manager_that_stood_still_blames_nobody_for_its_own_silence() {
     let mut world = hosts(2, &web(4, ""));
     world.stall_manager(0, 2_500);
-    world.run_ms(2_000 + Duration::from_secs(3).as_millis() as u64);
+    world.run_ms(5_000);
     assert_eq!(shares(&world), [2, 2]);
+}
+
+#[test]
+fn whatever_a_peer_says_it_has_is_bounded() {
+    let mut world = hosts(2, &web(4, ""));
+    let now = world.now;
+    let honest = world.engine(1).host_snapshot(now);
+    let version = honest.version + 1_000;
+    let most = Placed { wanted: u32::MAX, ready: u32::MAX };
+    for room in [None, Some(u32::MAX)] {
+        let placed = [("web".into(), most)].into();
+        let told = HostSnapshot { version, room, placed, ..honest.clone() };
+        world.engine(0).receive(now, [192, 168, 10, 2].into(), told).expect("it is that host's word");
+        world.run_ms(20);
+        assert_eq!(placement(&world, 0).ready, u32::MAX);
+    }
+    for (count, generation, field) in [(10_001, 1, "count"), (1, wire::MAX_COUNT + 1, "generation")] {
+        let totals = [("web".into(), Total { generation, count })].into();
+        let told = HostSnapshot { version, totals, ..honest.clone() };
+        let refused = world.engine(0).receive(now, [192, 168, 10, 2].into(), told).expect_err(field);
+        assert_eq!(refused.parameter.as_deref(), Some("totals"), "{refused:?}");
+        assert!(refused.detail.contains(field), "{refused:?}");
+    }
 }
