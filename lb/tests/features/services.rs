@@ -4,6 +4,38 @@ use crate::row::{Row, had};
 
 pub(crate) const ROWS: &[Row] = &[
     had(
+        "Services by host name and path, each with its own error pages",
+        "`[[service]]` in a file, or `manager service apply` at run time: [services](services.md).",
+        &[
+            "manager::cluster services::names_and_a_path_reach_their_services_and_each_has_its_own_page",
+            "manager::cluster services::a_service_is_defined_at_run_time_and_outlives_its_managers",
+        ],
+    ),
+    had(
+        "Environment and secret files",
+        "On the seed disk, for the program only; shown and logged nowhere: [services](services.md#what-a-program-is-given).",
+        &["manager::cluster services::secrets_reach_the_program_and_nobody_else"],
+    ),
+    had(
+        "Liveness and readiness probes",
+        "HTTP, TCP or heartbeat, with thresholds and a grace at the start: [services](services.md#alive-and-ready).",
+        &["manager::cluster services::a_machine_that_is_not_ready_is_sent_nothing_and_lives_on"],
+    ),
+    had(
+        "Servers that others keep",
+        "`endpoints`: asked by the balancers, with the same routes, policies and pages: [services](services.md#servers-that-others-keep).",
+        &["manager::cluster services::servers_that_others_keep_are_a_service_too"],
+    ),
+    had(
+        "Rolling change with roll-back",
+        "`surge`, `max_unavailable`; what does not become ready is taken back by the host itself: [services](services.md#rolling-a-change-out).",
+        &[
+            "manager engine::tests::rollout::with_room_there_is_never_one_less_and_never_two_more",
+            "manager::cluster rollout::a_change_is_rolled_out_host_by_host_and_a_bad_one_is_taken_back_everywhere",
+            "manager::cluster rollout::a_host_takes_a_bad_change_back_though_nobody_waits_and_its_manager_dies",
+        ],
+    ),
+    had(
         "Placement over all hosts",
         "`total`: every manager computes alike who has how many, and acts on its own share: [services](services.md#over-all-hosts).",
         &[
