@@ -10,8 +10,8 @@ use wire::balancing::Secret;
 use wire::service::{ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
-use crate::config::Config;
-use crate::config::service::{Misfit, Service, check};
+use crate::config::service::{Misfit, Service, check, fits};
+use crate::config::{Config, Hypervisor};
 use crate::store::{Store, StoreError, Table};
 
 /// One row for each service that was put.
@@ -30,6 +30,7 @@ struct Put {
 pub struct Services {
     store: Store,
     images: PathBuf,
+    hypervisor: Hypervisor,
     file: Vec<Service>,
     /// By name; changed only after the store was.
     put: BTreeMap<PoolName, Service>,
@@ -46,13 +47,16 @@ impl Services {
             BTreeMap::new()
         });
         let (images, file) = (config.images.clone(), config.services.clone());
-        let mut services = Services { store, images, file, put: BTreeMap::new(), before: BTreeMap::new() };
+        let hypervisor = config.hypervisor;
+        let mut services =
+            Services { store, images, hypervisor, file, put: BTreeMap::new(), before: BTreeMap::new() };
         // A service of the file that one of them outranks is in nobody's way.
         let is_outranked = |service: &&Service| stored.contains_key(service.name.as_str());
         let mut others: Vec<Service> =
             services.file.iter().filter(|service| !is_outranked(service)).cloned().collect();
         for (name, Put { spec, before }) in stored.clone() {
-            match check(spec, &services.images, &others) {
+            let checked = fits(&spec, hypervisor).and_then(|()| check(spec, &services.images, &others));
+            match checked {
                 Ok(service) => {
                     services.before.extend(before.map(|before| (service.name.clone(), before)));
                     others.push(service.clone());
@@ -78,6 +82,7 @@ impl Services {
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
                 desired: desired(&service.name),
+                spares: None,
                 spec: service.spec.without_secrets(),
             }
         };
@@ -232,6 +237,7 @@ impl Services {
 
     fn checked(&self, spec: ServiceSpec) -> Result<Service, Misfit> {
         let others: Vec<Service> = self.all().into_iter().filter(|other| other.name != spec.name).collect();
+        fits(&spec, self.hypervisor)?;
         check(spec, &self.images, &others)
     }
 }

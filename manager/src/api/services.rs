@@ -123,7 +123,11 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
     // A change may hold them while the disk is slow.
     blocking(move || {
         let services = lock(&api.services);
-        services.views(|name| api.shared.look(|engine, _| engine.desired_of(name)))
+        let mut views = services.views(|name| api.shared.look(|engine, _| engine.desired_of(name)));
+        for view in views.iter_mut().filter(|view| view.spec.spares.is_some()) {
+            view.spares = Some(api.shared.look(|engine, _| engine.spares_of(&view.spec.name)));
+        }
+        views
     })
     .await
 }

@@ -182,7 +182,7 @@ impl Client {
 
 fn list(views: &[ServiceView]) -> String {
     let mut rows = table(&["SERVICE", "MACHINES", "PROGRAM", "PORT", "ANSWERS FOR", "DEFINED"]);
-    for ServiceView { origin, desired, spec } in views {
+    for ServiceView { origin, desired, spares: _, spec } in views {
         let external = !spec.endpoints.is_empty();
         let count = if external { spec.endpoints.len() } else { *desired };
         let answers: Vec<String> = spec

@@ -21,10 +21,12 @@ mod files;
 mod probes;
 mod routes;
 mod secrets;
+mod standbys;
 
 pub use files::{load_files, read_services};
 pub use probes::{Liveness, Readiness};
 pub use routes::of as routes_of;
+pub use standbys::{Standbys, fits};
 
 /// The most services of a host.
 pub const MAX_SERVICES: usize = 200;
@@ -49,6 +51,10 @@ pub struct Service {
     pub port: u16,
     /// How many machines this host has of it at first; none where others keep its servers.
     pub replicas: u32,
+    /// The machines that stand by for those.
+    pub standbys: Standbys,
+    /// How many empty machines wait to become one of them.
+    pub spares: u32,
     /// What its machines are made of.
     pub hardware: Hardware,
     /// How it is found out whether a machine lives.
@@ -138,13 +144,14 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
         }
     };
     endpoints(&spec)?;
+    let (standbys, spares) = standbys::check(&spec)?;
     let hardware = hardware_of(&spec, images, DEFAULT_MEMORY_MIB)?;
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
     policy(&spec.policy)?;
     let (liveness, readiness) = probes::check(&spec)?;
     let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
-    Ok(Service { name, program, port, replicas, hardware, liveness, readiness, spec })
+    Ok(Service { name, program, port, replicas, standbys, spares, hardware, liveness, readiness, spec })
 }
 
 /// What machines have, servers of others do not.

@@ -29,4 +29,8 @@ pub(crate) enum Bug {
     WakesWithOldClock,
     /// What was said once is remembered for ever (engine).
     TroublesPileUp,
+    /// A primary fails, and its standby stays where it is (engine).
+    StandbysAreNotStarted,
+    /// All primaries are back, and their standby runs on (engine).
+    StandbysAreNotStopped,
 }

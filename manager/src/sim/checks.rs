@@ -10,6 +10,7 @@
 //! | [`Checker::Generations`] | no older document is taken; all balancers end with the same set | whenever one is taken, at restarts, at the end |
 //! | [`Checker::Liveness`] | all is as desired in the end; who keeps dying backs off; nobody wakes up for nothing | whenever a machine is made, after every plan, at the end |
 //! | [`Checker::StaleHolder`] | a holder that slept lets go before it says anything | with everything a speaker sends |
+//! | [`Checker::Standbys`] | a failed machine has its standby started, which serves; it is stopped when all are back | after every plan, at the end |
 //! | [`Checker::Bounds`] | memory and queues stay bounded | after every plan |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,7 @@ pub(super) enum Checker {
     Generations,
     Liveness,
     StaleHolder,
+    Standbys,
     Bounds,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Checks {
     pub(super) violation: Option<Violation>,
     /// The machines that their managers have given up or are taking away.
     pub(super) condemned: BTreeSet<u64>,
+    /// The standbys that nobody needed any more and that were asked to end.
+    pub(super) stopped: BTreeSet<u64>,
     /// The address each machine had when it was last made.
     pub(super) addresses: BTreeMap<MachineId, Ipv4Addr>,
     /// When something last happened that may move the VIP.
@@ -70,6 +74,7 @@ impl Checks {
         Checks {
             violation: None,
             condemned: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             addresses: BTreeMap::new(),
             disturbed_at: now,
             starving: vec![None; hosts],
@@ -112,13 +117,19 @@ impl World {
                 let this = &self.hosts[host];
                 let Some(guest) = this.guests.get(machine) else { return };
                 let uid = guest.uid;
-                let wanted = !this.dismissed.contains(machine);
+                let surplus = matches!(command, Command::Stop(_)) && self.is_surplus(host, machine);
+                // What it was asked to end for, it may be destroyed for.
+                let wanted =
+                    !this.dismissed.contains(machine) && !surplus && !self.checks.stopped.contains(&uid);
                 if wanted && self.is_healthy(guest) {
                     self.violated(Checker::Destruction, || {
                         format!("{machine} is destroyed, whose heartbeat has just come")
                     });
                 }
                 self.checks.condemned.insert(uid);
+                if surplus {
+                    self.checks.stopped.insert(uid);
+                }
             }
             _ => {}
         }

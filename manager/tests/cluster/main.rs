@@ -11,6 +11,7 @@
 //!   uplink.rs      the cable that leaves a host dies                             │
 //!   faults.rs      faults that were ordered end by themselves                    │
 //!   services.rs    services of people's own: names, secrets, probes, endpoints      │
+//!   standbys.rs    machines that stand by, and spares that become machines                │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -42,5 +43,6 @@ mod replacement;
 mod run;
 mod services;
 mod slow;
+mod standbys;
 mod switchover;
 mod uplink;

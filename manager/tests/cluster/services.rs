@@ -11,7 +11,7 @@ use crate::load::Load;
 use crate::run::eventually;
 
 /// A lab whose hosts have these services too.
-fn lab_with(services: &str) -> (Lab, tempfile::TempDir) {
+pub(crate) fn lab_with(services: &str) -> (Lab, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("services.toml");
     std::fs::write(&file, services).expect("written");
@@ -21,7 +21,7 @@ fn lab_with(services: &str) -> (Lab, tempfile::TempDir) {
 }
 
 /// Status and whole answer of what a client asks a host name for at the public address.
-fn ask(lab: &Lab, host: &str, path: &str) -> String {
+pub(crate) fn ask(lab: &Lab, host: &str, path: &str) -> String {
     let (name, url) = (format!("host: {host}"), format!("http://{VIP}{path}"));
     lab.exec("client", &["curl", "-si", "--max-time", "10", "-H", &name, &url]).stdout
 }

@@ -18,6 +18,7 @@ mod peers;
 mod replacement;
 mod services;
 mod soak;
+mod standbys;
 mod start;
 mod switchover;
 mod troubles;
