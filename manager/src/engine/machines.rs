@@ -87,7 +87,7 @@ impl Engine {
             Life::Waiting { .. } if !machine.wanted => {
                 self.machines.remove(id);
             }
-            Life::Waiting { .. } if machine.rests() => {}
+            Life::Waiting { .. } if machine.rests() => self.prepare_standby(now, id, plan),
             Life::Waiting { not_before } if now < not_before => plan.wake_by(not_before, "rebuild a machine"),
             Life::Waiting { .. } => self.create(now, id, plan),
             Life::Booting { until, .. } if now >= until && !only_watched => {

@@ -196,6 +196,17 @@ impl Engine {
         self.note(Severity::Warning, "standby.started", id.to_string(), message);
     }
 
+    /// Whether its address is free is found out while there is time for it, so that nobody waits for that when it is
+    /// started.
+    pub(super) fn prepare_standby(&mut self, now: Time, id: &MachineId, plan: &mut Plan) {
+        self.machines.settle(now);
+        let Some(slot) = self.machines.get(id).map(|machine| machine.slot.clone()) else { return };
+        let somebody_is_there = self.machines.at(slot.address).any(Machine::may_exist);
+        if !self.in_maintenance() && !somebody_is_there {
+            self.with_own_address(now, slot, plan);
+        }
+    }
+
     /// It is drained, and comes to rest when it has ended; one that is being built anew, as soon as it can.
     fn stop_standby(&mut self, now: Time, id: &MachineId) {
         let Some(machine) = self.machines.get_mut(id) else { return };

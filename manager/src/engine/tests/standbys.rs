@@ -54,10 +54,13 @@ fn lose(world: &mut World, id: &str) {
     world.kill(id);
 }
 
-/// It may come back.
+/// It may come back, and what became of it meanwhile ends.
 fn mend(world: &mut World, id: &str) {
     world.hosts[0].never_boot.clear();
-    world.kill(id);
+    if world.hosts[0].guests.get(&id.into()).is_some_and(|guest| guest.running) {
+        world.kill(id);
+    }
+    world.run_ms(5);
 }
 
 #[test]
@@ -118,6 +121,7 @@ fn a_primary_that_comes_and_goes_has_its_standby_all_the_time() {
     let mut world = settled(cold(1, 1));
     for _ in 0..12 {
         world.kill("a-shop-1");
+        world.run_ms(5);
         world.until("a-shop-1", Phase::Ready);
         world.run_ms(HOLD_MS / 2);
     }
@@ -153,6 +157,7 @@ fn a_standby_that_dies_on_duty_is_built_again_and_one_too_many_is_not() {
     world.kill("a-shop-2");
     world.run_ms(5);
     world.until("a-shop-2", Phase::Ready);
+    world.run_ms(50);
     assert_eq!(upstreams(&world), ["12 Ready"]);
     mend(&mut world, "a-shop-1");
     world.until("a-shop-1", Phase::Ready);
@@ -266,7 +271,8 @@ fn a_full_pool_has_fewer_standbys_and_says_so() {
     world.start_manager_with(0, cold(1, 3));
     world.run_ms(3_000);
     let engine = world.hosts[0].engine.as_ref().expect("it runs");
-    let warnings = engine.cluster(world.now).hosts[0].warnings.join("\n");
+    let hosts = engine.cluster(world.now).hosts;
+    let warnings = hosts.iter().find(|host| host.name.as_str() == "a").expect("itself").warnings.join("\n");
     assert!(warnings.contains("`shop` has 1 of 3 standbys"), "{warnings}");
     assert_eq!(world.phase("a-shop-6"), Phase::Standby);
     // There is room again: the next manager makes the others.
@@ -324,7 +330,9 @@ fn one_that_is_on_its_way_out_stays_when_it_is_needed_again() {
     let mut world = settled(cold(1, 1));
     // Balancers of a host that does not answer yet are waited for.
     world.kill("a-shop-1");
+    world.run_ms(5);
     world.until("a-shop-2", Phase::Ready);
+    world.until("a-shop-1", Phase::Ready);
     let incarnation = world.machine("a-shop-2").expect("there").incarnation;
     world.hosts[0].delays.insert(crate::engine::testing::Kind::Push, std::time::Duration::from_secs(2));
     world.until("a-shop-2", Phase::Draining);
