@@ -107,8 +107,10 @@ impl World {
             return;
         }
         let views = manager.engine.machines(at);
-        let fails =
-            |view: &&MachineView| !view.standby && manager.failures.failing.contains(view.id.as_str());
+        let fails = |view: &&MachineView| {
+            let is_primary = !view.standby && view.service.as_str() != LB;
+            is_primary && manager.failures.failing.contains(view.id.as_str())
+        };
         let failing = views.iter().find(fails).map(|view| view.id.clone());
         if let Some(failing) = failing {
             self.violated(Checker::Standbys, || {

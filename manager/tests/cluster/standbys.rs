@@ -87,7 +87,7 @@ fn a_hot_standby_is_sent_nothing_until_no_primary_is_left() {
     let (lab, _settings) = lab_with(
         "[[service]]\nname = \"shop\"\nreplicas = 1\nstandbys = 1\nstandby_mode = \"hot\"\n\
          [[service.route]]\nhosts = [\"shop.example\"]\n\
-         [service.readiness]\nkind = \"http\"\npath = \"/health/ready\"\nperiod_ms = 500\nsuccess_threshold = 10\n",
+         [service.readiness]\nkind = \"http\"\npath = \"/health/ready\"\nperiod_ms = 500\nsuccess_threshold = 24\n",
     );
     let (primaries, standbys) = (["a-shop-1", "b-shop-1"], ["a-shop-2", "b-shop-2"]);
     let set = |names: [&str; 2]| names.map(str::to_owned).into();
@@ -95,11 +95,11 @@ fn a_hot_standby_is_sent_nothing_until_no_primary_is_left() {
     assert!(standbys.iter().all(|id| phase(&view, id) == Phase::Ready && machine(&view, id).standby));
     assert_eq!(servers(&lab, 40), set(primaries));
     std::thread::scope(|scope| {
-        let load = load_of(25).start(&lab, scope);
+        let load = load_of(45).start(&lab, scope);
         // One is left.
         lab.fault(&["kill", "a-shop-1"]);
         assert_eq!(servers(&lab, 20), ["b-shop-1".to_owned()].into());
-        // None is left: those that are built anew take five seconds until they are ready.
+        // None is left: those that are built anew take twelve seconds until they are ready.
         lab.fault(&["kill", "b-shop-1"]);
         assert_eq!(servers(&lab, 20), set(standbys));
         eventually("the primaries are back", || {
@@ -173,7 +173,7 @@ fn a_machine_is_made_of_a_spare_that_knows_nothing_until_then() {
     let found = lab.exec("a", &["grep", "-rl", &planted, root.to_str().expect("a plain name")]).stdout;
     assert_eq!(found, "", "spares have no secrets");
     let environment =
-        "for pid in $(grep -l spare /proc/[0-9]*/cmdline); do tr '\\0' '\\n' <${pid%cmdline}environ; done";
+        "for pid in $(grep -lzx spare /proc/[0-9]*/cmdline); do tr '\\0' '\\n' <${pid%cmdline}environ; done";
     assert!(!lab.exec("a", &["sh", "-c", environment]).stdout.contains(&planted));
 
     let load_seconds = 40;
@@ -213,7 +213,7 @@ fn spares_are_filled_up_and_end_with_their_need() {
     spares_wait(&lab, 1);
     assert_eq!(processes(&lab, "namespace-machine spare "), 1);
     // One that ends by itself is missed.
-    lab.exec("a", &["sh", "-c", "kill -KILL $(pgrep -f 'namespace-machine spare ')"]).ok();
+    lab.exec("a", &["sh", "-c", "kill -KILL $(pgrep -f '[n]amespace-machine spare ')"]).ok();
     eventually("there is another one", || {
         (processes(&lab, "namespace-machine spare ") == 1 && spares(&lab) == 1).then_some(())
     });
