@@ -224,7 +224,7 @@ impl Namespaces {
             }
         };
         timeout(BECOME_TIME, is_init).await.map_err(late)?;
-        processes::find_init(&directory.path).map_err(failed)?.ok_or(HypervisorError::NotRunning)
+        spare.process.again().map_err(failed)
     }
 }
 
