@@ -3,12 +3,13 @@
 #
 #   deploy/scenarios/run.sh NAME… [--json DIR] [-- OPTION…]
 #
-#   NAME…        probe, users-none, users-one or users-two; without a name all of them, one after the other
+#   NAME…        probe, users-none, users-one, users-two, users-two-standby or users-two-standbys; without a name all
+#                of them, one after the other
 #   --json DIR   also leave the report of each as DIR/NAME.json
 #   OPTION…      given to loadtest too, and outranks the scenario: -- --users 100
 #
-# HOLDFAST_BIN is the directory of the programs; without it they are built, optimized. README.md beside this has the
-# published figures and ours.
+# In the end it prints what was published and ours as Markdown. HOLDFAST_BIN is the directory of the programs; without it
+# they are built, optimized. README.md beside this has the figures of a whole run.
 #
 # Exit code: 0 all goals were met, 1 one was missed, 2 bad arguments, 3 a measurement is invalid, 130 interrupted.
 set -euo pipefail
@@ -17,9 +18,10 @@ set -euo pipefail
 
 SCENARIOS=$ROOT/deploy/scenarios
 LAB_SH=$ROOT/deploy/lab.sh
-ALL=(probe users-none users-one users-two)
-# How many service machines each host keeps, where it is not what the profile says.
-declare -A KEPT_A=([users-none]=0 [users-one]=1 [users-two]=1) KEPT_B=([users-none]=0 [users-one]=0 [users-two]=1)
+ALL=(probe users-none users-one users-two users-two-standby users-two-standbys)
+# How many service machines each host has, where it is not what the profile says: servers and standbys of a, of b.
+declare -A KEPT=([users-none]='0 0 0 0' [users-one]='1 0 0 0' [users-two]='1 0 1 0'
+    [users-two-standby]='1 1 1 0' [users-two-standbys]='1 1 1 1')
 # A lab that is not in order after so many seconds never will be.
 PATIENCE=60
 
@@ -40,6 +42,7 @@ done
 [ ${#names[@]} -gt 0 ] || names=("${ALL[@]}")
 
 need_lab
+need jq:jq
 if [ -z "${HOLDFAST_BIN:-}" ]; then
     need_build
     say "Building, optimized"
@@ -50,11 +53,13 @@ HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
 export HOLDFAST_BIN LAB_SH
 
 LAB=''
+REPORTS=${JSON:-$(mktemp -d "${TMPDIR:-/tmp}/holdfast-reports.XXXXXX")}
 # shellcheck disable=SC2317 # called by the trap
 finish() {
     local status=$?
     trap '' INT TERM
     end_lab
+    [ -n "$JSON" ] || rm -rf "$REPORTS"
     exit "$status"
 }
 trap finish EXIT
@@ -89,33 +94,44 @@ make_lab() {
 
 manager() { "$LAB_SH" exec "$LAB" "$1" "$HOLDFAST_BIN/manager" --config "$LAB/$1/manager.toml" "${@:2}" 9>&-; }
 
-machines_of() { manager "$1" vm list | awk -v name="^$1-stateless-" '$1 ~ name { print $1 }'; }
-
-# keep HOST COUNT takes away the service machines of a host beyond COUNT.
+# keep HOST SERVERS STANDBYS has so many machines of the service on a host.
 keep() {
-    local machine
-    for machine in $(machines_of "$1" | tail -n +$(($2 + 1))); do manager "$1" vm delete "$machine" >/dev/null; done
-    await "fewer machines on $1" few "$1" "$2"
+    {
+        printf '[[service]]\nname = "stateless"\nreplicas = %d\n' "$2"
+        [ "$3" = 0 ] || printf 'standbys = %d\nstandby_mode = "hot"\n' "$3"
+    } >"$LAB/$1/stateless.toml"
+    manager "$1" service apply "$LAB/$1/stateless.toml" --here >/dev/null
+    await "as many machines as wanted on $1" has "$1" $(($2 + $3))
 }
 
 # shellcheck disable=SC2317 # called by await
-few() { [ "$(machines_of "$1" | wc -l)" -le "$2" ]; }
+has() { [ "$(manager "$1" vm list | awk -v name="^$1-stateless-" '$1 ~ name && $4 == "Ready"' | wc -l)" = "$2" ] \
+    && [ "$(manager "$1" vm list | awk -v name="^$1-stateless-" '$1 ~ name' | wc -l)" = "$2" ]; }
+
+# Nobody is left without an answer: where there is no server, it is the balancer's 503.
+are_clear() { jq -e '.failed == (.failed_by_kind["http-503"] // 0)' "$1" >/dev/null; }
 
 status=0
 for name in "${names[@]}"; do
     say "$name: starting two hosts"
     make_lab
-    if [ -n "${KEPT_A[$name]:-}" ]; then
-        keep a "${KEPT_A[$name]}"
-        keep b "${KEPT_B[$name]}"
+    if [ -n "${KEPT[$name]:-}" ]; then
+        read -r servers_a standbys_a servers_b standbys_b <<<"${KEPT[$name]}"
+        keep a "$servers_a" "$standbys_a"
+        keep b "$servers_b" "$standbys_b"
         "$LAB_SH" wait "$LAB" "$PATIENCE" 9>&-
     fi
     code=0
     "$LAB_SH" exec "$LAB" client "$HOLDFAST_BIN/loadtest" --scenario "$SCENARIOS/$name.toml" \
-        ${JSON:+--json "$JSON/$name.json"} "${options[@]}" 9>&- || code=$?
+        --json "$REPORTS/$name.json" "${options[@]}" 9>&- || code=$?
     end_lab
     [ "$code" != 130 ] || exit 130
+    if [ "$code" = 0 ] && [ -n "${KEPT[$name]:-}" ] && ! are_clear "$REPORTS/$name.json"; then
+        say "$name: there are failures that are no 503"
+        code=1
+    fi
     # The worst is what is said of all.
     [ "$code" -le "$status" ] || status=$code
 done
+"$SCENARIOS/table.sh" "$REPORTS"
 exit "$status"

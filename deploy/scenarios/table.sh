@@ -16,7 +16,9 @@ need jq:jq
 
 declare -A PUBLISHED=(
     [probe]='one request lost' [users-none]='error 100 %' [users-one]='error 11.38 %' [users-two]='error 0.20 %'
+    [users-two-standby]='error 0.07 %' [users-two-standbys]='error 0.04 %'
 )
+ALL=(probe users-none users-one users-two users-two-standby users-two-standbys)
 
 # row NAME FILTER prints what jq makes of a report; one that an invalid run left has no row.
 row() {
@@ -27,19 +29,21 @@ row() {
 
 echo '| scenario | published | ours | of | faults: outage, well again after |'
 echo '|---|---|---|---|---|'
-for name in probe users-none users-one users-two; do
+for name in "${ALL[@]}"; do
     # shellcheck disable=SC2016 # what jq expands, not the shell
     row "$1/$name" "$name" '
         def ms: . * 10 | round / 10;
         (if $name == "probe" then "\(.failed) lost"
-         else "error \(.failed / .intended * 100 * 100 | round / 100) %" end) as $ours
+         else "error \(.failed / .intended * 100 * 100 | round / 100) %"
+             + (if .failed > 0 and .failed == .failed_by_kind["http-503"] then ", all of them 503" else "" end)
+         end) as $ours
         | ([.faults[] | "\(.fault): \(.outage_ms | ms) ms, \(.recovered_after_ms | round) ms"] | join("; ")) as $faults
         | "| `\($name)` | \($published) | \($ours) | \(.intended) | \(if $faults == "" then "–" else $faults end) |"'
 done
 echo
 echo '| scenario | samples | average ms | min | max | std. dev. | error % | throughput /s | received KB/s | sent KB/s |'
 echo '|---|---|---|---|---|---|---|---|---|---|'
-for name in probe users-none users-one users-two; do
+for name in "${ALL[@]}"; do
     # shellcheck disable=SC2016 # what jq expands, not the shell
     row "$1/$name" "$name" '
         def short: if . == null then "–" else . * 10 | round / 10 end;

@@ -244,7 +244,13 @@ impl Config {
         let certificates = certificate::check(source, certificates)?;
         let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
         let services = service::check_all(source, services, &images)?;
-        let replicas: u64 = services.iter().map(|service| u64::from(service.replicas)).sum();
+        for (index, service) in services.iter().enumerate() {
+            service::fits(&service.spec, hypervisor).map_err(|misfit| {
+                source.error_in(&format!("service[{index}].{}", misfit.field), &misfit.message)
+            })?;
+        }
+        let machines = |service: &Service| u64::from(service.replicas) + u64::from(service.standbys.count);
+        let replicas: u64 = services.iter().map(machines).sum();
         let addresses = pool.addresses().len() as u64;
         if addresses < replicas + 1 {
             let message = format!(

@@ -294,6 +294,10 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
                 None => Outcome::Failed(error.to_string()),
             },
         },
+        Command::KeepSpares(wanted) => match ports.hypervisor.keep_spares(&wanted).await {
+            Ok(waiting) => Outcome::Spares(waiting),
+            Err(error) => Outcome::Failed(error.to_string()),
+        },
         Command::Stop(machine) => done(ports.hypervisor.shutdown(&machine).await),
         Command::Fence(machine) => done(ports.hypervisor.destroy(&machine).await),
         Command::Watch { machine, incarnation, address, first_beat, asked } => {

@@ -12,7 +12,7 @@ use manager::cli::{
 };
 use manager::config::Config;
 use manager::faults::{KeeperArgs, STOPPED_FOR, SUBCOMMAND as KEEPER, keep, wait_out};
-use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, boot, init};
+use manager::ports::namespaces::{BootArgs, InitArgs, SUBCOMMAND, SpareArgs, boot, boot_spare, init, spare};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad input; `status --exit-code` also 3 (something is missing) \
     and 4 (a public address is not held). NO_COLOR turns colours off.";
@@ -121,6 +121,8 @@ enum Command {
 enum NamespaceMachine {
     Boot(BootArgs),
     Init(InitArgs),
+    BootSpare(SpareArgs),
+    Spare(SpareArgs),
 }
 
 fn main() -> ExitCode {
@@ -130,6 +132,8 @@ fn main() -> ExitCode {
     let result = match command {
         Command::NamespaceMachine(NamespaceMachine::Boot(args)) => boot(&args),
         Command::NamespaceMachine(NamespaceMachine::Init(args)) => init(&args),
+        Command::NamespaceMachine(NamespaceMachine::BootSpare(args)) => boot_spare(&args),
+        Command::NamespaceMachine(NamespaceMachine::Spare(args)) => spare(&args),
         Command::FaultKeeper(args) => load(&common).and_then(|config| keep(&config, &args)),
         Command::Run { check: true, .. } => {
             load(&common).map(|_| println!("{}: valid", common.config.display()))

@@ -11,8 +11,8 @@ use wire::placement::ServicePlacement;
 use wire::service::{RolloutView, ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
-use crate::config::Config;
-use crate::config::service::{Misfit, Service, check};
+use crate::config::service::{Misfit, Service, check, fits};
+use crate::config::{Config, Hypervisor};
 use crate::store::{Store, StoreError, Table};
 
 pub mod changes;
@@ -38,12 +38,15 @@ pub struct ServiceNow {
     pub placement: Option<ServicePlacement>,
     /// How far this host is with building its machines anew.
     pub rollout: Option<RolloutView>,
+    /// How many spares wait, where there are to be any.
+    pub spares: Option<u32>,
 }
 
 /// Where services come from.
 pub struct Services {
     store: Store,
     images: PathBuf,
+    hypervisor: Hypervisor,
     file: Vec<Service>,
     /// By name; changed only after the store was.
     put: BTreeMap<PoolName, Service>,
@@ -60,13 +63,16 @@ impl Services {
             BTreeMap::new()
         });
         let (images, file) = (config.images.clone(), config.services.clone());
-        let mut services = Services { store, images, file, put: BTreeMap::new(), before: BTreeMap::new() };
+        let hypervisor = config.hypervisor;
+        let mut services =
+            Services { store, images, hypervisor, file, put: BTreeMap::new(), before: BTreeMap::new() };
         // A service of the file that one of them outranks is in nobody's way.
         let is_outranked = |service: &&Service| stored.contains_key(service.name.as_str());
         let mut others: Vec<Service> =
             services.file.iter().filter(|service| !is_outranked(service)).cloned().collect();
         for (name, Put { spec, before }) in stored.clone() {
-            match check(spec, &services.images, &others) {
+            let checked = fits(&spec, hypervisor).and_then(|()| check(spec, &services.images, &others));
+            match checked {
                 Ok(service) => {
                     services.before.extend(before.map(|before| (service.name.clone(), before)));
                     others.push(service.clone());
@@ -89,12 +95,13 @@ impl Services {
     pub fn views(&self, now: impl Fn(&PoolName) -> ServiceNow) -> Vec<ServiceView> {
         let view = |service: Service| {
             let is_put = self.put.contains_key(&service.name);
-            let ServiceNow { desired, placement, rollout } = now(&service.name);
+            let ServiceNow { desired, placement, rollout, spares } = now(&service.name);
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
                 desired,
                 placement,
                 rollout,
+                spares,
                 spec: service.spec.without_secrets(),
             }
         };
@@ -249,6 +256,7 @@ impl Services {
 
     fn checked(&self, spec: ServiceSpec) -> Result<Service, Misfit> {
         let others: Vec<Service> = self.all().into_iter().filter(|other| other.name != spec.name).collect();
+        fits(&spec, self.hypervisor)?;
         check(spec, &self.images, &others)
     }
 }

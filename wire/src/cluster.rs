@@ -78,6 +78,9 @@ pub struct MachineView {
     /// Somebody had it drained: balancers send it nothing new until that is taken back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
+    /// It stands by for the other machines of its service on its host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
     /// What stands in its way, where that is known; `reason` says it in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
@@ -121,6 +124,8 @@ pub enum Phase {
     Draining,
     /// Gone, or about to be destroyed.
     Dead,
+    /// A standby that does not run: it is started when it is needed.
+    Standby,
 }
 
 impl std::fmt::Display for Phase {
@@ -131,6 +136,7 @@ impl std::fmt::Display for Phase {
             Phase::Suspect => "Suspect",
             Phase::Draining => "Draining",
             Phase::Dead => "Dead",
+            Phase::Standby => "Standby",
         })
     }
 }

@@ -41,6 +41,20 @@ pub struct ServiceSpec {
     /// With `replicas`: each machine keeps its disk for good, whatever becomes of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub persistent: bool,
+    /// Further machines that stand by on each host, for when those of `replicas` fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standbys: Option<u32>,
+    /// Whether those run while they stand by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby_mode: Option<StandbyMode>,
+    /// For `cold`: after all machines of `replicas` have been ready for so long without a break, a standby that was
+    /// started is stopped again, in milliseconds; 30,000 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby_hold_ms: Option<u64>,
+    /// Machines without a name or an address that wait on each host, started and empty, to become one of this service.
+    /// Only with `hypervisor = "namespaces"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spares: Option<u32>,
     /// The memory of a machine, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
@@ -84,6 +98,17 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub endpoints: Vec<SocketAddr>,
+}
+
+/// Whether standbys run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StandbyMode {
+    /// One is started when a machine of its host fails, and stopped when all are back.
+    #[default]
+    Cold,
+    /// They always run, and are sent requests only while no other machine of the service can be.
+    Hot,
 }
 
 /// A file with something that nobody else may know: one of the two is said.
@@ -299,7 +324,7 @@ impl ServiceSpec {
 pub struct ServiceView {
     /// Where its definition is.
     pub origin: ServiceOrigin,
-    /// How many machines this host is to have of it now.
+    /// How many machines this host is to have of it now, besides standbys.
     pub desired: usize,
     /// How far this host is with building its machines anew, or how that last ended since the manager started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -307,6 +332,9 @@ pub struct ServiceView {
     /// Of one with a `total`: where its machines are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<ServicePlacement>,
+    /// How many spares wait on this host to become one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spares: Option<u32>,
     /// The definition, without its secrets.
     pub spec: ServiceSpec,
 }

@@ -69,6 +69,9 @@ pub struct Endpoint {
     pub port: u16,
     /// What its manager says of it.
     pub state: UpstreamState,
+    /// It is a standby: used only while no other of the service can be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
 }
 
 /// The answer to a snapshot that was taken or was already known.

@@ -67,6 +67,23 @@ pub(crate) const ROWS: &[Row] = &[
             "lb::interop three::two_of_ours_and_a_keepalived",
         ],
     ),
+    had(
+        "Standby servers, cold and hot",
+        "`standbys` of a service: started when a machine fails and stopped when all are back, or running and used while nobody else is left: [services](services.md#standbys).",
+        &[
+            "manager::cluster standbys::a_cold_standby_serves_while_its_primary_is_gone_and_is_stopped_when_it_is_back",
+            "manager::cluster standbys::a_hot_standby_is_sent_nothing_until_no_primary_is_left",
+            "manager engine::tests::standbys::a_primary_that_comes_and_goes_has_its_standby_all_the_time",
+        ],
+    ),
+    had(
+        "Warm spares",
+        "`spares` of a service, where machines are namespaces: booted ones that are nobody, and become the next machine without a boot: [services](services.md#spares).",
+        &[
+            "manager::cluster standbys::a_machine_is_made_of_a_spare_that_knows_nothing_until_then",
+            "manager::cluster standbys::spares_are_filled_up_and_end_with_their_need",
+        ],
+    ),
     not_yet(
         "Several public addresses, spread evenly over all balancers",
         "There may be several `[[vip]]`, and each goes where its `role` says; nothing spreads them anew when a balancer comes or goes: [the public address](vip.md).",

@@ -190,6 +190,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
         address: address(number).into(),
         port: 80,
         state: UpstreamState::Ready,
+        backup: false,
     };
     let machine = |number: usize| MachineView {
         id: format!("b-{SERVICE}-{number}").into(),
@@ -203,6 +204,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
         for_ms: 60_000,
         crash_looping: false,
         drained: false,
+        standby: false,
         condition: None,
     };
     // A manager tells its machines in the order of their names.

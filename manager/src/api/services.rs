@@ -122,6 +122,7 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
                 desired: engine.desired_of(name),
                 placement: engine.placement_of(name),
                 rollout: engine.rollout_of(name),
+                spares: engine.spares_of(name),
             })
         };
         services.views(now)

@@ -73,6 +73,7 @@ pub(super) fn phase(phase: Phase) -> Cell {
         Phase::Ready => Color::Green,
         Phase::Booting | Phase::Suspect | Phase::Draining => Color::Yellow,
         Phase::Dead => Color::Red,
+        Phase::Standby => Color::Reset,
     };
     Cell::new(phase).fg(colour)
 }

@@ -239,7 +239,9 @@ fn is_well(view: &ClusterView) -> bool {
 fn targets(view: &ClusterView) -> Vec<Target> {
     let of_host = |host: &HostView| {
         let manager = host.address;
-        let machines = host.machines.clone().into_iter();
+        // A standby that does not run is made of the newest image when it is needed.
+        let runs = |machine: &MachineView| machine.phase != Phase::Standby;
+        let machines = host.machines.clone().into_iter().filter(runs);
         machines
             .map(|machine| {
                 let holds_vip = view.vips.iter().any(|vip| vip.holders.contains(&machine.id));

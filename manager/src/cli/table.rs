@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use comfy_table::Cell;
-use wire::cluster::{ClusterEvent, ClusterView, HostView, MachineView};
+use wire::cluster::{ClusterEvent, ClusterView, HostView, MachineView, Phase};
 use wire::vip::RouterState;
 
 use super::print::{phase, table};
@@ -125,7 +125,10 @@ fn note(host: &HostView, machine: &MachineView) -> String {
     let looping = machine.crash_looping.then(|| "crash-looping".to_owned());
     let condition = machine.condition.map(|condition| condition.to_string());
     let drained = machine.drained.then(|| "drained".to_owned());
-    let notes: Vec<String> = drained.into_iter().chain(looping).chain(condition).chain(held).collect();
+    // Its phase says so where it does not run.
+    let standby = (machine.standby && machine.phase != Phase::Standby).then(|| "standby".to_owned());
+    let notes: Vec<String> =
+        drained.into_iter().chain(standby).chain(looping).chain(condition).chain(held).collect();
     notes.join(", ")
 }
 

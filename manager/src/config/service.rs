@@ -23,12 +23,14 @@ mod probes;
 mod rollout;
 mod routes;
 mod secrets;
+mod standbys;
 
 pub use count::MAX_TOTAL;
 pub use files::{load_files, read_services};
 pub use probes::{Liveness, Readiness};
 pub use rollout::Pace;
 pub use routes::of as routes_of;
+pub use standbys::{Standbys, fits};
 
 /// The most services of a host.
 pub const MAX_SERVICES: usize = 200;
@@ -53,6 +55,10 @@ pub struct Service {
     pub port: u16,
     /// How many machines this host has of it at first; none where all hosts share a `total`, or others keep its servers.
     pub replicas: u32,
+    /// The machines that stand by for those.
+    pub standbys: Standbys,
+    /// How many empty machines wait to become one of them.
+    pub spares: u32,
     /// What its machines are made of.
     pub hardware: Hardware,
     /// How it is found out whether a machine lives.
@@ -130,6 +136,7 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     let replicas = count::replicas(&spec)?;
     count::placement(&spec)?;
     endpoints(&spec)?;
+    let (standbys, spares) = standbys::check(&spec)?;
     let hardware = hardware_of(&spec, images, DEFAULT_MEMORY_MIB)?;
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
@@ -137,7 +144,7 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     rollout::check(&spec)?;
     let (liveness, readiness) = probes::check(&spec)?;
     let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
-    Ok(Service { name, program, port, replicas, hardware, liveness, readiness, spec })
+    Ok(Service { name, program, port, replicas, standbys, spares, hardware, liveness, readiness, spec })
 }
 
 /// What machines have, servers of others do not.

@@ -1,5 +1,6 @@
 //! The whole vocabulary of what the engine can ask for, and of what can be told to it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub enum Command {
     List,
     /// Create a machine. Its address is free: whatever had it was fenced.
     Create(Box<MachineSpec>),
+    /// Have so many spares wait for each service.
+    KeepSpares(BTreeMap<PoolName, u32>),
     /// Ask a machine to end in an orderly way, and wait until it has.
     Stop(MachineId),
     /// Make sure that nothing of a machine is left. Doing it again changes nothing.
@@ -138,6 +141,8 @@ pub enum Job {
     List,
     /// Creating, stopping or fencing a machine: one at a time.
     Build(MachineId),
+    /// The spares.
+    KeepSpares,
     /// A machine's heartbeat.
     Watch(MachineId),
     /// The balancer's upstream set.
@@ -223,6 +228,8 @@ pub enum Outcome {
         /// The driver, in words.
         driver: String,
     },
+    /// So many spares wait for each service.
+    Spares(BTreeMap<PoolName, u32>),
     /// The receiver holds something newer, of this generation (push) or epoch (tell).
     Stale(u64),
     /// The balancer's state.

@@ -13,7 +13,7 @@ use wire::placement::Total;
 use wire::{HostName, Incarnation, MachineId, PoolName};
 
 use super::rollout::Rollout;
-use crate::config::{Config, LB};
+use crate::config::{Config, LB, Service};
 
 mod found;
 
@@ -69,6 +69,31 @@ struct ServiceSlots {
     placed: bool,
     /// Number and address of each machine.
     slots: BTreeMap<u32, Ipv4Addr>,
+    /// The `standbys` that these started from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    initial_standbys: u32,
+    /// The numbers of those that are standbys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    standbys: BTreeSet<u32>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl ServiceSlots {
+    fn primaries(&self) -> usize {
+        self.slots.len() - self.standbys.len()
+    }
+
+    /// One less: the last one that is, or is no, standby.
+    fn pop(&mut self, standby: bool) {
+        let mut numbers = self.slots.keys().rev();
+        if let Some(number) = numbers.find(|number| self.standbys.contains(number) == standby).copied() {
+            self.slots.remove(&number);
+            self.standbys.remove(&number);
+        }
+    }
 }
 
 impl Desired {
@@ -115,20 +140,42 @@ impl Desired {
             let mut slots = known.remove(&service.name).unwrap_or_default();
             let is_same = slots.initial == service.replicas && !slots.placed;
             let stays = is_same || service.is_placed();
-            let count = if stays { slots.slots.len() } else { service.replicas as usize };
-            (slots.initial, slots.placed) = (service.replicas, service.is_placed());
+            let count = if stays { slots.primaries() } else { service.replicas as usize };
+            let wanted = service.standbys.count;
+            let standbys =
+                if slots.initial_standbys == wanted { slots.standbys.len() } else { wanted as usize };
+            (slots.initial, slots.placed, slots.initial_standbys) =
+                (service.replicas, service.is_placed(), wanted);
             slots.slots.retain(|_, address| config.pool.contains(*address) && *address != self.lb);
-            while slots.slots.len() > count {
-                slots.slots.pop_last();
+            slots.standbys.retain(|number| slots.slots.contains_key(number));
+            while slots.primaries() > count {
+                slots.pop(false);
             }
-            counts.push((&service.name, count));
+            while slots.standbys.len() > standbys {
+                slots.pop(true);
+            }
+            counts.push((&service.name, count, standbys));
             self.services.insert(service.name.clone(), slots);
         }
         // Only now are all kept addresses known, so that filling up takes none of them.
         let mut short = 0;
-        for (service, count) in counts {
-            while self.count(service) < count && self.add(&config.name, config, service, others).is_some() {}
+        for (service, count, _) in &counts {
+            while self.count(service) < *count && self.add(&config.name, config, service, others).is_some() {}
             short += count - self.count(service);
+        }
+        // Where addresses are short, it is standbys that are left out.
+        for (service, _, count) in &counts {
+            while self.standbys(service) < *count
+                && self.add_standby(&config.name, config, service, others).is_some()
+            {}
+            let made = self.standbys(service);
+            short += count - made;
+            if made < *count
+                && let Some(slots) = self.services.get_mut(*service)
+            {
+                // The rest is tried again by the next one that follows.
+                slots.initial_standbys = made as u32;
+            }
         }
         self.forget_unused();
         self.totals.retain(|name, _| self.services.get(name).is_some_and(|slots| slots.placed));
@@ -170,9 +217,37 @@ impl Desired {
         std::iter::once(lb).chain(services).collect()
     }
 
-    /// How many machines of `service` there are to be.
+    /// How many machines of `service` there are to be, without standbys.
     pub fn count(&self, service: &PoolName) -> usize {
-        self.services.get(service).map_or(0, |slots| slots.slots.len())
+        self.services.get(service).map_or(0, ServiceSlots::primaries)
+    }
+
+    /// How many standbys of `service` there are to be.
+    pub fn standbys(&self, service: &PoolName) -> usize {
+        self.services.get(service).map_or(0, |slots| slots.standbys.len())
+    }
+
+    /// Whether there are fewer standbys of `service` than there would be with a larger pool.
+    pub(super) fn lacks_standbys(&self, config: &Config, service: &Service) -> bool {
+        self.standbys(&service.name) < service.standbys.count as usize
+            && self.free_address(config, &Others::NONE).is_none()
+    }
+
+    /// Whether number `number` of `service` is a standby.
+    pub(super) fn is_standby(&self, service: &PoolName, number: u32) -> bool {
+        self.services.get(service).is_some_and(|slots| slots.standbys.contains(&number))
+    }
+
+    /// The machines of `service`, each with whether it is a standby.
+    pub(super) fn members(&self, host: &HostName, service: &PoolName) -> Vec<(MachineId, bool)> {
+        let slots = self.services.get(service);
+        let of = |slots: &ServiceSlots| -> Vec<(MachineId, bool)> {
+            let numbers = slots.slots.keys();
+            numbers
+                .map(|number| (machine_id(host, service, *number), slots.standbys.contains(number)))
+                .collect()
+        };
+        slots.map(of).unwrap_or_default()
     }
 
     /// How many machines of services with a `total` there are to be.
@@ -213,11 +288,26 @@ impl Desired {
         Some(Slot { id, service: service.clone(), address })
     }
 
+    /// One more standby of `service`, as [`Desired::add`].
+    pub(super) fn add_standby(
+        &mut self,
+        host: &HostName,
+        config: &Config,
+        service: &PoolName,
+        others: &Others<'_>,
+    ) -> Option<Slot> {
+        let slot = self.add(host, config, service, others)?;
+        let (_, number) = self.place(host, &slot.id)?;
+        self.services.get_mut(service)?.standbys.insert(number);
+        Some(slot)
+    }
+
     /// One machine less: that of `id`. Returns whether there was such a slot.
     pub fn remove(&mut self, host: &HostName, id: &MachineId) -> bool {
         let Some((service, number)) = self.place(host, id) else { return false };
-        let slots = self.services.get_mut(&service).map(|slots| &mut slots.slots);
-        let Some(address) = slots.and_then(|slots| slots.remove(&number)) else { return false };
+        let Some(slots) = self.services.get_mut(&service) else { return false };
+        let Some(address) = slots.slots.remove(&number) else { return false };
+        slots.standbys.remove(&number);
         self.drained.remove(id);
         if self.addresses().all(|other| other != address) {
             self.in_use.remove(&address);
@@ -236,7 +326,7 @@ impl Desired {
     }
 
     /// The service and the number of machine `id`, if its name is one that this host gives.
-    fn place(&self, host: &HostName, id: &MachineId) -> Option<(PoolName, u32)> {
+    pub(super) fn place(&self, host: &HostName, id: &MachineId) -> Option<(PoolName, u32)> {
         let (rest, number) = id.as_str().rsplit_once('-')?;
         let service: PoolName = rest.strip_prefix(host.as_str())?.strip_prefix('-')?.into();
         let number = number.parse().ok()?;

@@ -145,6 +145,7 @@ impl Engine {
             Command::Save(desired) => self.save_finished(now, desired, outcome),
             Command::List => self.list_finished(now, flight.started, outcome),
             Command::Create(spec) => self.create_finished(now, &spec.purpose, outcome),
+            Command::KeepSpares(_) => self.spares_kept(now, outcome),
             Command::Stop(machine) => self.stop_finished(now, &machine, outcome),
             Command::Fence(machine) => self.fence_finished(now, &machine, outcome),
             Command::Watch { machine, incarnation, .. } => {
@@ -175,7 +176,7 @@ impl Command {
     pub(super) fn allowance(&self) -> Option<Duration> {
         let seconds = match self {
             Command::Watch { .. } => return None,
-            Command::Create(_) | Command::Stop(_) | Command::Fence(_) => 30,
+            Command::Create(_) | Command::Stop(_) | Command::Fence(_) | Command::KeepSpares(_) => 30,
             Command::Save(_) | Command::List | Command::TakeBack(_) => 10,
             Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } | Command::Probe(_) => 3,
             Command::ReadLb { .. }

@@ -105,7 +105,7 @@ pub(super) fn shortened(text: &str) -> String {
 }
 
 fn is_endpoint(endpoint: &Endpoint, field: &dyn Fn(&str) -> String) -> Result<(), Problem> {
-    let Endpoint { id, service, address, port, state: _ } = endpoint;
+    let Endpoint { id, service, address, port, state: _, backup: _ } = endpoint;
     is_name(id.as_str(), || field("id"))?;
     is_name(service.as_str(), || field("service"))?;
     if !is_host(*address) {

@@ -89,7 +89,8 @@ impl Engine {
             self.machines.remove(&id);
         }
         for slot in slots {
-            self.machines.insert(slot.id.clone(), Machine::waiting(slot, now));
+            let duty = self.desired.duty(&self.config, &slot.id);
+            self.machines.insert(slot.id.clone(), Machine { duty, ..Machine::waiting(slot, now) });
         }
     }
 
@@ -166,6 +167,7 @@ impl Engine {
                 if id == lb_id(&self.config.name) {
                     self.balancer.unsure = true;
                 }
+                machine.found_running();
                 let life = Life::Suspect { attempt: 0, next: now };
                 (life, "found running when the manager started", Severity::Info)
             }

@@ -18,7 +18,7 @@ use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
 use super::machines::{DRAIN_TELL, HAND_OVER};
-use super::{Readiness, Time, limits, millis};
+use super::{Duty, Readiness, Time, limits, millis};
 use crate::config::LB;
 
 /// A machine that lives so long is healthy again: what happened before is forgotten.
@@ -61,6 +61,8 @@ pub(super) struct Machine {
     pub(super) dead_since: Option<Time>,
     /// Balancers are to send it nothing new, by a person's order.
     pub(super) drained: bool,
+    /// What it is to the others of its service.
+    pub(super) duty: Duty,
 }
 
 /// Where in its life a machine is, with what is needed to go on.
@@ -99,12 +101,14 @@ impl Machine {
             deaths: 0,
             dead_since: None,
             drained: false,
+            duty: Duty::default(),
         }
     }
 
     /// The phase people see.
     pub(super) fn phase(&self) -> Phase {
         match self.life {
+            Life::Waiting { .. } if self.rests() => Phase::Standby,
             Life::Waiting { .. } if self.incarnation > 0 => Phase::Dead,
             Life::Waiting { .. } | Life::Booting { .. } => Phase::Booting,
             Life::Ready { .. } if self.readiness == Readiness::NotYet => Phase::Booting,
@@ -178,6 +182,7 @@ impl Machine {
             crash_looping: self.crash_looping(now),
             condition: self.condition,
             drained: self.drained,
+            standby: self.duty.is_standby(),
         }
     }
 }

@@ -67,6 +67,7 @@ impl Engine {
         self.machines.set_timer(id, (own.0 < Time::MAX).then_some(own));
         // It waits for what is not its own.
         if self.machines.get(id).is_some_and(|machine| match machine.life {
+            Life::Waiting { .. } if machine.rests() => false,
             Life::Waiting { not_before } => now >= not_before,
             Life::Draining { stopping, .. } => !stopping,
             Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } | Life::Dead { .. } => false,
@@ -86,6 +87,7 @@ impl Engine {
             Life::Waiting { .. } if !machine.wanted => {
                 self.machines.remove(id);
             }
+            Life::Waiting { .. } if machine.rests() => self.prepare_standby(now, id, plan),
             Life::Waiting { not_before } if now < not_before => plan.wake_by(not_before, "rebuild a machine"),
             Life::Waiting { .. } => self.create(now, id, plan),
             Life::Booting { until, .. } if now >= until && !only_watched => {
@@ -259,6 +261,7 @@ impl Engine {
     }
 
     pub(super) fn create_finished(&mut self, now: Time, purpose: &MachinePurpose, outcome: Outcome) {
+        self.spare_may_be_used(now, &purpose.service);
         let Some(machine) = self.current(&purpose.id, purpose.incarnation) else { return };
         match outcome {
             Outcome::Failed(reason) => self.not_created(now, &purpose.id, &reason, None),
@@ -348,6 +351,7 @@ impl Engine {
             let now = if self.bug == Some(Bug::FencedOnlyOnce) { Time::MAX - FENCE_AGAIN } else { now };
             machine.life = Life::Dead { fence_at: now + FENCE_AGAIN, rebuild_at, fence_failed: true };
             machine.condition = Some(Condition::Unfenced);
+            machine.dead_since.get_or_insert(now);
             let message =
                 format!("cannot be fenced, its address {} stays unused: {reason}", machine.slot.address);
             self.trouble(now, "machine.unfenced", id.to_string(), message);

@@ -12,8 +12,8 @@
 //! give the same actions, which is what lets a simulator run years of them.
 //!
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
-//! strangers have, `deaths` judges who is lost, `balancing` tells the balancer, `publish` the peers, `members`
-//! knows who these are, `placing` has this host's share of what runs over all hosts, `requests` answers both people and peers, `views` shows the state, and `figures` and `targets` are
+//! strangers have, `deaths` judges who is lost, `standbys` who steps in, `balancing` tells the balancer, `publish` the peers, `members`
+//! knows who these are, `placing` has this host's share of what runs over all hosts, `rollout` builds machines anew, `requests` answers both people and peers, `views` shows the state, and `figures`
 //! for who watches it.
 
 mod action;
@@ -43,7 +43,9 @@ mod requests;
 mod rollout;
 mod services;
 mod shared;
+mod spares;
 mod spec;
+mod standbys;
 mod switchover;
 mod targets;
 #[cfg(test)]
@@ -60,7 +62,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use wire::{Incarnation, MachineId};
+use wire::{Incarnation, MachineId, PoolName};
 
 pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, Outcome};
 pub use desired::{Desired, Slot, lb_id};
@@ -86,6 +88,8 @@ use placing::Placing;
 use readiness::Readiness;
 use rollout::Rollouts;
 use services::Services;
+use spares::Spares;
+use standbys::Duty;
 use switchover::{Forward, Switching};
 use tracked::Tracked;
 use uplink::Uplink;
@@ -193,6 +197,9 @@ pub struct Engine {
     /// When each of the machines that died lately last did.
     recent_deaths: BTreeMap<MachineId, Time>,
     brake_until: Time,
+    /// Since when all primaries are ready of a service whose standbys run.
+    all_back: BTreeMap<PoolName, Time>,
+    spares: Spares,
     flights: Flights,
     next_action: u64,
     last_look: Option<Time>,
@@ -218,7 +225,8 @@ impl Engine {
         let mut machines = Machines::new(Services::of(&config.services));
         for slot in desired.slots(&config.name) {
             let drained = desired.is_drained(&slot.id);
-            machines.insert(slot.id.clone(), Machine { drained, ..Machine::waiting(slot, now) });
+            let duty = desired.duty(&config, &slot.id);
+            machines.insert(slot.id.clone(), Machine { drained, duty, ..Machine::waiting(slot, now) });
         }
         let upstreams = Upstreams::new(config.name.clone(), &config.services);
         let peers = config
@@ -262,6 +270,8 @@ impl Engine {
             overlaps_told: BTreeSet::new(),
             recent_deaths: BTreeMap::new(),
             brake_until: Time::ZERO,
+            all_back: BTreeMap::new(),
+            spares: Spares::default(),
             flights: Flights::default(),
             next_action: 0,
             last_look: None,
@@ -320,7 +330,9 @@ impl Engine {
             self.plan_foreign(now, &mut plan);
             self.plan_placement(now, &mut plan);
             self.plan_rollouts(now, &mut plan);
+            self.plan_standbys(now, &mut plan);
             self.plan_machines(now, &mut plan);
+            self.plan_spares(now, &mut plan);
             self.plan_uplink(now, &mut plan);
             self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);

@@ -230,6 +230,7 @@ pub(super) fn endpoint_of(machine: &Machine, services: &Services) -> Option<Endp
         address: machine.slot.address.into(),
         port,
         state,
+        backup: machine.duty.is_backup(),
     })
 }
 

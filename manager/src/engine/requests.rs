@@ -144,6 +144,11 @@ impl Engine {
         if !machine.wanted {
             return Err(Problem::conflict(format!("`{id}` is being taken away already")));
         }
+        if machine.rests() {
+            return Err(Problem::conflict(format!(
+                "`{id}` stands by and does not run: it is built when it is needed"
+            )));
+        }
         match machine.life {
             Life::Booting { .. } | Life::Ready { .. } | Life::Suspect { .. } => {}
             Life::Draining { .. } => {

@@ -105,13 +105,8 @@ impl Engine {
         }
         self.machines.settle(now);
         let host = self.config.name.clone();
-        let left: BTreeSet<MachineId> = self
-            .desired
-            .slots(&host)
-            .into_iter()
-            .filter(|slot| slot.service == *name)
-            .map(|slot| slot.id)
-            .collect();
+        let members = self.desired.members(&host, name).into_iter();
+        let left: BTreeSet<MachineId> = members.filter(|(_, standby)| !standby).map(|(id, _)| id).collect();
         let count = self.desired.rollouts.get(name).map_or(left.len(), |before| before.count);
         let room =
             self.config.pool.addresses().len().saturating_sub(self.desired.total() + self.foreign.len());
@@ -213,7 +208,7 @@ impl Engine {
             }
         };
         if census.old.is_empty() && census.wanted() == rollout.count && new_ones == rollout.count {
-            return self.rolled(name, &rollout);
+            return self.rolled(now, name, &rollout);
         }
         let limit = since + Duration::from_millis(rollout.pace.ready_within_ms);
         if let Some(id) = &census.looping {
@@ -290,9 +285,10 @@ impl Engine {
     fn census(&self, now: Time, name: &PoolName, left: &BTreeSet<MachineId>) -> Census {
         let mut census = Census::default();
         let is_asked = self.service(name).is_some_and(|service| service.readiness.is_some());
-        for machine in
-            self.machines.values().filter(|machine| machine.slot.service == *name && machine.wanted)
-        {
+        let counts = |machine: &&Machine| {
+            machine.slot.service == *name && machine.wanted && !machine.duty.is_standby()
+        };
+        for machine in self.machines.values().filter(counts) {
             let id = machine.slot.id.clone();
             let lives = machine.phase() == Phase::Ready;
             // A manager that was started anew has yet to hear whether what it found is ready: until then nothing is sent
@@ -310,8 +306,14 @@ impl Engine {
         census
     }
 
-    fn rolled(&mut self, name: &PoolName, rollout: &Rollout) {
+    fn rolled(&mut self, now: Time, name: &PoolName, rollout: &Rollout) {
         self.desired.rollouts.remove(name);
+        // Nobody needs those that stand by now. One that is at rest is made by the definition of now when it is started.
+        for (id, _) in
+            self.desired.members(&self.config.name, name).into_iter().filter(|(_, standby)| *standby)
+        {
+            let _ = self.replace_machine(now, &id);
+        }
         self.rollouts.progress.remove(name);
         let (state, kind, message) = if rollout.step == Step::Back {
             (RolloutState::RolledBack, "service.rolled-back", "its machines are again what they were before")

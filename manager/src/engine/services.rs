@@ -97,9 +97,11 @@ impl Engine {
         self.try_anew(now, &changed);
         for slot in slots {
             if self.machines.get(&slot.id).is_none() {
-                self.machines.insert(slot.id.clone(), Machine::waiting(slot, now));
+                let duty = self.desired.duty(&self.config, &slot.id);
+                self.machines.insert(slot.id.clone(), Machine { duty, ..Machine::waiting(slot, now) });
             }
         }
+        self.order_duties();
         Ok(())
     }
 
@@ -133,7 +135,7 @@ impl Engine {
         match short {
             0 => Ok(desired),
             short => Err(Problem::conflict(format!(
-                "address_pool of this host has {short} addresses too few for all machines: ask for fewer `replicas`, \
+                "address_pool of this host has {short} addresses too few for all machines: ask for fewer `replicas` or `standbys`, \
                  or enlarge it"
             ))),
         }

@@ -240,7 +240,7 @@ pub(super) fn upstream(endpoint: &Endpoint, zone: &HostName) -> Upstream {
         port: endpoint.port,
         weight: 1,
         zone: zone.clone(),
-        backup: false,
+        backup: endpoint.backup,
         state: endpoint.state,
     }
 }

@@ -106,6 +106,7 @@ impl Engine {
         }));
         warnings.extend(self.foreign_warnings());
         warnings.extend(self.placement_warnings());
+        warnings.extend(self.standby_warnings());
         warnings.extend(self.uplink_warning());
         warnings.extend(self.shown.warnings());
         warnings
@@ -216,11 +217,11 @@ fn missing(hosts: &[HostView], vips: &[VipView]) -> Vec<String> {
             missing.push(format!("host {}: its manager is not heard", host.name));
             continue;
         }
-        let ready = host.machines.iter().filter(|machine| machine.phase == Phase::Ready).count();
+        let ready = host.machines.iter().filter(|machine| is_as_it_should_be(machine)).count();
         if ready < host.desired as usize {
             missing.push(format!("host {}: {ready} of {} machines are ready", host.name, host.desired));
         }
-        for machine in host.machines.iter().filter(|machine| machine.phase != Phase::Ready) {
+        for machine in host.machines.iter().filter(|machine| !is_as_it_should_be(machine)) {
             missing.push(format!("{}: {}: {}", machine.id, machine.phase, machine.reason));
         }
         let unready = |machine: &&MachineView| {
@@ -238,4 +239,13 @@ fn missing(hosts: &[HostView], vips: &[VipView]) -> Vec<String> {
         });
     }
     missing
+}
+
+/// Whether nobody misses a machine: it is ready, or a standby that is not needed.
+fn is_as_it_should_be(machine: &MachineView) -> bool {
+    match machine.phase {
+        Phase::Ready | Phase::Standby => true,
+        Phase::Draining => machine.standby,
+        Phase::Booting | Phase::Suspect | Phase::Dead => false,
+    }
 }

@@ -7,12 +7,13 @@ use super::{Adder, MOST_NAMES, signed};
 use crate::engine::{Addresses, Figures, Start};
 
 /// All phases, so that each has a series from the start.
-const PHASES: [(Phase, &str); 5] = [
+const PHASES: [(Phase, &str); 6] = [
     (Phase::Booting, "booting"),
     (Phase::Ready, "ready"),
     (Phase::Suspect, "suspect"),
     (Phase::Draining, "draining"),
     (Phase::Dead, "dead"),
+    (Phase::Standby, "standby"),
 ];
 
 /// Upper bounds in seconds. A namespace is ready within tens of milliseconds, an emulated processor takes minutes.

@@ -43,7 +43,8 @@ fn host(look: &Look, host: &HostView) -> Markup {
 }
 
 fn ready(host: &HostView) -> usize {
-    host.machines.iter().filter(|machine| machine.phase == Phase::Ready).count()
+    // A standby that does not run is as ready as it is to be.
+    host.machines.iter().filter(|machine| matches!(machine.phase, Phase::Ready | Phase::Standby)).count()
 }
 
 fn row(look: &Look, host: &HostView, machine: &MachineView, is_own: bool) -> Markup {
@@ -56,6 +57,7 @@ fn row(look: &Look, host: &HostView, machine: &MachineView, is_own: bool) -> Mar
                 b { (machine.id) } " " span.mono.mute { (machine.address) } " "
                 (pill(tone(machine), &machine.phase.to_string()))
                 @if machine.drained { " " (pill(Tone::Warn, "drained")) }
+                @if machine.standby && machine.phase != Phase::Standby { " " (pill(Tone::Plain, "standby")) }
                 @if machine.crash_looping { " " (pill(Tone::Bad, "keeps dying")) }
                 @if let Some(condition) = machine.condition { " " (pill(Tone::Bad, &condition.to_string())) }
                 @if !holds.is_empty() { " " (pill(Tone::Plain, &format!("holds {}", holds.join(", ")))) }
@@ -89,6 +91,7 @@ fn tone(machine: &MachineView) -> Tone {
         Phase::Ready => Tone::Good,
         Phase::Booting | Phase::Draining | Phase::Suspect => Tone::Warn,
         Phase::Dead => Tone::Bad,
+        Phase::Standby => Tone::Plain,
     }
 }
 

@@ -110,6 +110,22 @@ pub trait Hypervisor: Send + Sync {
     /// [`HypervisorError::NotFenced`]: the address must not be used.
     async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError>;
 
+    /// Has so many spares wait for each service: machines that have booted and are nobody yet, of which the next ones
+    /// that are created for that service are made. Those that are not `wanted` are ended. Returns how many wait.
+    ///
+    /// # Errors
+    ///
+    /// [`HypervisorError::Unsupported`] where machines cannot become somebody; or a spare cannot be made.
+    async fn keep_spares(
+        &self,
+        wanted: &BTreeMap<PoolName, u32>,
+    ) -> Result<BTreeMap<PoolName, u32>, HypervisorError> {
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        Err(HypervisorError::Unsupported("machines of this driver cannot be spares".to_owned()))
+    }
+
     /// The id of the image that the next machine of each service, and the next balancer (`lb`), would be
     /// made from. What has no image, or one that cannot be read, is left out.
     async fn images(&self) -> BTreeMap<PoolName, String> {

@@ -71,3 +71,13 @@ fn a_holder_that_wakes_up_and_speaks() {
 fn a_memory_that_grows() {
     finds(Checker::Bounds, Bug::TroublesPileUp);
 }
+
+#[test]
+fn a_standby_that_nobody_starts() {
+    finds(Checker::Standbys, Bug::StandbysAreNotStarted);
+}
+
+#[test]
+fn a_standby_that_nobody_stops() {
+    finds(Checker::Standbys, Bug::StandbysAreNotStopped);
+}

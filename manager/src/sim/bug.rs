@@ -35,4 +35,8 @@ pub(crate) enum Bug {
     GivesBackOutOfTurn,
     /// What a lost host had is taken over by nobody (engine).
     NobodyTakesOver,
+    /// A primary fails, and its standby stays where it is (engine).
+    StandbysAreNotStarted,
+    /// All primaries are back, and their standby runs on (engine).
+    StandbysAreNotStopped,
 }

@@ -11,6 +11,7 @@
 //! | [`Checker::Liveness`] | all is as desired in the end; who keeps dying backs off; nobody wakes up for nothing | whenever a machine is made, after every plan, at the end |
 //! | [`Checker::StaleHolder`] | a holder that slept lets go before it says anything | with everything a speaker sends |
 //! | [`Checker::Placement`] | a service over all hosts has all its machines, in the end exactly these; none is given up that is needed | whenever one is given up, after every step, at the end |
+//! | [`Checker::Standbys`] | a failed machine has its standby started, which serves; it is stopped when all are back | after every plan, at the end |
 //! | [`Checker::Bounds`] | memory and queues stay bounded | after every plan |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +36,7 @@ pub(super) enum Checker {
     Liveness,
     StaleHolder,
     Placement,
+    Standbys,
     Bounds,
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Checks {
     pub(super) violation: Option<Violation>,
     /// The machines that their managers have given up or are taking away.
     pub(super) condemned: BTreeSet<u64>,
+    /// The standbys that nobody needed any more and that were asked to end.
+    pub(super) stopped: BTreeSet<u64>,
     /// The address each machine had when it was last made.
     pub(super) addresses: BTreeMap<MachineId, Ipv4Addr>,
     /// When something last happened that may move the VIP.
@@ -76,6 +80,7 @@ impl Checks {
         Checks {
             violation: None,
             condemned: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             addresses: BTreeMap::new(),
             disturbed_at: now,
             starving: vec![None; hosts],
@@ -127,14 +132,20 @@ impl World {
                 let uid = guest.uid;
                 let has_place =
                     this.manager.as_ref().is_some_and(|manager| manager.engine.has_place(machine));
-                let surplus = this.rolled && !has_place;
-                let wanted = !this.dismissed.contains(machine) && !surplus;
+                let surplus = (this.rolled && !has_place)
+                    || matches!(command, Command::Stop(_)) && self.is_surplus(host, machine);
+                // What it was asked to end for, it may be destroyed for.
+                let wanted =
+                    !this.dismissed.contains(machine) && !surplus && !self.checks.stopped.contains(&uid);
                 if wanted && self.is_healthy(guest) {
                     self.violated(Checker::Destruction, || {
                         format!("{machine} is destroyed, whose heartbeat has just come")
                     });
                 }
                 self.checks.condemned.insert(uid);
+                if surplus {
+                    self.checks.stopped.insert(uid);
+                }
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wire::MachineId;
 
 use super::guest::{Fate, Guest};
+use super::standbys::Failures;
 use crate::config::Config;
 use crate::engine::{Command, Desired, Engine, Time, lb_id};
 
@@ -41,6 +42,7 @@ impl Work {
             | Command::ReadLb { .. }
             | Command::HandOver { .. }
             | Command::Forward { .. }
+            | Command::KeepSpares(_)
             | Command::TellUplink { .. }
             | Command::AskTargets(_)
             | Command::Tell { .. }
@@ -118,6 +120,8 @@ pub(super) struct Manager {
     pub(super) idle: VecDeque<Time>,
     /// When it made each machine lately.
     pub(super) made: BTreeMap<MachineId, VecDeque<Time>>,
+    /// What it said of machines that failed.
+    pub(super) failures: Failures,
 }
 
 impl Manager {
@@ -133,6 +137,7 @@ impl Manager {
             crash_in: None,
             idle: VecDeque::new(),
             made: BTreeMap::new(),
+            failures: Failures::default(),
         }
     }
 }

@@ -132,6 +132,7 @@ impl World {
             self.violated(Checker::Liveness, || format!("host {host} wakes up for nothing: {reason}"));
         }
         for notice in notices {
+            self.note_standbys(host, &notice);
             match notice.kind {
                 "machine.unfenced" => self.reached.unconfirmed_fences += 1,
                 "host.mass-death" => self.reached.brakes += 1,
@@ -141,6 +142,7 @@ impl World {
             self.say(|| format!("{host}: {} {}: {}", notice.kind, notice.subject, notice.message));
         }
         self.check_sizes(host);
+        self.check_standbys(host);
         for action in plan.actions {
             if self.stepped(host) {
                 return;

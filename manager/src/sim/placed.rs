@@ -46,7 +46,7 @@ fn with(config: &Config, index: usize, total: u64, hard: bool, last: u8) -> Conf
     let replicas = config.services.first().map_or(1, |service| service.replicas);
     let spread = if hard { "hard" } else { "soft" };
     let service = format!("[[service]]\nname = \"{NAME}\"\ntotal = {total}\nspread = \"{spread}\"\n");
-    let text = super::run::text(index, count, replicas).replace(".15\"]", &format!(".{last}\"]"));
+    let text = super::run::text(index, count, replicas, "").replace(".15\"]", &format!(".{last}\"]"));
     parse(&format!("{text}{service}"))
 }
 

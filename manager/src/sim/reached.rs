@@ -18,17 +18,20 @@ pub(super) struct Reached {
     pub(super) refused_generations: u64,
     /// A machine of a service over all hosts was given up for one elsewhere.
     pub(super) given_up: u64,
+    /// A standby ran because a machine had failed, at a manager's plan.
+    pub(super) standbys_started: u64,
 }
 
 impl Reached {
     /// Each with its name.
-    pub(super) fn named(&self) -> [(&'static str, u64); 5] {
+    pub(super) fn named(&self) -> [(&'static str, u64); 6] {
         [
             ("two holders at once", self.two_holders),
             ("unconfirmed fence", self.unconfirmed_fences),
             ("mass-failure brake", self.brakes),
             ("stale wake-up", self.stale_wakeups),
             ("refused generation", self.refused_generations),
+            ("plan with a standby on duty", self.standbys_started),
         ]
     }
 }
@@ -41,6 +44,7 @@ impl AddAssign for Reached {
         self.stale_wakeups += other.stale_wakeups;
         self.refused_generations += other.refused_generations;
         self.given_up += other.given_up;
+        self.standbys_started += other.standbys_started;
     }
 }
 

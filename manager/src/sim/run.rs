@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wire::cluster::Phase;
+
 use super::checks::{Checker, Violation};
 use super::reached::Reached;
 use super::world::{Happening, Options, World};
@@ -15,8 +17,9 @@ pub(super) const FAULTS: u32 = 24;
 const START: Duration = Duration::from_secs(3);
 
 /// All is well at the latest so long after the last fault has ended: the longest pause of a crash loop
-/// (60 s), a boot that has to time out (15 s), a call that has to be given up (30 s), and ten more.
-const RECOVERED: Duration = Duration::from_secs(115);
+/// (60 s), a boot that has to time out (15 s), a call that has to be given up (30 s), the hold-down of a standby and its
+/// end (20 s), and ten more.
+const RECOVERED: Duration = Duration::from_secs(135);
 
 /// What was delayed by a fault has arrived so long after its end.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
@@ -48,11 +51,11 @@ pub(super) struct Report {
 
 /// The configuration of host number `index` of `count`.
 pub(super) fn config(index: usize, count: usize, replicas: u32) -> Config {
-    parse(&text(index, count, replicas))
+    parse(&text(index, count, replicas, ""))
 }
 
-/// The same as it is written.
-pub(super) fn text(index: usize, count: usize, replicas: u32) -> String {
+/// The same as it is written, with further lines for its service.
+pub(super) fn text(index: usize, count: usize, replicas: u32, more: &str) -> String {
     let peers: Vec<String> =
         (0..count).filter(|peer| *peer != index).map(|peer| format!("\"10.77.{peer}.1\"")).collect();
     format!(
@@ -60,7 +63,7 @@ pub(super) fn text(index: usize, count: usize, replicas: u32) -> String {
          gateway = \"10.77.{index}.1\"\nhypervisor = \"namespaces\"\n\
          address_pool = [\"10.77.{index}.10-10.77.{index}.15\"]\n\
          [[vip]]\naddress = \"10.77.255.120\"\nvrid = 50\nrole = \"{}\"\n\
-         [[service]]\nname = \"stateless\"\nreplicas = {replicas}\n",
+         [[service]]\nname = \"stateless\"\nreplicas = {replicas}\n{more}",
         peers.join(", "),
         if index == 0 { "master" } else { "secondary" },
     )
@@ -70,8 +73,9 @@ pub(super) fn text(index: usize, count: usize, replicas: u32) -> String {
 pub(super) fn world(options: Options) -> World {
     let mut dice = super::dice::Dice::new(options.seed ^ 0x5eed);
     let count = if dice.chance(15) { 3 } else { 2 };
+    let standbys = super::standbys::drawn(options.seed);
     let mut configs: Vec<Config> =
-        (0..count).map(|index| config(index, count, 1 + dice.below(3) as u32)).collect();
+        (0..count).map(|index| parse(&text(index, count, 1 + dice.below(3) as u32, standbys))).collect();
     if options.placed {
         super::placed::add_to(&mut configs, &mut dice);
     }
@@ -160,7 +164,11 @@ impl World {
                 return Some((Checker::Liveness, format!("no manager runs on host {index}")));
             };
             let at = self.now + host.ahead;
-            let wanted: Vec<_> = manager.engine.machines(at).into_iter().map(|machine| machine.id).collect();
+            let machines = manager.engine.machines(at).into_iter();
+            let wanted: Vec<_> = machines
+                .filter(|machine| machine.phase != Phase::Standby)
+                .map(|machine| machine.id)
+                .collect();
             let unready = host.guests.values().find(|guest| !guest.is_alive());
             if let Some(guest) = unready {
                 return Some((Checker::Liveness, format!("{} does not run", guest.purpose.id)));
@@ -171,6 +179,9 @@ impl World {
             }
             if let Some(missing) = self.misplaced(index) {
                 return Some((Checker::Placement, missing));
+            }
+            if let Some(needless) = self.needless_standby(index) {
+                return Some((Checker::Standbys, needless));
             }
             if let Some(missing) = manager.engine.cluster(at).missing.into_iter().next() {
                 return Some((Checker::Liveness, format!("host {index}: {missing}")));

@@ -19,6 +19,7 @@ pub(super) fn words(command: &Command) -> String {
         Command::Save(desired) => format!("save epoch {}", desired.epoch),
         Command::List => "list".to_owned(),
         Command::Create(spec) => format!("create {} at {}", spec.purpose.id, spec.purpose.address),
+        Command::KeepSpares(wanted) => format!("keep spares {wanted:?}"),
         Command::Stop(machine) => format!("stop {machine}"),
         Command::Fence(machine) => format!("fence {machine}"),
         Command::Watch { machine, incarnation, .. } => format!("watch {machine}.{incarnation}"),

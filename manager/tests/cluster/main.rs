@@ -12,6 +12,7 @@
 //!   faults.rs      faults that were ordered end by themselves                    │
 //!   services.rs    services of people's own: names, secrets, probes, endpoints      │
 //!   placement.rs   services over all hosts, and machines that keep their disk          │
+//!   standbys.rs    machines that stand by, and spares that become machines                │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -45,5 +46,6 @@ mod rollout;
 mod run;
 mod services;
 mod slow;
+mod standbys;
 mod switchover;
 mod uplink;

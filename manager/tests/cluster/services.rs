@@ -11,7 +11,7 @@ use crate::load::Load;
 use crate::run::eventually;
 
 /// A lab whose hosts have these services too.
-fn lab_with(services: &str) -> (Lab, tempfile::TempDir) {
+pub(crate) fn lab_with(services: &str) -> (Lab, tempfile::TempDir) {
     lab_of(services, &[])
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn lab_of(services: &str, settings: &[(&str, &str)]) -> (Lab, tempfil
 }
 
 /// Status and whole answer of what a client asks a host name for at the public address.
-fn ask(lab: &Lab, host: &str, path: &str) -> String {
+pub(crate) fn ask(lab: &Lab, host: &str, path: &str) -> String {
     let (name, url) = (format!("host: {host}"), format!("http://{VIP}{path}"));
     lab.exec("client", &["curl", "-si", "--max-time", "10", "-H", &name, &url]).stdout
 }

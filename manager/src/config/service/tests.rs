@@ -107,6 +107,16 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ("total = 4", "a.toml:9:9: `replicas` says how many each host has, `total`"),
         ("spread = \"hard\"", "a.toml:9:10: `spread` says where the machines of `total` are"),
         ("hosts = [\"a\"]", "a.toml:9:9: `hosts` says where the machines of `total` are"),
+        ("standbys = 1001", "a.toml:9:12: expected at most 1000"),
+        ("standbys = 6", "a.toml:5:16: address_pool has 7 addresses"),
+        ("standby_mode = \"hot\"", "a.toml:9:16: says nothing without `standbys`"),
+        ("standby_hold_ms = 5", "a.toml:9:19: says nothing without `standbys`"),
+        (
+            "standbys = 1\nstandby_mode = \"hot\"\nstandby_hold_ms = 5",
+            "a.toml:11:19: standbys of the mode \"hot\" always run",
+        ),
+        ("standbys = 1\nstandby_mode = \"warm\"", "a.toml:10:16: unknown variant `warm`"),
+        ("spares = 21", "a.toml:9:10: expected at most 20"),
         ("endpoints = [\"10.0.0.5:8080\"]", "a.toml:8:12: the servers of `endpoints` are not ours to make"),
     ];
     for (more, expected) in cases {
@@ -124,6 +134,11 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ("name = \"x\"\ntotal = 2\nhosts = [\"A\"]", "a.toml:9:10: expected a name of 1 to"),
         ("name = \"x\"\ntotal = 2\nspread = \"harsh\"", "a.toml:9:10: unknown variant `harsh`"),
         ("name = \"x\"\ntotal = 2\nendpoints = [\"1.2.3.4:5\"]", "a.toml:8:9: the servers of `endpoints`"),
+        (
+            "name = \"x\"\nstandbys = 1\nendpoints = [\"1.2.3.4:5\"]",
+            "a.toml:8:12: standbys stand by for the machines of `replicas`",
+        ),
+        ("name = \"x\"\nspares = 1\nendpoints = [\"1.2.3.4:5\"]", "a.toml:8:10: says nothing of servers"),
         (
             "name = \"x\"\nvcpus = 2\nendpoints = [\"1.2.3.4:5\"]",
             "a.toml:8:9: says nothing of servers that others",
@@ -173,4 +188,12 @@ fn servers_of_others_are_asked_by_the_balancer() {
     assert!(policy.check.active);
     assert_eq!((policy.check.interval_ms, policy.check.fall), (500, 3));
     assert!(serde_json::to_string(&policy.check.ask).expect("JSON").contains("\"/up\""));
+}
+
+#[test]
+fn virtual_machines_have_no_spares() {
+    let text = format!("{HOST}[[service]]\nname = \"shop\"\nreplicas = 1\nspares = 1\n");
+    let text = text.replace("\"namespaces\"", "\"libvirt\"");
+    let error = Config::check(&Source::from_text("a.toml", &text)).expect_err("refused").to_string();
+    assert!(error.contains("a.toml:9:10: a virtual machine cannot take over"), "{error}");
 }

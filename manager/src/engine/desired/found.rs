@@ -41,7 +41,7 @@ impl Desired {
                 }
             }
             slots.slots = places;
-            counts.push((service.clone(), count));
+            counts.push((service.clone(), count, std::mem::take(&mut slots.standbys).len()));
         }
         // Somebody runs where it would be made.
         if lb.is_none()
@@ -50,8 +50,12 @@ impl Desired {
         {
             self.lb = free;
         }
-        for (service, count) in counts {
+        for (service, count, standbys) in counts {
             while self.count(&service) < count && self.add(host, config, &service, &Others::NONE).is_some() {}
+            // No machine says which it was; those with the highest numbers were made as standbys.
+            if let Some(slots) = self.services.get_mut(&service) {
+                slots.standbys = slots.slots.keys().rev().take(standbys).copied().collect();
+            }
         }
         self.forget_unused();
     }

@@ -43,6 +43,7 @@ impl World {
             Command::List => self.listed(host),
             Command::TakeBack(_) => self.take_back(host),
             Command::Create(spec) => self.make(host, spec),
+            Command::KeepSpares(wanted) => Outcome::Spares(wanted.clone()),
             Command::Stop(id) => {
                 let stopped = self.end(id, "it was asked to");
                 if stopped { Outcome::Done } else { Outcome::Failed("no such machine runs".to_owned()) }

@@ -115,6 +115,7 @@ impl Kind {
             Command::Save(_) => Kind::Save,
             Command::List => Kind::List,
             Command::Create(_) => Kind::Create,
+            Command::KeepSpares(_) => Kind::KeepSpares,
             Command::Stop(_) => Kind::Stop,
             Command::Fence(_) => Kind::Fence,
             Command::Watch { .. } => Kind::Watch,
@@ -135,7 +136,7 @@ impl Kind {
     /// How long it takes when all is well.
     pub(super) fn usual(self) -> Duration {
         Duration::from_millis(match self {
-            Kind::Create => 20,
+            Kind::Create | Kind::KeepSpares => 20,
             Kind::Probe => 300,
             Kind::HandOver => 40,
             Kind::Forward => 60,
@@ -159,6 +160,7 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Save(_) => Job::Save,
         Command::List => Job::List,
         Command::Create(spec) => Job::Build(spec.purpose.id.clone()),
+        Command::KeepSpares(_) => Job::KeepSpares,
         Command::Stop(id) | Command::Fence(id) => Job::Build(id.clone()),
         Command::Watch { machine, .. } => Job::Watch(machine.clone()),
         Command::Push { .. } => Job::Push,

@@ -35,6 +35,11 @@ impl Engine {
         Telling { rest: self.host_snapshot(now).into(), told: Default::default(), at: now }
     }
 
+    /// The endpoints of this host.
+    pub(crate) fn own_endpoints(&self) -> std::collections::BTreeSet<wire::EndpointId> {
+        self.endpoints().into_iter().map(|endpoint| endpoint.id).collect()
+    }
+
     /// Every upstream of every host, as far as known, put together anew.
     pub(crate) fn pools_from_scratch(&self) -> Pools {
         let mut pools: Pools = self

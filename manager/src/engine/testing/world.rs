@@ -18,6 +18,7 @@ pub(crate) enum Kind {
     Save,
     List,
     Create,
+    KeepSpares,
     Stop,
     Fence,
     Watch,

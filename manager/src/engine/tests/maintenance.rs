@@ -25,6 +25,7 @@ fn deeds(world: &World, host: usize) -> usize {
     world.hosts[host].count(|command| match command {
         Command::Create(_)
         | Command::Stop(_)
+        | Command::KeepSpares(_)
         | Command::Fence(_)
         | Command::HandOver { .. }
         | Command::Forward { .. }

@@ -20,6 +20,7 @@ mod replacement;
 mod rollout;
 mod services;
 mod soak;
+mod standbys;
 mod start;
 mod switchover;
 mod troubles;

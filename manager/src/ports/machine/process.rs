@@ -46,6 +46,11 @@ impl Process {
         Ok(same.then_some(Process { pid, handle }))
     }
 
+    /// A second handle of the same process.
+    pub(crate) fn again(&self) -> io::Result<Process> {
+        Ok(Process { pid: self.pid, handle: self.handle.try_clone()? })
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         self.pid
     }

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -43,8 +43,7 @@ pub struct BootArgs {
 ///
 /// Says which step failed; what was made until then is left to be fenced.
 pub fn boot(args: &BootArgs) -> Result<()> {
-    // The machine must not end with the terminal or the process group of the manager.
-    nix::unistd::setsid().context("cannot leave the manager's session")?;
+    leave_session()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(start(args))
 }
@@ -53,9 +52,7 @@ async fn start(args: &BootArgs) -> Result<()> {
     let directory = Directory { path: args.directory.clone() };
     let seed = files::read_seed(&directory).context("cannot read the seed")?;
     let host = Network::new().context("cannot reach the host's network")?;
-    // The mounts are left to the init: it would take /proc away from this process.
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID)
-        .context("cannot make namespaces: this needs root, or a user namespace in which one is root")?;
+    make_namespaces()?;
     nix::unistd::sethostname(seed.machine.as_str()).context("cannot set the host name")?;
     let namespace = File::open("/proc/thread-self/ns/net").context("cannot open the machine's network")?;
     host.add_port(seed.address, mac_of(seed.address), &args.bridge, namespace.as_raw_fd()).await?;
@@ -73,11 +70,28 @@ async fn start(args: &BootArgs) -> Result<()> {
         .stderr(console)
         .spawn()
         .context("cannot start the machine's init")?;
-    // Its command line, by which it is known, appears a moment after the program was loaded.
+    let recognised = recognise(&mut init, |pid| is_init_of(pid, &args.directory)).await;
+    recognised.with_context(|| format!("{} says why", directory.console().display()))
+}
+
+/// The machine must not end with the terminal or the process group of the manager.
+pub(super) fn leave_session() -> Result<()> {
+    nix::unistd::setsid().map(drop).context("cannot leave the manager's session")
+}
+
+/// What is started from now on is in namespaces of its own. The mounts are left to the init: it would take /proc away
+/// from this process.
+pub(super) fn make_namespaces() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID)
+        .context("cannot make namespaces: this needs root, or a user namespace in which one is root")
+}
+
+/// Waits until `init` `is_it`: its command line, by which it is known, appears a moment after the program was loaded.
+pub(super) async fn recognise(init: &mut Child, is_it: impl Fn(i32) -> bool) -> Result<()> {
     let pid = i32::try_from(init.id())?;
-    while !is_init_of(pid, &args.directory) {
+    while !is_it(pid) {
         if let Some(status) = init.try_wait()? {
-            bail!("the machine's init ended at once ({status}); {} says why", directory.console().display());
+            bail!("the machine's init ended at once ({status})");
         }
         tokio::time::sleep(RECOGNISED_POLL).await;
     }

@@ -6,6 +6,8 @@
 //!                           │ makes the namespaces and the cable to the bridge
 //!                           └──▶ init (process 1 of the machine) ──▶ stateless, or lb run
 //!   manager ◀── pidfd ──────────────┘
+//!
+//!   manager ── create ──▶ spare, which waits already ──▶ init      where the service has spares
 //! ```
 //!
 //! The process table is the driver's memory: an init is known by its command line, which names the
@@ -16,8 +18,11 @@ mod boot;
 mod files;
 mod init;
 mod processes;
+mod spare;
+mod spares;
 mod spawn;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,12 +32,14 @@ use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::timeout;
-use wire::MachineId;
 use wire::cluster::{Condition, FaultKind};
+use wire::{MachineId, PoolName};
 
 pub use boot::{BootArgs, boot};
 pub use init::{InitArgs, init};
+pub use spare::{SpareArgs, boot_spare, spare};
 
+use self::spares::Spares;
 use super::hypervisor::{Exits, Hypervisor, HypervisorError};
 use super::machine::directory::{self, Directory, Unreadable};
 use super::machine::locks::Locks;
@@ -66,6 +73,7 @@ pub struct Namespaces {
     watched: Watched,
     locks: Locks,
     unreadable: Unreadable,
+    spares: Spares,
 }
 
 impl Namespaces {
@@ -87,6 +95,7 @@ impl Namespaces {
             watched: Watched::new(exits),
             locks: Locks::default(),
             unreadable: Unreadable::default(),
+            spares: Spares::new(&config.state_dir),
         })
     }
 
@@ -111,6 +120,7 @@ impl Namespaces {
 #[async_trait]
 impl Hypervisor for Namespaces {
     async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError> {
+        self.spares.clear().await?;
         let mut machines = Vec::new();
         let table = Table::read().map_err(failed)?;
         for id in directory::list(&self.machines).map_err(failed)? {
@@ -154,6 +164,10 @@ impl Hypervisor for Namespaces {
             return Err(HypervisorError::Prevented(Condition::MissingImage, message));
         }
         self.network.bridge(&self.bridge).await?;
+        if let Some(init) = self.create_of_spare(spec, &directory, &program).await? {
+            self.watched.watch(id, spec.purpose.incarnation, init);
+            return Ok(());
+        }
         let boot = Command::new(&self.manager)
             .args([SUBCOMMAND, "boot"])
             .arg("--directory")
@@ -210,6 +224,13 @@ impl Hypervisor for Namespaces {
         directory
             .remove()
             .map_err(|error| HypervisorError::NotFenced(format!("{}: {error}", directory.path.display())))
+    }
+
+    async fn keep_spares(
+        &self,
+        wanted: &BTreeMap<PoolName, u32>,
+    ) -> Result<BTreeMap<PoolName, u32>, HypervisorError> {
+        self.fill_spares(wanted).await
     }
 
     async fn inject(&self, machine: &MachineId, fault: FaultKind) -> Result<(), HypervisorError> {

@@ -25,10 +25,24 @@ pub(super) fn is_init_of(pid: i32, directory: &Path) -> bool {
     command_line(pid).is_some_and(|line| is_init(&line, directory))
 }
 
+/// The spare in `directory`, if it runs and has not become anything else.
+pub(super) fn find_spare(directory: &Path) -> io::Result<Option<Process>> {
+    Process::find(|line| is_process(line, b"spare", directory))
+}
+
+/// Whether process `pid` is the spare in `directory`.
+pub(super) fn is_spare_of(pid: i32, directory: &Path) -> bool {
+    command_line(pid).is_some_and(|line| is_process(&line, b"spare", directory))
+}
+
 fn is_init(command_line: &[u8], directory: &Path) -> bool {
+    is_process(command_line, b"init", directory)
+}
+
+fn is_process(command_line: &[u8], kind: &[u8], directory: &Path) -> bool {
     let mut arguments = command_line.split(|byte| *byte == 0).skip(1);
     arguments.next() == Some(SUBCOMMAND.as_bytes())
-        && arguments.next() == Some(b"init")
+        && arguments.next() == Some(kind)
         && arguments.any(|argument| argument == directory.as_os_str().as_bytes())
 }
 
