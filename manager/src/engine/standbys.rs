@@ -235,7 +235,9 @@ impl Engine {
 
     /// The services have changed: what a machine is to the others may have, too.
     pub(super) fn order_duties(&mut self) {
-        let ids: Vec<MachineId> = self.machines.iter().map(|(id, _)| id.clone()).collect();
+        // One that is on its way out has no place any more, and stays what it was.
+        let wanted = self.machines.iter().filter(|(_, machine)| machine.wanted);
+        let ids: Vec<MachineId> = wanted.map(|(id, _)| id.clone()).collect();
         for id in ids {
             let ordered = self.desired.duty(&self.config, &id);
             let Some(machine) = self.machines.get(&id) else { continue };
