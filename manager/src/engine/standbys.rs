@@ -95,7 +95,7 @@ impl Machine {
     }
 
     fn is_back(&self) -> bool {
-        self.is_ready() && self.readiness == Readiness::Ready
+        self.is_ready() && self.readiness.is_given()
     }
 }
 

@@ -287,3 +287,15 @@ fn machines_that_keep_their_disk_are_built_anew_in_their_places() {
     let after: Vec<_> = shops(&world).into_iter().map(|machine| machine.id).collect();
     assert_eq!((after, programs(&world)), (before, vec!["newer".to_owned(); 3]));
 }
+
+#[test]
+fn who_stands_by_is_no_part_of_it_and_is_built_anew_at_the_end() {
+    let hot = "standbys = 1\nstandby_mode = \"hot\"\n";
+    let mut world = World::of([config(20, hot)]);
+    world.run_ms(3_000);
+    assert_eq!(serving(&world), 4);
+    redefine(&mut world, changed(20, hot));
+    roll(&mut world);
+    assert_eq!(until_it_ended(&mut world), (4, 5));
+    assert_eq!((view(&world).total, programs(&world)), (3, vec!["newer".to_owned(); 4]));
+}
