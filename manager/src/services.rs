@@ -84,6 +84,7 @@ impl Services {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
                 desired,
                 placement,
+                scaling: None,
                 spec: service.spec.without_secrets(),
             }
         };

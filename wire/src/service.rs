@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::actions::ErrorPages;
+use crate::autoscale::{AutoscaleSpec, ScalingView};
 use crate::balancing::{Algorithm, HashKey, Secret};
 use crate::placement::{ServicePlacement, Spread};
 use crate::{HostName, PoolName};
@@ -41,6 +42,9 @@ pub struct ServiceSpec {
     /// With `replicas`: each machine keeps its disk for good, whatever becomes of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub persistent: bool,
+    /// How their number follows the load; only with `total`, which then is how many there are at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<AutoscaleSpec>,
     /// The memory of a machine, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
@@ -234,6 +238,9 @@ pub struct ServiceView {
     /// Of one with a `total`: where its machines are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<ServicePlacement>,
+    /// How many machines there are over all hosts and why, where their number follows the load and a manager has decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingView>,
     /// The definition, without its secrets.
     pub spec: ServiceSpec,
 }

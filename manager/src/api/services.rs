@@ -123,8 +123,13 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
     // A change may hold them while the disk is slow.
     blocking(move || {
         let services = lock(&api.services);
-        services
-            .views(|name| api.shared.look(|engine, _| (engine.desired_of(name), engine.placement_of(name))))
+        let mut views = services
+            .views(|name| api.shared.look(|engine, _| (engine.desired_of(name), engine.placement_of(name))));
+        let mut scalings = api.shared.look(|engine, now| engine.scalings(now));
+        for view in &mut views {
+            view.scaling = scalings.remove(&view.spec.name);
+        }
+        views
     })
     .await
 }

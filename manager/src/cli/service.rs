@@ -14,6 +14,7 @@ use wire::{HostName, Incarnation, MachineId, PoolName};
 
 use super::client::{Client, path_of};
 use super::print::table;
+use super::scaling::scaled;
 use crate::config::service::read_services;
 
 /// What can be done with services.
@@ -80,7 +81,8 @@ impl Client {
                 self.print(&view, |view| {
                     let spec = toml::to_string(&view.spec).unwrap_or_default();
                     let where_they_are = view.placement.as_ref().map(placed).unwrap_or_default();
-                    format!("{where_they_are}{}", spec.trim_end())
+                    let why = view.scaling.as_ref().map(scaled).unwrap_or_default();
+                    format!("{where_they_are}{why}{}", spec.trim_end())
                 })
             }
             ServiceCommand::Apply(args) => self.apply(args),
@@ -203,7 +205,7 @@ fn placed(placement: &ServicePlacement) -> String {
 
 fn list(views: &[ServiceView]) -> String {
     let mut rows = table(&["SERVICE", "MACHINES", "PROGRAM", "PORT", "ANSWERS FOR", "DEFINED"]);
-    for ServiceView { origin, desired, placement, spec } in views {
+    for ServiceView { origin, desired, placement, scaling: _, spec } in views {
         let external = !spec.endpoints.is_empty();
         let count = match placement {
             Some(placement) => format!("{desired} of {}", placement.total),

@@ -17,12 +17,14 @@ use wire::{PoolName, Problem};
 use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, hardware_of};
 use super::{LB, check_name};
 
+mod autoscale;
 mod count;
 mod files;
 mod probes;
 mod routes;
 mod secrets;
 
+pub use autoscale::Autoscale;
 pub use count::MAX_TOTAL;
 pub use files::{load_files, read_services};
 pub use probes::{Liveness, Readiness};
@@ -51,6 +53,8 @@ pub struct Service {
     pub port: u16,
     /// How many machines this host has of it at first; none where all hosts share a `total`, or others keep its servers.
     pub replicas: u32,
+    /// How many it has over all hosts, where that follows the load.
+    pub autoscale: Option<Autoscale>,
     /// What its machines are made of.
     pub hardware: Hardware,
     /// How it is found out whether a machine lives.
@@ -129,12 +133,13 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     count::placement(&spec)?;
     endpoints(&spec)?;
     let hardware = hardware_of(&spec, images, DEFAULT_MEMORY_MIB)?;
+    let autoscale = autoscale::check(&spec, &hardware)?;
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
     policy(&spec.policy)?;
     let (liveness, readiness) = probes::check(&spec)?;
     let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
-    Ok(Service { name, program, port, replicas, hardware, liveness, readiness, spec })
+    Ok(Service { name, program, port, replicas, autoscale, hardware, liveness, readiness, spec })
 }
 
 /// What machines have, servers of others do not.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wire::Incarnation;
+use wire::autoscale::MachineUsage;
 use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
@@ -61,6 +62,8 @@ pub(super) struct Machine {
     pub(super) dead_since: Option<Time>,
     /// Balancers are to send it nothing new, by a person's order.
     pub(super) drained: bool,
+    /// What it uses, where its service is autoscaled and that was read lately.
+    pub(super) usage: Option<MachineUsage>,
 }
 
 /// Where in its life a machine is, with what is needed to go on.
@@ -99,6 +102,7 @@ impl Machine {
             deaths: 0,
             dead_since: None,
             drained: false,
+            usage: None,
         }
     }
 
@@ -178,6 +182,7 @@ impl Machine {
             crash_looping: self.crash_looping(now),
             condition: self.condition,
             drained: self.drained,
+            usage: self.usage,
         }
     }
 }

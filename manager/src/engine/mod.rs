@@ -40,6 +40,7 @@ mod placing;
 mod publish;
 mod readiness;
 mod requests;
+mod scaling;
 mod services;
 mod shared;
 mod spec;
@@ -52,6 +53,7 @@ mod tests;
 mod tracked;
 mod uplink;
 mod upstreams;
+mod usage;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +63,7 @@ use std::time::Duration;
 use serde::Serialize;
 use wire::{Incarnation, MachineId};
 
-pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, Outcome};
+pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, ObservedUsage, Outcome};
 pub use desired::{Desired, Slot, lb_id};
 pub use figures::{Addresses, Figures};
 pub use front::Front;
@@ -83,11 +85,13 @@ use machine::{Life, Machine};
 use peer::Peer;
 use placing::Placing;
 use readiness::Readiness;
+use scaling::Scaling;
 use services::Services;
 use switchover::{Forward, Switching};
 use tracked::Tracked;
 use uplink::Uplink;
 use upstreams::Upstreams;
+use usage::Meter;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -180,6 +184,8 @@ pub struct Engine {
     switching: Option<Switching>,
     forward: Forward,
     uplink: Uplink,
+    meter: Meter,
+    scaling: Scaling,
     version: u64,
     /// The version in which the endpoints last changed.
     endpoints_version: u64,
@@ -251,6 +257,8 @@ impl Engine {
             switching: None,
             forward: None,
             uplink: Uplink::default(),
+            meter: Meter::default(),
+            scaling: Scaling::default(),
             version: 0,
             endpoints_version: 0,
             published: None,
@@ -314,6 +322,8 @@ impl Engine {
         self.plan_list(now, &mut plan);
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
+            self.plan_meter(now, &mut plan);
+            self.plan_scaling(now, &mut plan);
             self.plan_placement(now, &mut plan);
             self.plan_machines(now, &mut plan);
             self.plan_uplink(now, &mut plan);

@@ -115,7 +115,8 @@ impl Engine {
     /// How many machines of `service` there are to be over all hosts: what was decided last, or what its definition says.
     pub fn total_of(&self, service: &Service) -> u32 {
         let decided = self.desired.totals.get(&service.name).map(|total| total.count);
-        service.spec.total.map_or(0, |defined| decided.unwrap_or(defined))
+        // A `total` of 0 turns a service off, whatever was decided before.
+        service.spec.total.filter(|defined| *defined > 0).map_or(0, |defined| decided.unwrap_or(defined))
     }
 
     /// From now on there are to be `count` machines of the service `name` over all hosts. The others follow as soon as

@@ -37,6 +37,8 @@ impl Work {
             | Command::Push { .. }
             | Command::Configure { .. }
             | Command::ReadLb { .. }
+            | Command::ReadUsage
+            | Command::ReadTraffic { .. }
             | Command::HandOver { .. }
             | Command::Forward { .. }
             | Command::TellUplink { .. }

@@ -12,6 +12,7 @@
 //!   faults.rs      faults that were ordered end by themselves                    │
 //!   services.rs    services of people's own: names, secrets, probes, endpoints      │
 //!   placement.rs   services over all hosts, and machines that keep their disk          │
+//!   autoscale.rs   machines follow the load                               │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -28,6 +29,7 @@
 
 mod addresses;
 mod api;
+mod autoscale;
 mod balancers;
 mod certificates;
 mod cli;

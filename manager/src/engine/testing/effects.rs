@@ -38,6 +38,8 @@ impl World {
                 Outcome::Done
             }
             Command::List => self.listed(host),
+            Command::ReadUsage => self.used(host),
+            Command::ReadTraffic { .. } => self.traffic(host),
             Command::Create(spec) => self.make(host, spec),
             Command::Stop(id) => {
                 let stopped = self.end(id, "it was asked to");

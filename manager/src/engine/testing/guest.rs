@@ -4,6 +4,7 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
+use super::load::Spent;
 use crate::config::{Config, LB};
 use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
 
@@ -19,6 +20,7 @@ pub(crate) struct Guest {
     pub(crate) uplink_lost: Option<bool>,
     pub(crate) set: UpstreamSet,
     pub(crate) config: ProxyConfig,
+    pub(super) spent: Spent,
 }
 
 impl Guest {
@@ -31,6 +33,7 @@ impl Guest {
             uplink_lost: None,
             set: spec.seed.upstreams.clone().unwrap_or_default(),
             config: spec.seed.proxy_config.clone().unwrap_or_default(),
+            spent: Spent::default(),
         }
     }
 
@@ -38,7 +41,7 @@ impl Guest {
         self.purpose.service.as_str() == LB
     }
 
-    pub(super) fn answers(&self) -> bool {
+    pub(crate) fn answers(&self) -> bool {
         self.running && !self.frozen && self.up
     }
 
