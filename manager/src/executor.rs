@@ -287,6 +287,11 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
             Ok(machines) => Outcome::Listed { machines, driver: ports.hypervisor.describe() },
             Err(error) => Outcome::Failed(error.to_string()),
         },
+        Command::ReadUsage => match ports.hypervisor.usage().await {
+            Ok(used) => Outcome::Used(used),
+            Err(error) => Outcome::Failed(error.to_string()),
+        },
+        Command::ReadTraffic { lb } => ports.balancer.traffic(lb).await,
         Command::Create(mut spec) => match create(ports, &mut spec).await {
             Ok(()) => Outcome::Done,
             Err(error) => match error.condition() {

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod machines;
+mod scaling;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +14,13 @@ use axum::response::Response;
 use kit::api::{metrics_response, process_registry, register_build_info};
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use wire::PoolName;
+use wire::autoscale::ScalingView;
 use wire::cluster::ClusterView;
 
 use self::cluster::ClusterGauges;
 use self::machines::MachineSeries;
+use self::scaling::ScalingGauges;
 use crate::engine::{Figures, Start};
 
 /// The most names that have a series of their own.
@@ -35,6 +39,7 @@ pub struct Metrics {
     events: IntCounterVec,
     machines: MachineSeries,
     cluster: ClusterGauges,
+    scaling: ScalingGauges,
     maintenance: IntGauge,
     audit_lost: IntCounter,
     uplink_lost: IntGauge,
@@ -50,6 +55,8 @@ pub struct Look<'a> {
     pub view: &'a ClusterView,
     /// What the view does not show.
     pub figures: Figures,
+    /// How many machines autoscaled services have, and why.
+    pub scalings: &'a BTreeMap<PoolName, ScalingView>,
     /// How many entries of the audit log were lost so far.
     pub audit_lost: u64,
     /// Until when what clients are shown is good, by name, in seconds since 1970.
@@ -92,6 +99,7 @@ impl Metrics {
             acme_orders,
             machines: MachineSeries::new(&add)?,
             cluster: ClusterGauges::new(&add)?,
+            scaling: ScalingGauges::new(&add)?,
             certificate_ends: add.gauges(
                 "manager_certificate_expires_timestamp_seconds",
                 "Until when what clients are shown for a name is good.",
@@ -141,7 +149,7 @@ impl Metrics {
     /// All metrics as text, with those that are not counted set to what `look` shows.
     pub fn response(&self, look: &Look<'_>) -> Response {
         let _scraping = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
-        let Look { view, figures, audit_lost, certificates, acme_failures, own_certificate } = look;
+        let Look { view, figures, scalings, audit_lost, certificates, acme_failures, own_certificate } = look;
         self.maintenance.set(i64::from(figures.maintenance));
         self.uplink_lost.set(i64::from(figures.uplink_lost));
         self.audit_lost.inc_by(audit_lost.saturating_sub(self.audit_lost.get()));
@@ -160,6 +168,7 @@ impl Metrics {
         }
         self.machines.set(view, figures);
         self.cluster.set(view, figures);
+        self.scaling.set(scalings);
         metrics_response(&self.registry)
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use kit::guess;
 use serde::{Deserialize, Serialize};
+use wire::autoscale::ScalingView;
 use wire::balancing::Secret;
 use wire::placement::ServicePlacement;
 use wire::service::{RolloutView, ServiceOrigin, ServiceSpec, ServiceView};
@@ -40,6 +41,8 @@ pub struct ServiceNow {
     pub rollout: Option<RolloutView>,
     /// How many spares wait, where there are to be any.
     pub spares: Option<u32>,
+    /// How many machines there are over all hosts and why, where that follows the load.
+    pub scaling: Option<ScalingView>,
 }
 
 /// Where services come from.
@@ -95,13 +98,14 @@ impl Services {
     pub fn views(&self, now: impl Fn(&PoolName) -> ServiceNow) -> Vec<ServiceView> {
         let view = |service: Service| {
             let is_put = self.put.contains_key(&service.name);
-            let ServiceNow { desired, placement, rollout, spares } = now(&service.name);
+            let ServiceNow { desired, placement, rollout, spares, scaling } = now(&service.name);
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
                 desired,
                 placement,
                 rollout,
                 spares,
+                scaling,
                 spec: service.spec.without_secrets(),
             }
         };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::autoscale::MachineUsage;
 use crate::vip::RouterState;
 use crate::{HostName, Incarnation, MachineId, PoolName};
 
@@ -84,6 +85,9 @@ pub struct MachineView {
     /// What stands in its way, where that is known; `reason` says it in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+    /// What it uses, where its service is autoscaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<MachineUsage>,
 }
 
 /// What can stand in a machine's way.

@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod actions;
+pub mod autoscale;
 pub mod balancing;
 pub mod certificates;
 pub mod changes;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::actions::ErrorPages;
+use crate::autoscale::{AutoscaleSpec, ScalingView};
 use crate::balancing::{Algorithm, HashKey, Secret};
 use crate::placement::{ServicePlacement, Spread};
 use crate::{HostName, PoolName};
@@ -55,6 +56,9 @@ pub struct ServiceSpec {
     /// Only with `hypervisor = "namespaces"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spares: Option<u32>,
+    /// How their number follows the load; only with `total`, which then is how many there are at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<AutoscaleSpec>,
     /// The memory of a machine, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
@@ -335,6 +339,9 @@ pub struct ServiceView {
     /// How many spares wait on this host to become one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spares: Option<u32>,
+    /// How many machines there are over all hosts and why, where their number follows the load and a manager has decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingView>,
     /// The definition, without its secrets.
     pub spec: ServiceSpec,
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::autoscale::ScalingTold;
 use crate::cluster::{LbView, MachineView};
 use crate::placement::{Placed, Total};
 use crate::upstreams::UpstreamState;
@@ -53,6 +54,9 @@ pub struct HostSnapshot {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub peers: Vec<IpAddr>,
+    /// What is needed to decide how many machines services have.
+    #[serde(default, skip_serializing_if = "ScalingTold::is_empty")]
+    pub scaling: ScalingTold,
 }
 
 /// One machine of a service that can be sent requests.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kit::config::Source;
 use manager::config::Config;
 use manager::engine::{Action, Command, Engine, Event, LbReading, ObservedMachine, Outcome, Time};
+use wire::autoscale::ScalingTold;
 use wire::cluster::{MachineView, Phase};
 use wire::snapshot::{Endpoint, HostSnapshot, SnapshotAck};
 use wire::upstreams::{UpstreamSet, UpstreamState};
@@ -206,6 +207,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
         drained: false,
         standby: false,
         condition: None,
+        usage: None,
     };
     // A manager tells its machines in the order of their names.
     let mut numbers: Vec<usize> = (1..size).collect();
@@ -226,5 +228,6 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
         lb: None,
         warnings: Vec::new(),
         peers: Vec::new(),
+        scaling: ScalingTold::default(),
     }
 }

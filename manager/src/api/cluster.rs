@@ -36,10 +36,12 @@ pub(super) async fn live() -> StatusCode {
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    let (view, figures) = api.shared.look(|engine, now| (engine.cluster(now), engine.figures()));
+    let (view, figures, scalings) =
+        api.shared.look(|engine, now| (engine.cluster(now), engine.figures(), engine.scalings(now)));
     api.shared.metrics().response(&Look {
         view: &view,
         figures,
+        scalings: &scalings,
         audit_lost: api.gate.audit.lost(),
         certificates: &api.certificates.ends(),
         acme_failures: &api.certificates.failures(),

@@ -117,15 +117,16 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
     // A change may hold them while the disk is slow.
     blocking(move || {
         let services = lock(&api.services);
-        let now = |name: &PoolName| {
+        let scalings = api.shared.look(|engine, now| engine.scalings(now));
+        services.views(|name| {
             api.shared.look(|engine, _| ServiceNow {
                 desired: engine.desired_of(name),
                 placement: engine.placement_of(name),
                 rollout: engine.rollout_of(name),
                 spares: engine.spares_of(name),
+                scaling: scalings.get(name).cloned(),
             })
-        };
-        services.views(now)
+        })
     })
     .await
 }

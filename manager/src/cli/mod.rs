@@ -11,6 +11,7 @@ mod join;
 mod print;
 mod revoke;
 mod roll;
+mod scaling;
 mod service;
 mod status;
 mod switchover;

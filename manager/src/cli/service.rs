@@ -16,6 +16,7 @@ use wire::{HostName, PoolName};
 
 use super::client::{Client, path_of};
 use super::print::table;
+use super::scaling::scaled;
 use crate::config::service::read_services;
 
 /// How often it is looked how far a host is.
@@ -92,7 +93,8 @@ impl Client {
                 self.print(&view, |view| {
                     let spec = toml::to_string(&view.spec).unwrap_or_default();
                     let where_they_are = view.placement.as_ref().map(placed).unwrap_or_default();
-                    format!("{where_they_are}{}", spec.trim_end())
+                    let why = view.scaling.as_ref().map(scaled).unwrap_or_default();
+                    format!("{where_they_are}{why}{}", spec.trim_end())
                 })
             }
             ServiceCommand::Apply(args) => self.apply(args),

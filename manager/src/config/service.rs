@@ -17,6 +17,7 @@ use wire::{PoolName, Problem};
 use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, hardware_of};
 use super::{LB, check_name};
 
+mod autoscale;
 mod count;
 mod files;
 mod probes;
@@ -25,6 +26,7 @@ mod routes;
 mod secrets;
 mod standbys;
 
+pub use autoscale::Autoscale;
 pub use count::MAX_TOTAL;
 pub use files::{load_files, read_services};
 pub use probes::{Liveness, Readiness};
@@ -59,6 +61,8 @@ pub struct Service {
     pub standbys: Standbys,
     /// How many empty machines wait to become one of them.
     pub spares: u32,
+    /// How many it has over all hosts, where that follows the load.
+    pub autoscale: Option<Autoscale>,
     /// What its machines are made of.
     pub hardware: Hardware,
     /// How it is found out whether a machine lives.
@@ -138,13 +142,26 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     endpoints(&spec)?;
     let (standbys, spares) = standbys::check(&spec)?;
     let hardware = hardware_of(&spec, images, DEFAULT_MEMORY_MIB)?;
+    let autoscale = autoscale::check(&spec, &hardware)?;
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
     policy(&spec.policy)?;
     rollout::check(&spec)?;
     let (liveness, readiness) = probes::check(&spec)?;
     let (name, program, port) = (spec.name.clone(), spec.program.clone(), spec.port);
-    Ok(Service { name, program, port, replicas, standbys, spares, hardware, liveness, readiness, spec })
+    Ok(Service {
+        name,
+        program,
+        port,
+        replicas,
+        standbys,
+        spares,
+        autoscale,
+        hardware,
+        liveness,
+        readiness,
+        spec,
+    })
 }
 
 /// What machines have, servers of others do not.

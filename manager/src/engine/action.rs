@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use wire::autoscale::MachineTraffic;
 use wire::cluster::Condition;
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
@@ -14,7 +15,7 @@ use wire::snapshot::SnapshotAck;
 use wire::switchover::{Switchover, SwitchoverOrder};
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
-use wire::{Generation, Incarnation, MachineId, PoolName};
+use wire::{EndpointId, Generation, Incarnation, MachineId, PoolName};
 
 use super::desired::Desired;
 use super::shared::{SharedSet, Telling};
@@ -39,6 +40,8 @@ pub enum Command {
     Save(Arc<Desired>),
     /// List the machines of this host.
     List,
+    /// Read what the machines of this host use.
+    ReadUsage,
     /// Create a machine. Its address is free: whatever had it was fenced.
     Create(Box<MachineSpec>),
     /// Have so many spares wait for each service.
@@ -80,6 +83,11 @@ pub enum Command {
         lb: Ipv4Addr,
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
+    },
+    /// Ask the host's balancer how many requests it sends to whom.
+    ReadTraffic {
+        /// The balancer's address.
+        lb: Ipv4Addr,
     },
     /// Have the host's balancer hand its VIPs over to another one, if there is one.
     HandOver {
@@ -139,6 +147,8 @@ pub enum Job {
     Save,
     /// The list of machines.
     List,
+    /// What machines use.
+    ReadUsage,
     /// Creating, stopping or fencing a machine: one at a time.
     Build(MachineId),
     /// The spares.
@@ -151,6 +161,8 @@ pub enum Job {
     Configure,
     /// The balancer's state.
     ReadLb,
+    /// The balancer's traffic.
+    ReadTraffic,
     /// The balancer's VIPs.
     HandOver,
     /// Another balancer's VIPs.
@@ -230,6 +242,10 @@ pub enum Outcome {
     },
     /// So many spares wait for each service.
     Spares(BTreeMap<PoolName, u32>),
+    /// What the machines use.
+    Used(Vec<ObservedUsage>),
+    /// What the balancer sends to upstreams that it sends anything to, by pool.
+    Traffic(BTreeMap<PoolName, BTreeMap<EndpointId, MachineTraffic>>),
     /// The receiver holds something newer, of this generation (push) or epoch (tell).
     Stale(u64),
     /// The balancer's state.
@@ -255,6 +271,19 @@ pub struct ObservedMachine {
     pub running: bool,
     /// Whether its guest has given a sign that it started.
     pub booted: bool,
+}
+
+/// What a machine uses, as the hypervisor knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedUsage {
+    /// Which.
+    pub machine: MachineId,
+    /// Which build of it.
+    pub incarnation: Incarnation,
+    /// Processor time since this build started.
+    pub cpu: Duration,
+    /// Memory now, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// What a balancer says of itself.

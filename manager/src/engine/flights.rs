@@ -144,6 +144,8 @@ impl Engine {
         match flight.command {
             Command::Save(desired) => self.save_finished(now, desired, outcome),
             Command::List => self.list_finished(now, flight.started, outcome),
+            Command::ReadUsage => self.usage_read(now, outcome),
+            Command::ReadTraffic { .. } => self.traffic_read(now, outcome),
             Command::Create(spec) => self.create_finished(now, &spec.purpose, outcome),
             Command::KeepSpares(_) => self.spares_kept(now, outcome),
             Command::Stop(machine) => self.stop_finished(now, &machine, outcome),
@@ -177,9 +179,10 @@ impl Command {
         let seconds = match self {
             Command::Watch { .. } => return None,
             Command::Create(_) | Command::Stop(_) | Command::Fence(_) | Command::KeepSpares(_) => 30,
-            Command::Save(_) | Command::List | Command::TakeBack(_) => 10,
+            Command::Save(_) | Command::List | Command::TakeBack(_) | Command::ReadUsage => 10,
             Command::Push { .. } | Command::Configure { .. } | Command::Tell { .. } | Command::Probe(_) => 3,
             Command::ReadLb { .. }
+            | Command::ReadTraffic { .. }
             | Command::Resign { .. }
             | Command::TellUplink { .. }
             | Command::AskTargets(_) => 2,

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use wire::autoscale::ScalingTold;
 use wire::cluster::{LbView, MachineView};
 use wire::placement::Total;
 use wire::snapshot::{Endpoint, HostSnapshot};
@@ -19,6 +20,8 @@ const MAX_MACHINES: usize = 10_000;
 const MAX_RANGES: usize = 1_000;
 /// The most virtual addresses of a balancer: there are so many virtual router ids for either family.
 const MAX_VIPS: usize = 2 * 255;
+/// The most metrics of a service.
+const MAX_METRICS: usize = 16;
 /// The most warnings of a host.
 const MAX_WARNINGS: usize = 1_000;
 /// The longest name or id, in bytes; the balancer's own limit.
@@ -48,6 +51,7 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
         lb,
         warnings,
         peers,
+        scaling,
     } = snapshot;
     is_name(host.as_str(), || "host".to_owned())?;
     ensure(*epoch <= MAX_COUNT, "epoch", || format!("expected at most {MAX_COUNT}"))?;
@@ -94,6 +98,7 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
         is_text(warning, || format!("warnings[{index}]"))?;
     }
     at_most(peers.len(), MAX_PEERS, "peers")?;
+    is_scaling(scaling)?;
     Ok(())
 }
 
@@ -122,6 +127,31 @@ fn is_machine(machine: &MachineView, field: &dyn Fn(&str) -> String) -> Result<(
     is_name(machine.service.as_str(), || field("service"))?;
     is_text(&machine.reason, || field("reason"))?;
     machine.image.as_deref().map_or(Ok(()), |image| is_text(image, || field("image")))
+}
+
+fn is_scaling(scaling: &ScalingTold) -> Result<(), Problem> {
+    let ScalingTold { services, decided, traffic } = scaling;
+    at_most(services.len(), MAX_SERVICES, "scaling.services")?;
+    for name in services {
+        is_name(name.as_str(), || "scaling.services".to_owned())?;
+    }
+    at_most(decided.len(), MAX_SERVICES, "scaling.decided")?;
+    for (name, view) in decided {
+        let field = |what: &str| format!("scaling.decided.{what}");
+        is_name(name.as_str(), || field("name"))?;
+        is_name(view.decider.as_str(), || field("decider"))?;
+        is_text(&view.reason, || field("reason"))?;
+        at_most(view.metrics.len(), MAX_METRICS, "scaling.decided.metrics")?;
+        if let Some(change) = &view.last_change {
+            is_text(&change.reason, || field("last_change.reason"))?;
+        }
+    }
+    let traffic = traffic.iter().flatten();
+    at_most(traffic.clone().count(), MAX_MACHINES, "scaling.traffic")?;
+    for (id, _) in traffic {
+        is_name(id.as_str(), || "scaling.traffic".to_owned())?;
+    }
+    Ok(())
 }
 
 fn is_host(address: IpAddr) -> bool {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wire::Incarnation;
+use wire::autoscale::MachineUsage;
 use wire::cluster::{Condition, MachineView, Phase};
 
 use super::desired::Slot;
@@ -63,6 +64,8 @@ pub(super) struct Machine {
     pub(super) drained: bool,
     /// What it is to the others of its service.
     pub(super) duty: Duty,
+    /// What it uses, where its service is autoscaled and that was read lately.
+    pub(super) usage: Option<MachineUsage>,
 }
 
 /// Where in its life a machine is, with what is needed to go on.
@@ -102,6 +105,7 @@ impl Machine {
             dead_since: None,
             drained: false,
             duty: Duty::default(),
+            usage: None,
         }
     }
 
@@ -183,6 +187,7 @@ impl Machine {
             condition: self.condition,
             drained: self.drained,
             standby: self.duty.is_standby(),
+            usage: self.usage,
         }
     }
 }

@@ -211,6 +211,7 @@ impl Engine {
             machine.restarts += u32::from(rebuilt);
             machine.incarnation = incarnation;
             machine.image = None;
+            machine.usage = None;
             machine.life = Life::Booting { created: false, until, next_watch: now };
             machine.booted = false;
             machine.readiness = if is_asked { Readiness::NotYet } else { Readiness::Ready };

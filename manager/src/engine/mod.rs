@@ -41,6 +41,7 @@ mod publish;
 mod readiness;
 mod requests;
 mod rollout;
+mod scaling;
 mod services;
 mod shared;
 mod spares;
@@ -55,6 +56,7 @@ mod tests;
 mod tracked;
 mod uplink;
 mod upstreams;
+mod usage;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +66,7 @@ use std::time::Duration;
 use serde::Serialize;
 use wire::{Incarnation, MachineId, PoolName};
 
-pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, Outcome};
+pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, ObservedUsage, Outcome};
 pub use desired::{Desired, Slot, lb_id};
 pub use figures::{Addresses, Figures};
 pub use front::Front;
@@ -87,6 +89,7 @@ use peer::Peer;
 use placing::Placing;
 use readiness::Readiness;
 use rollout::Rollouts;
+use scaling::Scaling;
 use services::Services;
 use spares::Spares;
 use standbys::Duty;
@@ -94,6 +97,7 @@ use switchover::{Forward, Switching};
 use tracked::Tracked;
 use uplink::Uplink;
 use upstreams::Upstreams;
+use usage::Meter;
 
 /// A moment, as the time since an arbitrary origin that stays the same while the process lives.
 pub type Time = Duration;
@@ -187,6 +191,8 @@ pub struct Engine {
     switching: Option<Switching>,
     forward: Forward,
     uplink: Uplink,
+    meter: Meter,
+    scaling: Scaling,
     version: u64,
     /// The version in which the endpoints last changed.
     endpoints_version: u64,
@@ -263,6 +269,8 @@ impl Engine {
             switching: None,
             forward: None,
             uplink: Uplink::default(),
+            meter: Meter::default(),
+            scaling: Scaling::default(),
             version: 0,
             endpoints_version: 0,
             published: None,
@@ -328,6 +336,8 @@ impl Engine {
         self.plan_list(now, &mut plan);
         if self.adoption != Adoption::Unlisted {
             self.plan_foreign(now, &mut plan);
+            self.plan_meter(now, &mut plan);
+            self.plan_scaling(now, &mut plan);
             self.plan_placement(now, &mut plan);
             self.plan_rollouts(now, &mut plan);
             self.plan_standbys(now, &mut plan);

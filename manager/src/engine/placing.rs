@@ -112,16 +112,19 @@ impl Placing {
 }
 
 impl Engine {
-    /// How many machines of `service` there are to be over all hosts: what was decided last, or what its definition says.
+    /// How many machines of `service` there are to be over all hosts: what was decided last where that follows the load,
+    /// else what its definition says.
     pub fn total_of(&self, service: &Service) -> u32 {
-        let decided = self.desired.totals.get(&service.name).map(|total| total.count);
-        service.spec.total.map_or(0, |defined| decided.unwrap_or(defined))
+        let decided = self.desired.totals.get(&service.name).filter(|_| service.autoscale.is_some());
+        let decided = decided.map(|total| total.count);
+        // A `total` of 0 turns a service off, whatever was decided before.
+        service.spec.total.filter(|defined| *defined > 0).map_or(0, |defined| decided.unwrap_or(defined))
     }
 
     /// From now on there are to be `count` machines of the service `name` over all hosts. The others follow as soon as
     /// they hear of it.
     pub fn set_total(&mut self, name: &PoolName, count: u32) {
-        let Some(service) = self.service(name).filter(|service| service.is_placed()) else { return };
+        let Some(service) = self.service(name).filter(|service| service.autoscale.is_some()) else { return };
         if self.total_of(service) == count {
             return;
         }

@@ -67,6 +67,7 @@ impl Engine {
             lb,
             warnings: self.warnings(),
             peers: self.heard_peers(now),
+            scaling: self.scaling_told(now),
         }
     }
 

@@ -4,12 +4,14 @@ mod controls;
 mod effects;
 mod guest;
 mod host;
+mod load;
 mod scratch;
 mod size;
 mod world;
 
 pub(crate) use controls::STRANGER;
 pub(crate) use guest::Guest;
+pub(crate) use load::Load;
 pub(crate) use world::{Host, Kind, World};
 
 use crate::config::Config;

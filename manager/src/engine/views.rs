@@ -94,6 +94,8 @@ impl Engine {
             "balancer": self.balancer,
             "switchover": self.switching,
             "uplink": self.uplink,
+            "meter": self.meter,
+            "scaling": self.scaling,
             "in_flight": flights,
         })
     }
@@ -168,6 +170,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         lb,
         warnings,
         peers: _,
+        scaling: _,
     } = snapshot;
     let older =
         |machine: MachineView| MachineView { for_ms: machine.for_ms.saturating_add(age_ms), ..machine };

@@ -1,5 +1,6 @@
 //! Talks to this host's own balancer.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,13 @@ use http::{Method, StatusCode};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wire::autoscale::{MachineTraffic, Milli};
 use wire::hand_over::{HandOver, HandOverOrder};
 use wire::proxy_config::ProxyConfig;
+use wire::traffic::{MOST_UPSTREAMS, Traffic};
 use wire::upstreams::UpstreamSet;
 use wire::vip::{VipOrder, VipStatus};
+use wire::{EndpointId, PoolName};
 
 use super::pushed::Pushed;
 use super::transport::Transport;
@@ -126,6 +130,18 @@ impl Balancer {
         }
     }
 
+    /// Asks it what it sends to each of its upstreams.
+    pub async fn traffic(&self, lb: Ipv4Addr) -> Outcome {
+        match self.get::<Traffic>(lb, "traffic").await {
+            Ok(traffic) if traffic.unlisted > 0 => Outcome::Failed(format!(
+                "it tells of the first {MOST_UPSTREAMS} upstreams only, and has {} more",
+                traffic.unlisted
+            )),
+            Ok(traffic) => Outcome::Traffic(sent(&traffic)),
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+
     /// The stamp is taken as late as can be: only delays after it can hide a pause of the balancer's machine.
     async fn stamp(&self, lb: Ipv4Addr) -> Result<VipStatus, String> {
         let host_time_ms = host_time_ms().map_err(|error| format!("the host's clock: {error}"))?;
@@ -156,6 +172,21 @@ impl Balancer {
             },
         }
     }
+}
+
+/// What it sends to those that it sends anything to.
+fn sent(traffic: &Traffic) -> BTreeMap<PoolName, BTreeMap<EndpointId, MachineTraffic>> {
+    let mut pools: BTreeMap<PoolName, BTreeMap<EndpointId, MachineTraffic>> = BTreeMap::new();
+    for upstream in &traffic.upstreams {
+        let sent = MachineTraffic {
+            requests_per_s: Milli::of(upstream.per_s),
+            in_flight: Milli::whole(upstream.in_flight.into()),
+        };
+        if sent != MachineTraffic::default() {
+            pools.entry(upstream.pool.clone()).or_default().insert(upstream.id.clone(), sent);
+        }
+    }
+    pools
 }
 
 /// The host's monotonic clock in milliseconds. It goes on while a machine is paused, and is the same for a

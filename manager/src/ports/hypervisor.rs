@@ -10,7 +10,7 @@ use wire::cluster::{Condition, FaultKind};
 use wire::{Incarnation, MachineId, PoolName};
 
 use super::machine::network::NetworkError;
-use crate::engine::{MachineSpec, ObservedMachine};
+use crate::engine::{MachineSpec, ObservedMachine, ObservedUsage};
 
 /// Why a driver could not do what it was asked. The text says what to do about it where that is known.
 #[derive(Debug, Error)]
@@ -87,6 +87,14 @@ pub trait Hypervisor: Send + Sync {
     ///
     /// When the machines cannot be listed; then nothing is known about any of them.
     async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError>;
+
+    /// What each machine that runs has used so far of processors, and uses now of memory. One that has just started or is
+    /// about to end may be missing.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be read; then nothing is known of any of them.
+    async fn usage(&self) -> Result<Vec<ObservedUsage>, HypervisorError>;
 
     /// Makes a machine and starts it. Returns when it runs, not when it answers.
     ///

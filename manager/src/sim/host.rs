@@ -40,6 +40,8 @@ impl Work {
             | Command::Push { .. }
             | Command::Configure { .. }
             | Command::ReadLb { .. }
+            | Command::ReadUsage
+            | Command::ReadTraffic { .. }
             | Command::HandOver { .. }
             | Command::Forward { .. }
             | Command::KeepSpares(_)

@@ -172,6 +172,11 @@ impl World {
                 let event = Event::Finished { id: action.id, outcome: Outcome::Done };
                 self.after(Duration::from_micros(200), Happening::Told { host, life, event });
             }
+            // No service of the simulated hosts is autoscaled by what its machines use.
+            Command::ReadUsage => {
+                let event = Event::Finished { id: action.id, outcome: Outcome::Used(Vec::new()) };
+                self.after(Duration::from_millis(5), Happening::Told { host, life, event });
+            }
             _ => self.call(host, action),
         }
     }

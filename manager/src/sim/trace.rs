@@ -18,6 +18,8 @@ pub(super) fn words(command: &Command) -> String {
     match command {
         Command::Save(desired) => format!("save epoch {}", desired.epoch),
         Command::List => "list".to_owned(),
+        Command::ReadUsage => "read usage".to_owned(),
+        Command::ReadTraffic { .. } => "read traffic".to_owned(),
         Command::Create(spec) => format!("create {} at {}", spec.purpose.id, spec.purpose.address),
         Command::KeepSpares(wanted) => format!("keep spares {wanted:?}"),
         Command::Stop(machine) => format!("stop {machine}"),

@@ -120,6 +120,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
         lb: None,
         warnings: Vec::new(),
         peers: Vec::new(),
+        scaling: wire::autoscale::ScalingTold::default(),
     };
     serde_json::to_string(&snapshot).expect("JSON")
 }

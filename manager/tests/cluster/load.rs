@@ -29,6 +29,12 @@ impl Load {
         load.with("--rate", &rate.to_string()).with("--duration", &format!("{seconds}s"))
     }
 
+    /// So many users who ask for `path` for so many seconds, each of whom waits for its answer.
+    pub(crate) fn of_users(path: &str, users: u32, seconds: u64) -> Self {
+        let load = Load { words: vec![format!("http://{VIP}{path}")], seconds };
+        load.with("--users", &users.to_string()).with("--duration", &format!("{seconds}s"))
+    }
+
     pub(crate) fn with(mut self, option: &str, value: &str) -> Self {
         self.words.extend([option.to_owned(), value.to_owned()]);
         self

@@ -13,6 +13,7 @@
 //!   services.rs    services of people's own: names, secrets, probes, endpoints      │
 //!   placement.rs   services over all hosts, and machines that keep their disk          │
 //!   standbys.rs    machines that stand by, and spares that become machines                │
+//!   autoscale.rs   machines follow the load                               │
 //!   slow.rs        slow requests are no failures                            │
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
@@ -29,6 +30,7 @@
 
 mod addresses;
 mod api;
+mod autoscale;
 mod balancers;
 mod certificates;
 mod cli;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   lives.rs     machines are made, found again, stopped        ┐
-//!   deaths.rs    from a killed or frozen one nothing comes      ├ the contract: knows no driver
+//!   deaths.rs    from a killed or frozen one nothing comes      │
+//!   usage.rs     what machines use is told                      ├ the contract: knows no driver
 //!   failures.rs  what cannot be done says why and leaves nothing┘
 //!   promises.rs  all of them, for every driver
 //!   stage.rs     what the suite needs of a host with a driver
@@ -21,3 +22,4 @@ mod lives;
 mod namespaces;
 mod stage;
 mod tap;
+mod usage;

@@ -16,7 +16,7 @@ use manager::ports::namespaces::Namespaces;
 use tokio::sync::mpsc;
 
 use crate::stage::{Ends, Stage, run};
-use crate::{deaths, failures, lives};
+use crate::{deaths, failures, lives, usage};
 
 /// A file system of the test's own.
 const FILES: &str = "/run";

@@ -10,6 +10,8 @@ macro_rules! every_promise {
             lives::an_orderly_stop_lets_requests_finish,
             lives::a_stopped_program_is_started_again_in_the_same_machine,
             lives::the_console_is_read_from_its_end,
+            usage::what_a_machine_uses_is_told,
+            usage::what_a_program_used_that_ended_is_not_forgotten,
             deaths::nothing_comes_from_a_killed_machine,
             deaths::nothing_comes_from_a_frozen_machine_until_it_thaws,
             deaths::nothing_comes_from_a_destroyed_machine,

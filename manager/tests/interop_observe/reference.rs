@@ -35,7 +35,7 @@ struct Family {
 type Sometimes = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
 
 /// Those that this run cannot be sure to see.
-const SOMETIMES: [Sometimes; 10] = [
+const SOMETIMES: [Sometimes; 14] = [
     (
         "lb_access_log_dropped_total",
         "counter",
@@ -99,6 +99,34 @@ const SOMETIMES: [Sometimes; 10] = [
         &["names"],
         "How many attempts in a row to get a certificate have failed, by its names.",
         "with `[acme]`",
+    ),
+    (
+        "manager_autoscale_desired_machines",
+        "gauge",
+        &["service"],
+        "How many machines an autoscaled service is to have, over all hosts.",
+        "with `[service.autoscale]`",
+    ),
+    (
+        "manager_autoscale_metric",
+        "gauge",
+        &["service", "metric"],
+        "What was measured of a machine of an autoscaled service, on average; absent where nothing was.",
+        "with `[service.autoscale]`",
+    ),
+    (
+        "manager_autoscale_ready_machines",
+        "gauge",
+        &["service"],
+        "How many machines of an autoscaled service take requests, over all hosts that are heard.",
+        "with `[service.autoscale]`",
+    ),
+    (
+        "manager_autoscale_target",
+        "gauge",
+        &["service", "metric"],
+        "What a metric of an autoscaled service is to be.",
+        "with `[service.autoscale]`",
     ),
 ];
 

@@ -14,7 +14,7 @@ use manager::ports::libvirt::Libvirt;
 use tokio::sync::mpsc;
 
 use crate::stage::{Ends, Stage, eventually, run};
-use crate::{deaths, failures, lives};
+use crate::{deaths, failures, lives, usage};
 
 /// A file system of the test's own.
 const FILES: &str = "/run";

@@ -22,3 +22,5 @@ mod own;
 mod stage;
 #[path = "../hypervisor_contract/tap.rs"]
 mod tap;
+#[path = "../hypervisor_contract/usage.rs"]
+mod usage;

@@ -16,6 +16,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// The past of one who knows only that `current` were asked for.
+    pub(super) fn beginning(now: Time, current: u32) -> Self {
+        History { asked: vec![(now, current)], ..History::default() }
+    }
+
     /// What becomes of `desired`: the nearest to it that stabilization windows, policies and limits allow.
     pub(super) fn allowed(&mut self, now: Time, rules: &Rules, current: u32, desired: u32) -> u32 {
         let stable = self.stabilized(now, rules, current, desired);

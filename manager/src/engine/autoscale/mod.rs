@@ -189,6 +189,12 @@ pub struct Decision {
     pub reason: String,
 }
 
+/// What each metric of `rules` is now, in the terms of its target: per cent of what was asked for, or the average of a
+/// machine. Those are left out that cannot be said.
+pub fn measured(now: Time, rules: &Rules, machines: &[Machine]) -> BTreeMap<Metric, u64> {
+    readings::measured(now, rules, machines)
+}
+
 /// Decides for one service, and remembers what it has to for that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Autoscaler {
@@ -196,6 +202,12 @@ pub struct Autoscaler {
 }
 
 impl Autoscaler {
+    /// One that begins at `now`, where `current` are wanted: that counts as asked for now, so that nobody who takes over
+    /// from another shrinks a service before its window of stabilization has passed once (`recordInitialRecommendation`).
+    pub fn beginning(now: Time, current: u32) -> Self {
+        Autoscaler { history: History::beginning(now, current) }
+    }
+
     /// How many machines there should be at `now`, where `current` are wanted and `machines` are there. To be asked
     /// every [`SYNC_PERIOD`] or so; whoever asks does what it says.
     ///

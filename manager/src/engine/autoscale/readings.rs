@@ -1,5 +1,7 @@
 //! From what was measured to how many machines that asks for (`replica_calculator.go`).
 
+use std::collections::BTreeMap;
+
 use super::{Machine, Metric, Reading, Rules, Stage, Target, Time};
 
 /// What the metrics ask for.
@@ -39,6 +41,14 @@ pub(super) fn largest(now: Time, rules: &Rules, current: u32, machines: &[Machin
         Some((desired, reason)) if unknown.is_empty() || desired >= current => Wanted::So { desired, reason },
         _ => Wanted::Unknown(unknown.join("; ")),
     }
+}
+
+/// What each metric is, of the machines that there are readings of to go by.
+pub(super) fn measured(now: Time, rules: &Rules, machines: &[Machine]) -> BTreeMap<Metric, u64> {
+    let of = |(metric, target): (&Metric, &Target)| {
+        Some((*metric, amount(&group(now, rules, machines, *metric).ready, *target)?))
+    };
+    rules.targets.iter().filter_map(of).collect()
 }
 
 fn wanted(
@@ -126,15 +136,24 @@ fn unread(now: Time, machines: &[Machine], metric: Metric) -> Reading {
 
 /// What there is by what there should be; none where there is nothing to go by.
 fn ratio(readings: &[Reading], target: Target) -> Option<f64> {
-    let used: u64 = readings.iter().map(|reading| reading.used).sum();
-    let (current, target) = match target {
-        Target::Utilization(percent) => {
-            let asked_for: u64 = readings.iter().map(|reading| reading.asked_for).sum();
-            (used.saturating_mul(100).checked_div(asked_for)?, u64::from(percent))
-        }
-        Target::Average(amount) => (used.checked_div(readings.len() as u64)?, amount),
+    let current = amount(readings, target)?;
+    let target = match target {
+        Target::Utilization(percent) => u64::from(percent),
+        Target::Average(amount) => amount,
     };
     (target > 0).then(|| current as f64 / target as f64)
+}
+
+/// What there is, in the terms of `target`; none where there is nothing to go by.
+fn amount(readings: &[Reading], target: Target) -> Option<u64> {
+    let used: u64 = readings.iter().map(|reading| reading.used).sum();
+    match target {
+        Target::Utilization(_) => {
+            let asked_for: u64 = readings.iter().map(|reading| reading.asked_for).sum();
+            used.saturating_mul(100).checked_div(asked_for)
+        }
+        Target::Average(_) => used.checked_div(readings.len() as u64),
+    }
 }
 
 fn is_within(ratio: f64, tolerance: f64) -> bool {

@@ -281,6 +281,40 @@ fn what_is_outside_of_the_limits_is_brought_back_at_once() {
     assert_eq!(once(&rules, 0, &[]), 0, "turned off by a person");
 }
 
+/// Who takes over from another does not know what was asked for before: it goes on as if what is there just had been.
+#[test]
+fn who_begins_shrinks_nothing_before_its_window_has_passed() {
+    let rules = Rules::new(3, 20, cpu(50));
+    let idle = |now, count: u32| -> Vec<Machine> { (0..count).map(|_| uses(now, 10)).collect() };
+    let mut scaler = Autoscaler::beginning(START, 9);
+    for seconds in [0, 15, 299] {
+        assert_eq!(
+            scaler.decide(at(seconds), &rules, 9, &idle(at(seconds), 9)).desired,
+            9,
+            "after {seconds} s"
+        );
+    }
+    assert_eq!(scaler.decide(at(300), &rules, 9, &idle(at(300), 9)).desired, 3);
+    // It grows at once.
+    let busy: Vec<Machine> = (0..9).map(|_| uses(START, 100)).collect();
+    assert_eq!(Autoscaler::beginning(START, 9).decide(START, &rules, 9, &busy).desired, 18);
+}
+
+#[test]
+fn what_is_measured_is_what_decides() {
+    let stage = Stage::Running { started: Time::ZERO, ready: true, since: Time::ZERO };
+    let both: BTreeMap<Metric, Target> =
+        [(Metric::Cpu, Target::Utilization(70)), (Metric::Requests, Target::Average(100_000))].into();
+    let rules = free(both);
+    let machine = |cpu, requests| {
+        with(stage, [(Metric::Cpu, read(START, cpu, 100)), (Metric::Requests, read(START, requests, 0))])
+    };
+    let machines = [machine(84, 10_500), machine(21, 0), young(START, 5, false, 900), silent()];
+    let expected = [(Metric::Cpu, 52), (Metric::Requests, 5_250)];
+    assert_eq!(measured(START, &rules, &machines), expected.into());
+    assert_eq!(measured(START, &rules, &[silent()]), BTreeMap::new());
+}
+
 /// The experiment that the README names: from 3 to 9 and back, with windows of ten seconds.
 #[test]
 fn a_ramp_goes_from_three_to_nine_and_back() {

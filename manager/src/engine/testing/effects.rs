@@ -42,6 +42,8 @@ impl World {
             }
             Command::List => self.listed(host),
             Command::TakeBack(_) => self.take_back(host),
+            Command::ReadUsage => self.used(host),
+            Command::ReadTraffic { .. } => self.traffic(host),
             Command::Create(spec) => self.make(host, spec),
             Command::KeepSpares(wanted) => Outcome::Spares(wanted.clone()),
             Command::Stop(id) => {

@@ -4,6 +4,7 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
+use super::load::Spent;
 use crate::config::{Config, LB};
 use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
 
@@ -21,6 +22,7 @@ pub(crate) struct Guest {
     pub(crate) program: String,
     pub(crate) set: UpstreamSet,
     pub(crate) config: ProxyConfig,
+    pub(super) spent: Spent,
 }
 
 impl Guest {
@@ -34,6 +36,7 @@ impl Guest {
             program: spec.seed.program.clone(),
             set: spec.seed.upstreams.clone().unwrap_or_default(),
             config: spec.seed.proxy_config.clone().unwrap_or_default(),
+            spent: Spent::default(),
         }
     }
 

@@ -65,7 +65,10 @@ impl Host {
     pub(super) fn assert_allowed(&mut self, now: Time, command: &Command) {
         let job = job(command);
         // What is sent to a balancer, or listens to a machine, is replaced when that dies.
-        if matches!(job, Job::Build(_) | Job::Save | Job::List | Job::Tell(_) | Job::Probe(_)) {
+        if matches!(
+            job,
+            Job::Build(_) | Job::Save | Job::List | Job::ReadUsage | Job::Tell(_) | Job::Probe(_)
+        ) {
             let busy = self.open.get(&job).is_some_and(|until| now < *until);
             assert!(!busy, "{job:?} is being worked on already at {now:?}");
             let allowance = command.allowance().expect("these have one");
@@ -114,6 +117,8 @@ impl Kind {
         match command {
             Command::Save(_) => Kind::Save,
             Command::List => Kind::List,
+            Command::ReadUsage => Kind::ReadUsage,
+            Command::ReadTraffic { .. } => Kind::ReadTraffic,
             Command::Create(_) => Kind::Create,
             Command::KeepSpares(_) => Kind::KeepSpares,
             Command::Stop(_) => Kind::Stop,
@@ -142,11 +147,12 @@ impl Kind {
             Kind::Forward => 60,
             Kind::AskTargets => 300,
             Kind::Stop => 100,
-            Kind::Fence | Kind::Save | Kind::List | Kind::TakeBack => 5,
+            Kind::Fence | Kind::Save | Kind::List | Kind::TakeBack | Kind::ReadUsage => 5,
             Kind::Watch
             | Kind::Push
             | Kind::Configure
             | Kind::ReadLb
+            | Kind::ReadTraffic
             | Kind::Tell
             | Kind::Resign
             | Kind::TellUplink => 2,
@@ -159,6 +165,8 @@ pub(super) fn job(command: &Command) -> Job {
     match command {
         Command::Save(_) => Job::Save,
         Command::List => Job::List,
+        Command::ReadUsage => Job::ReadUsage,
+        Command::ReadTraffic { .. } => Job::ReadTraffic,
         Command::Create(spec) => Job::Build(spec.purpose.id.clone()),
         Command::KeepSpares(_) => Job::KeepSpares,
         Command::Stop(id) | Command::Fence(id) => Job::Build(id.clone()),

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use wire::cluster::Condition;
-use wire::{Incarnation, MachineId};
+use wire::{Incarnation, MachineId, PoolName};
 
 use super::guest::Guest;
 use super::host::job;
+use super::load::Load;
 use crate::config::{Config, Service};
 use crate::engine::{Action, Command, Desired, Engine, Event, Job, Notice, Outcome, Time};
 
@@ -17,6 +18,8 @@ use crate::engine::{Action, Command, Desired, Engine, Event, Job, Notice, Outcom
 pub(crate) enum Kind {
     Save,
     List,
+    ReadUsage,
+    ReadTraffic,
     Create,
     KeepSpares,
     Stop,
@@ -114,6 +117,8 @@ pub(crate) struct World {
     pub(crate) vip_holder: Option<MachineId>,
     /// Whether the managers cannot hear each other.
     pub(crate) cut: bool,
+    /// What clients ask of services.
+    pub(crate) loads: BTreeMap<PoolName, Load>,
     queue: BTreeMap<(Time, u64), Happening>,
     sequence: u64,
 }
@@ -127,6 +132,7 @@ impl World {
             hosts,
             vip_holder: None,
             cut: false,
+            loads: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
         };

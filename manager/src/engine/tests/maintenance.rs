@@ -33,6 +33,8 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::Resign { .. } => true,
         Command::Save(_)
         | Command::List
+        | Command::ReadUsage
+        | Command::ReadTraffic { .. }
         | Command::Watch { .. }
         | Command::Push { .. }
         | Command::Configure { .. }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod adoption;
+mod autoscale;
 mod balancer;
 mod brake;
 mod conditions;

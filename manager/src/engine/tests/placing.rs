@@ -275,9 +275,13 @@ fn a_host_in_maintenance_keeps_what_it_has_and_others_reckon_with_it() {
     assert!(shares(&world).iter().all(|share| (3..=4).contains(share)));
 }
 
+/// What a service is told that is scaled by somebody, here by the test.
+const SCALED: &str = "[service.autoscale]\nmin = 1\nmax = 9\nsync_period_ms = 60000\n\
+    [service.autoscale.metrics]\nrequests_per_s = 1000\n";
+
 #[test]
 fn the_last_decision_about_the_total_holds_everywhere_and_outlives_restarts() {
-    let mut world = hosts(3, &web(3, ""));
+    let mut world = hosts(3, &web(3, SCALED));
     world.engine(0).set_total(&"web".into(), 6);
     world.run_ms(3_000);
     assert_eq!((shares(&world), ready(&world)), (vec![2, 2, 2], 6));
@@ -291,7 +295,10 @@ fn the_last_decision_about_the_total_holds_everywhere_and_outlives_restarts() {
     assert_eq!(ready(&world), 4);
     world.start_manager(0);
     run_with(&mut world, 4, 15_000);
-    assert_eq!((shares(&world).iter().sum::<usize>(), placement(&world, 0).total), (4, 4));
+    // Of what the two sides went by, that which is not too few.
+    let total = placement(&world, 0).total;
+    assert!((4..=6).contains(&total), "{total}");
+    assert_eq!(shares(&world).iter().sum::<usize>(), total as usize);
     for host in 0..3 {
         lose(&mut world, host);
     }
@@ -300,12 +307,12 @@ fn the_last_decision_about_the_total_holds_everywhere_and_outlives_restarts() {
         world.start_manager(host);
     }
     world.run_ms(10_000);
-    assert_eq!((ready(&world), placement(&world, 1).total), (4, 4));
+    assert_eq!((ready(&world), placement(&world, 1).total), (total as usize, total));
 }
 
 #[test]
 fn one_that_keeps_dying_is_the_first_to_go() {
-    let mut world = hosts(1, &web(3, ""));
+    let mut world = hosts(1, &web(3, SCALED));
     world.hosts[0].crash_on_start.insert("h1-web-1".into());
     world.kill("h1-web-1");
     world.run_ms(4_000);

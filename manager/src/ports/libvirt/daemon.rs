@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use virt::domain::Domain;
+use virt::domain::{Domain, MemoryStat};
 use virt::error::ErrorNumber;
 use virt::sys;
 use wire::MachineId;
@@ -14,7 +14,7 @@ use wire::cluster::Condition;
 use super::connection::Connection;
 use super::events::DomainEnded;
 use super::metadata::{Metadata, NAMESPACE};
-use crate::engine::MachinePurpose;
+use crate::engine::{MachinePurpose, ObservedUsage};
 use crate::ports::hypervisor::HypervisorError;
 
 /// Any call but that which makes a machine is answered within this.
@@ -44,6 +44,27 @@ impl Daemon {
                 let domains = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
                 let purposes = domains.iter().filter_map(|domain| own(domain, &state_dir));
                 Ok(purposes.collect())
+            })
+            .await
+    }
+
+    /// What the domains that run use. One that ends meanwhile is left out.
+    pub(super) async fn usage(&self) -> Result<Vec<ObservedUsage>, HypervisorError> {
+        let state_dir = self.state_dir.clone();
+        self.connection
+            .run(CALL_TIME, move |connect| {
+                let domains = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
+                let used = domains.iter().filter_map(|domain| {
+                    let purpose = own(domain, &state_dir)?;
+                    let (info, stats) = (domain.get_info().ok()?, domain.memory_stats(0).ok()?);
+                    Some(ObservedUsage {
+                        machine: purpose.id,
+                        incarnation: purpose.incarnation,
+                        cpu: Duration::from_nanos(info.cpu_time),
+                        memory_bytes: memory_kib(&stats)? << 10,
+                    })
+                });
+                Ok(used.collect())
             })
             .await
     }
@@ -117,9 +138,40 @@ pub(crate) async fn daemon_version(uri: &str) -> Result<String, HypervisorError>
     Ok(format!("{}.{}.{} at {uri}", version / 1_000_000, version / 1_000 % 1_000, version % 1_000))
 }
 
+/// What a guest uses, where its balloon driver tells; else what QEMU has of the host's memory for it, which is all that the
+/// guest ever touched.
+fn memory_kib(stats: &[MemoryStat]) -> Option<u64> {
+    let stat = |tag| stats.iter().find(|stat| stat.tag == tag).map(|stat| stat.val);
+    let free = stat(sys::VIR_DOMAIN_MEMORY_STAT_USABLE).or_else(|| stat(sys::VIR_DOMAIN_MEMORY_STAT_UNUSED));
+    match (stat(sys::VIR_DOMAIN_MEMORY_STAT_AVAILABLE), free) {
+        (Some(available), Some(free)) => Some(available.saturating_sub(free)),
+        _ => stat(sys::VIR_DOMAIN_MEMORY_STAT_RSS),
+    }
+}
+
 /// The purpose of a domain of ours; none of anybody else's.
 fn own(domain: &Domain, state_dir: &str) -> Option<MachinePurpose> {
     let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).ok()?;
     let xml = domain.get_metadata(kind, Some(NAMESPACE), 0).ok()?;
     Metadata::parse(&xml).filter(|metadata| metadata.state_dir == state_dir).map(|metadata| metadata.purpose)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_tells_is_believed_before_the_host() {
+        let stat = |(tag, val): (u32, u64)| MemoryStat { tag, val };
+        let rss = (sys::VIR_DOMAIN_MEMORY_STAT_RSS, 900);
+        let available = (sys::VIR_DOMAIN_MEMORY_STAT_AVAILABLE, 1_000);
+        let (unused, usable) =
+            ((sys::VIR_DOMAIN_MEMORY_STAT_UNUSED, 300), (sys::VIR_DOMAIN_MEMORY_STAT_USABLE, 600));
+        let kib = |stats: &[(u32, u64)]| memory_kib(&stats.iter().copied().map(stat).collect::<Vec<_>>());
+        assert_eq!(kib(&[rss]), Some(900));
+        assert_eq!(kib(&[rss, available]), Some(900));
+        assert_eq!(kib(&[rss, available, unused]), Some(700));
+        assert_eq!(kib(&[rss, available, unused, usable]), Some(400));
+        assert_eq!(kib(&[]), None);
+    }
 }

@@ -60,7 +60,7 @@ use super::machine::port_name;
 use super::machine::process::{Process, Table};
 use super::machine::watched::Watched;
 use crate::config::{Config, LB};
-use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine};
+use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine, ObservedUsage};
 
 /// Others may pass through but not look inside: QEMU runs as a user of its own, to whom libvirt gives the
 /// files it needs.
@@ -278,6 +278,10 @@ impl Hypervisor for Libvirt {
             machines.push(ObservedMachine { purpose, running, booted });
         }
         Ok(machines)
+    }
+
+    async fn usage(&self) -> Result<Vec<ObservedUsage>, HypervisorError> {
+        self.daemon.usage().await
     }
 
     async fn create(&self, spec: &MachineSpec) -> Result<(), HypervisorError> {

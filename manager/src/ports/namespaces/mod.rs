@@ -21,6 +21,7 @@ mod processes;
 mod spare;
 mod spares;
 mod spawn;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ use super::machine::port_name;
 use super::machine::process::{Process, Table};
 use super::machine::watched::Watched;
 use crate::config::Config;
-use crate::engine::{MachineSpec, ObservedMachine};
+use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine, ObservedUsage};
 
 /// The hidden subcommand of the manager under which boot and init run; also how inits are recognised.
 pub const SUBCOMMAND: &str = "namespace-machine";
@@ -145,6 +146,37 @@ impl Hypervisor for Namespaces {
             machines.push(ObservedMachine { purpose, running, booted: running });
         }
         Ok(machines)
+    }
+
+    async fn usage(&self) -> Result<Vec<ObservedUsage>, HypervisorError> {
+        let machines = self.machines.clone();
+        // It reads files of each process of this host.
+        let read = tokio::task::spawn_blocking(move || {
+            let table = Table::read()?;
+            let (mut purposes, mut inits) = (Vec::new(), Vec::new());
+            for id in directory::list(&machines)? {
+                let directory = Directory::of(&machines, &id);
+                // Of one that is being made, or cannot be read, nothing is known yet.
+                if let Ok(purpose) = directory.purpose()
+                    && let Some(init) = processes::find_init_in(&table, &directory.path)?
+                {
+                    purposes.push(purpose);
+                    inits.push(init);
+                }
+            }
+            let used = purposes.into_iter().zip(usage::of(&inits)?);
+            Ok::<_, std::io::Error>(
+                used.filter_map(|(purpose, used)| Some((purpose, used?))).collect::<Vec<_>>(),
+            )
+        });
+        let read = read.await.map_err(failed)?.map_err(failed)?;
+        let observed = |(purpose, used): (MachinePurpose, usage::Used)| ObservedUsage {
+            machine: purpose.id,
+            incarnation: purpose.incarnation,
+            cpu: used.cpu,
+            memory_bytes: used.memory_bytes,
+        };
+        Ok(read.into_iter().map(observed).collect())
     }
 
     async fn create(&self, spec: &MachineSpec) -> Result<(), HypervisorError> {
