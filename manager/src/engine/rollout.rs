@@ -32,7 +32,7 @@ use crate::config::service::Pace;
 pub(super) struct Rollout {
     /// How many machines there are to be in the end.
     pub(super) count: usize,
-    /// Machines of the former definition.
+    /// Machines of the former definition, those that stand by included.
     left: BTreeSet<MachineId>,
     /// Of how many machines the former definition was at first.
     total: usize,
@@ -105,9 +105,10 @@ impl Engine {
         }
         self.machines.settle(now);
         let host = self.config.name.clone();
-        let members = self.desired.members(&host, name).into_iter();
-        let left: BTreeSet<MachineId> = members.filter(|(_, standby)| !standby).map(|(id, _)| id).collect();
-        let count = self.desired.rollouts.get(name).map_or(left.len(), |before| before.count);
+        let left: BTreeSet<MachineId> =
+            self.desired.members(&host, name).into_iter().map(|(id, _)| id).collect();
+        let now_there = self.desired.count(name);
+        let count = self.desired.rollouts.get(name).map_or(now_there, |before| before.count);
         let room =
             self.config.pool.addresses().len().saturating_sub(self.desired.total() + self.foreign.len());
         let Some(pace) = Pace::of(&said, room) else {
@@ -116,7 +117,7 @@ impl Engine {
                  room for one more (`surge`): allow the one or enlarge the other"
             )));
         };
-        let total = left.len();
+        let total = now_there;
         let message = format!("its {total} machines are built anew");
         self.note(Severity::Info, "service.rolling", name.to_string(), message);
         self.rollouts.progress.remove(name);
@@ -141,10 +142,17 @@ impl Engine {
                 Step::TakingBack | Step::Back => RolloutState::RollingBack,
             };
             let reason = self.rollouts.ended.get(name).map(|(.., reason)| reason.clone()).unwrap_or_default();
-            return Some(RolloutView { state, left: left.len(), total: *total, reason });
+            let left = left.difference(&self.standbys_of(name)).count();
+            return Some(RolloutView { state, left, total: *total, reason });
         }
         let (state, total, reason) = self.rollouts.ended.get(name)?.clone();
         Some(RolloutView { state, left: 0, total, reason })
+    }
+
+    /// The machines that stand by for those of `service`.
+    fn standbys_of(&self, service: &PoolName) -> BTreeSet<MachineId> {
+        let members = self.desired.members(&self.config.name, service).into_iter();
+        members.filter(|(_, standby)| *standby).map(|(id, _)| id).collect()
     }
 
     /// Machine `id` is being made by the definition of now.
@@ -308,11 +316,9 @@ impl Engine {
 
     fn rolled(&mut self, now: Time, name: &PoolName, rollout: &Rollout) {
         self.desired.rollouts.remove(name);
-        // Nobody needs those that stand by now. One that is at rest is made by the definition of now when it is started.
-        for (id, _) in
-            self.desired.members(&self.config.name, name).into_iter().filter(|(_, standby)| *standby)
-        {
-            let _ = self.replace_machine(now, &id);
+        // Nobody needs those that stand by now. One at rest is made by the definition of now when it is started.
+        for id in self.standbys_of(name).intersection(&rollout.left) {
+            let _ = self.replace_machine(now, id);
         }
         self.rollouts.progress.remove(name);
         let (state, kind, message) = if rollout.step == Step::Back {
@@ -356,7 +362,8 @@ impl Engine {
             return self.gave_up(now, name, format!("{reason}, and {why}"));
         }
         let census = self.census(now, name, &rollout.left);
-        let left: BTreeSet<MachineId> = census.new.into_iter().map(|(_, id)| id).collect();
+        let standbys = self.standbys_of(name).into_iter().filter(|id| !rollout.left.contains(id));
+        let left: BTreeSet<MachineId> = census.new.into_iter().map(|(_, id)| id).chain(standbys).collect();
         let rollout = Rollout { left, step: Step::Back, ..rollout };
         self.desired.rollouts.insert(name.clone(), rollout);
     }
