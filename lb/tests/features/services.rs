@@ -65,4 +65,13 @@ pub(crate) const ROWS: &[Row] = &[
         "`persistent = true`: started again with their data, never elsewhere: [services](services.md#machines-with-data).",
         &["manager::cluster placement::a_machine_that_is_killed_keeps_its_disk_and_a_lost_host_its_machines"],
     ),
+    had(
+        "Autoscaling",
+        "By processor, memory, requests a second and in flight, with the algorithm of Kubernetes; drained before taken away: [services](services.md#how-many-machines).",
+        &[
+            "manager engine::autoscale::tests::what_is_not_known_argues_against_the_change",
+            "manager engine::tests::autoscale::hosts_that_were_cut_apart_each_have_what_they_need_and_then_all_of_it",
+            "manager::cluster autoscale::a_ramp_takes_a_service_from_3_machines_to_9_and_back",
+        ],
+    ),
 ];
