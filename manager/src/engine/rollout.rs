@@ -244,7 +244,7 @@ impl Engine {
         let mut wanted = census.wanted();
         let is_last = census.old.is_empty();
         let least = rollout.count.saturating_sub(max_unavailable as usize);
-        // Those that do not serve first, and of these the last.
+        // Those that do not serve first.
         let mut old = census.old;
         old.sort_by(|a, b| (b.0, &b.1).cmp(&(a.0, &a.1)));
         let more = (surge as usize).min(old.len());

@@ -91,10 +91,11 @@ impl Kept {
             }
             self.keeps.store(true, Ordering::Relaxed);
         }
-        // The one whose time is over first: so as many stay proven as are needed when most of them are. They lie in the order
-        // in which they were heard.
+        // The one whose time is over first: so as many stay proven as are needed when most of them are. They lie nearly in
+        // the order in which they were heard.
+        let is_proven = |idle: &Idle| idle.connection.is_for(name) && idle.age(now) <= LATELY;
         let mut first = shelf.partition_point(|idle| idle.age(now) > LATELY);
-        while let Some(at) = (first..shelf.len()).find(|at| shelf[*at].connection.is_for(name)) {
+        while let Some(at) = (first..shelf.len()).find(|at| is_proven(&shelf[*at])) {
             first = at;
             let mut idle = shelf.remove(at)?;
             if idle.connection.is_quiet() {
