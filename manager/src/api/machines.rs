@@ -10,6 +10,7 @@ use wire::cluster::{CreateMachine, DrainOrder, MachineView};
 use wire::{MachineId, Problem};
 
 use super::Api;
+use crate::engine::{Engine, Time};
 use crate::ports::hypervisor::HypervisorError;
 
 /// How much of a console is given, in bytes.
@@ -31,8 +32,11 @@ pub(super) async fn create(
     State(api): State<Api>,
     Json(order): Json<CreateMachine>,
 ) -> Result<(StatusCode, Json<MachineView>), ApiError> {
-    let slot = api.shared.ask(|engine, now| engine.create_machine(now, &order.service))?;
-    Ok((StatusCode::ACCEPTED, Json(find(&api, &slot.id)?)))
+    let view = api.shared.ask(|engine, now| {
+        let slot = engine.create_machine(now, &order.service)?;
+        view(engine, now, &slot.id)
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
 /// One machine.
@@ -57,8 +61,12 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<MachineView>), ApiError> {
     let id = MachineId(id);
-    api.shared.ask(|engine, now| engine.delete_machine(now, &id))?;
-    Ok((StatusCode::ACCEPTED, Json(find(&api, &id)?)))
+    // One that does not run yet is gone by the next plan.
+    let view = api.shared.ask(|engine, now| {
+        engine.delete_machine(now, &id)?;
+        view(engine, now, &id)
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
 /// Has balancers send a machine nothing new, or again what is due to it. What it was sent it ends; it lives on, and is
@@ -114,11 +122,12 @@ pub(super) async fn logs(State(api): State<Api>, Path(id): Path<String>) -> Resu
 }
 
 pub(super) fn find(api: &Api, id: &MachineId) -> Result<MachineView, Problem> {
-    let machines = api.shared.look(|engine, now| engine.machines(now));
-    machines
-        .into_iter()
-        .find(|machine| &machine.id == id)
-        .ok_or_else(|| api.shared.look(|engine, _| engine.no_machine(id)))
+    api.shared.look(|engine, now| view(engine, now, id))
+}
+
+fn view(engine: &Engine, now: Time, id: &MachineId) -> Result<MachineView, Problem> {
+    let found = engine.machines(now).into_iter().find(|machine| machine.id == *id);
+    found.ok_or_else(|| engine.no_machine(id))
 }
 
 pub(super) fn problem(id: &MachineId, error: &HypervisorError) -> Problem {

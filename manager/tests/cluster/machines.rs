@@ -136,5 +136,10 @@ fn adding_and_removing_machines_fails_no_request() {
         assert!(!load.is_finished(), "the load ended before the last change: give it longer");
         load.join().expect("a report").assert_nobody_noticed();
     });
+    // One that does not run yet is gone at once, and who deleted it hears so.
+    for _ in 0..3 {
+        let created = ask(&[a, "vm", "create", "stateless"]);
+        assert_eq!(ask(&[a, "vm", "delete", created.id.as_str()]).id, created.id);
+    }
     assert_eq!(lab.wait_until_whole().hosts.iter().map(|host| host.desired).sum::<u32>(), 6);
 }
