@@ -62,14 +62,7 @@ if [ -n "$JSON" ]; then
 fi
 export CASES STEADY MINUTES YES
 
-if [ -z "${HOLDFAST_BIN:-}" ]; then
-    need_build
-    say "Building, optimized"
-    (cd "$ROOT" && cargo build --release --bins --locked --quiet)
-    HOLDFAST_BIN=$(cd "$ROOT" && target_directory)/release
-fi
-HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
-export HOLDFAST_BIN
+need_programs
 
 # Each suite prints its tables and leaves its figures in FIGURES, one JSON object a line.
 FIGURES=$(mktemp)

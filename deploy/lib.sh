@@ -137,6 +137,18 @@ need_build() {
     need_rust
 }
 
+# The programs, optimized: HOLDFAST_BIN is their directory afterwards, and was it where they need not be built.
+need_programs() {
+    if [ -z "${HOLDFAST_BIN:-}" ]; then
+        need_build
+        say "Building, optimized"
+        (cd "$ROOT" && cargo build --release --bins --locked --quiet)
+        HOLDFAST_BIN=$(cd "$ROOT" && target_directory)/release
+    fi
+    HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
+    export HOLDFAST_BIN
+}
+
 need_lab() {
     need ip:iproute2 unshare:util-linux nsenter:util-linux curl:curl
     local user=()

@@ -43,14 +43,8 @@ done
 
 need_lab
 need jq:jq
-if [ -z "${HOLDFAST_BIN:-}" ]; then
-    need_build
-    say "Building, optimized"
-    (cd "$ROOT" && cargo build --release --bins --locked --quiet)
-    HOLDFAST_BIN=$(cd "$ROOT" && target_directory)/release
-fi
-HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
-export HOLDFAST_BIN LAB_SH
+need_programs
+export LAB_SH
 
 LAB=''
 REPORTS=${JSON:-$(mktemp -d "${TMPDIR:-/tmp}/holdfast-reports.XXXXXX")}

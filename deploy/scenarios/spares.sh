@@ -25,14 +25,7 @@ case $ROUNDS in '' | *[!0-9]* | 0*) STATUS=2 die "expected a whole number of rou
 
 need_lab
 need jq:jq
-if [ -z "${HOLDFAST_BIN:-}" ]; then
-    need_build
-    say "Building, optimized"
-    (cd "$ROOT" && cargo build --release --bins --locked --quiet)
-    HOLDFAST_BIN=$(cd "$ROOT" && target_directory)/release
-fi
-HOLDFAST_BIN=$(readlink -f "$HOLDFAST_BIN")
-export HOLDFAST_BIN
+need_programs
 
 LAB=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-spares-$(id -u).XXXXXX")
 trap '"$LAB_SH" down "$LAB" || true; rm -rf "$LAB"' EXIT
