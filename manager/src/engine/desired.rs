@@ -131,8 +131,8 @@ impl Desired {
     }
 
     /// Brings the slots into line with the services of `config`: those of services that are gone are dropped, counts
-    /// follow `replicas` where that was changed, and stay where there is a `total` instead. New ones get no name and no address that one of the `others` has.
-    /// Returns how many could not be made, for want of addresses.
+    /// follow `replicas` where that was changed, and stay where there is a `total` instead. New ones get no name and no
+    /// address that one of the `others` has. Returns how many could not be made, for want of addresses.
     pub fn follow(&mut self, config: &Config, others: &Others<'_>) -> usize {
         let mut known = std::mem::take(&mut self.services);
         let mut counts = Vec::new();

@@ -132,6 +132,11 @@ impl Machine {
         matches!(self.life, Life::Ready { .. })
     }
 
+    /// Whether it lives, and its readiness is not in the way of requests.
+    pub(super) fn can_serve(&self) -> bool {
+        self.is_ready() && self.readiness.is_given()
+    }
+
     /// Counts a death and says how long to wait before the next try: nothing after the first two, then
     /// growing pauses.
     pub(super) fn pause_after_death(&mut self, now: Time) -> Duration {

@@ -11,10 +11,11 @@
 //! There is no clock here, no randomness, no I/O and no map without order: the same events at the same times
 //! give the same actions, which is what lets a simulator run years of them.
 //!
-//! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what
-//! strangers have, `deaths` judges who is lost, `standbys` who steps in, `balancing` tells the balancer, `publish` the peers, `members`
-//! knows who these are, `placing` has this host's share of what runs over all hosts, `rollout` builds machines anew, `requests` answers both people and peers, `views` shows the state, and `figures`
-//! for who watches it.
+//! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what strangers have, `deaths`
+//! judges who is lost, `standbys` who steps in, `spares` how many machines wait to become one. `placing` has this host's share
+//! of what runs over all hosts, `scaling` says how many these are, of what `usage` was told, and `rollout` builds machines anew.
+//! `balancing` tells the balancer, `publish` the peers, `members` knows who these are. `requests` answers both people and peers,
+//! `views` shows the state, and `figures` and `targets` are for who watches it.
 
 mod action;
 mod addresses;

@@ -19,8 +19,6 @@ use std::time::Duration;
 use wire::placement::{Placed, ServicePlacement, Spread, Total};
 use wire::{HostName, MachineId, PoolName, Problem};
 
-use super::addresses::is_taken;
-use super::desired::Others;
 use super::placement::shares;
 use super::{Adoption, Engine, Life, Machine, Peer, Plan, Severity, Time};
 use crate::config::Service;
@@ -362,15 +360,8 @@ impl Engine {
     fn grow(&mut self, now: Time, division: &Division) {
         let share = division.share(&self.config.name) as usize;
         while self.desired.count(&division.service) < share {
-            self.machines.settle(now);
-            let others = Others {
-                has_id: &|id| self.machines.get(id).is_some(),
-                has_address: &|address| is_taken(&self.foreign, &self.machines, address),
-            };
             // What is being taken away has its address until it is gone; then there is room.
-            let added = self.desired.add(&self.config.name, &self.config, &division.service, &others);
-            let Some(slot) = added else { return };
-            self.machines.insert(slot.id.clone(), Machine::waiting(slot.clone(), now));
+            let Some(slot) = self.add_machine(now, &division.service) else { return };
             let message = format!("of this host's share; it gets {}", slot.address);
             self.note(Severity::Info, "machine.requested", slot.id.to_string(), message);
         }
@@ -447,7 +438,7 @@ impl Division {
 
 /// Whether balancers send it requests.
 fn serves(machine: &Machine) -> bool {
-    machine.wanted && machine.is_ready() && machine.readiness.is_given() && !machine.drained
+    machine.wanted && machine.can_serve() && !machine.drained
 }
 
 /// Whether it is not to be expected that it will serve anybody soon.

@@ -40,12 +40,7 @@ impl Engine {
             )));
         }
         self.refuse_placed(service)?;
-        self.machines.settle(now);
-        let others = Others {
-            has_id: &|id| self.machines.get(id).is_some(),
-            has_address: &|address| is_taken(&self.foreign, &self.machines, address),
-        };
-        let Some(slot) = self.desired.add(&self.config.name, &self.config, service, &others) else {
+        let Some(slot) = self.add_machine(now, service) else {
             let strangers = match self.foreign.len() {
                 0 => String::new(),
                 some => format!(" ({some} of them by somebody else, see GET /addresses)"),
@@ -55,11 +50,22 @@ impl Engine {
                 self.config.pool.addresses().len()
             )));
         };
-        self.machines.insert(slot.id.clone(), Machine::waiting(slot.clone(), now));
         self.rollout_counts(service, 1);
         let message = format!("asked for; it gets {}", slot.address);
         self.note(Severity::Info, "machine.requested", slot.id.to_string(), message);
         Ok(slot)
+    }
+
+    /// One more machine of `service`, to be created; none when the address pool is used up.
+    pub(super) fn add_machine(&mut self, now: Time, service: &PoolName) -> Option<Slot> {
+        self.machines.settle(now);
+        let others = Others {
+            has_id: &|id| self.machines.get(id).is_some(),
+            has_address: &|address| is_taken(&self.foreign, &self.machines, address),
+        };
+        let slot = self.desired.add(&self.config.name, &self.config, service, &others)?;
+        self.machines.insert(slot.id.clone(), Machine::waiting(slot.clone(), now));
+        Some(slot)
     }
 
     /// One machine less on this host: it is drained, stopped and taken away.

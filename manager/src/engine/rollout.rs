@@ -22,8 +22,6 @@ use wire::cluster::Phase;
 use wire::service::{RollOrder, RolloutPolicy, RolloutState, RolloutView};
 use wire::{MachineId, PoolName, Problem};
 
-use super::addresses::is_taken;
-use super::desired::Others;
 use super::{Adoption, Command, Engine, Job, Machine, Outcome, Plan, Readiness, Severity, Time};
 use crate::config::service::Pace;
 
@@ -248,7 +246,7 @@ impl Engine {
         let mut old = census.old;
         old.sort_by(|a, b| (b.0, &b.1).cmp(&(a.0, &a.1)));
         let more = (surge as usize).min(old.len());
-        while wanted < rollout.count + more && self.one_more(now, name) {
+        while wanted < rollout.count + more && self.add_machine(now, name).is_some() {
             wanted += 1;
         }
         while let Some((serves, id)) = old.pop() {
@@ -277,19 +275,6 @@ impl Engine {
         }
     }
 
-    fn one_more(&mut self, now: Time, name: &PoolName) -> bool {
-        self.machines.settle(now);
-        let others = Others {
-            has_id: &|id| self.machines.get(id).is_some(),
-            has_address: &|address| is_taken(&self.foreign, &self.machines, address),
-        };
-        let Some(slot) = self.desired.add(&self.config.name, &self.config, name, &others) else {
-            return false;
-        };
-        self.machines.insert(slot.id.clone(), Machine::waiting(slot, now));
-        true
-    }
-
     fn census(&self, now: Time, name: &PoolName, left: &BTreeSet<MachineId>) -> Census {
         let mut census = Census::default();
         let is_asked = self.service(name).is_some_and(|service| service.readiness.is_some());
@@ -298,17 +283,16 @@ impl Engine {
         };
         for machine in self.machines.values().filter(counts) {
             let id = machine.slot.id.clone();
-            let lives = machine.phase() == Phase::Ready;
             // A manager that was started anew has yet to hear whether what it found is ready: until then nothing is sent
             // away as if it were not, or for what may not be.
             if left.contains(&id) {
-                census.old.push((lives && machine.readiness.is_given(), id));
+                census.old.push((machine.can_serve(), id));
             } else {
                 if machine.crash_looping(now) {
                     census.looping = Some(id.clone());
                 }
                 let is_known = !is_asked || machine.readiness == Readiness::Ready;
-                census.new.push((lives && is_known, id));
+                census.new.push((machine.phase() == Phase::Ready && is_known, id));
             }
         }
         census

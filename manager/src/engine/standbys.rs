@@ -93,10 +93,6 @@ impl Machine {
         let unready = self.readiness == Readiness::NoLonger && self.is_ready();
         self.dead_since.is_some() || matches!(self.life, Life::Suspect { .. }) || unready
     }
-
-    fn is_back(&self) -> bool {
-        self.is_ready() && self.readiness.is_given()
-    }
 }
 
 impl Desired {
@@ -144,7 +140,7 @@ impl Engine {
         let primaries = || primaries.iter().filter_map(|(id, _)| self.machines.get(id));
         let failing: Vec<MachineId> =
             primaries().filter(|machine| machine.fails()).map(|machine| machine.slot.id.clone()).collect();
-        let all_back = primaries().all(Machine::is_back);
+        let all_back = primaries().all(Machine::can_serve);
         let of = |is: fn(&Machine) -> bool| -> Vec<MachineId> {
             let ids = standbys.iter().map(|(id, _)| id);
             ids.filter(|id| self.machines.get(id).is_some_and(is)).cloned().collect()
