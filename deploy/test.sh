@@ -28,7 +28,7 @@ ALL=(quick sim namespaces machines interop)
 
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
-IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(arp) | binary(resign) | (package(guest) & binary(configure))'
+IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(neighbours) | binary(resign) | (package(guest) & binary(configure))'
 WITH_OTHERS='binary(/^interop/) | binary(conformance) | binary(peers)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 

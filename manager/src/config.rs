@@ -3,11 +3,11 @@
 //! [`File`](file::File) is what is written, [`Config`] what is used; the conversion names every field, so that a
 //! new one cannot be forgotten, and refuses what cannot work with the place in the file.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use kit::config::{ConfigError, Source, Spanned};
 pub use kit::notify::Notify;
 use kit::notify::check_notifies;
@@ -62,7 +62,7 @@ pub struct Config {
     /// This host's name.
     pub name: HostName,
     /// This host's address; the API is there on [`Config::api_port`].
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port of this manager's API and of its peers'.
     pub api_port: u16,
     /// The same by TLS, once the host belongs to a cluster.
@@ -70,11 +70,11 @@ pub struct Config {
     /// How long the certificates of managers and balancers are valid; they are renewed after two thirds of it.
     pub certificate_lifetime: Duration,
     /// The network all hosts and machines are on.
-    pub network: Ipv4Net,
+    pub network: IpNet,
     /// The other managers.
-    pub peers: Vec<Ipv4Addr>,
+    pub peers: Vec<IpAddr>,
     /// Where machines send packets for other networks.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Which driver makes machines.
     pub hypervisor: Hypervisor,
     /// Where the libvirt driver finds its daemon, which must be on this host.
@@ -88,7 +88,7 @@ pub struct Config {
     /// The interface that leaves the host; while it is dead, this host's balancer gives way.
     pub uplink: Option<String>,
     /// Whom to ask over the uplink for a sign of life.
-    pub probe_targets: Vec<Ipv4Addr>,
+    pub probe_targets: Vec<IpAddr>,
     /// What this host may give to its machines.
     pub pool: AddressPool,
     /// Where the manager and its machines keep their files.
@@ -182,9 +182,18 @@ impl Config {
         if let Err(message) = check_name(name.as_ref().as_str()) {
             return wrong(name.span(), message);
         }
-        let Ok(network) = Ipv4Net::new(*address.as_ref(), *prefix.as_ref()).map(|net| net.trunc()) else {
-            return wrong(prefix.span(), "expected a prefix length from 0 to 32".to_owned());
+        let is_v4 = address.as_ref().is_ipv4();
+        let (usual, longest) = if is_v4 { (24, 32) } else { (64, 128) };
+        let prefix_span = prefix.as_ref().map(Spanned::span).unwrap_or_default();
+        let prefix = prefix.map_or(usual, Spanned::into_inner);
+        let Ok(network) = IpNet::new(*address.as_ref(), prefix).map(|net| net.trunc()) else {
+            return wrong(prefix_span, format!("expected a prefix length from 0 to {longest}"));
         };
+        let all = peers.iter().chain(&probe_targets).chain(std::iter::once(&gateway));
+        if let Some(other) = all.into_iter().find(|other| other.as_ref().is_ipv4() != is_v4) {
+            let family = if is_v4 { "an IPv4" } else { "an IPv6" };
+            return wrong(other.span(), format!("expected {family} address, as this host's `address` is"));
+        }
         for peer in &peers {
             if peer.as_ref() == address.as_ref() {
                 return wrong(peer.span(), "a manager is not its own peer: leave its address out".to_owned());
@@ -226,7 +235,7 @@ impl Config {
         let taken = std::iter::once(("this host", address.as_ref()))
             .chain(std::iter::once(("the gateway", gateway.as_ref())))
             .chain(peers.iter().map(|peer| ("a peer", peer.as_ref())))
-            .chain(vips.iter().filter_map(|vip| Some(("a VIP", vip.as_ref().ipv4()?))));
+            .chain(vips.iter().map(|vip| ("a VIP", vip.as_ref().address())));
         for (whose, taken) in taken {
             if pool.contains(*taken) {
                 let message = format!("address_pool contains {taken}, the address of {whose}: leave it out");

@@ -21,10 +21,10 @@ use crate::config::{Config, LB};
 use crate::engine::{Action, Command, Engine, Event, MachineSpec, Notice, Outcome, Severity, Time};
 use crate::metrics::Metrics;
 use crate::pki::keeper::Pki;
-use crate::ports::arp;
 use crate::ports::balancer::Balancer;
 use crate::ports::guests::Guests;
 use crate::ports::hypervisor::{Exit, Hypervisor, HypervisorError};
+use crate::ports::neighbours;
 use crate::ports::peers::Peers;
 use crate::ports::resign::resign;
 use crate::ports::uplink;
@@ -325,7 +325,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
         Command::AskTargets(targets) => uplink::ask(&config.bridge, &targets).await,
         Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
         Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot.to_wire()).await,
-        Command::Probe(address) => match arp::probe(&config.bridge, address).await {
+        Command::Probe(address) => match neighbours::probe(&config.bridge, address).await {
             Ok(None) => Outcome::Done,
             Ok(Some(mac)) => Outcome::Taken(mac),
             Err(error) => Outcome::Failed(error.to_string()),

@@ -8,7 +8,7 @@
 #![allow(clippy::expect_used)]
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ mod namespaces;
 
 use namespaces::{eventually, run, said_by};
 
-const DEAD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
-const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 20);
+const DEAD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 10));
+const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 20));
 
 /// Whatever should arrive arrives by then, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(10);

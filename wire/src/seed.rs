@@ -4,7 +4,7 @@
 //! beside the three NoCloud files that any cloud image knows. This one file is for our own guests.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +23,11 @@ pub struct Seed {
     /// The machine's name; also its host name.
     pub machine: MachineId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The length of its network's prefix.
     pub prefix: u8,
     /// Where packets for other networks go.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// The program it runs.
     pub program: String,
     /// The program's settings: the text of its TOML file.

@@ -53,7 +53,7 @@ pub struct JoinRequest {
     pub host: HostName,
     /// Where its manager is.
     #[schema(value_type = String)]
-    pub address: std::net::Ipv4Addr,
+    pub address: std::net::IpAddr,
     /// Its address pool, as ranges.
     pub address_pool: Vec<String>,
     /// The request for its intermediate (PKCS #10, in PEM). Only its key counts.
@@ -81,7 +81,7 @@ pub struct Member {
     pub host: HostName,
     /// Where its manager is.
     #[schema(value_type = String)]
-    pub address: std::net::Ipv4Addr,
+    pub address: std::net::IpAddr,
     /// Its address pool, as ranges.
     pub address_pool: Vec<String>,
     /// The serial number of its intermediate, in hexadecimal.

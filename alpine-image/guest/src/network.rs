@@ -1,10 +1,12 @@
 //! Gives the machine its address. There is no DHCP: the seed says it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::wait::until_found;
@@ -14,8 +16,9 @@ const INTERFACE: &str = "eth0";
 
 /// Brings up `lo` and the card, which has `patience` to appear, with `address` and a route through
 /// `gateway` to everywhere else. What is set already is fine.
-pub(crate) fn configure(address: Ipv4Addr, prefix: u8, gateway: Ipv4Addr, patience: Duration) -> Result<()> {
-    ensure!(prefix <= 32, "the seed's prefix is {prefix}: expected a length from 0 to 32");
+pub(crate) fn configure(address: IpAddr, prefix: u8, gateway: IpAddr, patience: Duration) -> Result<()> {
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    ensure!(prefix <= longest, "the seed's prefix is {prefix}: expected a length from 0 to {longest}");
     let card = until_found(patience, || if_nametoindex(INTERFACE).ok()).with_context(|| {
         format!("there is no network interface {INTERFACE}: give the machine a network card and its driver")
     })?;
@@ -25,15 +28,15 @@ pub(crate) fn configure(address: Ipv4Addr, prefix: u8, gateway: Ipv4Addr, patien
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         bring_up(&handle, loopback).await.context("lo cannot be brought up")?;
-        let add = handle.address().add(card, address.into(), prefix).replace();
+        let mut add = handle.address().add(card, address, prefix).replace();
+        // The manager has asked whether somebody else has it; it must answer at once.
+        if address.is_ipv6() {
+            add.message_mut().header.flags.insert(AddressHeaderFlags::Nodad);
+        }
         add.execute().await.with_context(|| format!("{address}/{prefix} cannot be set on {INTERFACE}"))?;
         bring_up(&handle, card).await.with_context(|| format!("{INTERFACE} cannot be brought up"))?;
-        let mut route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(card);
-        if !contains(address, prefix, gateway) {
-            // No route leads to it. It is on the same wire all the same.
-            route = route.onlink();
-        }
-        let add = handle.route().add(route.build()).replace();
+        // Where no route leads to it, it is on the same wire all the same.
+        let add = handle.route().add(route(card, gateway, !contains(address, prefix, gateway))).replace();
         add.execute().await.with_context(|| format!("the gateway {gateway} cannot be set"))
     })
 }
@@ -43,10 +46,33 @@ async fn bring_up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
     handle.link().set(change).execute().await
 }
 
+/// To everywhere else by way of `gateway`.
+fn route(card: u32, gateway: IpAddr, onlink: bool) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(card);
+            if onlink { route.onlink() } else { route }.build()
+        }
+        IpAddr::V6(gateway) => {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(card);
+            if onlink { route.onlink() } else { route }.build()
+        }
+    }
+}
+
 /// Whether `other` is in the network of `address`.
-fn contains(address: Ipv4Addr, prefix: u8, other: Ipv4Addr) -> bool {
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-    (address.to_bits() ^ other.to_bits()) & mask == 0
+fn contains(address: IpAddr, prefix: u8, other: IpAddr) -> bool {
+    match (address, other) {
+        (IpAddr::V4(address), IpAddr::V4(other)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            (address.to_bits() ^ other.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(other)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            (address.to_bits() ^ other.to_bits()) & mask == 0
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -55,17 +81,26 @@ mod tests {
 
     #[test]
     fn networks_contain_what_their_prefix_says() {
-        let ours = Ipv4Addr::new(10, 77, 0, 11);
-        for (prefix, gateway, inside) in [
-            (24, [10, 77, 0, 1], true),
-            (24, [10, 77, 1, 1], false),
-            (23, [10, 77, 1, 1], true),
-            (32, [10, 77, 0, 1], false),
-            (32, [10, 77, 0, 11], true),
-            (31, [10, 77, 0, 10], true),
-            (0, [192, 168, 0, 1], true),
+        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        for (ours, prefix, gateway, inside) in [
+            ("10.77.0.11", 24, "10.77.0.1", true),
+            ("10.77.0.11", 24, "10.77.1.1", false),
+            ("10.77.0.11", 23, "10.77.1.1", true),
+            ("10.77.0.11", 32, "10.77.0.1", false),
+            ("10.77.0.11", 32, "10.77.0.11", true),
+            ("10.77.0.11", 31, "10.77.0.10", true),
+            ("10.77.0.11", 0, "192.168.0.1", true),
+            ("fd00:77::11", 64, "fd00:77::1", true),
+            ("fd00:77::11", 64, "fd00:77:0:1::1", false),
+            ("fd00:77::11", 0, "fe80::1", true),
+            ("fd00:77::11", 128, "fd00:77::11", true),
+            ("fd00:77::11", 0, "10.77.0.1", false),
         ] {
-            assert_eq!(contains(ours, prefix, gateway.into()), inside, "/{prefix} {gateway:?}");
+            assert_eq!(
+                contains(address(ours), prefix, address(gateway)),
+                inside,
+                "{ours}/{prefix} {gateway}"
+            );
         }
     }
 }

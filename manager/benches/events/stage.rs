@@ -1,7 +1,7 @@
 //! A host of any size around an engine: every action ends at once and well, every machine is heard.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use kit::config::Source;
@@ -15,12 +15,12 @@ use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 use wire::{Incarnation, MachineId};
 
 /// The other host's manager.
-pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
 
 /// The service whose machines there are.
 pub(crate) const SERVICE: &str = "web";
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 120);
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 120));
 
 /// An engine and what is around it.
 pub(crate) struct Stage {
@@ -182,8 +182,8 @@ fn vip_status() -> VipStatus {
 /// What a host of `size` machines tells.
 pub(crate) fn snapshot(size: usize) -> HostSnapshot {
     let address = |number: usize| {
-        let first = u32::from(Ipv4Addr::new(10, 1, 128, 0));
-        Ipv4Addr::from(first + u32::try_from(number).expect("few"))
+        let first = Ipv4Addr::new(10, 1, 128, 0).to_bits();
+        IpAddr::V4(Ipv4Addr::from_bits(first + u32::try_from(number).expect("few")))
     };
     let endpoint = |number: usize| Endpoint {
         id: format!("b-{SERVICE}-{number}.{number}").into(),

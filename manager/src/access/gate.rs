@@ -1,6 +1,6 @@
 //! The gate before every handler: who asks is found out, judged, and written down.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const LONGEST_PATH: usize = 256;
 pub struct Gate {
     pki: PathBuf,
     open_reads: bool,
-    address: Ipv4Addr,
+    address: IpAddr,
     shared: Arc<Shared>,
     /// The tokens of this manager.
     pub tokens: Tokens,

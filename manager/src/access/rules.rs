@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::http::Method;
 use wire::HostName;
@@ -68,9 +68,9 @@ pub struct Rules<'a> {
     /// Whether the segment may see the status of an initialised cluster.
     pub open_reads: bool,
     /// This host's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The listed peers, and the managers that these know.
-    pub peers: &'a [Ipv4Addr],
+    pub peers: &'a [IpAddr],
 }
 
 /// Who was let in.
@@ -159,7 +159,7 @@ pub fn judge(origin: &Origin, bearer: &Bearer, need: Need, rules: &Rules<'_>) ->
 /// A connection from one of the host's own addresses cannot have come by the wire: the kernel drops such
 /// packets there.
 fn is_here(from: IpAddr, rules: &Rules<'_>) -> bool {
-    from.is_loopback() || from == IpAddr::V4(rules.address)
+    from.is_loopback() || from == rules.address
 }
 
 fn in_the_clear(sent: &Bearer, here: bool) -> Refusal {
@@ -231,7 +231,7 @@ fn by_address_alone(from: IpAddr, need: Need, rules: &Rules<'_>) -> Result<Who, 
 
 /// Without a CA nobody can prove anything; who is trusted is listed.
 fn by_trust(from: IpAddr, need: Need, rules: &Rules<'_>) -> Result<Who, Refusal> {
-    let peer = rules.peers.iter().any(|peer| from == IpAddr::V4(*peer));
+    let peer = rules.peers.contains(&from);
     if peer || (is_here(from, rules) && need != Need::Snapshot) {
         return Ok(Who::Address(from));
     }

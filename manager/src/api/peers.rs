@@ -1,7 +1,5 @@
 //! `/peers`: what other managers tell.
 
-use std::net::IpAddr;
-
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use kit::api::{ApiError, Json, Path};
@@ -51,8 +49,8 @@ pub(super) async fn receive(
     let known = origin.certified.is_some();
     let answer = api.shared.ask(|engine, now| {
         // Whom the CA let in is a peer, whether anybody listed it or not.
-        if let (true, IpAddr::V4(address)) = (known, from) {
-            engine.admit(address);
+        if known {
+            engine.admit(from);
         }
         engine.receive(now, from, snapshot)
     });

@@ -10,7 +10,7 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use http::Method;
 use wire::shared_secrets::SecretsExchange;
@@ -47,7 +47,7 @@ impl Keeper {
     /// # Errors
     ///
     /// Why there was no answer.
-    pub(super) async fn exchange(&self, transport: &Transport, peer: Ipv4Addr) -> Result<Met, String> {
+    pub(super) async fn exchange(&self, transport: &Transport, peer: IpAddr) -> Result<Met, String> {
         let ask = async |told: SecretsExchange| {
             let answer = transport.ask_peer(Method::POST, peer, PATH, Some(&told)).await?;
             answer.accepted().map_err(|problem| problem.detail)?.json::<SecretsExchange>()

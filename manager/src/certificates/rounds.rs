@@ -2,7 +2,7 @@
 //! the engine what the balancer is to show.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(600);
 #[derive(Clone)]
 pub struct Rounds {
     /// This host's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// What it holds.
     pub keeper: Arc<Keeper>,
     /// The engine knows the peers, and tells the balancer.
@@ -57,7 +57,7 @@ pub struct Rounds {
 }
 
 /// When each of the other managers answered last, and which certificates it can get.
-type Heard = Arc<Mutex<BTreeMap<Ipv4Addr, (Instant, BTreeSet<String>)>>>;
+type Heard = Arc<Mutex<BTreeMap<IpAddr, (Instant, BTreeSet<String>)>>>;
 
 impl Rounds {
     /// Goes its rounds for ever.
@@ -99,13 +99,13 @@ impl Rounds {
         }
     }
 
-    fn peers(&self) -> Vec<Ipv4Addr> {
+    fn peers(&self) -> Vec<IpAddr> {
         self.shared.look(|engine, _| engine.peer_addresses())
     }
 
     /// Whether what this manager holds may go to the others: whoever is asked has proved who it is. Alone it shares
     /// with nobody, and can always.
-    fn shares(&self, peers: &[Ipv4Addr]) -> bool {
+    fn shares(&self, peers: &[IpAddr]) -> bool {
         peers.is_empty() || self.pki.live().is_some()
     }
 
@@ -130,7 +130,7 @@ impl Rounds {
     }
 
     /// Each on its own: one that is away holds up nobody.
-    fn ask(&self, peers: &[Ipv4Addr], heard: &Heard) {
+    fn ask(&self, peers: &[IpAddr], heard: &Heard) {
         if self.pki.live().is_none() {
             return;
         }
@@ -175,7 +175,7 @@ impl Rounds {
     /// Returns when the balancers of this host and of all that are heard show what is held, or it took too long.
     async fn until_shown(&self, heard: &Heard) {
         let begun = Instant::now();
-        let mut left: BTreeSet<Ipv4Addr> = now_heard(heard, None);
+        let mut left: BTreeSet<IpAddr> = now_heard(heard, None);
         loop {
             let own_is_behind = self.show();
             for peer in left.clone() {
@@ -197,7 +197,7 @@ impl Rounds {
 }
 
 /// Who is heard, or of these who can get the certificate called `id`.
-fn now_heard(heard: &Heard, id: Option<&str>) -> BTreeSet<Ipv4Addr> {
+fn now_heard(heard: &Heard, id: Option<&str>) -> BTreeSet<IpAddr> {
     let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
     heard
         .iter()

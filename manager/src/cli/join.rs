@@ -1,6 +1,6 @@
 //! `manager join`: brings this host into a cluster.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -89,10 +89,9 @@ pub fn join(config: &Config, args: &JoinArgs) -> Result<()> {
     Ok(())
 }
 
-fn address(text: &str, port: u16) -> Result<SocketAddrV4, Usage> {
-    let address = text.parse::<SocketAddrV4>();
-    let address =
-        address.or_else(|_| text.parse::<Ipv4Addr>().map(|address| SocketAddrV4::new(address, port)));
+fn address(text: &str, port: u16) -> Result<SocketAddr, Usage> {
+    let address = text.parse::<SocketAddr>();
+    let address = address.or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, port)));
     address.map_err(|_| {
         Usage::new(&format!(
             "`{text}` is no address: expected one such as 192.168.10.1, or 192.168.10.1:8443"

@@ -90,7 +90,9 @@ impl Way {
         let (url, own) = match &socket {
             // The name is for the eye only: the connection goes to the socket.
             Some(path) => ("http://localhost".to_owned(), plain().unix_socket(path.as_path()).build()?),
-            None => (format!("http://{}:{}", config.address, config.api_port), plain().build()?),
+            None => {
+                (format!("http://{}", SocketAddr::new(config.address, config.api_port)), plain().build()?)
+            }
         };
         Ok(Way { url, socket, own, others, scheme, port })
     }

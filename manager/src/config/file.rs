@@ -1,6 +1,6 @@
 //! The file as it is written, and what stands for what is not.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use kit::config::Spanned;
@@ -29,8 +29,8 @@ use crate::pki::LEAF_LIFETIME;
 pub(super) struct File {
     /// The host's name, unique in the cluster: 1 to 24 lower-case letters, digits and inner hyphens.
     pub(super) name: Spanned<HostName>,
-    /// The manager's address; its API is there.
-    pub(super) address: Spanned<Ipv4Addr>,
+    /// The manager's address, IPv4 or IPv6; its API is there. All addresses of managers and machines are of its family.
+    pub(super) address: Spanned<IpAddr>,
     /// The port of the API, on all hosts the same.
     #[serde(default = "default_api_port")]
     pub(super) api_port: u16,
@@ -42,14 +42,15 @@ pub(super) struct File {
     #[serde(default)]
     #[cfg_attr(test, schemars(extend("default" = humantime::format_duration(LEAF_LIFETIME).to_string())))]
     pub(super) certificate_lifetime: Option<Spanned<String>>,
-    /// The length of the network's prefix. Machines and hosts are on this network.
-    #[serde(default = "default_prefix")]
-    pub(super) prefix: Spanned<u8>,
+    /// The length of the network's prefix; 64 where `address` is of IPv6. Machines and hosts are on this network.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = 24)))]
+    pub(super) prefix: Option<Spanned<u8>>,
     /// The addresses of the other managers.
     #[serde(default)]
-    pub(super) peers: Vec<Spanned<Ipv4Addr>>,
+    pub(super) peers: Vec<Spanned<IpAddr>>,
     /// Where machines send packets for other networks.
-    pub(super) gateway: Spanned<Ipv4Addr>,
+    pub(super) gateway: Spanned<IpAddr>,
     /// Which driver makes machines.
     pub(super) hypervisor: Hypervisor,
     /// The libvirt daemon, which must be on this host.
@@ -68,10 +69,10 @@ pub(super) struct File {
     /// way.
     #[serde(default)]
     pub(super) uplink: Option<Spanned<String>>,
-    /// Neighbours beyond the uplink that are asked by ARP when nothing is heard; with two or more, silence of all
+    /// Neighbours beyond the uplink that are asked by ARP, or neighbour discovery with IPv6, when nothing is heard; with two or more, silence of all
     /// counts too. Without any, the gateway or a peer is asked.
     #[serde(default)]
-    pub(super) probe_targets: Vec<Spanned<Ipv4Addr>>,
+    pub(super) probe_targets: Vec<Spanned<IpAddr>>,
     /// Ranges such as `192.168.10.10-192.168.10.16` and single addresses for this host's machines, 65536 at most; no
     /// other host may have them.
     pub(super) address_pool: Spanned<Vec<AddressRange>>,
@@ -126,10 +127,6 @@ fn default_open_reads() -> bool {
 
 fn default_tls_port() -> Spanned<u16> {
     Spanned::new(0..0, 8443)
-}
-
-fn default_prefix() -> Spanned<u8> {
-    Spanned::new(0..0, 24)
 }
 
 fn default_libvirt_uri() -> Spanned<String> {

@@ -113,7 +113,7 @@ fn a_vip_may_be_ipv6_and_names_the_other_balancers_by_the_addresses_they_have_he
     let config = check(&format!("{text}[[notify]]\nurl = \"http://192.168.10.1/x\"\n")).expect("valid");
     let vip = &config.vips[0];
     assert_eq!((vip.preempt, vip.virtual_mac), (Some(std::time::Duration::from_millis(700)), true));
-    assert_eq!(vip.unicast_peers, [std::net::IpAddr::V6(link_local_of(Ipv4Addr::new(192, 168, 10, 20)))]);
+    assert_eq!(vip.unicast_peers, [std::net::IpAddr::V6(link_local_of(IpAddr::from([192, 168, 10, 20])))]);
     assert_eq!(config.notify, [Notify::Url("http://192.168.10.1/x".to_owned())]);
 }
 

@@ -1,7 +1,7 @@
 //! The `[[vip]]` part of the configuration. It goes to the balancer as it is, but for the priority, which here is
 //! a role.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use kit::config::{ConfigError, Source, Spanned};
@@ -89,7 +89,7 @@ impl Role {
 /// All of them, checked against each other and against `host`, this host's address.
 pub(super) fn check(
     source: &Source,
-    host: Ipv4Addr,
+    host: IpAddr,
     files: Vec<Spanned<VipFile>>,
 ) -> Result<Vec<Vip>, ConfigError> {
     let mut vips: Vec<Vip> = Vec::new();
@@ -104,15 +104,12 @@ pub(super) fn check(
 }
 
 impl VipFile {
-    /// The address, where it is one that the pool could have.
-    pub(super) fn ipv4(&self) -> Option<&Ipv4Addr> {
-        match self.address.as_ref() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }
+    /// The address.
+    pub(super) fn address(&self) -> &IpAddr {
+        self.address.as_ref()
     }
 
-    fn check(self, source: &Source, host: Ipv4Addr) -> Result<Vip, ConfigError> {
+    fn check(self, source: &Source, host: IpAddr) -> Result<Vip, ConfigError> {
         let VipFile {
             address,
             vrid,
@@ -126,10 +123,14 @@ impl VipFile {
         } = self;
         let wrong = |span, message: &str| Err(source.error_at(Some(span), message));
         let own = address.as_ref();
-        if *own == IpAddr::V4(host) {
+        if *own == host {
             return wrong(address.span(), "the VIP must not be this host's own address");
         }
         source.checked(address.span(), settings::address(*own))?;
+        if own.is_ipv4() && host.is_ipv6() {
+            let message = "an IPv4 VIP needs a balancer with an IPv4 address: `address_pool` is of IPv6 here";
+            return wrong(address.span(), message);
+        }
         let is_v4 = own.is_ipv4();
         source.checked(vrid.span(), settings::vrid(*vrid.as_ref()))?;
         let interval_span = advert_interval_ms.as_ref().map(Spanned::span).unwrap_or_default();
@@ -148,8 +149,10 @@ impl VipFile {
         for peer in unicast_peers {
             peers.push(match peer.as_ref() {
                 IpAddr::V4(peer) if is_v4 => IpAddr::V4(*peer),
-                IpAddr::V4(peer) => IpAddr::V6(link_local_of(*peer)),
+                IpAddr::V4(_) => IpAddr::V6(link_local_of(*peer.as_ref())),
                 IpAddr::V6(own) if !is_v4 && own.is_unicast_link_local() => IpAddr::V6(*own),
+                // A manager's machine, whose link-local address follows from this one.
+                IpAddr::V6(_) if !is_v4 && host.is_ipv6() => IpAddr::V6(link_local_of(*peer.as_ref())),
                 IpAddr::V6(_) => {
                     let message = "expected the other balancer's IPv4 address, or its link-local one where the \
                                    VIP is IPv6";
@@ -171,8 +174,8 @@ impl VipFile {
 }
 
 /// The link-local address that the machine at `address` makes of its MAC address (RFC 4291, appendix A),
-/// which here is made of its IPv4 address: every manager knows it without asking.
-pub fn link_local_of(address: Ipv4Addr) -> Ipv6Addr {
+/// which here is made of its address: every manager knows it without asking.
+pub fn link_local_of(address: IpAddr) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac_of(address);
     let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
     Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
@@ -186,6 +189,6 @@ mod tests {
     fn a_balancers_link_local_address_is_that_of_its_mac_address() {
         // 02:48:c0:a8:0a:0a with the universal bit turned and ff:fe in the middle.
         let expected = "fe80::48:c0ff:fea8:a0a".parse();
-        assert_eq!(Ok(link_local_of(Ipv4Addr::new(192, 168, 10, 10))), expected);
+        assert_eq!(Ok(link_local_of(IpAddr::from([192, 168, 10, 10]))), expected);
     }
 }

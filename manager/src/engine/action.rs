@@ -1,7 +1,7 @@
 //! The whole vocabulary of what the engine can ask for, and of what can be told to it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub enum Command {
         /// Told back with each beat.
         incarnation: Incarnation,
         /// Where it answers.
-        address: std::net::SocketAddrV4,
+        address: std::net::SocketAddr,
         /// The first beat must arrive within this.
         first_beat: Duration,
         /// What it is asked instead, and besides.
@@ -66,68 +66,68 @@ pub enum Command {
     /// Give the host's balancer this upstream set.
     Push {
         /// The balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
         /// The set.
         set: SharedSet,
     },
     /// Give the host's balancer these routes and policies.
     Configure {
         /// The balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
         /// The configuration.
         config: ProxyConfig,
     },
     /// Ask the host's balancer for its part in the VIPs.
     ReadLb {
         /// The balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
     },
     /// Ask the host's balancer how many requests it sends to whom.
     ReadTraffic {
         /// The balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
     },
     /// Have the host's balancer hand its VIPs over to another one, if there is one.
     HandOver {
         /// The balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
         /// Which of them, and how long each step may take.
         order: HandOverOrder,
     },
     /// Have the manager of the host whose balancer holds the VIPs carry out a switchover.
     Forward {
         /// That manager's address.
-        peer: Ipv4Addr,
+        peer: IpAddr,
         /// What was asked for.
         order: SwitchoverOrder,
     },
     /// Give a peer this host's snapshot.
     Tell {
         /// The peer's address.
-        peer: Ipv4Addr,
+        peer: IpAddr,
         /// The snapshot.
         snapshot: Telling,
     },
     /// Tell the host's balancer whether the host's uplink is lost.
     TellUplink {
         /// The balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
         /// Whether it is.
         lost: bool,
     },
     /// Ask neighbours beyond the uplink for a sign of life, all at the same time.
-    AskTargets(Vec<Ipv4Addr>),
+    AskTargets(Vec<IpAddr>),
     /// Ask the segment whether somebody has an address that no machine of this host has.
-    Probe(Ipv4Addr),
+    Probe(IpAddr),
     /// Make the definition of a service again what it was before it was last put.
     TakeBack(PoolName),
     /// Say on the wire, for a balancer that died, that it no longer holds its VIPs (a VRRP advert of
     /// priority 0 from its address).
     Resign {
         /// The dead balancer's address.
-        lb: Ipv4Addr,
+        lb: IpAddr,
     },
 }
 
@@ -168,7 +168,7 @@ pub enum Job {
     /// Another balancer's VIPs.
     Forward,
     /// A peer.
-    Tell(Ipv4Addr),
+    Tell(IpAddr),
     /// What the balancer knows of the uplink.
     TellUplink,
     /// The neighbours beyond the uplink.
@@ -178,7 +178,7 @@ pub enum Job {
     /// The wire.
     Resign,
     /// Whether an address is free.
-    Probe(Ipv4Addr),
+    Probe(IpAddr),
 }
 
 /// What the engine is told.

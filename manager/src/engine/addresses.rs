@@ -6,7 +6,7 @@
 //! answer.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -39,7 +39,7 @@ impl Engine {
     }
 
     pub(super) fn plan_foreign(&mut self, now: Time, plan: &mut Plan) {
-        let next: Vec<(Ipv4Addr, Time)> =
+        let next: Vec<(IpAddr, Time)> =
             self.foreign.iter().map(|(address, foreign)| (*address, foreign.ask_at)).collect();
         for (address, ask_at) in next {
             if now >= ask_at {
@@ -50,7 +50,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn probe_finished(&mut self, now: Time, address: Ipv4Addr, outcome: Outcome) {
+    pub(super) fn probe_finished(&mut self, now: Time, address: IpAddr, outcome: Outcome) {
         // One of this host's machines was found there meanwhile.
         self.machines.settle(now);
         if self.desired.uses(address) || self.machines.at(address).any(Machine::may_exist) {
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// `address` is not a stranger's, and belongs to the slot that has it, if any.
-    pub(super) fn take_into_use(&mut self, address: Ipv4Addr) {
+    pub(super) fn take_into_use(&mut self, address: IpAddr) {
         if self.foreign.remove(&address).is_some() {
             let message = "nobody else has it any more".to_owned();
             self.note(Severity::Info, "address.free", address.to_string(), message);
@@ -83,7 +83,7 @@ impl Engine {
         }
     }
 
-    fn found_taken(&mut self, now: Time, address: Ipv4Addr, mac: [u8; 6]) {
+    fn found_taken(&mut self, now: Time, address: IpAddr, mac: [u8; 6]) {
         let before = self.foreign.insert(address, Foreign { mac, ask_at: now + ASK_AGAIN });
         if before.is_none_or(|before| before.mac != mac) {
             self.note(Severity::Error, "address.conflict", address.to_string(), warning(address, mac));
@@ -129,15 +129,11 @@ impl Engine {
 }
 
 /// Whether a machine or a stranger has `address`.
-pub(super) fn is_taken(
-    foreign: &BTreeMap<Ipv4Addr, Foreign>,
-    machines: &Machines,
-    address: Ipv4Addr,
-) -> bool {
+pub(super) fn is_taken(foreign: &BTreeMap<IpAddr, Foreign>, machines: &Machines, address: IpAddr) -> bool {
     foreign.contains_key(&address) || machines.at(address).next().is_some()
 }
 
-fn warning(address: Ipv4Addr, mac: [u8; 6]) -> String {
+fn warning(address: IpAddr, mac: [u8; 6]) -> String {
     let who = mac_text(mac);
     if mac == mac_of(address) {
         format!(

@@ -1,6 +1,6 @@
 //! Tells the host's balancer what to send requests to, and asks it for its part in the VIPs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// The address of the host's balancer, if its heartbeats arrive.
-    pub(crate) fn ready_lb(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn ready_lb(&self) -> Option<IpAddr> {
         let machine = self.machines.get(&lb_id(&self.config.name))?;
         machine.is_ready().then_some(machine.slot.address)
     }
@@ -139,7 +139,7 @@ impl Engine {
 
     /// The balancer at `lb` is to be stopped at `until` at the latest: before that another one holds its
     /// VIPs, so that there is no moment at which nobody answers for them.
-    pub(super) fn plan_hand_over(&mut self, now: Time, lb: Ipv4Addr, until: Time, plan: &mut Plan) {
+    pub(super) fn plan_hand_over(&mut self, now: Time, lb: IpAddr, until: Time, plan: &mut Plan) {
         if !self.balancer.holds_vip() {
             return;
         }

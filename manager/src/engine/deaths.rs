@@ -1,7 +1,7 @@
 //! How machines are lost: who is suspected, what counts as a death, and when this host must suspect
 //! itself.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wire::cluster::Condition;
@@ -103,7 +103,7 @@ impl Engine {
 
     /// The host's balancer at `address` is no more. Unless it has handed over its VIPs itself, that is
     /// said for it.
-    pub(super) fn lb_is_gone(&mut self, address: Ipv4Addr, handed_over: bool) {
+    pub(super) fn lb_is_gone(&mut self, address: IpAddr, handed_over: bool) {
         if !handed_over && self.balancer.may_hold_vip() {
             self.resign = Some(address);
         }

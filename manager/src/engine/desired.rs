@@ -6,7 +6,7 @@
 //! when that was last decided (`placing`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use wire::placement::Total;
@@ -28,7 +28,7 @@ pub struct Slot {
     /// The machine's service, or `lb`.
     pub service: PoolName,
     /// The machine's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 /// What is to be on this host.
@@ -39,13 +39,13 @@ pub struct Desired {
     /// Every incarnation below this may have been used.
     pub incarnations_reserved: Incarnation,
     /// The balancer's address.
-    lb: Ipv4Addr,
+    lb: IpAddr,
     /// The services.
     services: BTreeMap<PoolName, ServiceSlots>,
     /// Those of the slots' addresses that are in use: they were asked for on the wire before the first
     /// machine got them, and are ours since. A rebuilt machine gets its own without a question.
     #[serde(default)]
-    in_use: BTreeSet<Ipv4Addr>,
+    in_use: BTreeSet<IpAddr>,
     /// The machines that balancers are to send nothing new, by a person's order.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     drained: BTreeSet<MachineId>,
@@ -54,7 +54,7 @@ pub struct Desired {
     pub(super) rollouts: BTreeMap<PoolName, Rollout>,
     /// The managers that were learned of from others; the configuration does not name them.
     #[serde(default)]
-    pub(super) learned_peers: BTreeSet<Ipv4Addr>,
+    pub(super) learned_peers: BTreeSet<IpAddr>,
     /// The totals that were decided at run time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) totals: BTreeMap<PoolName, Total>,
@@ -68,7 +68,7 @@ struct ServiceSlots {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     placed: bool,
     /// Number and address of each machine.
-    slots: BTreeMap<u32, Ipv4Addr>,
+    slots: BTreeMap<u32, IpAddr>,
     /// The `standbys` that these started from.
     #[serde(default, skip_serializing_if = "is_zero")]
     initial_standbys: u32,
@@ -107,7 +107,7 @@ impl Desired {
             .map(|stored| stored.lb)
             .filter(|address| config.pool.contains(*address))
             .or_else(|| config.pool.addresses().first().copied())
-            .unwrap_or(Ipv4Addr::UNSPECIFIED);
+            .unwrap_or(IpAddr::from([0; 4]));
         let in_use = stored.as_ref().map(|stored| stored.in_use.clone()).unwrap_or_default();
         let drained = stored.as_ref().map(|stored| stored.drained.clone()).unwrap_or_default();
         let rollouts = stored.as_ref().map(|stored| stored.rollouts.clone()).unwrap_or_default();
@@ -335,14 +335,14 @@ impl Desired {
     }
 
     /// The addresses of all slots.
-    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let services = self.services.values().flat_map(|slots| slots.slots.values());
         std::iter::once(&self.lb).chain(services).copied()
     }
 
     /// The first address of the pool that neither a slot nor one of the `others` has.
-    fn free_address(&self, config: &Config, others: &Others<'_>) -> Option<Ipv4Addr> {
-        let mut taken: Vec<Ipv4Addr> = self.addresses().collect();
+    fn free_address(&self, config: &Config, others: &Others<'_>) -> Option<IpAddr> {
+        let mut taken: Vec<IpAddr> = self.addresses().collect();
         taken.sort_unstable();
         let mut addresses = config.pool.addresses().iter().copied();
         addresses.find(|address| taken.binary_search(address).is_err() && !(others.has_address)(*address))
@@ -367,19 +367,19 @@ impl Desired {
     }
 
     /// Whether `address` is in use.
-    pub fn uses(&self, address: Ipv4Addr) -> bool {
+    pub fn uses(&self, address: IpAddr) -> bool {
         self.in_use.contains(&address)
     }
 
     /// From now on `address` is in use, if a slot has it.
-    pub fn take_into_use(&mut self, address: Ipv4Addr) {
+    pub fn take_into_use(&mut self, address: IpAddr) {
         if self.addresses().any(|other| other == address) {
             self.in_use.insert(address);
         }
     }
 
     fn forget_unused(&mut self) {
-        let addresses: BTreeSet<Ipv4Addr> = self.addresses().collect();
+        let addresses: BTreeSet<IpAddr> = self.addresses().collect();
         self.in_use.retain(|address| addresses.contains(address));
     }
 }
@@ -389,7 +389,7 @@ pub struct Others<'a> {
     /// Whether one of them has this name.
     pub has_id: &'a dyn Fn(&MachineId) -> bool,
     /// Whether one of them has this address.
-    pub has_address: &'a dyn Fn(Ipv4Addr) -> bool,
+    pub has_address: &'a dyn Fn(IpAddr) -> bool,
 }
 
 impl Others<'_> {

@@ -10,7 +10,7 @@
 //! at in every plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) struct Machines {
     timers: BTreeSet<(Time, MachineId)>,
     /// They changed since what follows was last brought up to date.
     stale: BTreeSet<MachineId>,
-    addresses: BTreeMap<Ipv4Addr, BTreeSet<MachineId>>,
+    addresses: BTreeMap<IpAddr, BTreeSet<MachineId>>,
     booting: usize,
     draining: BTreeSet<MachineId>,
     /// When those that kept dying count as healthy.
@@ -57,7 +57,7 @@ struct Entry {
 /// What the indexes have of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Noted {
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     booting: bool,
     draining: bool,
     forgiven: Option<Time>,
@@ -338,7 +338,7 @@ impl Machines {
     }
 
     /// The machines that have `address`.
-    pub(super) fn at(&self, address: Ipv4Addr) -> impl Iterator<Item = &Machine> {
+    pub(super) fn at(&self, address: IpAddr) -> impl Iterator<Item = &Machine> {
         self.addresses.get(&address).into_iter().flatten().filter_map(|id| self.get(id))
     }
 

@@ -181,7 +181,7 @@ impl Machine {
         MachineView {
             id: self.slot.id.clone(),
             service: self.slot.service.clone(),
-            address: self.slot.address.into(),
+            address: self.slot.address,
             phase: self.phase(),
             reason: limits::shortened(&self.reason),
             incarnation: self.incarnation,

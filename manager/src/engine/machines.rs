@@ -1,7 +1,7 @@
 //! Keeps the host's machines alive: what each phase of [`Life`] asks for, and what follows when that is
 //! done.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::cluster::{Condition, Phase};
@@ -243,7 +243,7 @@ impl Engine {
         let command = Command::Watch {
             machine: id.clone(),
             incarnation: machine.incarnation,
-            address: SocketAddrV4::new(machine.slot.address, port),
+            address: SocketAddr::new(machine.slot.address, port),
             first_beat,
             asked,
         };

@@ -4,7 +4,7 @@
 //! lately; whoever is new among them is told from then on, and remembered across restarts. A peer is
 //! never dropped because it is silent: its machines may live on where its manager does not.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,28 +21,26 @@ const NAMED_FOR: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// The other managers: those of the configuration, and those that were learned of.
-    pub fn peer_addresses(&self) -> Vec<Ipv4Addr> {
+    pub fn peer_addresses(&self) -> Vec<IpAddr> {
         self.peers.keys().copied().collect()
     }
 
     /// The managers that were heard lately, for others to know.
     pub(super) fn heard_peers(&self, now: Time) -> Vec<IpAddr> {
         let lately = |peer: &&Peer| peer.heard.is_some_and(|heard| now.saturating_sub(heard) < NAMED_FOR);
-        self.peers.values().filter(lately).map(|peer| peer.address.into()).collect()
+        self.peers.values().filter(lately).map(|peer| peer.address).collect()
     }
 
     /// A peer knows these managers: those that are new are peers from now on.
     pub(super) fn learn_peers(&mut self, named: &[IpAddr]) {
         for address in named {
-            if let IpAddr::V4(address) = *address {
-                self.admit(address);
-            }
+            self.admit(*address);
         }
     }
 
     /// The manager at `address` belongs to the cluster. Changes nothing for one that is known, and for an
     /// address that cannot be a manager's.
-    pub fn admit(&mut self, address: Ipv4Addr) {
+    pub fn admit(&mut self, address: IpAddr) {
         let ours = address == self.config.address
             || self.config.pool.contains(address)
             || self.config.vips.iter().any(|vip| vip.address == address);
@@ -70,7 +68,7 @@ impl Engine {
     /// # Errors
     ///
     /// 409 when a living manager elsewhere has it.
-    pub(super) fn check_name(&mut self, now: Time, from: Ipv4Addr, name: &HostName) -> Result<(), Problem> {
+    pub(super) fn check_name(&mut self, now: Time, from: IpAddr, name: &HostName) -> Result<(), Problem> {
         if *name == self.config.name {
             let detail = format!("this host is called `{name}` too: give each host a name of its own");
             return Err(Problem::conflict(detail));

@@ -177,17 +177,17 @@ pub struct Engine {
     unverified: BTreeSet<MachineId>,
     list_at: Time,
     /// Addresses of the pool that somebody else has.
-    foreign: BTreeMap<std::net::Ipv4Addr, Foreign>,
+    foreign: BTreeMap<std::net::IpAddr, Foreign>,
     /// When creating, stopping or fencing a machine ended, where a list may not know of it yet.
     built: BTreeMap<MachineId, Time>,
-    peers: BTreeMap<std::net::Ipv4Addr, Peer>,
+    peers: BTreeMap<std::net::IpAddr, Peer>,
     placing: Placing,
     balancer: Balancer,
     shown: Shown,
     /// What the balancer knew of other hosts when this manager first read it.
     inherited: Option<Arc<Pools>>,
     /// A balancer that died holding, or perhaps holding, a VIP.
-    resign: Option<std::net::Ipv4Addr>,
+    resign: Option<std::net::IpAddr>,
     /// The present or the last switchover.
     switching: Option<Switching>,
     forward: Forward,
@@ -200,7 +200,7 @@ pub struct Engine {
     published: Option<Telling>,
     retired: Vec<Arc<wire::snapshot::HostSnapshot>>,
     /// Peers whose overlapping pool was reported.
-    overlaps_told: BTreeSet<std::net::Ipv4Addr>,
+    overlaps_told: BTreeSet<std::net::IpAddr>,
     /// When each of the machines that died lately last did.
     recent_deaths: BTreeMap<MachineId, Time>,
     brake_until: Time,

@@ -1,6 +1,6 @@
 //! What is known of another manager.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const LOST_AFTER: Duration = Duration::from_secs(2);
 /// Another manager.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Peer {
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// Its newest snapshot.
     #[serde(serialize_with = "as_told")]
     pub(super) held: Option<Arc<HostSnapshot>>,
@@ -42,7 +42,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(address: Ipv4Addr) -> Self {
+    pub(super) fn new(address: IpAddr) -> Self {
         Peer {
             address,
             held: None,

@@ -1,6 +1,6 @@
 //! Tells the peers what is here, and finds out from their answers who knows it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,13 +47,13 @@ impl Engine {
     fn rest_of_snapshot(&self, now: Time) -> HostSnapshot {
         let lb = self.machines.get(&lb_id(&self.config.name)).map(|machine| LbView {
             id: machine.slot.id.clone(),
-            address: machine.slot.address.into(),
+            address: machine.slot.address,
             generation: self.balancer.confirmed.as_ref().map_or(0, |set| set.generation),
             vips: self.balancer.vip.iter().flat_map(|vip| &vip.routers).map(lb_vip_view).collect(),
         });
         HostSnapshot {
             host: self.config.name.clone(),
-            address: self.config.address.into(),
+            address: self.config.address,
             address_pool: self.config.pool.to_texts(),
             epoch: self.desired.epoch,
             version: self.version,
@@ -109,7 +109,7 @@ impl Engine {
         }
         self.publish(now);
         let current = (self.desired.epoch, self.version);
-        let due: Vec<Ipv4Addr> = self
+        let due: Vec<IpAddr> = self
             .peers
             .values()
             .filter(|peer| now >= peer.tell_at || (peer.failures == 0 && peer.acknowledged != Some(current)))
@@ -133,7 +133,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell_finished(&mut self, now: Time, address: Ipv4Addr, told: &Telling, outcome: Outcome) {
+    pub(super) fn tell_finished(&mut self, now: Time, address: IpAddr, told: &Telling, outcome: Outcome) {
         self.machines.settle(now);
         let draining = self.machines.any_draining();
         let Some(peer) = self.peers.get_mut(&address) else { return };
@@ -164,7 +164,7 @@ impl Engine {
     }
 
     /// The peer at `address` holds a snapshot of ours of the epoch `held` that we do not know of.
-    fn go_on_above(&mut self, now: Time, address: Ipv4Addr, held: u64) {
+    fn go_on_above(&mut self, now: Time, address: IpAddr, held: u64) {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.heard = Some(now);
             peer.failures = 0;
@@ -228,7 +228,7 @@ pub(super) fn endpoint_of(machine: &Machine, services: &Services) -> Option<Endp
     Some(Endpoint {
         id: EndpointId::of(&machine.slot.id, machine.incarnation),
         service: machine.slot.service.clone(),
-        address: machine.slot.address.into(),
+        address: machine.slot.address,
         port,
         state,
         backup: machine.duty.is_backup(),

@@ -1,7 +1,7 @@
 //! What people and peers ask of the engine, with an answer at once.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kit::guess;
@@ -184,10 +184,10 @@ impl Engine {
         from: IpAddr,
         snapshot: HostSnapshot,
     ) -> Result<SnapshotAck, Problem> {
-        let address = match from {
-            IpAddr::V4(from) if self.peers.contains_key(&from) => from,
-            _ => return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers"))),
-        };
+        let address = from;
+        if !self.peers.contains_key(&address) {
+            return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers")));
+        }
         limits::check(&snapshot)?;
         self.check_name(now, address, &snapshot.host)?;
         self.refuse_doubles(now, address, &snapshot)?;
@@ -232,7 +232,7 @@ impl Engine {
     }
 
     /// What two hosts both claim as theirs. Our balancer would take no set with an id in it twice.
-    fn refuse_doubles(&mut self, now: Time, from: Ipv4Addr, snapshot: &HostSnapshot) -> Result<(), Problem> {
+    fn refuse_doubles(&mut self, now: Time, from: IpAddr, snapshot: &HostSnapshot) -> Result<(), Problem> {
         // Ids begin with the name of their host, so that those of two hosts are nearly always apart.
         let Some((first, last)) = first_and_last(snapshot) else { return Ok(()) };
         self.settle(now);
@@ -254,7 +254,7 @@ impl Engine {
         }
     }
 
-    fn check_pool_overlap(&mut self, peer: Ipv4Addr) {
+    fn check_pool_overlap(&mut self, peer: IpAddr) {
         if let Some(warning) = self.pool_overlap(peer)
             && !self.overlaps_told.contains(&peer)
         {
@@ -269,7 +269,7 @@ impl Engine {
     }
 
     /// Two managers that may give away the same address: nothing good can come of it.
-    pub(super) fn pool_overlap(&self, peer: Ipv4Addr) -> Option<String> {
+    pub(super) fn pool_overlap(&self, peer: IpAddr) -> Option<String> {
         let held = self.peers.get(&peer)?.held.as_ref()?;
         let address = self.config.pool.overlap(&held.address_pool)?;
         Some(format!(

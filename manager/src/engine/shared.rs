@@ -3,7 +3,7 @@
 //! each entry at most. What goes over the wire is made of them where they are sent.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -56,7 +56,7 @@ pub(super) enum Origin {
     /// This host.
     Own,
     /// Another one.
-    Peer(Ipv4Addr),
+    Peer(IpAddr),
     /// What the balancer held when this manager first asked it, by its place there.
     Inherited(usize),
 }

@@ -1,7 +1,7 @@
 //! What a machine is made from.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use wire::proxy_config::ProxyConfig;
@@ -25,7 +25,7 @@ pub struct MachinePurpose {
     /// Which build of it this is.
     pub incarnation: Incarnation,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The id of the image it was made from; the driver fills it in, where it has images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

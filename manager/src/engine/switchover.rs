@@ -12,7 +12,7 @@
 //! The addresses move only to a balancer that is ready, fit, and uses every endpoint of this host. How they
 //! move without failing a request, and how that is undone, is the balancer's business (its `PUT /hand-over`).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -172,4 +172,4 @@ impl Engine {
 }
 
 /// What waits to be asked of another manager.
-pub(super) type Forward = Option<(Ipv4Addr, SwitchoverOrder)>;
+pub(super) type Forward = Option<(IpAddr, SwitchoverOrder)>;

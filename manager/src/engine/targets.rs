@@ -35,7 +35,7 @@ impl Engine {
             machine: None,
         };
         let unheard = self.peers.values().filter(|peer| peer.held.is_none());
-        let unheard = unheard.map(|peer| manager(peer.address.to_string().into(), peer.address.into()));
+        let unheard = unheard.map(|peer| manager(peer.address.to_string().into(), peer.address));
         let mut targets: Vec<Target> =
             hosts.iter().map(|host| manager(host.host.clone(), host.address)).chain(unheard).collect();
         for host in hosts {

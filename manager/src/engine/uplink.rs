@@ -11,7 +11,7 @@
 //! It is a weight and no more: where the other host has lost its uplink too, the order stays as it was, and
 //! where there is no other, the balancer serves on.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -261,7 +261,7 @@ impl Engine {
     }
 
     /// Whom to ask: those that are configured; else the gateway; else, where that is this host, the peers.
-    fn probe_targets(&self) -> Vec<Ipv4Addr> {
+    fn probe_targets(&self) -> Vec<IpAddr> {
         let config = &self.config;
         if !config.probe_targets.is_empty() {
             return config.probe_targets.clone();

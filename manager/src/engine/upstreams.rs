@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use wire::snapshot::{Endpoint, HostSnapshot};
@@ -30,7 +30,7 @@ pub(super) struct Upstreams {
     /// The pools that are there even when nobody is in them.
     services: BTreeSet<PoolName>,
     host: HostName,
-    peers: BTreeMap<Ipv4Addr, Arc<HostSnapshot>>,
+    peers: BTreeMap<IpAddr, Arc<HostSnapshot>>,
     inherited: Option<Arc<Pools>>,
     /// The hosts whose own word there is.
     heard: BTreeSet<HostName>,
@@ -79,7 +79,7 @@ impl Upstreams {
     pub(super) fn settle(
         &mut self,
         machines: &mut Machines,
-        peers: &BTreeMap<Ipv4Addr, Peer>,
+        peers: &BTreeMap<IpAddr, Peer>,
         inherited: Option<&Arc<Pools>>,
     ) {
         let mut change = Change::default();
@@ -95,8 +95,8 @@ impl Upstreams {
             }
         }
         let mut peers_changed = false;
-        let held = |peer: &Ipv4Addr| peers.get(peer).and_then(|peer| peer.held.as_ref());
-        let known: Vec<Ipv4Addr> = self.peers.keys().filter(|peer| held(peer).is_none()).copied().collect();
+        let held = |peer: &IpAddr| peers.get(peer).and_then(|peer| peer.held.as_ref());
+        let known: Vec<IpAddr> = self.peers.keys().filter(|peer| held(peer).is_none()).copied().collect();
         for peer in known {
             let before = self.peers.remove(&peer);
             compare(&mut change, peer, before.as_deref(), None);
@@ -171,7 +171,7 @@ fn find(pool: &[Arc<Placed>], placed: &Placed) -> Result<usize, usize> {
 
 /// What is different in the newest snapshot of a peer. Both name their endpoints in the same order, so that what
 /// is the same at both ends of the lists need not be looked for.
-fn compare(change: &mut Change, peer: Ipv4Addr, before: Option<&HostSnapshot>, after: Option<&HostSnapshot>) {
+fn compare(change: &mut Change, peer: IpAddr, before: Option<&HostSnapshot>, after: Option<&HostSnapshot>) {
     let mut put = |held: &HostSnapshot, endpoint: &Endpoint, gone: bool| {
         let placed = Placed { upstream: upstream(endpoint, &held.host), origin: Origin::Peer(peer) };
         if gone { change.gone(&endpoint.service, placed) } else { change.come(&endpoint.service, placed) }

@@ -1,7 +1,7 @@
 //! The engine's state as data: for people, for tools, and for a bug report.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use wire::cluster::{
     AddressState, AddressView, ClusterView, Condition, HostView, MachineView, Phase, VipView,
@@ -36,7 +36,7 @@ impl Engine {
 
     /// What each address of the pool is used for.
     pub fn addresses(&self) -> Vec<AddressView> {
-        let mut machines: BTreeMap<Ipv4Addr, &Machine> = BTreeMap::new();
+        let mut machines: BTreeMap<IpAddr, &Machine> = BTreeMap::new();
         for machine in self.machines.values() {
             machines.entry(machine.slot.address).or_insert(machine);
         }
@@ -44,22 +44,17 @@ impl Engine {
         addresses.map(|address| self.address(*address, machines.get(address).copied())).collect()
     }
 
-    fn address(&self, address: Ipv4Addr, machine: Option<&Machine>) -> AddressView {
+    fn address(&self, address: IpAddr, machine: Option<&Machine>) -> AddressView {
         if let Some(foreign) = self.foreign.get(&address) {
             let mac = Some(mac_text(foreign.mac));
-            return AddressView { address: address.into(), state: AddressState::Foreign, machine: None, mac };
+            return AddressView { address, state: AddressState::Foreign, machine: None, mac };
         }
         let state = match machine.map(|machine| &machine.life) {
             None => AddressState::Free,
             Some(Life::Dead { fence_failed: true, .. }) => AddressState::Unfenced,
             Some(_) => AddressState::Used,
         };
-        AddressView {
-            address: address.into(),
-            state,
-            machine: machine.map(|machine| machine.slot.id.clone()),
-            mac: None,
-        }
+        AddressView { address, state, machine: machine.map(|machine| machine.slot.id.clone()), mac: None }
     }
 
     /// Everything, as JSON.
@@ -183,15 +178,15 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         machines: machines.into_iter().map(older).collect(),
         lb,
         warnings,
-        ..unheard_host(Ipv4Addr::UNSPECIFIED)
+        ..unheard_host(IpAddr::from([0; 4]))
     }
 }
 
 /// A host of which nothing is known but where its manager should be.
-fn unheard_host(address: Ipv4Addr) -> HostView {
+fn unheard_host(address: IpAddr) -> HostView {
     HostView {
         name: address.to_string().into(),
-        address: address.into(),
+        address,
         alive: false,
         heard_ms_ago: None,
         epoch: 0,

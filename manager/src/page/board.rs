@@ -152,14 +152,13 @@ impl Board {
         let view = self.view();
         let balancers = view.hosts.iter().filter_map(|host| host.lb.as_ref());
         let balancers = balancers.map(|lb| async {
-            let answer = self.read(&format!("http://{}:{LB_ADMIN_PORT}/traffic", lb.address)).await;
+            let answer = self
+                .read(&format!("http://{}/traffic", std::net::SocketAddr::new(lb.address, LB_ADMIN_PORT)))
+                .await;
             self.facts().traffic.insert(lb.id.clone(), answer);
         });
         let peers = view.hosts.iter().filter(|host| host.alive && host.name != view.host);
-        let peers = peers.filter_map(|host| match host.address {
-            std::net::IpAddr::V4(address) => Some((host.name.clone(), address)),
-            std::net::IpAddr::V6(_) => None,
-        });
+        let peers = peers.map(|host| (host.name.clone(), host.address));
         let peers = peers.map(|(name, address)| async move {
             let path = format!("events/history?count={EVENTS}");
             let answer = self.transport.ask_peer(Method::GET, address, &path, None::<&()>).await;

@@ -19,7 +19,7 @@ pub(super) fn tables(look: &Look) -> Markup {
 }
 
 fn balancer(look: &Look, lb: &LbView) -> Markup {
-    let own = format!("http://{}:{LB_ADMIN_PORT}", lb.address);
+    let own = format!("http://{}", std::net::SocketAddr::new(lb.address, LB_ADMIN_PORT));
     html! {
         @match look.facts.traffic.get(&lb.id) {
             Some(Ok(traffic)) => { (table(look, traffic, &own)) }

@@ -1,6 +1,6 @@
 //! The certificate of this host's balancer: given with its seed, renewed while it runs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use wire::MachineId;
@@ -17,7 +17,7 @@ pub struct Certified {
     /// The machine.
     pub machine: MachineId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// When it is to have another certificate, in seconds since 1970.
     pub renew_s: i64,
     /// The number of the list of revocations that it has.
@@ -26,7 +26,7 @@ pub struct Certified {
 
 impl Certified {
     /// The record of what was issued to a balancer.
-    pub fn new(machine: MachineId, address: Ipv4Addr, issued: &Issued, revocations: u64) -> Self {
+    pub fn new(machine: MachineId, address: IpAddr, issued: &Issued, revocations: u64) -> Self {
         Certified { machine, address, renew_s: issued.renew_at.unix_timestamp(), revocations }
     }
 

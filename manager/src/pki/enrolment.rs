@@ -1,7 +1,7 @@
 //! How hosts come into the cluster, and how they are taken out.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use rcgen::{CertificateParams, KeyPair};
 use wire::HostName;
@@ -257,7 +257,7 @@ pub fn revoke(directory: &Directory, name: &HostName) -> Result<Member, PkiError
 /// # Errors
 ///
 /// When they cannot be read.
-pub fn others(directory: &Directory) -> Result<Vec<Ipv4Addr>, PkiError> {
+pub fn others(directory: &Directory) -> Result<Vec<IpAddr>, PkiError> {
     let own = directory.own()?;
     let members = directory.members()?;
     let other = |member: &&Member| member.revoked_s.is_none() && member.host != own.host;

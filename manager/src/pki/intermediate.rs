@@ -1,6 +1,6 @@
 //! A host's intermediate: certifies the host's manager and its balancer, and nobody else.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rcgen::{ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
@@ -13,7 +13,7 @@ use super::{PkiError, authority, names, now};
 /// The intermediate with its key.
 pub struct Intermediate {
     host: HostName,
-    address: Ipv4Addr,
+    address: IpAddr,
     pool: Vec<crate::address_pool::AddressRange>,
     ca: String,
     certificate: String,
@@ -71,7 +71,7 @@ impl Intermediate {
     pub fn balancer(
         &self,
         machine: &MachineId,
-        address: Ipv4Addr,
+        address: IpAddr,
         revocations: &str,
         lifetime: Duration,
     ) -> Result<Issued, PkiError> {
@@ -95,7 +95,7 @@ impl Intermediate {
     pub(super) fn issue(
         &self,
         name: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         purposes: Vec<ExtendedKeyUsagePurpose>,
         revocations: &str,
         lifetime: Duration,

@@ -5,7 +5,7 @@
 //!                                               └──▶ a newer list of revocations ─┘
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Pki {
     /// # Errors
     ///
     /// When they cannot be read; then they are asked for again.
-    pub fn new_members(&self) -> Result<Vec<Ipv4Addr>, PkiError> {
+    pub fn new_members(&self) -> Result<Vec<IpAddr>, PkiError> {
         if self.live.load().is_none() || self.introduced.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
@@ -194,7 +194,7 @@ impl Pki {
     pub fn certify_balancer(
         &self,
         machine: &MachineId,
-        address: Ipv4Addr,
+        address: IpAddr,
     ) -> Result<Option<(Credentials, Certified)>, PkiError> {
         let held = self.lock();
         let Some(held) = held.as_ref() else {
@@ -220,7 +220,7 @@ impl Pki {
     pub fn seed_balancer(
         &self,
         machine: &MachineId,
-        address: Ipv4Addr,
+        address: IpAddr,
     ) -> Result<Option<Credentials>, PkiError> {
         let Some((credentials, certified)) = self.certify_balancer(machine, address)? else {
             return Ok(None);
@@ -245,14 +245,14 @@ impl Pki {
 
     /// Whether the balancer at `address` takes changes by TLS. One that was built before the cluster had its CA
     /// does not, until it is built anew.
-    pub fn is_certified(&self, address: Ipv4Addr) -> bool {
+    pub fn is_certified(&self, address: IpAddr) -> bool {
         let held = self.lock();
         held.as_ref().and_then(|held| held.balancer.as_ref()).is_some_and(|known| known.address == address)
     }
 
     /// The balancer at `address`, if it is to have other credentials: its own are old, or the list of revocations
     /// in them is.
-    pub fn balancer_due(&self, address: Ipv4Addr) -> Option<MachineId> {
+    pub fn balancer_due(&self, address: IpAddr) -> Option<MachineId> {
         let held = self.lock();
         let held = held.as_ref()?;
         let known = held.balancer.as_ref().filter(|known| known.address == address)?;

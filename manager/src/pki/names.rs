@@ -1,8 +1,8 @@
 //! The names in certificates, and what an intermediate may certify.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::{Ipv4Net, Ipv4Subnets};
+use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use rcgen::{CertificateParams, CidrSubnet, DistinguishedName, DnType, GeneralSubtree, NameConstraints};
 use rcgen::{SanType, SerialNumber};
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{BACKDATED, PkiError, now, random};
 use crate::address_pool::AddressRange;
 
-/// The most networks in a certificate. Each has 14 bytes, and every handshake carries them.
+/// The most networks in a certificate. Each has 14 bytes, or 38 where it is of IPv6, and every handshake carries them.
 const MAX_SUBTREES: usize = 512;
 
 const ORGANISATION: &str = "Holdfast";
@@ -38,8 +38,8 @@ fn serial() -> Result<SerialNumber, PkiError> {
 }
 
 /// The address that a certificate is for.
-pub(super) fn address(address: Ipv4Addr) -> SanType {
-    SanType::IpAddress(address.into())
+pub(super) fn address(address: IpAddr) -> SanType {
+    SanType::IpAddress(address)
 }
 
 /// Certificates for these addresses and for no names (RFC 5280, section 4.2.1.10). Unless a form of names is
@@ -48,12 +48,15 @@ pub(super) fn address(address: Ipv4Addr) -> SanType {
 /// # Errors
 ///
 /// When the pool is in too many pieces.
-pub(super) fn only(address: Ipv4Addr, pool: &[AddressRange]) -> Result<NameConstraints, PkiError> {
-    let host = Ipv4Net::from(address);
-    let pool = pool.iter().flat_map(|range| Ipv4Subnets::new(range.first(), range.last(), 0));
-    let permitted_subtrees: Vec<GeneralSubtree> = std::iter::once(host)
-        .chain(pool)
-        .map(|net| GeneralSubtree::IpAddress(CidrSubnet::V4(net.addr().octets(), net.netmask().octets())))
+pub(super) fn only(address: IpAddr, pool: &[AddressRange]) -> Result<NameConstraints, PkiError> {
+    let permitted_subtrees: Vec<GeneralSubtree> = std::iter::once(IpNet::from(address))
+        .chain(pool.iter().filter_map(networks).flatten())
+        .map(|net| {
+            GeneralSubtree::IpAddress(match net {
+                IpNet::V4(net) => CidrSubnet::V4(net.addr().octets(), net.netmask().octets()),
+                IpNet::V6(net) => CidrSubnet::V6(net.addr().octets(), net.netmask().octets()),
+            })
+        })
         .collect();
     if permitted_subtrees.len() > MAX_SUBTREES {
         return Err(PkiError::Refused(format!(
@@ -66,4 +69,13 @@ pub(super) fn only(address: Ipv4Addr, pool: &[AddressRange]) -> Result<NameConst
         permitted_subtrees,
         excluded_subtrees: vec![GeneralSubtree::DnsName(String::new())],
     })
+}
+
+/// The fewest networks that together are `range`. Both its ends are of one family.
+fn networks(range: &AddressRange) -> Option<IpSubnets> {
+    match (range.first(), range.last()) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => Some(IpSubnets::V4(Ipv4Subnets::new(first, last, 0))),
+        (IpAddr::V6(first), IpAddr::V6(last)) => Some(IpSubnets::V6(Ipv6Subnets::new(first, last, 0))),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
 }

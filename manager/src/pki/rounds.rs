@@ -1,7 +1,7 @@
 //! The rounds of a running manager: takes up what `init`, `join` and `revoke` left on disk, renews what gets
 //! old, and sees to it that balancer and peers know who was revoked.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -155,7 +155,7 @@ impl Rounds {
 #[derive(Default)]
 struct Seen {
     /// The other hosts, when the certificates were just taken up.
-    members: Vec<Ipv4Addr>,
+    members: Vec<IpAddr>,
     /// There is a newer list of revocations.
     revoked: bool,
     /// What did not work. The rest is done all the same.

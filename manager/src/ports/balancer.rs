@@ -1,7 +1,7 @@
 //! Talks to this host's own balancer.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Balancer {
     }
 
     /// Gives it an upstream set: what differs from the one that it holds, where that is known, else all of it.
-    pub async fn push(&self, lb: Ipv4Addr, set: &UpstreamSet) -> Outcome {
+    pub async fn push(&self, lb: IpAddr, set: &UpstreamSet) -> Outcome {
         if let Some(changes) = self.pushed.changes_to(lb, set) {
             match self.transport.ask_balancer(Method::PATCH, lb, "upstreams", &changes).await {
                 Err(reason) => return Outcome::Failed(reason),
@@ -61,24 +61,19 @@ impl Balancer {
     }
 
     /// Gives it routes and policies.
-    pub async fn configure(&self, lb: Ipv4Addr, config: &ProxyConfig) -> Outcome {
+    pub async fn configure(&self, lb: IpAddr, config: &ProxyConfig) -> Outcome {
         self.put(lb, "config", config).await
     }
 
     /// Tells it whether its host's uplink is lost.
-    pub async fn tell_uplink(&self, lb: Ipv4Addr, lost: bool) -> Outcome {
+    pub async fn tell_uplink(&self, lb: IpAddr, lost: bool) -> Outcome {
         let order = VipOrder { uplink_lost: Some(lost), ..VipOrder::default() };
         self.put(lb, "vip", &order).await
     }
 
     /// Has it hand VIPs over to another balancer; calls `progress` with each step it has taken. It goes on
     /// by itself, so a question that fails on the way is asked again.
-    pub async fn hand_over(
-        &self,
-        lb: Ipv4Addr,
-        order: &HandOverOrder,
-        progress: impl Fn(HandOver),
-    ) -> Outcome {
+    pub async fn hand_over(&self, lb: IpAddr, order: &HandOverOrder, progress: impl Fn(HandOver)) -> Outcome {
         let answer = self.transport.change_balancer(lb, "hand-over", order).await;
         let accepted = answer.and_then(|answer| answer.accepted().map_err(|problem| problem.detail));
         let mut before = match accepted.and_then(|answer| answer.json::<HandOver>()) {
@@ -114,7 +109,7 @@ impl Balancer {
 
     /// Tells it the time of this host and takes its part in the VIPs as the answer; asks for what it holds
     /// if `documents` is set.
-    pub async fn read(&self, lb: Ipv4Addr, documents: bool) -> Outcome {
+    pub async fn read(&self, lb: IpAddr, documents: bool) -> Outcome {
         let reading = async {
             let mut reading = LbReading { vip: self.stamp(lb).await?, ..LbReading::default() };
             if documents {
@@ -131,7 +126,7 @@ impl Balancer {
     }
 
     /// Asks it what it sends to each of its upstreams.
-    pub async fn traffic(&self, lb: Ipv4Addr) -> Outcome {
+    pub async fn traffic(&self, lb: IpAddr) -> Outcome {
         match self.get::<Traffic>(lb, "traffic").await {
             Ok(traffic) if traffic.unlisted > 0 => Outcome::Failed(format!(
                 "it tells of the first {MOST_UPSTREAMS} upstreams only, and has {} more",
@@ -143,7 +138,7 @@ impl Balancer {
     }
 
     /// The stamp is taken as late as can be: only delays after it can hide a pause of the balancer's machine.
-    async fn stamp(&self, lb: Ipv4Addr) -> Result<VipStatus, String> {
+    async fn stamp(&self, lb: IpAddr) -> Result<VipStatus, String> {
         let host_time_ms = host_time_ms().map_err(|error| format!("the host's clock: {error}"))?;
         let order = VipOrder { host_time_ms: Some(host_time_ms), ..VipOrder::default() };
         match self.transport.change_balancer(lb, "vip", &order).await?.accepted() {
@@ -153,12 +148,13 @@ impl Balancer {
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, lb: Ipv4Addr, path: &str) -> Result<T, String> {
-        let answer = self.transport.read(&format!("http://{lb}:{LB_ADMIN_PORT}/{path}")).await?;
+    async fn get<T: DeserializeOwned>(&self, lb: IpAddr, path: &str) -> Result<T, String> {
+        let answer =
+            self.transport.read(&format!("http://{}/{path}", SocketAddr::new(lb, LB_ADMIN_PORT))).await?;
         answer.accepted().map_err(|problem| problem.detail)?.json()
     }
 
-    async fn put(&self, lb: Ipv4Addr, path: &str, body: &impl Serialize) -> Outcome {
+    async fn put(&self, lb: IpAddr, path: &str, body: &impl Serialize) -> Outcome {
         let answer = match self.transport.change_balancer(lb, path, body).await {
             Ok(answer) => answer,
             Err(reason) => return Outcome::Failed(reason),

@@ -1,6 +1,6 @@
 //! Finds out whether machines live: by their heartbeats, or by what their services have them asked.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::Client;
@@ -31,7 +31,7 @@ impl Guests {
     /// each change of that, until the machine gives none any more. Returns why. The first must come within `first_beat`.
     pub async fn watch(
         &self,
-        address: SocketAddrV4,
+        address: SocketAddr,
         first_beat: Duration,
         asked: &Asked,
         mut beat: impl FnMut(),
@@ -50,7 +50,7 @@ impl Guests {
             match &asked.liveness {
                 None => self.listen(address, first_beat, beat).await,
                 Some(probe) => {
-                    self.prober.liveness(*address.ip(), address.port(), probe, first_beat, beat).await
+                    self.prober.liveness(address.ip(), address.port(), probe, first_beat, beat).await
                 }
             }
         };
@@ -58,7 +58,7 @@ impl Guests {
         let is_ready = async {
             // One that gives no sign of life is not asked for more.
             if alive.await.is_ok() {
-                self.prober.readiness(*address.ip(), address.port(), probe, *was_ready, readiness).await;
+                self.prober.readiness(address.ip(), address.port(), probe, *was_ready, readiness).await;
             }
             std::future::pending::<String>().await
         };
@@ -71,7 +71,7 @@ impl Guests {
     /// Listens to the machine at `address` and calls `beat` for each heartbeat, until the stream breaks
     /// off. Returns why it did. The first beat must arrive within `first_beat`; later silence is for
     /// the caller to judge.
-    async fn listen(&self, address: SocketAddrV4, first_beat: Duration, mut beat: impl FnMut()) -> String {
+    async fn listen(&self, address: SocketAddr, first_beat: Duration, mut beat: impl FnMut()) -> String {
         let mut reader = LineReader::default();
         let opened = async {
             let url = format!("http://{address}{}", heartbeat::PATH);

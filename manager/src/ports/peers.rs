@@ -1,6 +1,6 @@
 //! Talks to the managers of the other hosts.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -18,17 +18,17 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Peers {
     transport: Transport,
-    local: Ipv4Addr,
+    local: IpAddr,
 }
 
 impl Peers {
     /// A client of managers; they know us by our address `local`.
-    pub fn new(local: Ipv4Addr, transport: Transport) -> Self {
+    pub fn new(local: IpAddr, transport: Transport) -> Self {
         Peers { transport, local }
     }
 
     /// Gives a peer this host's snapshot.
-    pub async fn tell(&self, peer: Ipv4Addr, snapshot: &HostSnapshot) -> Outcome {
+    pub async fn tell(&self, peer: IpAddr, snapshot: &HostSnapshot) -> Outcome {
         let path = format!("peers/{}", snapshot.host);
         let answer = match self.transport.ask_peer(Method::PUT, peer, &path, Some(snapshot)).await {
             Ok(answer) => answer,
@@ -45,7 +45,7 @@ impl Peers {
     }
 
     /// Has a peer carry out a switchover, and waits for its end.
-    pub async fn switch_over(&self, peer: Ipv4Addr, order: &SwitchoverOrder) -> Outcome {
+    pub async fn switch_over(&self, peer: IpAddr, order: &SwitchoverOrder) -> Outcome {
         let mut answer = self.transport.ask_peer(Method::POST, peer, "switchover", Some(order)).await;
         let mut number = None;
         loop {

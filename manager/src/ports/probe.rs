@@ -3,7 +3,7 @@
 //! Each question has a connection of its own, as for any client, and a time of its own. What a probe counts are answers
 //! in a row; who asks it hears of a change only.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::redirect;
@@ -36,7 +36,7 @@ impl Prober {
     /// come to the first question, within `first` too. Returns why it ended.
     pub(super) async fn liveness(
         &self,
-        address: Ipv4Addr,
+        address: IpAddr,
         port: u16,
         probe: &Probe,
         first: Duration,
@@ -70,7 +70,7 @@ impl Prober {
     /// still is.
     pub(super) async fn readiness(
         &self,
-        address: Ipv4Addr,
+        address: IpAddr,
         port: u16,
         probe: &Probe,
         mut ready: bool,
@@ -96,14 +96,8 @@ impl Prober {
         }
     }
 
-    async fn ask(
-        &self,
-        address: Ipv4Addr,
-        port: u16,
-        probe: &Probe,
-        patience: Duration,
-    ) -> Result<(), String> {
-        let at = SocketAddrV4::new(address, probe.port.unwrap_or(port));
+    async fn ask(&self, address: IpAddr, port: u16, probe: &Probe, patience: Duration) -> Result<(), String> {
+        let at = SocketAddr::new(address, probe.port.unwrap_or(port));
         let asked = async {
             match probe.kind {
                 ProbeKind::Http => {
@@ -183,7 +177,7 @@ mod tests {
         let prober = Prober::new().expect("a client");
         let asking = tokio::spawn(async move {
             let tell = |ready| tell.send(ready).expect("heard");
-            prober.readiness(Ipv4Addr::LOCALHOST, port, &probe(ProbeKind::Http), true, tell).await;
+            prober.readiness(IpAddr::from([127, 0, 0, 1]), port, &probe(ProbeKind::Http), true, tell).await;
         });
         assert_eq!(told.recv().await, Some(false));
         // Where it would send us does not matter, only that it answers.
@@ -208,19 +202,21 @@ mod tests {
                 status.store(500, Ordering::SeqCst);
             }
         };
-        let reason =
-            prober.liveness(Ipv4Addr::LOCALHOST, port, &probe(ProbeKind::Http), patience, beat).await;
+        let reason = prober
+            .liveness(IpAddr::from([127, 0, 0, 1]), port, &probe(ProbeKind::Http), patience, beat)
+            .await;
         assert_eq!((beats, reason.contains("failed 2 times: it answers 500")), (3, true), "{reason}");
         // The first question has to be answered well.
         let never = || panic!("no sign of life");
-        let reason =
-            prober.liveness(Ipv4Addr::LOCALHOST, port, &probe(ProbeKind::Http), patience, never).await;
+        let reason = prober
+            .liveness(IpAddr::from([127, 0, 0, 1]), port, &probe(ProbeKind::Http), patience, never)
+            .await;
         assert!(reason.contains("it answers 500"), "{reason}");
         // A connection is one for TCP, whatever would be answered.
         let (tell, mut told) = mpsc::unbounded_channel();
         let tcp = tokio::spawn(async move {
             let beat = || tell.send(()).unwrap_or_default();
-            prober.liveness(Ipv4Addr::LOCALHOST, port, &probe(ProbeKind::Tcp), patience, beat).await
+            prober.liveness(IpAddr::from([127, 0, 0, 1]), port, &probe(ProbeKind::Tcp), patience, beat).await
         });
         assert_eq!(told.recv().await, Some(()));
         assert_eq!(told.recv().await, Some(()));

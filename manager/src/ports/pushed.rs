@@ -5,7 +5,7 @@
 //! and where a balancer refuses the changes (it is another one by now, or of a version that knows no changes), it is
 //! told all of it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use wire::changes::{Digest, UpstreamChanges};
@@ -17,7 +17,7 @@ pub(super) struct Pushed(Mutex<Option<Held>>);
 
 #[derive(Debug)]
 struct Held {
-    lb: Ipv4Addr,
+    lb: IpAddr,
     set: UpstreamSet,
     digest: Digest,
 }
@@ -25,7 +25,7 @@ struct Held {
 impl Pushed {
     /// What makes `set` of what the balancer at `lb` holds, if that is known and it is less than all of it. From now on
     /// nothing is known.
-    pub(super) fn changes_to(&self, lb: Ipv4Addr, set: &UpstreamSet) -> Option<UpstreamChanges> {
+    pub(super) fn changes_to(&self, lb: IpAddr, set: &UpstreamSet) -> Option<UpstreamChanges> {
         let held = self.lock().take().filter(|held| held.lb == lb)?;
         let changes = UpstreamChanges::between(&held.set, held.digest, set)?;
         let all: usize = set.pools.values().map(Vec::len).sum();
@@ -33,7 +33,7 @@ impl Pushed {
     }
 
     /// The balancer at `lb` has taken `set`; its digest, where it is known.
-    pub(super) fn note(&self, lb: Ipv4Addr, set: &UpstreamSet, digest: Option<Digest>) {
+    pub(super) fn note(&self, lb: IpAddr, set: &UpstreamSet, digest: Option<Digest>) {
         let digest = digest.unwrap_or_else(|| Digest::of(set));
         *self.lock() = Some(Held { lb, set: set.clone(), digest });
     }
@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    const LB: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+    const LB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 9));
 
     fn set(generation: u64, ids: &[&str]) -> UpstreamSet {
         let upstream = |id: &&str| Upstream {
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(changes.digest, Digest::of(&second));
         assert_eq!(pushed.changes_to(LB, &second), None, "it has not answered");
         pushed.note(LB, &second, Some(changes.digest));
-        assert_eq!(pushed.changes_to(Ipv4Addr::LOCALHOST, &first), None, "another one");
+        assert_eq!(pushed.changes_to(IpAddr::from([127, 0, 0, 1]), &first), None, "another one");
         pushed.note(LB, &second, None);
         assert_eq!(pushed.changes_to(LB, &set(3, &["e.1", "f.1", "g.1"])), None, "hardly anything stays");
     }

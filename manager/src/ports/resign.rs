@@ -34,11 +34,11 @@ const NETWORK_CONTROL: u8 = 0xc0;
 /// # Errors
 ///
 /// Where raw sockets are not permitted, or a packet cannot be sent: the last of these errors.
-pub fn resign(config: &Config, lb: Ipv4Addr) -> io::Result<()> {
+pub fn resign(config: &Config, lb: IpAddr) -> io::Result<()> {
     let (mut v4, mut v6) = (None, None);
     let mut result = Ok(());
     for vip in &config.vips {
-        let own = if vip.address.is_ipv4() { IpAddr::V4(lb) } else { link_local_of(lb).into() };
+        let own = if vip.address.is_ipv4() { lb } else { link_local_of(lb).into() };
         let said = match own {
             IpAddr::V4(_) => open(&mut v4, || open_v4(config)).and_then(|socket| say(socket, own, vip)),
             IpAddr::V6(_) => open(&mut v6, || open_v6(config)).and_then(|socket| say(socket, own, vip)),
@@ -63,7 +63,9 @@ fn open(socket: &mut Option<Sender>, make: impl FnOnce() -> io::Result<Sender>) 
 
 fn open_v4(config: &Config) -> io::Result<Sender> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(HEADER_IS_OURS)))?;
-    socket.set_multicast_if_v4(&config.address)?;
+    if let IpAddr::V4(address) = &config.address {
+        socket.set_multicast_if_v4(address)?;
+    }
     Ok((socket, 0))
 }
 
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn for_an_ipv6_vip_it_is_from_the_link_local_address() {
-        let lb = IpAddr::from(link_local_of(Ipv4Addr::new(10, 0, 0, 10)));
+        let lb = IpAddr::from(link_local_of([10, 0, 0, 10].into()));
         let vip = vip("fd00::120".parse().expect("an address"), ChecksumForm::default());
         let packet = packet(lb, multicast(lb), &vip);
         assert_eq!(usize::from(u16::from_be_bytes([packet[4], packet[5]])), packet.len() - 40);

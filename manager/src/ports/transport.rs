@@ -1,7 +1,7 @@
 //! The one place that decides how a manager talks to the others: by plain HTTP while its host belongs to no
 //! cluster, by mutual TLS from then on.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,18 +58,23 @@ impl Transport {
     pub async fn ask_peer(
         &self,
         method: Method,
-        peer: Ipv4Addr,
+        peer: IpAddr,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Answer, String> {
         match self.tls() {
             Some(client) => {
-                client.send(method, &format!("https://{peer}:{}/{path}", self.0.tls_port), body).await
+                client
+                    .send(method, &format!("https://{}/{path}", SocketAddr::new(peer, self.0.tls_port)), body)
+                    .await
             }
             // Certificates that cannot be used are no reason to do without.
             None if self.0.pki.is_initialised() => Err(UNUSABLE.to_owned()),
             None => {
-                self.0.plain.send(method, &format!("http://{peer}:{}/{path}", self.0.api_port), body).await
+                self.0
+                    .plain
+                    .send(method, &format!("http://{}/{path}", SocketAddr::new(peer, self.0.api_port)), body)
+                    .await
             }
         }
     }
@@ -81,7 +86,7 @@ impl Transport {
     /// Why there was no answer.
     pub async fn change_balancer(
         &self,
-        lb: Ipv4Addr,
+        lb: IpAddr,
         path: &str,
         body: &impl Serialize,
     ) -> Result<Answer, String> {
@@ -96,16 +101,17 @@ impl Transport {
     pub(super) async fn ask_balancer(
         &self,
         method: Method,
-        lb: Ipv4Addr,
+        lb: IpAddr,
         path: &str,
         body: &impl Serialize,
     ) -> Result<Answer, String> {
+        let at = SocketAddr::new(lb, LB_CHANGES_PORT);
         if !self.0.pki.is_certified(lb) {
-            let url = format!("http://{lb}:{LB_CHANGES_PORT}/{path}");
+            let url = format!("http://{at}/{path}");
             return self.0.plain.send(method, &url, Some(body)).await;
         }
         let client = self.tls().ok_or(UNUSABLE)?;
-        client.send(method, &format!("https://{lb}:{LB_CHANGES_PORT}/{path}"), Some(body)).await
+        client.send(method, &format!("https://{at}/{path}"), Some(body)).await
     }
 
     /// Asks something by plain HTTP that anybody may know.
@@ -120,7 +126,7 @@ impl Transport {
     /// The same as [`Transport::change_balancer`], when all that counts is whether it was done.
     pub(crate) async fn tell_balancer(
         &self,
-        lb: Ipv4Addr,
+        lb: IpAddr,
         path: &str,
         body: &impl Serialize,
     ) -> Result<(), String> {

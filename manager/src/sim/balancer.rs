@@ -1,7 +1,7 @@
 //! What runs in a balancer's machine: a proxy with its documents, a VIP speaker, and the supervisor that
 //! starts them again.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wire::Problem;
@@ -194,10 +194,7 @@ impl Proxy {
     }
 
     /// The addresses it sends requests to.
-    pub(super) fn upstreams(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.set.pools.values().flatten().filter_map(|upstream| match upstream.address {
-            std::net::IpAddr::V4(address) => Some(address),
-            std::net::IpAddr::V6(_) => None,
-        })
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = IpAddr> {
+        self.set.pools.values().flatten().map(|upstream| upstream.address)
     }
 }

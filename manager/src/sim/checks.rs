@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wire::{EndpointId, MachineId};
@@ -63,7 +63,7 @@ pub(super) struct Checks {
     /// The standbys that nobody needed any more and that were asked to end.
     pub(super) stopped: BTreeSet<u64>,
     /// The address each machine had when it was last made.
-    pub(super) addresses: BTreeMap<MachineId, Ipv4Addr>,
+    pub(super) addresses: BTreeMap<MachineId, IpAddr>,
     /// When something last happened that may move the VIP.
     pub(super) disturbed_at: Time,
     /// Since when the balancer of each host could serve, and knows of nobody who does.

@@ -1,6 +1,6 @@
 //! The balancers' part in the VIP: their speakers' turns, and what these do to the network.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp::packet::PRIORITY_RELEASE;
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Sends an advert from `source`, who is on `host`, to all other balancers.
-    fn multicast(&mut self, host: usize, source: Ipv4Addr, advert: &Advert) {
+    fn multicast(&mut self, host: usize, source: IpAddr, advert: &Advert) {
         for other in 0..self.hosts.len() {
             for arrival in self.network.packet(host, other, &mut self.dice).0.into_iter().flatten() {
                 let own = self.hosts[other].balancer().is_some_and(|guest| guest.address() == source);
@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    pub(super) fn advert_arrives(&mut self, host: usize, source: Ipv4Addr, advert: Advert, late: bool) {
+    pub(super) fn advert_arrives(&mut self, host: usize, source: IpAddr, advert: Advert, late: bool) {
         if late || advert.priority == PRIORITY_RELEASE {
             self.checks.disturbed(self.now);
             self.checks.starving[host] = None;
@@ -167,7 +167,7 @@ impl World {
     }
 
     /// The manager of `host` says for a balancer that it let go.
-    pub(super) fn resign(&mut self, host: usize, lb: Ipv4Addr) {
+    pub(super) fn resign(&mut self, host: usize, lb: IpAddr) {
         let Some(vip) = self.hosts[host].config.vips.first() else { return };
         let interval = vip.advert_interval;
         let addresses = vec![vip.address];

@@ -1,6 +1,6 @@
 //! A machine as the hypervisor has it, and what runs in it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::LB;
@@ -66,7 +66,7 @@ impl Guest {
         }
     }
 
-    pub(super) fn address(&self) -> Ipv4Addr {
+    pub(super) fn address(&self) -> IpAddr {
         self.purpose.address
     }
 

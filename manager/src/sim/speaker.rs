@@ -6,7 +6,7 @@
 //! is carried out one by one by the world.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use vrrp::presence::{Presence, Proxy};
@@ -48,7 +48,7 @@ pub(super) struct Speaker {
     router: Router,
     presence: Presence<bool>,
     proxy: Proxy<bool>,
-    waiting: VecDeque<(Ipv4Addr, Advert)>,
+    waiting: VecDeque<(IpAddr, Advert)>,
     origin: Duration,
     /// When its turn began.
     began: Duration,
@@ -58,7 +58,7 @@ pub(super) struct Speaker {
 
 impl Speaker {
     /// A speaker that starts when its machine's clock shows `clock`.
-    pub(super) fn new(clock: Duration, vip: &Vip, own: Ipv4Addr) -> Self {
+    pub(super) fn new(clock: Duration, vip: &Vip, own: IpAddr) -> Self {
         let config = RouterConfig {
             vrid: vip.vrid,
             own: own.into(),
@@ -79,7 +79,7 @@ impl Speaker {
     }
 
     /// An advert is put into its socket.
-    pub(super) fn arrives(&mut self, source: Ipv4Addr, advert: Advert) {
+    pub(super) fn arrives(&mut self, source: IpAddr, advert: Advert) {
         if self.waiting.len() < MAX_WAITING {
             self.waiting.push_back((source, advert));
         }
@@ -169,7 +169,7 @@ impl Speaker {
     }
 
     /// Whether somebody who wins against this router has said so, in what waits to be read.
-    pub(super) fn is_outranked(&self, own: Ipv4Addr) -> bool {
+    pub(super) fn is_outranked(&self, own: IpAddr) -> bool {
         let mine = (self.router.priority(), own);
         self.waiting.iter().any(|(source, advert)| (advert.priority, *source) > mine)
     }

@@ -38,7 +38,7 @@ pub(super) enum Happening {
     /// … and starts another one.
     Speaks { host: usize, uid: u64 },
     /// An advert arrives at the balancer of `host`.
-    Advert { host: usize, source: std::net::Ipv4Addr, advert: Advert, late: bool },
+    Advert { host: usize, source: std::net::IpAddr, advert: Advert, late: bool },
     /// An announcement of the balancer of `holder` arrives at the client of `host`.
     Announced { host: usize, holder: usize },
     /// A client asks the VIP.
@@ -61,7 +61,7 @@ pub(super) struct Watch {
     pub(super) id: u64,
     pub(super) machine: MachineId,
     pub(super) incarnation: Incarnation,
-    pub(super) address: std::net::Ipv4Addr,
+    pub(super) address: std::net::IpAddr,
     /// The machine it is connected to.
     pub(super) uid: Option<u64>,
     pub(super) give_up: Time,

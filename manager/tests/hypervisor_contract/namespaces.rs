@@ -3,7 +3,7 @@
 //! clears away with it.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,7 +124,7 @@ impl Stage for NamespaceStage {
     fn spec(&self, name: &str, last: u8, incarnation: u64) -> MachineSpec {
         let config = Self::config("br0", "state", &programs());
         let service = &config.services[0];
-        let address = Ipv4Addr::new(10, 77, 0, last);
+        let address = IpAddr::from([10, 77, 0, last]);
         let slot = Slot { id: name.into(), service: service.name.clone(), address };
         MachineSpec::of_service(&config, service, &slot, incarnation)
     }

@@ -2,7 +2,7 @@
 //! their network, as clients do.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ impl Answer {
 }
 
 /// Asks the machine at `address` once.
-pub(crate) fn ask(method: &str, address: Ipv4Addr, path: &str) -> io::Result<Answer> {
+pub(crate) fn ask(method: &str, address: IpAddr, path: &str) -> io::Result<Answer> {
     let mut stream = send(method, address, path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = String::new();
@@ -86,14 +86,14 @@ pub(crate) fn ask(method: &str, address: Ipv4Addr, path: &str) -> io::Result<Ans
 }
 
 /// Sends a request and leaves the answer to be read.
-pub(crate) fn send(method: &str, address: Ipv4Addr, path: &str) -> io::Result<TcpStream> {
+pub(crate) fn send(method: &str, address: IpAddr, path: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&socket(address), Duration::from_secs(1))?;
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
     Ok(stream)
 }
 
 /// Tries to connect for a moment; whether anything came back, were it a refusal.
-pub(crate) fn knock(address: Ipv4Addr) -> bool {
+pub(crate) fn knock(address: IpAddr) -> bool {
     match TcpStream::connect_timeout(&socket(address), Duration::from_millis(300)) {
         Ok(_) => true,
         Err(error) => {
@@ -102,7 +102,7 @@ pub(crate) fn knock(address: Ipv4Addr) -> bool {
     }
 }
 
-fn socket(address: Ipv4Addr) -> SocketAddr {
+fn socket(address: IpAddr) -> SocketAddr {
     SocketAddr::from((address, PORT))
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn wait_until_it_answers(spec: &MachineSpec) {
 }
 
 /// The MAC address that this host's neighbour table has for `address`.
-pub(crate) fn neighbour(address: Ipv4Addr) -> Option<String> {
+pub(crate) fn neighbour(address: IpAddr) -> Option<String> {
     let table = std::fs::read_to_string("/proc/net/arp").expect("the neighbour table");
     table.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();

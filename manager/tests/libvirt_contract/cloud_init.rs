@@ -3,7 +3,7 @@
 //! up with: `cloud_init.sh` has them do it.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Command;
 
 use manager::engine::MachineSpec;
@@ -34,7 +34,7 @@ fn script(arguments: &[&str]) -> (String, String) {
 /// A machine of a cloud image as the driver makes it, and what cloud-init reads from its seed. The image
 /// is empty: it is not the guest that is looked at.
 struct Guest {
-    address: Ipv4Addr,
+    address: IpAddr,
     mac: String,
     /// What it read, as `cloud_init.py` tells it.
     told: Value,
@@ -74,8 +74,8 @@ impl Guest {
             assert!(said, "{service} does not say {line:?}:\n{text}\n{}", self.log);
         }
         let words = || text.split(|letter: char| !letter.is_ascii_alphanumeric() && !".:".contains(letter));
-        let masks = Ipv4Addr::new(255, 255, 255, 0);
-        for found in words().filter_map(|word| word.parse::<Ipv4Addr>().ok()) {
+        let masks = IpAddr::from([255, 255, 255, 0]);
+        for found in words().filter_map(|word| word.parse::<IpAddr>().ok()) {
             assert!([self.address, GATEWAY, masks].contains(&found), "{service} knows {found}:\n{text}");
         }
         for found in words().filter(|word| word.len() == self.mac.len() && word.matches(':').count() == 5) {
@@ -85,7 +85,7 @@ impl Guest {
 }
 
 /// The gateway of the stage's configuration.
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
 
 #[test]
 fn cloud_init_reads_what_a_machine_is() {

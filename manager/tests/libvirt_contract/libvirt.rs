@@ -2,7 +2,7 @@
 //! and its machines end with the first process of that host, which collects what ends as an init does.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl Stage for LibvirtStage {
     fn spec(&self, name: &str, last: u8, incarnation: u64) -> MachineSpec {
         let config = Self::config("br0", "state");
         let service = &config.services[0];
-        let address = Ipv4Addr::new(10, 77, 0, last);
+        let address = IpAddr::from([10, 77, 0, last]);
         let slot = Slot { id: name.into(), service: service.name.clone(), address };
         MachineSpec::of_service(&config, service, &slot, incarnation)
     }

@@ -1,7 +1,7 @@
 //! A balancer's port for changes, as its manager and others meet it: the real `lb proxy`.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -23,14 +23,14 @@ use crate::stage::{Host, address, client};
 use crate::strangers::speak_plainly;
 
 struct Balancer {
-    address: Ipv4Addr,
+    address: IpAddr,
     directory: TempDir,
     process: Child,
 }
 
 impl Balancer {
     /// A balancer of `manager`'s host with what its seed would have had.
-    fn start(manager: &Host, address: Ipv4Addr, credentials: Option<&[u8]>) -> Self {
+    fn start(manager: &Host, address: IpAddr, credentials: Option<&[u8]>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let state = directory.path().join("state");
         fs::create_dir(&state).expect("made");
@@ -89,7 +89,7 @@ fn spawn(directory: &Path) -> Child {
 }
 
 /// What the manager of `host` would give its balancer at `address`.
-fn issue(host: &Host, address: Ipv4Addr) -> Credentials {
+fn issue(host: &Host, address: IpAddr) -> Credentials {
     let directory = Directory::of(&host.state());
     let list = directory.read("revocations.pem").expect("a list");
     let issued =
@@ -97,7 +97,7 @@ fn issue(host: &Host, address: Ipv4Addr) -> Credentials {
     issued.expect("of the pool").credentials
 }
 
-fn certified(host: &Host, address: Ipv4Addr) -> Balancer {
+fn certified(host: &Host, address: IpAddr) -> Balancer {
     let balancer = Balancer::start(host, address, Some(&json(&issue(host, address))));
     balancer.takes_changes();
     balancer

@@ -2,7 +2,7 @@
 //! others are answered.
 
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -14,7 +14,7 @@ use crate::stage::{Host, address, client, get};
 const CROWD: usize = 1_100;
 
 /// Connections to `to` from loopback address `from`, on which nothing is said.
-fn crowd(from: Ipv4Addr, to: SocketAddr) -> Vec<Socket> {
+fn crowd(from: IpAddr, to: SocketAddr) -> Vec<Socket> {
     let connect = |_| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((from, 0)).into()).expect("bound");

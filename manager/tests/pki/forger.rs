@@ -1,7 +1,7 @@
 //! What somebody makes who has a host's key and no scruples.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use time::{Duration, OffsetDateTime};
@@ -10,7 +10,7 @@ use wire::tls::Credentials;
 use crate::stage::{Host, read};
 
 /// Credentials that `host`'s intermediate signed for `address`, whatever the CA allowed it.
-pub(crate) fn credentials_for(host: &Host, address: Ipv4Addr) -> Credentials {
+pub(crate) fn credentials_for(host: &Host, address: IpAddr) -> Credentials {
     leaf(host, |params| params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(address))])
 }
 

@@ -53,7 +53,7 @@ impl Peer<'_> {
 }
 
 /// Where peers tell things, and an honest one of each.
-fn documents(own: std::net::Ipv4Addr) -> Vec<(Method, &'static str, Value)> {
+fn documents(own: std::net::IpAddr) -> Vec<(Method, &'static str, Value)> {
     let snapshot = json!({
         "host": "b", "address": own, "address_pool": [format!("{}-{}", address(20), address(26))],
         "epoch": 1, "version": 1, "driver": "namespaces", "desired": 2,

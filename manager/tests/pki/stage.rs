@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A host: a directory, a configuration, and perhaps a manager that runs.
 pub(crate) struct Host {
     pub(crate) name: String,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     pub(crate) config: PathBuf,
     directory: TempDir,
     manager: Option<Child>,
@@ -42,7 +42,7 @@ impl Host {
     /// The same, with this pool and these further lines of configuration.
     pub(crate) fn with(name: &str, number: u8, pool: &str, settings: &str) -> Self {
         let [a, b, c, _] = network();
-        let address = Ipv4Addr::new(a, b, c, number);
+        let address = IpAddr::from([a, b, c, number]);
         let directory = tempfile::Builder::new().prefix("holdfast-pki-").tempdir().expect("a directory");
         let config = directory.path().join("manager.toml");
         let text = format!(
@@ -244,7 +244,7 @@ pub(crate) fn network() -> [u8; 4] {
 }
 
 /// Another address of this test's network.
-pub(crate) fn address(last: u8) -> Ipv4Addr {
+pub(crate) fn address(last: u8) -> IpAddr {
     let [a, b, c, _] = network();
-    Ipv4Addr::new(a, b, c, last)
+    IpAddr::from([a, b, c, last])
 }

@@ -1,8 +1,8 @@
 use super::*;
 
-const PEERS: [Ipv4Addr; 1] = [Ipv4Addr::new(192, 168, 10, 2)];
+const PEERS: [IpAddr; 1] = [IpAddr::from([192, 168, 10, 2])];
 const OPEN: Rules<'static> =
-    Rules { initialised: false, open_reads: true, address: Ipv4Addr::new(192, 168, 10, 1), peers: &PEERS };
+    Rules { initialised: false, open_reads: true, address: IpAddr::from([192, 168, 10, 1]), peers: &PEERS };
 const INITIALISED: Rules<'static> = Rules { initialised: true, ..OPEN };
 const CLOSED: Rules<'static> = Rules { open_reads: false, ..INITIALISED };
 

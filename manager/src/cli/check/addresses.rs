@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::{Finding, Report};
 use crate::address_pool::{mac_of, mac_text};
 use crate::config::Config;
-use crate::ports::arp::probe;
+use crate::ports::neighbours::probe;
 
 /// So many addresses are asked for; a larger pool is asked for as its addresses are used.
 const MOST: usize = 256;

@@ -19,7 +19,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     report.add("clock", clock());
     let Ok(client) = reqwest::Client::builder().timeout(PEER_TIME).no_proxy().build() else { return };
     for peer in &config.peers {
-        let url = format!("http://{peer}:{}/health/live", config.api_port);
+        let url = format!("http://{}/health/live", std::net::SocketAddr::new(*peer, config.api_port));
         let told =
             client.get(url).send().await.ok().and_then(|answer| {
                 httpdate::parse_http_date(answer.headers().get("date")?.to_str().ok()?).ok()

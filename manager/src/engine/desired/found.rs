@@ -1,7 +1,7 @@
 //! What is wanted, learned from what is there: for a manager whose own record of it was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use wire::PoolName;
 
@@ -24,7 +24,7 @@ impl Desired {
             self.lb = purpose.address;
             taken.insert(purpose.address);
         }
-        let mut kept: BTreeMap<PoolName, BTreeMap<u32, Ipv4Addr>> = BTreeMap::new();
+        let mut kept: BTreeMap<PoolName, BTreeMap<u32, IpAddr>> = BTreeMap::new();
         for purpose in found.iter().filter(in_pool) {
             let Some(number) = number_of(host, purpose) else { continue };
             if self.services.contains_key(&purpose.service) && taken.insert(purpose.address) {
@@ -83,7 +83,7 @@ mod tests {
         let mut desired = Desired::reconcile(None, &config);
         desired.want(&config, &found.iter().collect::<Vec<_>>());
         let slots = desired.slots(&config.name);
-        let addresses: BTreeSet<Ipv4Addr> = slots.iter().map(|slot| slot.address).collect();
+        let addresses: BTreeSet<IpAddr> = slots.iter().map(|slot| slot.address).collect();
         assert_eq!(addresses.len(), slots.len(), "one address each: {slots:?}");
         slots.iter().map(|slot| format!("{} {}", slot.id, slot.address)).collect()
     }

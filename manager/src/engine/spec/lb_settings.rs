@@ -1,6 +1,6 @@
 //! The settings a balancer is given: what this host's configuration says of it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use kit::notify::Notify;
 use serde::Serialize;
@@ -16,13 +16,13 @@ const LISTEN_BOTH: &str = "[::]:80";
 #[derive(Serialize)]
 pub(super) struct LbSettings<'a> {
     machine: &'a str,
-    address: Ipv4Addr,
+    address: IpAddr,
     /// Upstreams have their host's name as their zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<&'static str>,
-    managers: [Ipv4Addr; 1],
+    managers: [IpAddr; 1],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     listener: &'a [Listener],
     vip: Vec<LbVip<'a>>,
@@ -107,7 +107,7 @@ command = "/bin/true"
     #[test]
     fn all_that_is_said_of_a_vip_reaches_the_balancer_in_its_words() {
         let config = Config::check(&Source::from_text("a.toml", CONFIG)).expect("valid");
-        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: IpAddr::new(192, 168, 10, 10) };
         let text = toml::to_string(&of(&config, &slot)).expect("TOML");
         let expected = r#"machine = "a-lb"
 address = "192.168.10.10"
@@ -158,7 +158,7 @@ command = "/bin/true"
         );
         let config =
             Config::check(&Source::from_text("a.toml", &format!("{CONFIG}{listeners}"))).expect("valid");
-        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: IpAddr::new(192, 168, 10, 10) };
         let text = toml::to_string(&of(&config, &slot)).expect("TOML");
         let expected = format!(
             "managers = [\"192.168.10.1\"]\n\n[[listener]]\naddress = \"[::]:80\"\nproxy_protocol = true\n\
@@ -175,7 +175,7 @@ command = "/bin/true"
             let text = format!("{more}{CONFIG}");
             let config = Config::check(&Source::from_text("a.toml", &text)).expect("valid");
             let slot =
-                Slot { id: "a-lb".into(), service: "lb".into(), address: Ipv4Addr::new(192, 168, 10, 10) };
+                Slot { id: "a-lb".into(), service: "lb".into(), address: IpAddr::new(192, 168, 10, 10) };
             toml::to_string(&of(&config, &slot))
                 .expect("TOML")
                 .lines()

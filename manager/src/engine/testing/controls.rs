@@ -214,7 +214,7 @@ impl Host {
 
     /// How often `address` was asked for.
     pub(crate) fn probes(&self, address: &str) -> usize {
-        let address: std::net::Ipv4Addr = address.parse().expect("an address");
+        let address: std::net::IpAddr = address.parse().expect("an address");
         self.count(|command| matches!(command, Command::Probe(asked) if *asked == address))
     }
 

@@ -1,6 +1,6 @@
 //! What the world does when an engine asks for something, and what it checks each time.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::guest::Guest;
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Whoever answers for `address` on the network.
-    fn ask_for(&self, address: Ipv4Addr) -> Outcome {
+    fn ask_for(&self, address: IpAddr) -> Outcome {
         let strangers = self.hosts.iter().flat_map(|host| &host.strangers);
         if let Some((_, mac)) = strangers.into_iter().find(|(theirs, _)| **theirs == address) {
             return Outcome::Taken(*mac);
@@ -139,7 +139,7 @@ impl World {
     }
 
     /// The manager at `peer` is asked for a switchover, and does what is to be done in no time.
-    fn forward(&mut self, peer: Ipv4Addr, order: &SwitchoverOrder) -> Outcome {
+    fn forward(&mut self, peer: IpAddr, order: &SwitchoverOrder) -> Outcome {
         let (now, cut) = (self.now, self.cut);
         let Some(at) = self.hosts.iter().position(|host| host.config.address == peer && !cut) else {
             return silence();

@@ -1,7 +1,7 @@
 //! Hosts with their machines, managers and links, in a time that only the test moves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wire::cluster::Condition;
@@ -52,7 +52,7 @@ pub(crate) struct Host {
     /// How long a kind takes where that is not the usual time.
     pub(crate) delays: BTreeMap<Kind, Duration>,
     /// Devices on the host's network that are nobody's machines.
-    pub(crate) strangers: BTreeMap<Ipv4Addr, [u8; 6]>,
+    pub(crate) strangers: BTreeMap<IpAddr, [u8; 6]>,
     /// How many of the neighbours beyond the uplink answer.
     pub(crate) targets_answer: usize,
     pub(crate) boot: Duration,
@@ -76,7 +76,7 @@ pub(crate) struct Host {
     /// What is being worked on, until when at the latest.
     pub(super) open: BTreeMap<Job, Time>,
     pub(super) used: BTreeSet<Incarnation>,
-    pub(super) addresses: BTreeMap<MachineId, Ipv4Addr>,
+    pub(super) addresses: BTreeMap<MachineId, IpAddr>,
 }
 
 /// Something that will happen.

@@ -2,7 +2,7 @@
 //! that the own balancer is given. `HOLDFAST_FUZZ_CASES` says how many things are said.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -20,7 +20,7 @@ mod hostile;
 use hostile::{any_json, mutation, runner};
 
 const NOW: Time = Duration::from_secs(60);
-const PEER: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 10, 2));
 const USUAL_CASES: u32 = 3_000;
 
 /// What host `b` really tells.
@@ -41,7 +41,7 @@ fn manager(honest: &Value) -> Engine {
 fn tell(engine: &mut Engine, body: &Value) -> Option<Result<SnapshotAck, Problem>> {
     let bytes = serde_json::to_vec(body).expect("JSON");
     let snapshot: HostSnapshot = serde_json::from_slice(&bytes).ok()?;
-    Some(engine.receive(NOW, IpAddr::V4(PEER), snapshot))
+    Some(engine.receive(NOW, PEER, snapshot))
 }
 
 /// What the balancer asks of every set (`lb/src/proxy/state/check.rs`).
@@ -167,5 +167,5 @@ fn the_longest_message_of_a_hypervisor_is_no_reason_to_be_refused() {
     machine.reason = "ü".repeat(10_000);
     let told = engine.host_snapshot(NOW);
     let mut other = Engine::new(config(1), None, Time::ZERO);
-    other.receive(NOW, IpAddr::V4(PEER), told).expect("taken");
+    other.receive(NOW, PEER, told).expect("taken");
 }

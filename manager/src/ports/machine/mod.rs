@@ -8,9 +8,11 @@ pub(super) mod nocloud;
 pub(crate) mod process;
 pub(super) mod watched;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use crate::address_pool::last_octets;
 
 /// The name of the host's end of the cable of the machine with `address`.
-pub(super) fn port_name(address: Ipv4Addr) -> String {
-    format!("hf{:08x}", address.to_bits())
+pub(super) fn port_name(address: IpAddr) -> String {
+    format!("hf{:08x}", u32::from_be_bytes(last_octets(address)))
 }

@@ -1,9 +1,10 @@
 //! The cable between a machine and the host's bridge.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -11,6 +12,7 @@ use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMe
 use thiserror::Error as ThisError;
 
 use super::port_name;
+use crate::address_pool::last_octets;
 
 /// The machine's end of the cable.
 pub(crate) const GUEST_INTERFACE: &str = "eth0";
@@ -40,8 +42,8 @@ fn refused(what: &'static str) -> impl FnOnce(Error) -> NetworkError {
 /// The MAC address of that end. A bridge without an address of its own takes the lowest of its ports',
 /// so that with a random one here the host's MAC could change with every machine, and whatever its
 /// neighbours sent to the old one would be lost for seconds. This one is higher than any real card's.
-fn port_mac(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
+fn port_mac(address: IpAddr) -> [u8; 6] {
+    let [a, b, c, d] = last_octets(address);
     [0xfe, 0x48, a, b, c, d]
 }
 
@@ -81,7 +83,7 @@ impl Network {
     /// Lays a cable between `bridge` and the network namespace `guest`.
     pub(crate) async fn add_port(
         &self,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: [u8; 6],
         bridge: &str,
         guest: RawFd,
@@ -109,19 +111,30 @@ impl Network {
     /// Gives the machine its address, in its own namespace.
     pub(crate) async fn configure_guest(
         &self,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix: u8,
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     ) -> Result<(), NetworkError> {
         self.set_port("lo", true).await?;
         let index = self
             .index(GUEST_INTERFACE)
             .await?
             .ok_or_else(|| NetworkError::NoInterface(GUEST_INTERFACE.to_owned()))?;
-        let add = self.handle.address().add(index, address.into(), prefix);
+        let mut add = self.handle.address().add(index, address, prefix);
+        // Whether somebody else has it was asked before the machine was made; it must answer at once.
+        if address.is_ipv6() {
+            add.message_mut().header.flags.insert(AddressHeaderFlags::Nodad);
+        }
         add.execute().await.map_err(refused("the address cannot be set"))?;
         self.set_port(GUEST_INTERFACE, true).await?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+        let route = match gateway {
+            IpAddr::V4(gateway) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build()
+            }
+            IpAddr::V6(gateway) => {
+                RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(index).build()
+            }
+        };
         self.handle.route().add(route).execute().await.map_err(refused("the gateway cannot be set"))
     }
 

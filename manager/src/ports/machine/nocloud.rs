@@ -14,6 +14,7 @@ pub(crate) fn files(
     let Seed { machine, address, prefix, gateway, .. } = &spec.seed;
     let incarnation = spec.purpose.incarnation;
     let mac = mac_text(spec.mac);
+    let family = if gateway.is_ipv4() { 4 } else { 6 };
     // A rebuilt machine is a new instance: what is to be done once is done again. One with its own disk is not.
     let instance = if spec.persistent { machine.to_string() } else { format!("{machine}.{incarnation}") };
     Ok([
@@ -26,7 +27,7 @@ pub(crate) fn files(
             "network-config",
             format!(
                 "version: 2\nethernets:\n  eth0:\n    match:\n      macaddress: \"{mac}\"\n    set-name: eth0\n    \
-                 addresses: [\"{address}/{prefix}\"]\n    gateway4: {gateway}\n"
+                 addresses: [\"{address}/{prefix}\"]\n    gateway{family}: {gateway}\n"
             )
             .into_bytes(),
         ),

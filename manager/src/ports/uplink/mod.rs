@@ -2,7 +2,7 @@
 //! received. (The files in `/sys` are those of the network that was there when it was mounted, which in a
 //! network namespace is another one.)
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,7 +12,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Error, Handle, MulticastGroup, new_multicast_connection};
 use tokio::time::{Instant, timeout};
 
-use super::arp;
+use super::neighbours;
 use crate::engine::{Outcome, UplinkReading};
 
 /// It is read this often even if the kernel tells nothing …
@@ -90,8 +90,8 @@ fn understand(link: &LinkMessage) -> UplinkReading {
 }
 
 /// Asks all of `targets` on `bridge` at the same time; says how many answered.
-pub async fn ask(bridge: &str, targets: &[Ipv4Addr]) -> Outcome {
-    let answers = join_all(targets.iter().map(|target| arp::probe(bridge, *target))).await;
+pub async fn ask(bridge: &str, targets: &[IpAddr]) -> Outcome {
+    let answers = join_all(targets.iter().map(|target| neighbours::probe(bridge, *target))).await;
     let mut answered = 0;
     for answer in answers {
         match answer {

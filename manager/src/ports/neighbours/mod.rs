@@ -1,9 +1,12 @@
-//! Asks the segment whether somebody has an address, by ARP probes (RFC 5227, section 2.1): requests
-//! without a sender address, which put nothing into anybody's table. An answer, an announcement and
-//! another's probe for the same address all mean that it is not free.
+//! Asks the segment whether somebody has an address: by ARP probes for IPv4 (`arp`), as duplicate address detection
+//! does for IPv6 (`ndp`). An answer, an announcement and another's probe for the same address all mean that it is not
+//! free. No question puts anything into anybody's table.
+
+mod arp;
+mod ndp;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -22,16 +25,11 @@ const PROBES: u32 = 3;
 /// start, and machines and hosts of one segment answer within a millisecond.
 const PAUSE: Duration = Duration::from_millis(100);
 
-const BROADCAST: [u8; 6] = [0xff; 6];
-const ETHERTYPE_ARP: u16 = 0x0806;
-const REQUEST: u16 = 1;
+/// So much of a frame is read, in bytes; what counts is at its beginning.
+const FRAME: usize = 128;
 
-/// Ethernet header and ARP packet, in bytes.
-const FRAME: usize = 42;
-
-/// What every ARP packet for IPv4 on Ethernet begins with (RFC 826): hardware type, protocol type, and
-/// the lengths of their addresses.
-const KIND: [u8; 6] = [0, 1, 8, 0, 6, 4];
+/// An Ethernet header, in bytes.
+const HEADER: usize = 14;
 
 /// Why it cannot be found out.
 #[derive(Debug, Error)]
@@ -46,10 +44,10 @@ pub enum ProbeError {
     #[error("`{0}` is down: ip link set {0} up")]
     Down(String),
     /// The manager may not open packet sockets.
-    #[error("ARP probes are not permitted: run the manager as root, or give it CAP_NET_RAW")]
+    #[error("probes of the segment are not permitted: run the manager as root, or give it CAP_NET_RAW")]
     NotPermitted,
     /// The system failed.
-    #[error("ARP probes failed: {0}")]
+    #[error("probes of the segment failed: {0}")]
     Failed(#[from] io::Error),
 }
 
@@ -64,26 +62,30 @@ impl From<Errno> for ProbeError {
 /// # Errors
 ///
 /// When it cannot be found out.
-pub async fn probe(bridge: &str, address: Ipv4Addr) -> Result<Option<[u8; 6]>, ProbeError> {
+pub async fn probe(bridge: &str, address: IpAddr) -> Result<Option<[u8; 6]>, ProbeError> {
     let bridge = bridge.to_owned();
     let asked = tokio::task::spawn_blocking(move || ask(&bridge, address)).await;
     asked.unwrap_or_else(|error| Err(ProbeError::Failed(io::Error::other(error))))
 }
 
-fn ask(bridge: &str, address: Ipv4Addr) -> Result<Option<[u8; 6]>, ProbeError> {
+fn ask(bridge: &str, address: IpAddr) -> Result<Option<[u8; 6]>, ProbeError> {
     let host = Host::look(bridge)?;
     if host.addresses.contains(&address) {
         return Ok(Some(host.mac));
     }
     // In network byte order, as packet(7) wants it.
-    let protocol = Protocol::from(i32::from(ETHERTYPE_ARP.to_be()));
+    let ethertype = if address.is_ipv4() { arp::ETHERTYPE } else { ndp::ETHERTYPE };
+    let protocol = Protocol::from(i32::from(ethertype.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).map_err(|error| {
         let refused = matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EPERM | Errno::EACCES));
         if refused { ProbeError::NotPermitted } else { error.into() }
     })?;
     socket.set_nonblocking(true)?;
     bind(socket.as_raw_fd(), &host.link).map_err(|error| error.of(bridge))?;
-    let probe = frame(host.mac, address);
+    let probe = match address {
+        IpAddr::V4(address) => arp::probe(host.mac, address),
+        IpAddr::V6(address) => ndp::probe(host.mac, address),
+    };
     for _ in 0..PROBES {
         match send(socket.as_raw_fd(), &probe, MsgFlags::empty()) {
             // A bridge without a carrier takes no frames, and there is nobody to answer.
@@ -120,7 +122,7 @@ struct Host {
     link: LinkAddr,
     mac: [u8; 6],
     macs: Vec<[u8; 6]>,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 impl Host {
@@ -128,7 +130,8 @@ impl Host {
         let (mut link, mut macs, mut addresses) = (None, Vec::new(), Vec::new());
         for entry in getifaddrs()? {
             let Some(address) = entry.address else { continue };
-            addresses.extend(address.as_sockaddr_in().map(|address| address.ip()));
+            addresses.extend(address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip())));
+            addresses.extend(address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())));
             let Some(found) = address.as_link_addr() else { continue };
             macs.extend(found.addr());
             if entry.interface_name == bridge {
@@ -161,78 +164,15 @@ fn wait(socket: &Socket, end: Instant) -> Result<bool, ProbeError> {
 }
 
 /// Reads one frame; the MAC address of its sender if that claims `address`.
-fn receive(socket: &Socket, host: &Host, address: Ipv4Addr) -> nix::Result<Option<[u8; 6]>> {
+fn receive(socket: &Socket, host: &Host, address: IpAddr) -> nix::Result<Option<[u8; 6]>> {
     let mut frame = [0; FRAME];
     match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut frame) {
         // Before it was bound, the socket heard every interface.
-        Ok((FRAME, Some(from))) if from.ifindex() == host.link.ifindex() => {
-            Ok(claimant(&frame, &host.macs, address))
-        }
+        Ok((length, Some(from))) if from.ifindex() == host.link.ifindex() => Ok(match address {
+            IpAddr::V4(address) => arp::claimant(&frame[..length], &host.macs, address),
+            IpAddr::V6(address) => ndp::claimant(&frame[..length], &host.macs, address),
+        }),
         Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Who says in `frame` that `address` is his, or is about to be.
-fn claimant(frame: &[u8; FRAME], own: &[[u8; 6]], address: Ipv4Addr) -> Option<[u8; 6]> {
-    let is_arp = frame[12..14] == ETHERTYPE_ARP.to_be_bytes() && frame[14..20] == KIND;
-    let operation = u16::from_be_bytes([frame[20], frame[21]]);
-    let sender: [u8; 6] = frame[22..28].try_into().ok()?;
-    let has = frame[28..32] == address.octets();
-    let wants = operation == REQUEST
-        && frame[28..32] == Ipv4Addr::UNSPECIFIED.octets()
-        && frame[38..42] == address.octets();
-    (is_arp && (has || (wants && !own.contains(&sender)))).then_some(sender)
-}
-
-/// A probe for `address`.
-fn frame(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(FRAME);
-    frame.extend(BROADCAST);
-    frame.extend(mac);
-    frame.extend(ETHERTYPE_ARP.to_be_bytes());
-    frame.extend(KIND);
-    frame.extend(REQUEST.to_be_bytes());
-    frame.extend(mac);
-    frame.extend(Ipv4Addr::UNSPECIFIED.octets());
-    frame.extend([0; 6]);
-    frame.extend(address.octets());
-    frame
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
-
-    fn packet(sender: [u8; 6], operation: u16, has: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
-        let mut packet: [u8; FRAME] = frame(sender, target).try_into().expect("the size of a frame");
-        packet[20..22].copy_from_slice(&operation.to_be_bytes());
-        packet[28..32].copy_from_slice(&has.octets());
-        packet
-    }
-
-    #[test]
-    fn who_has_the_address_or_wants_it_is_a_claimant() {
-        let (nobody, other) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(10, 0, 0, 8));
-        for (sender, operation, has, target, expected, what) in [
-            (THEIRS, 2, ADDRESS, nobody, true, "an answer"),
-            (THEIRS, 1, ADDRESS, ADDRESS, true, "an announcement"),
-            (THEIRS, 1, ADDRESS, other, true, "a question of who has it"),
-            (THEIRS, 1, nobody, ADDRESS, true, "another's probe"),
-            (OURS, 1, nobody, ADDRESS, false, "our own probe"),
-            (THEIRS, 1, nobody, other, false, "a probe for another one"),
-            (THEIRS, 1, other, ADDRESS, false, "a question for it"),
-            (THEIRS, 2, other, ADDRESS, false, "an answer for another one"),
-        ] {
-            let found = claimant(&packet(sender, operation, has, target), &[OURS], ADDRESS);
-            assert_eq!(found, expected.then_some(sender), "{what}");
-        }
-        let mut other_kind = packet(THEIRS, 2, ADDRESS, nobody);
-        other_kind[14] = 6;
-        assert_eq!(claimant(&other_kind, &[OURS], ADDRESS), None);
     }
 }

@@ -1,19 +1,19 @@
-//! ARP probes (`manager::ports::arp`) on a real bridge: each test is started once more as the first
-//! process of its own namespaces, with a neighbour at the other end of a cable.
+//! Questions of who has an address (`manager::ports::neighbours`) on a real bridge: each test is started once more as
+//! the first process of its own namespaces, with a neighbour at the other end of a cable.
 //!
 //! ```text
-//!   br0 10.77.0.1 ── cable ── far, a network of its own: 10.77.0.7
+//!   br0 10.77.0.1, fd00:77::1 ── cable ── far, a network of its own: 10.77.0.7, fd00:77::7
 //! ```
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use manager::ports::arp::{ProbeError, probe};
+use manager::ports::neighbours::{ProbeError, probe};
 use nix::sched::{CloneFlags, setns};
 
 #[path = "../../wire/tests/support/namespaces.rs"]
@@ -27,14 +27,19 @@ const BRIDGE: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The neighbour.
 const NEIGHBOUR: [u8; 6] = [0x7e, 0, 0, 0, 0, 7];
 
-const TAKEN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 7);
-const FREE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 8);
+const TAKEN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 7));
+const FREE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 8));
+
+/// The same by neighbour discovery.
+const TAKEN_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 7));
+const FREE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 8));
 
 #[test]
 fn a_free_address_is_known_as_such_within_half_a_second() {
     in_namespaces("a_free_address_is_known_as_such_within_half_a_second", async || {
         let asked = Instant::now();
-        assert_eq!(probe("br0", FREE).await.expect("an answer"), None);
+        let (v4, v6) = tokio::join!(probe("br0", FREE), probe("br0", FREE_V6));
+        assert_eq!((v4.expect("an answer"), v6.expect("an answer")), (None, None));
         let took = asked.elapsed();
         assert!((Duration::from_millis(300)..Duration::from_millis(1_500)).contains(&took), "{took:?}");
     });
@@ -45,10 +50,13 @@ fn whoever_has_the_address_is_named_at_once() {
     in_namespaces("whoever_has_the_address_is_named_at_once", async || {
         for _ in 0..5 {
             assert_eq!(probe("br0", TAKEN).await.expect("an answer"), Some(NEIGHBOUR));
+            assert_eq!(probe("br0", TAKEN_V6).await.expect("an answer"), Some(NEIGHBOUR));
         }
         // A probe is in nobody's way: the neighbour has learnt nothing from it.
-        let known = said_by("ip -netns far neighbour show 10.77.0.1");
-        assert_eq!(known.trim(), "");
+        for own in ["10.77.0.1", "fd00:77::1"] {
+            let known = said_by(&format!("ip -netns far neighbour show {own}"));
+            assert_eq!(known.trim(), "");
+        }
     });
 }
 
@@ -57,7 +65,7 @@ fn many_are_asked_for_at_the_same_time() {
     in_namespaces("many_are_asked_for_at_the_same_time", async || {
         let asked = Instant::now();
         let probes: Vec<_> = (2..40)
-            .map(|last| tokio::spawn(async move { probe("br0", Ipv4Addr::new(10, 77, 0, last)).await }))
+            .map(|last| tokio::spawn(async move { probe("br0", IpAddr::from([10, 77, 0, last])).await }))
             .collect();
         for (probe, last) in probes.into_iter().zip(2..40) {
             let found = probe.await.expect("to end").expect("an answer");
@@ -100,7 +108,9 @@ fn two_that_want_the_same_address_hear_of_each_other() {
 #[test]
 fn the_hosts_own_addresses_are_taken() {
     in_namespaces("the_hosts_own_addresses_are_taken", async || {
-        let own = probe("br0", Ipv4Addr::new(10, 77, 0, 1)).await.expect("an answer");
+        let own = probe("br0", IpAddr::from([10, 77, 0, 1])).await.expect("an answer");
+        assert_eq!(own, Some(BRIDGE));
+        let own = probe("br0", "fd00:77::1".parse().expect("an address")).await.expect("an answer");
         assert_eq!(own, Some(BRIDGE));
     });
 }
@@ -153,6 +163,8 @@ fn on_stage(name: &str, by: &[&str], story: impl AsyncFnOnce()) {
             "ip link set br0 up",
             "ip -netns far address add 10.77.0.7/24 dev eth0",
             "ip -netns far link set eth0 up",
+            "ip address add fd00:77::1/64 dev br0 nodad",
+            "ip -netns far address add fd00:77::7/64 dev eth0 nodad",
         ] {
             run(command);
         }
