@@ -1,12 +1,13 @@
 //! Many who watch one stream that never ends, some of whom do not read.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use socket2::{Domain, Socket, Type};
 
 /// Reads of one stream are at most so large.
 const BUFFER: usize = 64 * 1024;
@@ -27,6 +28,12 @@ pub(crate) struct Options {
     /// How many ask for the stream and read nothing of it.
     #[arg(long, default_value_t = 0)]
     silent: usize,
+    /// The first of the own addresses that they come from, each after the other.
+    #[arg(long, default_value = "127.0.0.1")]
+    from: Ipv4Addr,
+    /// How many of these there are, one behind the other: who is asked may bear only so many connections from one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    addresses: u32,
     /// For how long, in seconds.
     #[arg(long)]
     seconds: u64,
@@ -42,12 +49,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
     let mut readers = Vec::new();
     for number in 0..options.watchers {
-        let stream = open(options)?;
+        let stream = open(options, number)?;
         stream.set_nonblocking(true)?;
         epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, u64::try_from(number)?))?;
         readers.push(Some(stream));
     }
-    let silent = (0..options.silent).map(|_| open(options)).collect::<Result<Vec<_>>>()?;
+    let silent = (0..options.silent)
+        .map(|number| open(options, readers.len() + number))
+        .collect::<Result<Vec<_>>>()?;
     println!("open {}", readers.len() + silent.len());
     std::io::stdout().flush()?;
     let end = Instant::now() + Duration::from_secs(options.seconds);
@@ -80,11 +89,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A stream whose head has come.
-fn open(options: &Options) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(options.address)
-        .with_context(|| format!("nobody answers at {}", options.address))?;
-    let Options { address, path, .. } = options;
+/// The stream of watcher `number`, whose head has come.
+fn open(options: &Options, number: usize) -> Result<TcpStream> {
+    let Options { address, path, from, addresses, .. } = options;
+    let from = Ipv4Addr::from_bits(from.to_bits() + u32::try_from(number)? % addresses);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket
+        .bind(&SocketAddrV4::new(from, 0).into())
+        .with_context(|| format!("{from} is no address of this host"))?;
+    socket.connect(&(*address).into()).with_context(|| format!("nobody answers at {address}"))?;
+    let mut stream = TcpStream::from(socket);
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut head = Vec::new();

@@ -16,7 +16,7 @@ set -euo pipefail
 
 ALL=(rest deaths watchers)
 MACHINES=${MACHINES:-200} WATCHERS=${WATCHERS:-500} SECONDS_OF=${SECONDS_OF:-30}
-API=10.88.0.1
+API=10.88.0.1 ADDRESSES=16
 
 # At rest: a share of one core in percent, and memory in KiB.
 BOUND_CPU=5 BOUND_RSS=61440
@@ -33,6 +33,9 @@ inside() {
     ip link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
     ip link set br0 up
     ip address add "$API/16" dev br0
+    # Watchers come from many: no single one may have as many connections.
+    local last
+    for ((last = 1; last <= ADDRESSES; last++)); do ip address add "10.88.0.$((100 + last))/16" dev br0; done
     mkdir -p "$dir/state"
     cat >"$dir/manager.toml" <<-END
 	name = "a"
@@ -116,7 +119,7 @@ watchers() {
             silent) options=(--watchers 1 --silent "$WATCHERS") ;;
         esac
         before=$(memory VmRSS)
-        "$HOLDFAST_BIN/bench" watch "$API:8080" /events "${options[@]}" --seconds "$SECONDS_OF" >"$out" &
+        "$HOLDFAST_BIN/bench" watch "$API:8080" /events "${options[@]}" --from 10.88.0.101 --addresses "$ADDRESSES" --seconds "$SECONDS_OF" >"$out" &
         await "the watchers" grep -q '^open' "$out"
         local began
         began=$(cpu_ms)

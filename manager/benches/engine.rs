@@ -50,7 +50,7 @@ fn merge(criterion: &mut Criterion) {
                     told.clone()
                 },
                 |snapshot| {
-                    let _ack = stage.engine.receive(stage.now, PEER.into(), snapshot);
+                    let _ack = stage.engine.receive(stage.now, PEER, snapshot);
                     black_box(stage.engine.plan(stage.now))
                 },
                 BatchSize::SmallInput,

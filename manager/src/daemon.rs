@@ -42,6 +42,9 @@ use crate::store::Store;
 /// When it cannot start: the API's address is not this host's or taken, the state directory cannot be
 /// used, or the driver does not work here.
 pub fn run(config: Config, file: &Path) -> Result<()> {
+    if let Err(error) = kit::descriptors::raise() {
+        tracing::warn!(%error, "the number of descriptors cannot be raised");
+    }
     // Whatever directory is worked in later.
     let file = std::path::absolute(file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -40,7 +40,7 @@ fn the_group_hears_that_the_dead_one_lets_go() {
         resign(&config("checksum = \"message\"", ""), DEAD).expect("said");
         let heard = [hear(&far), hear(&far)];
         let expected = [
-            (IpAddr::from(DEAD), IpAddr::from(MULTICAST), 50, 0),
+            (DEAD, IpAddr::from(MULTICAST), 50, 0),
             (IpAddr::from(link_local_of(DEAD)), IpAddr::from(MULTICAST_V6), 50, 0),
         ];
         assert_eq!(heard, expected);
@@ -55,7 +55,7 @@ fn unicast_peers_hear_it_alone() {
         resign(&config(peers, peers), DEAD).expect("said");
         let heard = [hear(&far), hear(&far)];
         let expected = [
-            (IpAddr::from(DEAD), IpAddr::from(OTHER), 50, 0),
+            (DEAD, OTHER, 50, 0),
             (IpAddr::from(link_local_of(DEAD)), IpAddr::from(link_local_of(OTHER)), 50, 0),
         ];
         assert_eq!(heard, expected);

@@ -35,6 +35,7 @@ use tower::ServiceExt;
 use wire::Problem;
 
 use super::last_answer;
+use crate::descriptors;
 use crate::places::{Limits, Place, Places};
 use crate::seldom::Seldom;
 
@@ -48,14 +49,22 @@ struct Bounds {
     body: Duration,
 }
 
-/// A manager has a few connections with each of its peers; all of its listeners together stay below the 1024
-/// descriptors that a process may have unless it is told otherwise. Our own clients keep a connection that they do
-/// not use for 30 seconds: they are to close it first.
-const BOUNDS: Bounds = Bounds {
-    connections: Limits { all: 256, each: 64 },
-    head: Duration::from_secs(40),
-    body: Duration::from_secs(20),
-};
+/// The most connections of one listener. Pages that people have open stay connected: hundreds of these are no attack.
+const CONNECTIONS: usize = 1_024;
+
+/// Each listener takes no more than this part of the descriptors that the process may have: there are up to three.
+const SHARE: u64 = 4;
+
+/// A manager has a few connections with each of its peers. Our own clients keep a connection that they do not use for
+/// 30 seconds: they are to close it first.
+fn bounds() -> Bounds {
+    let share = usize::try_from(descriptors::allowed() / SHARE).unwrap_or(CONNECTIONS);
+    Bounds {
+        connections: Limits { all: share.min(CONNECTIONS), each: 64 },
+        head: Duration::from_secs(40),
+        body: Duration::from_secs(20),
+    }
+}
 
 /// Serves `router` on what `listener` accepts, for ever. `about` says who is at the other end, which handlers get as
 /// [`ConnectInfo`], and from which address, if there is one.
@@ -65,7 +74,7 @@ where
     I: Clone + Send + Sync + 'static,
     F: Fn(&L::Io, &L::Addr) -> (I, Option<IpAddr>),
 {
-    serve(listener, router, about, BOUNDS).await
+    serve(listener, router, about, bounds()).await
 }
 
 async fn serve<L, I, F>(mut listener: L, router: Router, about: F, bounds: Bounds) -> Infallible

@@ -65,7 +65,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pingora_core::server::configuration::ServerConf;
 use tokio::runtime;
 use tokio::sync::watch;
@@ -291,12 +290,9 @@ fn run_worker(
     })
 }
 
-/// Raises the number of descriptors we may have open to what the system allows. The default of many
-/// systems is 1,024, and a request takes two.
+/// Raises the number of descriptors we may have open to what the system allows: a request takes two.
 fn allow_descriptors(limits: &Limits) {
-    let allowed = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most).map(|()| most));
-    match allowed {
+    match kit::descriptors::raise() {
         Ok(allowed) if allowed >= 2 * limits.connections as u64 => {}
         Ok(allowed) => {
             tracing::warn!(

@@ -140,7 +140,7 @@ fn peer(stage: &mut Stage, samples: &mut Samples, count: usize) {
         for (kind, changed) in [("peer: the same", None), ("peer: a change", Some(number))] {
             let told = stage.told_by_peer(changed);
             let (answer, plan) =
-                samples.measure(kind, stage, |stage| stage.engine.receive(stage.now, PEER.into(), told));
+                samples.measure(kind, stage, |stage| stage.engine.receive(stage.now, PEER, told));
             answer.expect("it is taken");
             follow(stage, samples, plan);
         }

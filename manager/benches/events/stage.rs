@@ -117,7 +117,7 @@ impl Stage {
     /// The peer says again what it said.
     pub(crate) fn hear_peer(&mut self) {
         let told = self.snapshot.clone();
-        let _same = self.engine.receive(self.now, PEER.into(), told);
+        let _same = self.engine.receive(self.now, PEER, told);
     }
 
     /// Time passes, and everybody is heard all the while.
@@ -166,7 +166,7 @@ fn config(size: usize) -> Config {
 fn vip_status() -> VipStatus {
     VipStatus {
         routers: vec![RouterStatus {
-            address: VIP.into(),
+            address: VIP,
             vrid: 50,
             state: RouterState::Master,
             priority: 240,
@@ -188,7 +188,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
     let endpoint = |number: usize| Endpoint {
         id: format!("b-{SERVICE}-{number}.{number}").into(),
         service: SERVICE.into(),
-        address: address(number).into(),
+        address: address(number),
         port: 80,
         state: UpstreamState::Ready,
         backup: false,
@@ -196,7 +196,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
     let machine = |number: usize| MachineView {
         id: format!("b-{SERVICE}-{number}").into(),
         service: SERVICE.into(),
-        address: address(number).into(),
+        address: address(number),
         phase: Phase::Ready,
         reason: "its heartbeats arrive".to_owned(),
         incarnation: u64::try_from(number).expect("few"),
@@ -214,7 +214,7 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
     numbers.sort_by_key(usize::to_string);
     HostSnapshot {
         host: "b".into(),
-        address: PEER.into(),
+        address: PEER,
         address_pool: vec!["10.1.128.0-10.1.200.255".to_owned()],
         epoch: 1,
         version: 1,

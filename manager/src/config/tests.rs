@@ -27,6 +27,45 @@ fn the_readme_example_is_valid() {
     assert_eq!(config.network.to_string(), "192.168.10.0/24");
 }
 
+/// The same with IPv6.
+const OF_IPV6: &str = r#"name = "a"
+address = "fd00:10::1"
+peers = ["fd00:10::2"]
+gateway = "fd00:10::1"
+hypervisor = "namespaces"
+address_pool = ["fd00:10::10-fd00:10::1f"]
+[[vip]]
+address = "fd00:10::120"
+vrid = 50
+role = "master"
+[[service]]
+name = "stateless"
+replicas = 2
+"#;
+
+#[test]
+fn a_host_may_be_of_ipv6_with_all_that_is_its() {
+    let config = check(OF_IPV6).expect("valid");
+    assert_eq!((config.pool.addresses().len(), config.network.to_string().as_str()), (16, "fd00:10::/64"));
+    for (good, bad, expected) in [
+        ("fd00:10::2", "192.168.10.2", "a.toml:3:10: expected an IPv6 address, as this host's `address` is"),
+        ("gateway = \"fd00:10::1\"", "gateway = \"192.168.10.1\"", "a.toml:4:11: expected an IPv6 address"),
+        (
+            "fd00:10::10-",
+            "fd00:10:0:1::10-fd00:10:0:1::1f\", \"fd00:10::10-",
+            "which is outside of this host's network",
+        ),
+        ("fd00:10::120", "192.168.10.120", "a.toml:8:11: an IPv4 VIP needs a balancer with an IPv4 address"),
+        ("fd00:10::120", "fd00:10::11", "address_pool contains fd00:10::11, the address of a VIP"),
+        ("gateway", "prefix = 129\ngateway", "a.toml:4:10: expected a prefix length from 0 to 128"),
+    ] {
+        let error = check(&OF_IPV6.replace(good, bad)).expect_err("must be refused");
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = check(&EXAMPLE.replace("peers = [\"192.168.10.2\"]", "peers = [\"fd00:10::2\"]"));
+    assert!(error.expect_err("must be refused").contains("expected an IPv4 address, as this host's"));
+}
+
 #[test]
 fn what_cannot_work_is_refused_where_it_stands() {
     let pool = "192.168.10.10-192.168.10.16";

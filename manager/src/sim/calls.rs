@@ -153,9 +153,9 @@ impl World {
         let Some(manager) = receiver.manager.as_mut() else { return Outcome::Done };
         manager.dirty = true;
         if twice {
-            let _same = manager.engine.receive(at, sender.into(), snapshot.to_wire());
+            let _same = manager.engine.receive(at, sender, snapshot.to_wire());
         }
-        match manager.engine.receive(at, sender.into(), snapshot.to_wire()) {
+        match manager.engine.receive(at, sender, snapshot.to_wire()) {
             Ok(ack) => Outcome::Told(ack),
             Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
         }

@@ -164,7 +164,7 @@ impl World {
                 if let Some(manager) = self.hosts[host].manager.as_mut() {
                     manager.watches.insert(machine.clone(), id);
                 }
-                let watch = Watch { id, machine, incarnation, address: *address.ip(), uid: None, give_up };
+                let watch = Watch { id, machine, incarnation, address: address.ip(), uid: None, give_up };
                 self.after(Duration::from_micros(500), Happening::Beat { host, life, watch });
             }
             Command::Resign { lb } => {

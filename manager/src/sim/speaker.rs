@@ -61,7 +61,7 @@ impl Speaker {
     pub(super) fn new(clock: Duration, vip: &Vip, own: IpAddr) -> Self {
         let config = RouterConfig {
             vrid: vip.vrid,
-            own: own.into(),
+            own: own,
             priority: vip.priority,
             interval: vip.advert_interval,
             preempt: vip.preempt,
@@ -94,7 +94,7 @@ impl Speaker {
         }
         for _ in 0..MAX_ADVERTS {
             let Some((source, advert)) = self.waiting.pop_front() else { break };
-            self.router.receive(now, source.into(), &advert);
+            self.router.receive(now, source, &advert);
         }
         let obeyed = self.hear(now, turn);
         if turn != Turn::End {

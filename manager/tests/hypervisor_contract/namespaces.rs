@@ -136,7 +136,8 @@ impl Stage for NamespaceStage {
         if directory.exists() {
             remains.push(directory.display().to_string());
         }
-        let port = format!("hf{:08x}", spec.purpose.address.to_bits());
+        let [.., a, b, c, d] = spec.mac;
+        let port = format!("hf{a:02x}{b:02x}{c:02x}{d:02x}");
         remains.extend(self.interfaces().into_iter().filter(|interface| interface.contains(&port)));
         remains
     }

@@ -119,7 +119,8 @@ impl Stage for LibvirtStage {
         if directory.exists() {
             remains.push(directory.display().to_string());
         }
-        let port = format!("hf{:08x}", spec.purpose.address.to_bits());
+        let [.., a, b, c, d] = spec.mac;
+        let port = format!("hf{a:02x}{b:02x}{c:02x}{d:02x}");
         remains.extend(self.interfaces().into_iter().filter(|interface| interface.contains(&port)));
         let domains = run(&format!("timeout {LIMIT} virsh -q list --all --name"));
         remains.extend(domains.lines().filter(|name| *name == spec.purpose.id.as_str()).map(str::to_owned));

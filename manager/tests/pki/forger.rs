@@ -11,14 +11,14 @@ use crate::stage::{Host, read};
 
 /// Credentials that `host`'s intermediate signed for `address`, whatever the CA allowed it.
 pub(crate) fn credentials_for(host: &Host, address: IpAddr) -> Credentials {
-    leaf(host, |params| params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(address))])
+    leaf(host, |params| params.subject_alt_names = vec![SanType::IpAddress(address)])
 }
 
 /// Credentials of `host` that were good until an hour ago.
 pub(crate) fn expired_credentials(host: &Host) -> Credentials {
     let address = host.address;
     leaf(host, |params| {
-        params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(address))];
+        params.subject_alt_names = vec![SanType::IpAddress(address)];
         params.not_before = OffsetDateTime::now_utc() - Duration::hours(2);
         params.not_after = OffsetDateTime::now_utc() - Duration::hours(1);
     })
@@ -28,7 +28,7 @@ pub(crate) fn expired_credentials(host: &Host) -> Credentials {
 pub(crate) fn credentials_called(host: &Host, other: &str) -> Credentials {
     let (address, name) = (host.address, other.to_owned());
     leaf(host, |params| {
-        params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(address))];
+        params.subject_alt_names = vec![SanType::IpAddress(address)];
         params.distinguished_name.push(DnType::CommonName, name);
     })
 }

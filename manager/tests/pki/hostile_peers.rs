@@ -78,7 +78,7 @@ fn whatever_a_peer_sends_does_no_harm() {
     let peers = format!("peers = [\"{}\"]", address(2));
     let mut host = Host::with("a", 1, &format!("127.{b}.{c}.10-127.{b}.{c}.16"), &peers);
     host.start_plainly();
-    let http = Client::builder().local_address(Some(address(2).into())).no_proxy().build().expect("a client");
+    let http = Client::builder().local_address(Some(address(2))).no_proxy().build().expect("a client");
     let peer = Peer { http, host: &host };
     let documents = documents(address(2));
     let (method, path, honest) = &documents[0];

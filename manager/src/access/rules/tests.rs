@@ -1,10 +1,13 @@
 use super::*;
 
-const PEERS: [IpAddr; 1] = [IpAddr::from([192, 168, 10, 2])];
-const OPEN: Rules<'static> =
-    Rules { initialised: false, open_reads: true, address: IpAddr::from([192, 168, 10, 1]), peers: &PEERS };
+const PEERS: [IpAddr; 1] = [at(2)];
+const OPEN: Rules<'static> = Rules { initialised: false, open_reads: true, address: at(1), peers: &PEERS };
 const INITIALISED: Rules<'static> = Rules { initialised: true, ..OPEN };
 const CLOSED: Rules<'static> = Rules { open_reads: false, ..INITIALISED };
+
+const fn at(last: u8) -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 10, last))
+}
 
 const HERE: [&str; 3] = ["127.0.0.1:9", "[::ffff:127.0.0.1]:9", "192.168.10.1:9"];
 const PEER: &str = "192.168.10.2:9";

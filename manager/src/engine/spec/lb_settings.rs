@@ -107,7 +107,7 @@ command = "/bin/true"
     #[test]
     fn all_that_is_said_of_a_vip_reaches_the_balancer_in_its_words() {
         let config = Config::check(&Source::from_text("a.toml", CONFIG)).expect("valid");
-        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: IpAddr::new(192, 168, 10, 10) };
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
         let text = toml::to_string(&of(&config, &slot)).expect("TOML");
         let expected = r#"machine = "a-lb"
 address = "192.168.10.10"
@@ -158,7 +158,7 @@ command = "/bin/true"
         );
         let config =
             Config::check(&Source::from_text("a.toml", &format!("{CONFIG}{listeners}"))).expect("valid");
-        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: IpAddr::new(192, 168, 10, 10) };
+        let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
         let text = toml::to_string(&of(&config, &slot)).expect("TOML");
         let expected = format!(
             "managers = [\"192.168.10.1\"]\n\n[[listener]]\naddress = \"[::]:80\"\nproxy_protocol = true\n\
@@ -174,8 +174,7 @@ command = "/bin/true"
         let zone = |more: &str| {
             let text = format!("{more}{CONFIG}");
             let config = Config::check(&Source::from_text("a.toml", &text)).expect("valid");
-            let slot =
-                Slot { id: "a-lb".into(), service: "lb".into(), address: IpAddr::new(192, 168, 10, 10) };
+            let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
             toml::to_string(&of(&config, &slot))
                 .expect("TOML")
                 .lines()

@@ -77,7 +77,7 @@ impl World {
                     return silence();
                 };
                 *peer = true;
-                match engine.receive(now, from.into(), snapshot.to_wire()) {
+                match engine.receive(now, from, snapshot.to_wire()) {
                     Ok(ack) => Outcome::Told(ack),
                     Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
                 }

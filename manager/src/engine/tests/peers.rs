@@ -124,7 +124,7 @@ fn only_peers_are_listened_to() {
     let mut world = World::two_hosts(1);
     let (now, snapshot) = (world.now, snapshot_of_b(&mut world));
     let stranger = std::net::IpAddr::from([192, 168, 10, 99]);
-    let refusal = world.engine(0).receive(now, stranger.into(), snapshot).expect_err("no peer");
+    let refusal = world.engine(0).receive(now, stranger, snapshot).expect_err("no peer");
     assert_eq!(refusal.status, 403);
 }
 
@@ -134,7 +134,7 @@ fn a_peer_with_our_own_name_is_refused() {
     let (now, snapshot) = (world.now, snapshot_of_b(&mut world));
     let impostor = HostSnapshot { host: "a".into(), ..snapshot };
     let from = world.hosts[1].config.address;
-    let refusal = world.engine(0).receive(now, from.into(), impostor).expect_err("our name");
+    let refusal = world.engine(0).receive(now, from, impostor).expect_err("our name");
     assert_eq!((refusal.status, refusal.held), (409, None));
 }
 
@@ -146,7 +146,7 @@ fn an_older_snapshot_changes_nothing() {
     world.run_ms(1_000);
     let before = world.upstreams(0);
     let (now, from) = (world.now, world.hosts[1].config.address);
-    let held = world.engine(0).receive(now, from.into(), old.clone()).expect("not refused");
+    let held = world.engine(0).receive(now, from, old.clone()).expect("not refused");
     assert!(held.version > old.version);
     world.run_ms(100);
     assert_eq!(world.upstreams(0), before);
