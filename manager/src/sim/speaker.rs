@@ -61,7 +61,7 @@ impl Speaker {
     pub(super) fn new(clock: Duration, vip: &Vip, own: IpAddr) -> Self {
         let config = RouterConfig {
             vrid: vip.vrid,
-            own: own,
+            own,
             priority: vip.priority,
             interval: vip.advert_interval,
             preempt: vip.preempt,
