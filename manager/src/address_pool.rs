@@ -234,7 +234,7 @@ mod tests {
         let texts: Vec<String> = pool.addresses().iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["fd00::fffe", "fd00::ffff", "fd00::1:0", "fd00::1:1"]);
         assert_eq!(pool.to_texts(), ["fd00::fffe-fd00::1:1"]);
-        assert_eq!(pool.overlap(&["fd00::1:0-fd00::2:0".into()]), Some(pool.addresses()[2]));
+        assert_eq!(pool.overlap(&["fd00::1:0-fd00::1:9".into()]), Some(pool.addresses()[2]));
         assert_eq!(pool.overlap(&["0.0.255.255-0.1.0.0".into()]), None);
         assert_eq!(mac_text(mac_of(pool.addresses()[2])), "02:36:00:01:00:00");
     }

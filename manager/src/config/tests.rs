@@ -52,7 +52,7 @@ fn a_host_may_be_of_ipv6_with_all_that_is_its() {
         ("gateway = \"fd00:10::1\"", "gateway = \"192.168.10.1\"", "a.toml:4:11: expected an IPv6 address"),
         (
             "fd00:10::10-",
-            "fd00:10:0:1::10-fd00:10:0:1::1f\", \"fd00:10::10-",
+            "fd00:10:0:1::30-fd00:10:0:1::3f\", \"fd00:10::10-",
             "which is outside of this host's network",
         ),
         ("fd00:10::120", "192.168.10.120", "a.toml:8:11: an IPv4 VIP needs a balancer with an IPv4 address"),
