@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A two-host network on one machine: what the demo and the end-to-end tests run in.
+# A network of two hosts, or three, on one machine: what the demo and the end-to-end tests run in.
 #
 #   lab.sh up DIR [keep]       make the lab, start both hosts and their managers; DIR/up appears when that
 #                              is done. The lab ends with this command's standard input, so that it
@@ -10,6 +10,7 @@
 #                              would be mended; prints one JSON line when the harm is done:
 #                                kill-stateless | freeze-stateless | kill-manager | kill-lb | kill-host
 #                                kill-all-stateless | stop-manager HOST | start-manager HOST
+#                                lose HOST | return HOST
 #                                kill-proxy MACHINE | freeze MACHINE | thaw MACHINE | kill MACHINE
 #                                cut HOST | heal HOST
 #                                kill-libvirtd HOST | stop-libvirtd HOST | start-libvirtd HOST
@@ -30,7 +31,10 @@
 # The two hosts are one cluster with certificates, as `manager init` on a and `manager join` on b make it.
 # HOLDFAST_CERTIFICATES=0 leaves that out: then the managers believe each other by address.
 #
-# HOLDFAST_SETTINGS names a file whose tables are added to both hosts' configurations.
+# HOLDFAST_SETTINGS names a file whose tables are added to both hosts' configurations. Its `[[vip]]`, if it has
+# any, take the place of the one that is there.
+#
+# HOLDFAST_HOSTS="a b c" has a third host, as the others, with machines .30 to .36.
 #
 # With HOLDFAST_BARE=1 the hosts have a cable called enp3s0 and nothing of Holdfast: neither bridge nor
 # address nor manager. What is installed there (in /usr/bin, /etc/holdfast, /var/lib/holdfast) is theirs.
@@ -41,7 +45,10 @@ DEPLOY=$(dirname "$SELF")
 CLIENT_ADDRESS=192.168.10.100
 SWITCH_ADDRESS=192.168.10.101
 VIP=192.168.10.120
-declare -A HOST_ADDRESS=([a]=192.168.10.1 [b]=192.168.10.2)
+declare -A HOST_ADDRESS=([a]=192.168.10.1 [b]=192.168.10.2 [c]=192.168.10.3)
+
+# The hosts there are.
+read -r -a HOSTS <<<"${HOLDFAST_HOSTS:-a b}"
 
 # How long a killed manager or libvirt daemon stays away before its service manager starts it again, and
 # how long a lost host takes to come back, in seconds.
@@ -104,13 +111,13 @@ inside_exec() {
     local dir=$1 where=$2
     shift 2
     case $where in
-        a | b)
+        a | b | c)
             local pid
             pid=$(host_pid "$dir" "$where") || die "host $where is down"
             exec nsenter --target "$pid" --mount --net --pid -- "$@"
             ;;
         client | switch) exec nsenter --net="/run/netns/$where" -- "$@" ;;
-        *) die "there is no $where; there are a, b, client and switch" ;;
+        *) die "there is no $where; there are ${HOSTS[*]}, client and switch" ;;
     esac
 }
 
@@ -136,7 +143,7 @@ inside() {
     mkdir -p /run/netns
     make_network
     [ "$BARE" = 1 ] || [ "$CERTIFICATES" = 0 ] || touch "$dir/ca"
-    for host in a b; do host_up "$dir" "$host"; done
+    for host in "${HOSTS[@]}"; do host_up "$dir" "$host"; done
     touch "$dir/up"
     if [ "${2:-}" = keep ]; then
         while :; do sleep 3600; done
@@ -147,12 +154,12 @@ inside() {
 
 make_network() {
     ip link set lo up
-    for name in switch client a b; do ip netns add "$name"; done
+    for name in switch client "${HOSTS[@]}"; do ip netns add "$name"; done
     bridge switch sw0
     # From there one can ask the wire who has an address, without a word from the hosts or the client.
     in_net switch ip address add "$SWITCH_ADDRESS/24" dev sw0
     cable client eth0 "$CLIENT_ADDRESS"
-    for host in a b; do
+    for host in "${HOSTS[@]}"; do
         if [ "$BARE" = 1 ]; then
             cable "$host" enp3s0
             continue
@@ -199,10 +206,28 @@ profile() {
     if [ "$MACHINES" = vms ]; then
         hypervisor="hypervisor = \"libvirt\"\\nlibvirt_uri = \"qemu:///system\"\\nimages = \"$IMAGES\""
     fi
+    local shipped=$DEPLOY/profiles/host-$host.toml differs=()
+    # Two are shipped. A third one is as the second, with what has to be another one.
+    if [ "$host" = c ]; then
+        shipped=$DEPLOY/profiles/host-b.toml
+        differs=(-e '0,/^name = /s|^name = .*|name = "c"|; s|192\.168\.10\.2\([0"-]\)|192.168.10.3\1|g; s|192\.168\.10\.26|192.168.10.36|'
+            -e 's|^peers = .*|peers = ["192.168.10.1", "192.168.10.2"]|')
+    elif [ "${#HOSTS[@]}" -gt 2 ]; then
+        differs=(-e 's|^peers = \[\(.*\)\]|peers = [\1, "192.168.10.3"]|')
+    fi
     sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|
         s|^chaos = .*|chaos = true|; s|^hypervisor = .*|$hypervisor|; /^libvirt_uri = /d; /^images = /d" \
-        "$DEPLOY/profiles/host-$host.toml"
+        "$shipped" | sed -n "${differs[@]}" -e p | without_vip
     [ -z "$SETTINGS" ] || cat "$SETTINGS"
+}
+
+# Whoever names public addresses names all of them.
+without_vip() {
+    if [ -n "$SETTINGS" ] && grep -q '^\[\[vip\]\]' "$SETTINGS"; then
+        sed '/^\[\[vip\]\]/,/^$/d'
+    else
+        cat
+    fi
 }
 
 # A host is a process namespace in its network: its first process stands for the hardware.
@@ -421,7 +446,7 @@ holder() {
         # A machine's MAC address is 02:48 and its IP address.
         # shellcheck disable=SC2046,SC2183 # four words on purpose
         address=$(printf '%d.%d.%d.%d' $(sed 's/^02:48//; s/:/ 0x/g' <<<"$mac"))
-        for file in "$dir"/[ab]/state/machines/*/machine.json; do
+        for file in "$dir"/[abc]/state/machines/*/machine.json; do
             grep -q "\"address\": *\"$address\"" "$file" 2>/dev/null || continue
             basename "$(dirname "$file")"
             return 0
@@ -494,11 +519,18 @@ fault() {
             sleep "$HOST_RETURN"
             host_up "$dir" "$who"
             ;;
+        lose)
+            pid=$(host_pid "$dir" "$who") || die "host $who is down"
+            in_net switch ip link set "port-$who" down
+            kill -KILL "$pid"
+            echo "{\"fault\": \"lose host\", \"host\": \"$who\"}"
+            ;;
+        return) host_up "$dir" "$who" && echo "{\"fault\": \"host $who returns\"}" ;;
         kill-all-stateless)
             # All are found first: between the first death and the last one nothing must be rebuilt.
             local ids id host pids=()
             local -A ports
-            for host in a b; do
+            for host in "${HOSTS[@]}"; do
                 ids=$(find "$dir/$host/state/machines" -maxdepth 1 -name "$host-stateless-*" -printf '%f\n')
                 ports[$host]=
                 for id in $ids; do
@@ -506,7 +538,7 @@ fault() {
                     [ "$MACHINES" = vms ] || ports[$host]+="link set $(machine_port "$dir" "$id") down"$'\n'
                 done
             done
-            for host in a b; do in_net "$host" ip -batch - <<<"${ports[$host]}"; done
+            for host in "${HOSTS[@]}"; do in_net "$host" ip -batch - <<<"${ports[$host]}"; done
             kill -KILL "${pids[@]}"
             echo '{"fault": "kill all stateless"}'
             ;;
@@ -580,6 +612,7 @@ if [ -r "${1:-}/bin" ] && [ "$command" != up ]; then
     MACHINES=$(cat "$1/machines")
     IMAGES=$(cat "$1/images")
     SETTINGS=$(cat "$1/settings")
+    read -r -a HOSTS <"$1/hosts"
     HOST_RETURN=${HOLDFAST_HOST_RETURN:-$(cat "$1/host-return")}
 fi
 case $command in
@@ -596,6 +629,7 @@ case $command in
         echo "$MACHINES" >"$1/machines"
         echo "$IMAGES" >"$1/images"
         echo "$SETTINGS" >"$1/settings"
+        echo "${HOSTS[*]}" >"$1/hosts"
         echo "$HOST_RETURN" >"$1/host-return"
         rm -f "$1/up"
         echo $$ >"$1/outer.pid"

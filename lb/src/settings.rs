@@ -13,6 +13,7 @@ use kit::notify::{NotifyFile, check_notifies};
 use serde::Deserialize;
 use wire::{HostName, MachineId};
 
+mod bgp;
 #[cfg(test)]
 mod broken;
 mod certificates;
@@ -26,6 +27,8 @@ mod taken;
 mod upstream_tls;
 mod vip;
 
+pub use bgp::Bgp;
+use bgp::BgpFile;
 use listener::ListenerFile;
 pub use listener::{ClientCertificates, Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion};
 pub use observed::{Accept, AccessLog, LogFormat, Only, RequestIds, Tracing};
@@ -67,6 +70,8 @@ pub struct Settings {
     pub workers: usize,
     /// The virtual routers.
     pub vips: Vec<Vip>,
+    /// The addresses that all balancers have at the same time.
+    pub bgp: Option<Bgp>,
     /// Whom to tell of every change of a virtual router.
     pub notify: Vec<Notify>,
     /// What one client may use.
@@ -197,6 +202,9 @@ struct File {
     /// The public addresses.
     #[serde(default, rename = "vip")]
     vips: Vec<Spanned<VipFile>>,
+    /// Public addresses that all balancers have at the same time, announced by a BGP daemon.
+    #[serde(default)]
+    bgp: Option<BgpFile>,
     /// Whom to tell of every change of a public address.
     #[serde(default)]
     notify: Vec<Spanned<NotifyFile>>,
@@ -262,6 +270,7 @@ impl Settings {
             state_dir,
             workers,
             vips,
+            bgp,
             notify,
             limits,
             access_log,
@@ -294,6 +303,7 @@ impl Settings {
             (Vec::new(), Proxying::default())
         };
         let vips = vip::check(source, address, vips)?;
+        let bgp = bgp.map(|bgp| bgp.check(source, address, &vips)).transpose()?;
         let notify = check_notifies(source, notify)?;
         Ok(Settings {
             source: source.clone(),
@@ -310,6 +320,7 @@ impl Settings {
             state_dir_given: false,
             workers: workers.map_or_else(default_workers, Spanned::into_inner),
             vips,
+            bgp,
             notify,
             limits,
             access_log: access_log.map(|file| file.check(source)).transpose()?,
@@ -322,6 +333,11 @@ impl Settings {
     /// The file.
     pub fn path(&self) -> &Path {
         self.source.path()
+    }
+
+    /// Whether there are addresses that somebody has to speak for.
+    pub fn has_speaker(&self) -> bool {
+        !self.vips.is_empty() || self.bgp.is_some()
     }
 
     /// Why these are not those of the file as it is now, if they are not.
@@ -405,6 +421,18 @@ mod tests {
             (
                 "[[vip]]\naddress = \"10.0.0.1\"\nvrid = 1\npriority = 240\nunicast_peers = [\"192.168.10.10\"]",
                 "lb.toml:7:18: a balancer is not its own peer",
+            ),
+            ("[bgp]\naddresses = []", "lb.toml:4:13: expected an address at least"),
+            ("[bgp]\naddresses = [\"127.0.0.1\"]", "lb.toml:4:14: expected an address"),
+            ("[bgp]\naddresses = [\"192.168.10.10\"]", "lb.toml:4:14: an announced address must not"),
+            ("[bgp]\naddresses = [\"192.0.2.1\", \"192.0.2.1\"]", "lb.toml:4:27: this address is in"),
+            (
+                "[[vip]]\naddress = \"192.0.2.1\"\nvrid = 1\npriority = 240\n[bgp]\naddresses = [\"192.0.2.1\"]",
+                "lb.toml:8:14: a [[vip]] has this address",
+            ),
+            (
+                "[bgp]\naddresses = [\"192.0.2.1\"]\ninterface = \"a name that is too long\"",
+                "lb.toml:5:13: expected the name of a network interface",
             ),
             ("[[notify]]\nurl = \"http://\"", "lb.toml:4:7: expected a URL"),
             ("workers = 0", "lb.toml:3:11: expected 1 to 256"),

@@ -86,7 +86,7 @@ impl<'a> Supervisor<'a> {
         Ok(Supervisor {
             settings,
             proxy: Child::new(Role::Proxy, arguments(Role::Proxy)),
-            speaker: (!settings.vips.is_empty()).then(|| Child::new(Role::Speaker, arguments(Role::Speaker))),
+            speaker: settings.has_speaker().then(|| Child::new(Role::Speaker, arguments(Role::Speaker))),
         })
     }
 
@@ -150,12 +150,12 @@ impl<'a> Supervisor<'a> {
     /// Takes the addresses off. A living speaker, which saw the proxy's ticks end, does the same; in the
     /// name of a dead one we tell the others too.
     async fn remove_vips(&self, dead: Role) {
-        if self.settings.vips.is_empty() {
+        if !self.settings.has_speaker() {
             return;
         }
         let removed = async {
             let mut network = Network::open_at_once(self.settings).await?;
-            network.remove_left_over(&self.settings.vips).await?;
+            network.remove_left_over(self.settings).await?;
             match dead {
                 Role::Proxy => {}
                 Role::Speaker => network.say_released(&self.settings.vips),

@@ -36,7 +36,7 @@ pub use hardware::Hardware;
 pub use heartbeat::Heartbeat;
 pub use listener::{Listener, ListenerTls};
 pub use service::Service;
-pub use vip::{Vip, link_local_of};
+pub use vip::{Preference, Role, Vip, link_local_of};
 
 /// The name that stands for the host's balancer where services are named.
 pub const LB: &str = "lb";

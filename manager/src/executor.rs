@@ -322,6 +322,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
             ports.balancer.hand_over(lb, &order, progress).await
         }
         Command::TellUplink { lb, lost } => ports.balancer.tell_uplink(lb, lost).await,
+        Command::Rank { lb, priorities } => ports.balancer.rank(lb, priorities).await,
         Command::AskTargets(targets) => uplink::ask(&config.bridge, &targets).await,
         Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
         Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot.to_wire()).await,

@@ -23,3 +23,4 @@ pub mod services;
 mod sim;
 pub mod store;
 pub mod tls;
+pub mod vip_plan;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use manager::cli::{
     self, AccessCommand, AuditArgs, CompletionsArgs, DumpArgs, EventsArgs, ImageCommand, JoinArgs,
-    MaintenanceCommand, ManArgs, Output, RevokeArgs, ServiceCommand, StatusArgs, SwitchoverArgs, TokenArgs,
-    TopArgs, VmCommand,
+    MaintenanceCommand, ManArgs, Output, PlanCommand, RevokeArgs, ServiceCommand, StatusArgs, SwitchoverArgs,
+    TokenArgs, TopArgs, VmCommand,
 };
 use manager::config::Config;
 use manager::faults::{KeeperArgs, STOPPED_FOR, SUBCOMMAND as KEEPER, keep, wait_out};
@@ -88,6 +88,9 @@ enum Command {
     Image(ImageCommand),
     /// Move the public addresses to another host's balancer without failing a request.
     Switchover(SwitchoverArgs),
+    /// Work out what a cluster would need, without asking any manager.
+    #[command(subcommand)]
+    Plan(PlanCommand),
     /// Give, show and take away access from elsewhere. On the manager's own host only.
     #[command(subcommand)]
     Access(AccessCommand),
@@ -156,6 +159,7 @@ fn main() -> ExitCode {
         Command::Image(command) => client(&common).and_then(|client| client.image(&command)),
         Command::Forget { host } => client(&common).and_then(|client| client.forget(&host)),
         Command::Switchover(args) => client(&common).and_then(|client| client.switchover(&args)),
+        Command::Plan(command) => cli::plan(&command, common.output),
         Command::Access(command) => client(&common).and_then(|client| client.access(&command)),
         Command::Audit(args) => client(&common).and_then(|client| client.audit(&args)),
         Command::Maintenance(command) => client(&common).and_then(|client| client.maintenance(&command)),

@@ -25,6 +25,13 @@ pub enum Effect {
         /// The interval to say.
         interval: Duration,
     },
+    /// Tell this router alone, by an advert of priority [`OFFER`](crate::fitness::OFFER), that it is to take the address.
+    Offer {
+        /// The address it speaks from.
+        to: IpAddr,
+        /// The interval to say.
+        interval: Duration,
+    },
     /// Put the address on the interface.
     AddAddress,
     /// Extend the lifetime of the address, or add it where it is missing.
@@ -64,6 +71,8 @@ pub enum Reason {
     Released(IpAddr),
     /// The holder says that it is unfit.
     UnfitHolder(IpAddr),
+    /// The holder offered the address to this one.
+    Offered(IpAddr),
     /// It was ordered to take over.
     Ordered,
     /// Another holder has the higher priority, or an equal one and the higher address.
@@ -87,6 +96,7 @@ impl fmt::Display for Reason {
             Reason::Silence => f.write_str("no holder heard"),
             Reason::Released(holder) => write!(f, "{holder} let go"),
             Reason::UnfitHolder(holder) => write!(f, "{holder} is unfit"),
+            Reason::Offered(holder) => write!(f, "{holder} offered it to this one"),
             Reason::Ordered => f.write_str("ordered to take over"),
             Reason::Outranked(holder) => write!(f, "{holder} outranks this one"),
             Reason::Preempted(holder) => write!(f, "{holder} has the lower priority"),

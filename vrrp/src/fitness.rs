@@ -5,6 +5,24 @@
 /// Priorities from here to 254 say "fit". A router that advertises less is preempted by a fit one.
 pub const FIT_FROM: u8 = 200;
 
+/// What a holder says to one router alone, to have that one take the address ([`Router::release_to`](crate::Router::release_to)).
+/// As the priority of an advert to all it would be an unfit one's, and ours never say it there.
+pub const OFFER: u8 = FIT_FROM - 1;
+
+/// The priority of the router that is preferred; each that follows it in the order of preference has so much less.
+pub const PREFERRED: u8 = 240;
+
+/// See [`PREFERRED`]. At 100 ms between adverts it makes those who take over from a silent holder do so 4 ms apart.
+const RANK_STEP: u8 = 10;
+
+/// The priority of who stands at `rank` (0 is the first) of a virtual router's order of preference. From the fifth on all
+/// have the lowest priority of a fit one: among those the address decides.
+#[must_use]
+pub fn of_rank(rank: usize) -> u8 {
+    let step = u8::try_from(rank).unwrap_or(u8::MAX).saturating_mul(RANK_STEP);
+    PREFERRED.saturating_sub(step).max(FIT_FROM)
+}
+
 /// The highest priority a router may have; 255 belongs to an owner of the address (RFC 9568, section
 /// 5.2.4), which would seize it back whatever its state.
 pub const HIGHEST: u8 = 254;
@@ -75,13 +93,20 @@ impl Fitness {
         self.troubles & trouble.bit() != 0
     }
 
+    pub(crate) fn base(&self) -> u8 {
+        self.base
+    }
+
     /// The priority now, 1 to 254: 0 would say that the address is let go.
     pub(crate) fn priority(&self) -> u8 {
+        if self.troubles == 0 {
+            return self.base;
+        }
         Unfit::ALL
             .into_iter()
             .filter(|trouble| self.has(*trouble))
             .fold(self.base, |priority, trouble| priority.saturating_sub(trouble.weight()))
-            .max(1)
+            .clamp(1, OFFER - 1)
     }
 
     pub(crate) fn is_fit(&self) -> bool {
@@ -103,6 +128,13 @@ mod tests {
             fitness.set(trouble, false);
             assert!(fitness.is_fit());
         }
+    }
+
+    #[test]
+    fn each_rank_is_fit_and_lower_than_the_one_before_until_the_lowest() {
+        let ranks: Vec<u8> = (0..7).map(of_rank).collect();
+        assert_eq!(ranks, [240, 230, 220, 210, 200, 200, 200]);
+        assert_eq!(of_rank(usize::MAX), FIT_FROM);
     }
 
     #[test]

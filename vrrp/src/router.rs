@@ -11,8 +11,10 @@
 //! ```
 //!
 //! It differs from the RFC where a group of equals serves better than an owner and its stand-ins:
-//! - Fit routers (priority from [`FIT_FROM`](crate::fitness::FIT_FROM)) do not preempt each other. An unfit holder is preempted at
-//!   once by any router of higher priority, instead of after its Down interval.
+//! - Fit routers (priority from [`FIT_FROM`](crate::fitness::FIT_FROM)) do not preempt each other. An unfit holder is preempted
+//!   by any router of higher priority instead of after its Down interval: by the preferred one at once, by the others a few
+//!   milliseconds later each, so that not all of them do.
+//! - A holder can offer the address to one router alone, whatever the order of preference.
 //! - With `preempt`, a fit router of higher priority takes over when it has heard the lower one for the delay,
 //!   instead of turning a deaf ear to it until Down.
 //! - Priority 0 counts only from the present holder, so that a belated one deposes nobody.
@@ -29,7 +31,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::effect::{Effect, Reason, State, WakeReason};
-use crate::fitness::{Fitness, HIGHEST, Unfit};
+use crate::fitness::{FIT_FROM, Fitness, HIGHEST, Unfit};
 use crate::packet::{Advert, PRIORITY_RELEASE};
 
 mod contest;
@@ -248,7 +250,7 @@ impl Router {
                 self.enter_master(now, Reason::Ordered, raised);
             }
             Phase::Master(term) => {
-                term.offer_ends = None;
+                (term.offer_ends, term.offered_to) = (None, None);
                 self.adjust(now, |fitness| fitness.set(Unfit::SteppingDown, false));
             }
         }
@@ -268,13 +270,59 @@ impl Router {
             Phase::Init => return Err(Refused::NotReady),
             Phase::Backup { .. } => {}
             Phase::Master(term) => {
-                term.offer_ends = Some(ends);
+                (term.offer_ends, term.offered_to) = (Some(ends), None);
                 term.raised = None;
                 self.fitness.set(Unfit::SteppingDown, true);
                 self.advertise(now);
             }
         }
         Ok(())
+    }
+
+    /// Offers the address to the router that speaks from `to`, and to no other: those would hear of an unfit holder and
+    /// take the address all at the same time. Until that one takes it, or three Down intervals are over, this router holds it
+    /// like any fit holder.
+    ///
+    /// # Errors
+    ///
+    /// When this router takes no part.
+    pub fn release_to(&mut self, now: Duration, to: IpAddr) -> Result<(), Refused> {
+        self.notice_sleep(now);
+        let ends = now + self.down() * PATIENCE;
+        match &mut self.phase {
+            Phase::Init => return Err(Refused::NotReady),
+            Phase::Backup { .. } => {}
+            Phase::Master(term) => {
+                (term.offer_ends, term.offered_to) = (Some(ends), Some(to));
+                self.advertise(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The holder at `source` offers the address to this router alone. Returns whether it does so as far as is known here: by
+    /// one that was not heard as a fit holder it is nothing but an advert. One that is unfit, or has nothing to serve with,
+    /// leaves the address where it is.
+    pub fn offered(&mut self, now: Duration, source: IpAddr) -> bool {
+        self.notice_sleep(now);
+        let Some(holder) = self.heard(now).filter(|heard| heard.from == source && heard.priority >= FIT_FROM)
+        else {
+            return false;
+        };
+        if let Phase::Backup { preempt_from, .. } = self.phase
+            && self.serving
+            && self.fitness.is_fit()
+            && now >= preempt_from
+        {
+            // The others still know the former holder: what is said next counts for more than what that one said last.
+            let raised = Raised {
+                over: source,
+                priority: holder.priority.saturating_add(1).min(HIGHEST),
+                until: now + self.down() * PATIENCE,
+            };
+            self.enter_master(now, Reason::Offered(source), Some(raised));
+        }
+        true
     }
 
     /// The next thing to do, in order. `now` is the time at which it will be done: a process that was
@@ -325,6 +373,12 @@ impl Router {
                 Some(_) | None => own,
             },
         }
+    }
+
+    /// The priority it has while it is fit.
+    #[must_use]
+    pub fn base(&self) -> u8 {
+        self.fitness.base()
     }
 
     /// Who holds the address as far as this router knows.

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp::fitness::OFFER;
 use vrrp::{Advert, Effect, Router, RouterConfig, State, Unfit};
 
 const STEP: Duration = Duration::from_micros(250);
@@ -104,7 +105,9 @@ impl Network {
         let (arrived, now) = (self.now, self.now - node.lag);
         while node.inbox.front().is_some_and(|(at, ..)| *at <= arrived) {
             if let Some((_, source, advert)) = node.inbox.pop_front() {
-                node.router.receive(now, source, &advert);
+                if advert.priority != OFFER || !node.router.offered(now, source) {
+                    node.router.receive(now, source, &advert);
+                }
             }
         }
         if node.router.next_wake().is_some_and(|(due, _)| due <= now) {
@@ -127,10 +130,18 @@ impl Network {
                 Effect::Announce => assert!(node.holds && !node.stale, "a stale holder announced itself"),
                 Effect::SendAdvert { priority, interval } => {
                     assert!(!node.stale, "a stale holder sent an advert");
-                    let advert = Advert { vrid: 1, priority, interval, addresses: Vec::new() };
+                    let advert = Advert { priority, interval, ..claim() };
                     let (from, cut) = (node.address, node.cut);
                     if !cut {
                         self.multicast(from, &advert);
+                    }
+                }
+                Effect::Offer { to, .. } => {
+                    let (from, arrival) = (node.address, self.now + DELAY);
+                    let is_there = |node: &&mut Node| node.address == to && !node.cut && !node.deaf;
+                    if let Some(node) = self.nodes.iter_mut().find(is_there) {
+                        let advert = Advert { priority: OFFER, ..claim() };
+                        node.inbox.push_back((arrival, from, advert));
                     }
                 }
                 Effect::Changed(_) => {}
@@ -182,6 +193,11 @@ impl Network {
         assert_eq!(holders, [index]);
         assert_eq!(self.nodes[index].router.state(), State::Master);
     }
+}
+
+/// What a holder says.
+fn claim() -> Advert {
+    Advert { vrid: 1, priority: 240, interval: INTERVAL, addresses: Vec::new() }
 }
 
 #[test]
@@ -312,6 +328,47 @@ fn an_ordered_hand_over_lasts() {
         network.pass(5000);
         network.expect_holder(who);
     }
+}
+
+#[test]
+fn of_several_the_preferred_one_alone_takes_an_unfit_holders_place() {
+    let mut network = Network::settled(&[240, 230, 220, 210, 200]);
+    let now = network.now;
+    network.nodes[0].router.set_unfit(now, Unfit::Draining, true);
+    network.pass(5000);
+    network.expect_holder(1);
+    assert_eq!(network.nodes[2..].iter().map(|node| node.terms).sum::<usize>(), 0);
+}
+
+#[test]
+fn an_address_that_is_offered_to_one_goes_there_and_no_other_takes_it_on_the_way() {
+    for to in 1..5 {
+        let mut network = Network::settled(&[240, 230, 220, 210, 200]);
+        let (now, address) = (network.now, network.nodes[to].address);
+        network.nodes[0].router.release_to(now, address).expect("it takes part");
+        network.pass(5);
+        network.expect_holder(to);
+        network.pass(20_000);
+        network.expect_holder(to);
+        assert_eq!(network.nodes.iter().map(|node| node.terms).sum::<usize>(), 2);
+        // And home again.
+        let (now, home) = (network.now, network.nodes[0].address);
+        network.nodes[to].router.release_to(now, home).expect("it takes part");
+        network.pass(20_000);
+        network.expect_holder(0);
+        assert_eq!(network.nodes.iter().map(|node| node.terms).sum::<usize>(), 3);
+    }
+}
+
+#[test]
+fn an_address_that_is_offered_to_a_dead_one_stays() {
+    let mut network = Network::settled(&[240, 230, 220]);
+    network.kill(2);
+    let (now, address) = (network.now, network.nodes[2].address);
+    network.nodes[0].router.release_to(now, address).expect("it takes part");
+    network.pass(5000);
+    network.expect_holder(0);
+    assert_eq!(network.nodes[1].terms, 0);
 }
 
 #[test]

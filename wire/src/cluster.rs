@@ -185,6 +185,9 @@ pub struct LbVipView {
     pub state: RouterState,
     /// The priority it advertises.
     pub priority: u8,
+    /// The one it has while it is fit; none from managers that do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u8>,
 }
 
 /// One public address.
@@ -196,6 +199,13 @@ pub struct VipView {
     /// The balancers that say they hold it; exactly one when all is well. Where none of those says so whose managers are
     /// heard, the one that this host's balancer hears holding it.
     pub holders: Vec<MachineId>,
+    /// The hosts by how much they are preferred, where that is known here: who says `role` says no order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<HostName>,
+    /// The host whose balancer is to hold it when all that the managers have to move is moved; none where they leave it to
+    /// the balancers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub should: Option<HostName>,
 }
 
 /// One entry of `GET /events` (server-sent events, one JSON document each).

@@ -5,6 +5,7 @@
 //!      └───────────┴────────────┴───────▶ Undone: nobody took the addresses, it serves on
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,11 @@ pub struct HandOverOrder {
     /// The addresses meant; all that are held when empty.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
+    /// For each of them the one balancer that is to have it: the addresses that one speaks VRRP from, of each family. Any
+    /// other one has those that are not named here, and those that were not taken within half of `take_ms`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    pub to: BTreeMap<IpAddr, Vec<IpAddr>>,
     /// Kept connections without a request are closed after so long, but not before a tenth of a second.
     pub idle_ms: u64,
     /// Requests in progress may take so long; with this over, the hand-over goes on without them.
@@ -37,7 +43,7 @@ impl HandOverOrder {
 
     /// What is wrong with it, if anything is: the field and what was expected.
     pub fn wrong(&self) -> Option<(&'static str, String)> {
-        let HandOverOrder { addresses: _, idle_ms, finish_ms, hold_ms, take_ms } = self;
+        let HandOverOrder { addresses: _, to: _, idle_ms, finish_ms, hold_ms, take_ms } = self;
         let limits = [
             ("idle_ms", *idle_ms, Self::LONGEST_MS),
             ("finish_ms", *finish_ms, Self::LONGEST_MS),
@@ -56,7 +62,14 @@ impl HandOverOrder {
 
 impl Default for HandOverOrder {
     fn default() -> Self {
-        HandOverOrder { addresses: Vec::new(), idle_ms: 2_000, finish_ms: 5_000, hold_ms: 250, take_ms: 500 }
+        HandOverOrder {
+            addresses: Vec::new(),
+            to: BTreeMap::new(),
+            idle_ms: 2_000,
+            finish_ms: 5_000,
+            hold_ms: 250,
+            take_ms: 500,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A planned move of public addresses from one host's balancer to another's, as managers carry it out.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,10 @@ pub struct SwitchoverOrder {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub vip: Option<IpAddr>,
+    /// The host whose balancer is to hold none any more: all that it holds is meant, and goes to `to` or, without that, each
+    /// to whom it would go if the balancer died. Not together with `vip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<HostName>,
     /// How long it may take until the address is offered, in milliseconds. Requests in progress have half
     /// of it.
     pub timeout_ms: u64,
@@ -34,7 +39,7 @@ impl SwitchoverOrder {
 
 impl Default for SwitchoverOrder {
     fn default() -> Self {
-        SwitchoverOrder { to: None, vip: None, timeout_ms: 10_000 }
+        SwitchoverOrder { to: None, vip: None, from: None, timeout_ms: 10_000 }
     }
 }
 
@@ -50,8 +55,12 @@ pub struct Switchover {
     pub addresses: Vec<IpAddr>,
     /// The balancer that held them.
     pub from: MachineId,
-    /// The balancer that is to hold them; once it is done, the one that does.
+    /// The balancer that is to hold them; once it is done, the one that does. Where they go to several, that of the first.
     pub to: MachineId,
+    /// Who is to hold which, where they do not all go to the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, MachineId>)]
+    pub targets: BTreeMap<IpAddr, MachineId>,
     /// What the balancer that held them has done, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOver>,

@@ -12,9 +12,26 @@ use utoipa::ToSchema;
 pub struct VipStatus {
     /// The virtual routers this balancer takes part in.
     pub routers: Vec<RouterStatus>,
+    /// The addresses that a BGP daemon beside this balancer announces while it can serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<AnnouncedStatus>,
     /// Packets that were dropped, by kind, since the speaker started. The kinds are few and fixed.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
+}
+
+/// One address that several balancers have at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AnnouncedStatus {
+    /// The address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// Whether it is here, for the daemon to announce.
+    pub announced: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// How long that has been so, in milliseconds.
+    pub for_ms: u64,
 }
 
 /// One virtual router as this balancer sees it.
@@ -29,6 +46,9 @@ pub struct RouterStatus {
     pub state: RouterState,
     /// The priority it advertises or would advertise now.
     pub priority: u8,
+    /// The priority it has while it is fit; none from balancers that do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u8>,
     /// Who holds the address, as far as this balancer knows.
     #[schema(value_type = Option<String>)]
     pub holder: Option<IpAddr>,
@@ -114,12 +134,25 @@ pub struct VipOrder {
     /// The virtual router meant; all of them when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrid: Option<u8>,
+    /// The virtual router of this address is meant: IPv4 and IPv6 may have the same `vrid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
     /// The priority from now on, 1 to 254; below 200 the balancer counts as unfit and is preempted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
+    /// The priority from now on of the virtual router of each of these addresses, 200 to 254, whatever `vrid` and `address`
+    /// say. It changes no holder: fit balancers do not preempt each other.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, u8>)]
+    pub priorities: BTreeMap<IpAddr, u8>,
     /// What to do at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<VipAction>,
+    /// With `release`, the one balancer that is to have the address: where it speaks from, of each family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub to: Vec<IpAddr>,
     /// What the host's monotonic clock shows when this is sent, in milliseconds since any fixed time: so a
     /// balancer learns that its machine was paused while its own clock stood still. It goes to all virtual
     /// routers, whatever `vrid` says.
@@ -134,8 +167,17 @@ impl VipOrder {
     /// Whether it only says what a manager says all the time: its clock and how its uplink is.
     #[must_use]
     pub fn is_routine(&self) -> bool {
-        let VipOrder { vrid: _, priority, action, host_time_ms: _, uplink_lost: _ } = self;
-        priority.is_none() && action.is_none()
+        let VipOrder {
+            vrid: _,
+            address: _,
+            priority,
+            priorities,
+            action,
+            to: _,
+            host_time_ms: _,
+            uplink_lost: _,
+        } = self;
+        priority.is_none() && priorities.is_empty() && action.is_none()
     }
 }
 

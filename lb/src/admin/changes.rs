@@ -130,7 +130,7 @@ pub(super) async fn blocking(
     (status = 503, description = "the VIP speaker does not answer", body = Problem),
 ))]
 async fn put_vip(State(admin): Shared, Json(order): Json<VipOrder>) -> Result<Json<VipStatus>, ApiError> {
-    if admin.settings.vips.is_empty() {
+    if !admin.settings.has_speaker() {
         if order.is_routine() {
             return Ok(Json(VipStatus::default()));
         }

@@ -95,7 +95,7 @@ async fn hand_over(State(admin): Shared) -> Json<HandOver> {
 }
 
 pub(super) async fn ask_vip(admin: &Admin) -> Result<VipStatus, Problem> {
-    if admin.settings.vips.is_empty() {
+    if !admin.settings.has_speaker() {
         return Ok(VipStatus::default());
     }
     admin.vip.status().await.map_err(|error| Problem::unavailable(error.to_string()))

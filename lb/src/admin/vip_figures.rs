@@ -49,6 +49,10 @@ impl VipFigures {
         let taken = counter("lb_vip_taken_total", "Times this balancer became the holder of a VIP.")?;
         let holds = IntGaugeVec::new(Opts::new(HOLDS, HOLDS_HELP), LABELS)?;
         let priority = IntGaugeVec::new(Opts::new("lb_vip_priority", "The VRRP priority now."), LABELS)?;
+        let announced = IntGaugeVec::new(
+            Opts::new("lb_bgp_announced", "1 while the address is here, for a BGP daemon to announce."),
+            &["address"],
+        )?;
         let dropped = IntCounterVec::new(
             Opts::new("lb_vip_packets_dropped_total", "Received VRRP packets that were dropped, by kind."),
             &["kind"],
@@ -66,6 +70,9 @@ impl VipFigures {
             priority.with_label_values(labels).set(i64::from(router.priority));
             failovers.push(histogram(&router.counters.failovers, labels));
         }
+        for one in &status.announced {
+            announced.with_label_values(&[&one.address.to_string()]).set(i64::from(one.announced));
+        }
         for (kind, count) in &status.dropped {
             dropped.with_label_values(&[kind]).inc_by(*count);
         }
@@ -78,7 +85,7 @@ impl VipFigures {
         );
         duration.set_field_type(MetricType::HISTOGRAM);
         duration.set_metric(failovers);
-        Ok([counters, holds.collect(), priority.collect(), vec![duration]].concat())
+        Ok([counters, holds.collect(), priority.collect(), announced.collect(), vec![duration]].concat())
     }
 }
 
@@ -123,7 +130,7 @@ impl Collector for VipFigures {
 
 #[cfg(test)]
 mod tests {
-    use wire::vip::{RouterCounters, RouterStatus};
+    use wire::vip::{AnnouncedStatus, RouterCounters, RouterStatus};
 
     use super::*;
 
@@ -139,17 +146,25 @@ mod tests {
             vrid: 50,
             state: RouterState::Master,
             priority: 240,
+            base: Some(240),
             holder: None,
             reason: String::new(),
             for_ms: 0,
             counters: RouterCounters { adverts_sent: 7, failovers, ..RouterCounters::default() },
         };
         let dropped = [("ttl".to_owned(), 3)].into();
-        figures.update(Some(VipStatus { routers: vec![router], dropped }));
+        let announced = vec![AnnouncedStatus {
+            address: [192, 0, 2, 1].into(),
+            announced: true,
+            reason: String::new(),
+            for_ms: 0,
+        }];
+        figures.update(Some(VipStatus { routers: vec![router], announced, dropped }));
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         for line in [
             "lb_vip_adverts_sent_total{address=\"10.0.0.1\",vrid=\"50\"} 7",
             "lb_vip_holds{address=\"10.0.0.1\",vrid=\"50\"} 1",
+            "lb_bgp_announced{address=\"192.0.2.1\"} 1",
             "lb_vip_failover_duration_seconds_bucket{address=\"10.0.0.1\",vrid=\"50\",le=\"0.25\"} 0",
             "lb_vip_failover_duration_seconds_bucket{address=\"10.0.0.1\",vrid=\"50\",le=\"0.5\"} 1",
             "lb_vip_failover_duration_seconds_bucket{address=\"10.0.0.1\",vrid=\"50\",le=\"+Inf\"} 1",

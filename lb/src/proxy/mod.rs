@@ -209,7 +209,7 @@ fn control(
             () = worker_ended.cancelled() => tracing::error!("a worker or the checks ended, stopping"),
         }
         link::set_draining(true);
-        if !settings.vips.is_empty() {
+        if settings.has_speaker() {
             tokio::time::sleep(STOP_NOTICE).await;
         }
         anyhow::Ok(())
@@ -275,7 +275,7 @@ fn run_worker(
     runtime.block_on(async {
         tokio::spawn(alarms.ring());
         let proxy = Arc::new(pingora_proxy::http_proxy(&Arc::new(conf), app.clone()));
-        if !settings.vips.is_empty() {
+        if settings.has_speaker() {
             tokio::spawn(link::tick_forever(settings.state_dir.clone(), worker, settings.workers));
         }
         let listeners = listeners

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp::fitness::OFFER;
 use vrrp::{Advert, Effect, Reason, Router, RouterConfig, State};
 use wire::vip::{RouterCounters, RouterState, RouterStatus, VipAction, VipOrder};
 
@@ -53,18 +54,29 @@ impl Member {
     /// Why what arrived is not for us, although it is well formed: the kind it is dropped as.
     pub(super) fn objection(&self, arrived: &Arrived) -> Option<&'static str> {
         let peers = &self.vip.unicast_peers;
-        if peers.is_empty() {
+        let offer = arrived.advert.as_ref().is_ok_and(|advert| advert.priority == OFFER);
+        if peers.is_empty() && offer {
+            None
+        } else if peers.is_empty() {
             (!arrived.destination.is_multicast()).then_some(NOT_MULTICAST)
         } else {
             (!peers.contains(&arrived.source)).then_some(UNLISTED_PEER)
         }
     }
 
-    /// Takes in an advert for this virtual router.
-    pub(super) fn receive(&mut self, now: Duration, source: IpAddr, advert: &Advert) {
+    /// Takes in an advert for this virtual router, sent to `destination`.
+    pub(super) fn receive(&mut self, now: Duration, source: IpAddr, destination: IpAddr, advert: &Advert) {
         self.counters.adverts_received += 1;
         let was_holder = self.router.holder(now) == Some(source);
-        self.router.receive(now, source, advert);
+        let alone = !destination.is_multicast();
+        if alone && advert.priority == OFFER {
+            // Where all adverts are sent to one alone, it may be what it looks like.
+            if !self.router.offered(now, source) && !self.vip.unicast_peers.is_empty() {
+                self.router.receive(now, source, advert);
+            }
+        } else {
+            self.router.receive(now, source, advert);
+        }
         if was_holder || self.router.holder(now) == Some(source) {
             self.last_word = Some(now);
         }
@@ -112,7 +124,19 @@ impl Member {
 
     /// Carries out what `order` says to this router, or says why not.
     pub(super) fn obey(&mut self, now: Duration, order: &VipOrder) -> Result<(), String> {
-        let VipOrder { vrid: _, priority, action, host_time_ms: _, uplink_lost } = *order;
+        let VipOrder {
+            vrid: _,
+            address: _,
+            priority,
+            priorities: _,
+            action,
+            to,
+            host_time_ms: _,
+            uplink_lost,
+        } = order;
+        let (priority, uplink_lost) = (*priority, *uplink_lost);
+        let own = self.vip.address;
+        let to = to.iter().find(|to| to.is_ipv4() == own.is_ipv4());
         if let Some(priority) = priority {
             self.router.set_priority(now, priority);
         }
@@ -122,7 +146,10 @@ impl Member {
         let result = match action {
             None => Ok(()),
             Some(VipAction::TakeOver) => self.router.take_over(now),
-            Some(VipAction::Release) => self.router.release(now),
+            Some(VipAction::Release) => match to {
+                Some(to) => self.router.release_to(now, *to),
+                None => self.router.release(now),
+            },
         };
         result.map_err(|refused| refused.to_string())
     }
@@ -134,6 +161,7 @@ impl Member {
             vrid: self.vip.vrid,
             state: name_of(self.router.state()),
             priority: self.router.priority(),
+            base: Some(self.router.base()),
             holder: self.router.holder(now),
             reason: reason.to_string(),
             for_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
@@ -190,7 +218,7 @@ mod tests {
     fn advert(member: &mut Member, at: u64, priority: u8) {
         let addresses = vec![IpAddr::from([10, 0, 0, 1])];
         let advert = Advert { vrid: 50, priority, interval: ms(100), addresses };
-        member.receive(ms(at), OTHER.into(), &advert);
+        member.receive(ms(at), OTHER.into(), vrrp::packet::MULTICAST.into(), &advert);
         carry_out(member, at);
     }
 
@@ -222,6 +250,35 @@ mod tests {
         become_master(&mut member);
         let failovers = member.counters.failovers;
         assert_eq!((failovers.count, failovers.within[2]), (1, 1), "{failovers:?}");
+    }
+
+    #[test]
+    fn an_offer_is_one_only_if_it_was_sent_to_this_machine_alone() {
+        let offer = Advert {
+            vrid: 50,
+            priority: OFFER,
+            interval: ms(100),
+            addresses: vec![IpAddr::from([10, 0, 0, 1])],
+        };
+        let arrived = |destination: IpAddr| Arrived {
+            source: OTHER.into(),
+            destination,
+            vrid: Some(50),
+            advert: Ok(offer.clone()),
+        };
+        let (all, alone) = (vrrp::packet::MULTICAST.into(), IpAddr::from(MINE));
+        for (to, reason) in [(all, Reason::UnfitHolder(OTHER.into())), (alone, Reason::Offered(OTHER.into()))]
+        {
+            let mut member = member();
+            advert(&mut member, 100, 230);
+            assert_eq!(member.objection(&arrived(to)), None);
+            member.receive(ms(120), OTHER.into(), to, &offer);
+            assert_eq!(member.router.since().0, reason);
+        }
+        // From one that is not known as the holder it is nothing, where adverts go to all.
+        let mut member = member();
+        member.receive(ms(120), OTHER.into(), alone, &offer);
+        assert_eq!((member.router.state(), member.router.holder(ms(120))), (State::Backup, None));
     }
 
     #[test]

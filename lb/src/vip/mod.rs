@@ -10,7 +10,7 @@
 //!                             │ effects, one after the other
 //!                        [`network`]
 //!            ┌────────────────┼────────────────────────┐
-//!       [`adverts`]      [`address`]              [`announcer`]
+//!       [`adverts`]      [`address`] ◀─ [`announced`] [`announcer`]
 //!                        [`virtual_interface`]    [`frames`]
 //! ```
 
@@ -22,6 +22,7 @@ use crate::settings::Settings;
 
 pub(crate) mod address;
 mod adverts;
+mod announced;
 mod announcer;
 mod complaints;
 mod frames;
@@ -44,8 +45,8 @@ pub(crate) use network::Network;
 /// When the interface or the own address does not exist, a right is missing (CAP_NET_RAW,
 /// CAP_NET_ADMIN), or an address cannot be held. What was held is released first.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    if settings.vips.is_empty() {
-        bail!("the settings have no [[vip]] to speak for");
+    if !settings.has_speaker() {
+        bail!("the settings have no [[vip]] and no [bgp] to speak for");
     }
     runtime()?.block_on(speaker::run(settings))
 }

@@ -6,13 +6,16 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use tracing::{info, warn};
+use vrrp::fitness::OFFER;
 use vrrp::identity::advertised;
 use vrrp::packet::{PRIORITY_RELEASE, multicast};
 use vrrp::{Advert, Effect};
 
 use super::address::Addresses;
 use super::adverts::{AdvertSocket, Arrived};
+use super::announced::Deed;
 use super::announcer::Announcer;
 use super::frames::{self, Mac};
 use super::interface::{Interface, LINK_LOCAL_WAIT};
@@ -30,6 +33,8 @@ pub(crate) struct Network {
     addresses: Addresses,
     /// In the order of the settings.
     places: Vec<Option<VirtualInterface>>,
+    /// Where the addresses are put that a BGP daemon announces.
+    announced_on: Option<u32>,
     /// The families take turns: a flood in one must not keep the other's adverts from being read.
     v6_first: bool,
     /// Whether the interface takes what we send; logged when it changes.
@@ -82,7 +87,12 @@ impl Network {
             });
         }
         let announcer = Announcer::open(&interface)?;
-        Ok(Network { interface, v4, v6, announcer, addresses, places, v6_first: false, sends: true })
+        let announced_on = match &settings.bgp {
+            None => None,
+            Some(bgp) => Some(Interface::find(&bgp.interface).context("[bgp]")?.index),
+        };
+        let (v6_first, sends) = (false, true);
+        Ok(Network { interface, v4, v6, announcer, addresses, places, announced_on, v6_first, sends })
     }
 
     /// The address that adverts for `vip` are sent from.
@@ -130,13 +140,32 @@ impl Network {
     /// # Errors
     ///
     /// As [`Addresses::remove`].
-    pub(crate) async fn remove_left_over(&self, vips: &[Vip]) -> anyhow::Result<()> {
-        for (index, vip) in vips.iter().enumerate() {
+    pub(crate) async fn remove_left_over(&self, settings: &Settings) -> anyhow::Result<()> {
+        let left = |address: IpAddr| info!(%address, "removed an address that a speaker left behind");
+        for (index, vip) in settings.vips.iter().enumerate() {
             if self.remove(index, vip).await? {
-                info!(address = %vip.address, "removed an address that a speaker left behind");
+                left(vip.address);
+            }
+        }
+        for address in settings.bgp.iter().flat_map(|bgp| &bgp.addresses) {
+            if self.announce(*address, Deed::Remove).await? {
+                left(*address);
             }
         }
         Ok(())
+    }
+
+    /// Does to an address that a BGP daemon announces what is to be done; whether it was there that was to be removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Addresses::hold`] and [`Addresses::remove`].
+    pub(super) async fn announce(&self, address: IpAddr, deed: Deed) -> anyhow::Result<bool> {
+        let Some(index) = self.announced_on else { return Ok(false) };
+        match deed {
+            Deed::Hold => self.addresses.hold(index, address).await.map(|()| false),
+            Deed::Remove => self.addresses.remove(index, address).await,
+        }
     }
 
     /// Says that this machine lets go of all its addresses, in the name of a speaker that cannot.
@@ -158,6 +187,7 @@ impl Network {
             Effect::SendAdvert { priority, interval } => {
                 return Ok(self.send(index, vip, priority, interval));
             }
+            Effect::Offer { to, interval } => return Ok(self.offer(vip, to, interval)),
             Effect::Announce => {
                 let (_, mac) = self.place(index);
                 for address in advertised(vip.vrid, vip.address) {
@@ -230,6 +260,17 @@ impl Network {
             sent += u64::from(result.is_ok());
             self.note(result);
         }
+        sent
+    }
+
+    /// Says to the one at `to` alone that it is to have the address; how many adverts were sent.
+    fn offer(&mut self, vip: &Vip, to: IpAddr, interval: Duration) -> u64 {
+        let addresses = advertised(vip.vrid, vip.address);
+        let advert = Advert { vrid: vip.vrid, priority: OFFER, interval, addresses };
+        let Some(socket) = self.socket(vip.address.is_ipv4()) else { return 0 };
+        let result = socket.send(&advert.encode(vip.checksum, socket.own, to), to);
+        let sent = u64::from(result.is_ok());
+        self.note(result);
         sent
     }
 

@@ -4,17 +4,20 @@
 
 use std::future::pending;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+use vrrp::fitness::{FIT_FROM, HIGHEST};
 use vrrp::presence::{Presence, Proxy};
 use vrrp::{Malformed, State, Unfit};
 use wire::vip::{VipOrder, VipStatus};
 
 use super::adverts::Arrived;
+use super::announced::{Announced, Deed};
 use super::complaints::{Complaints, UNKNOWN_VRID};
 use super::listener::{Input, listen};
 use super::member::Member;
@@ -29,13 +32,16 @@ use crate::settings::Settings;
 /// waiting ourselves.
 const LATE: Duration = Duration::from_millis(100);
 
+/// The priorities of a balancer that can serve.
+const FIT: RangeInclusive<u8> = FIT_FROM..=HIGHEST;
+
 /// The most adverts read in one turn: a flood must not keep our own from being sent.
 const MAX_ADVERTS: usize = 64;
 
 /// Opens everything, speaks until asked to end, releases.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     let network = Network::open(settings).await?;
-    network.remove_left_over(&settings.vips).await?;
+    network.remove_left_over(settings).await?;
     let mut inputs = listen(&settings.state_dir)?;
     let mut speaker = Speaker::new(settings, network)?;
     realtime::ask_for();
@@ -52,6 +58,7 @@ struct Speaker {
     network: Network,
     /// In the order of the settings.
     members: Vec<Member>,
+    announced: Option<Announced>,
     presence: Presence<Wish>,
     proxy: Proxy<Wish>,
     threads: Threads,
@@ -78,6 +85,7 @@ impl Speaker {
             origin: Instant::now(),
             machine: settings.machine.to_string(),
             members: members.collect::<anyhow::Result<_>>()?,
+            announced: settings.bgp.as_ref().map(|bgp| Announced::new(&bgp.addresses)),
             network,
             presence: Presence::default(),
             proxy: Proxy::Gone,
@@ -135,6 +143,7 @@ impl Speaker {
                 }
             }
             self.carry_out().await?;
+            self.announce().await?;
             // A machine that stood still in the middle of a turn heard no ticks either.
             let end = self.now();
             if end > now + LATE {
@@ -145,7 +154,25 @@ impl Speaker {
 
     fn next_wake(&self) -> Option<Duration> {
         let routers = self.members.iter().filter_map(|member| Some(member.router.next_wake()?.0));
-        routers.chain(self.presence.next_look()).min()
+        let announced = self.announced.as_ref().and_then(Announced::next_wake);
+        routers.chain(self.presence.next_look()).chain(announced).min()
+    }
+
+    /// Puts the addresses that a BGP daemon announces where it finds them, or takes them off.
+    async fn announce(&mut self) -> anyhow::Result<()> {
+        let (now, proxy) = (self.now(), self.proxy);
+        let Some(deed) = self.announced.as_mut().and_then(|announced| announced.look(now, proxy)) else {
+            return Ok(());
+        };
+        self.announce_all(deed).await
+    }
+
+    async fn announce_all(&mut self, deed: Deed) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for address in self.announced.iter().flat_map(Announced::addresses) {
+            result = result.and(self.network.announce(*address, deed).await.map(drop));
+        }
+        result
     }
 
     /// Hands over what is held. Tries everything, whatever fails.
@@ -154,7 +181,11 @@ impl Speaker {
         for member in &mut self.members {
             member.router.stop(now);
         }
-        self.carry_out().await
+        let withdrawn = match self.announced.as_mut().and_then(|announced| announced.stop(now)) {
+            Some(deed) => self.announce_all(deed).await,
+            None => Ok(()),
+        };
+        self.carry_out().await.and(withdrawn)
     }
 
     /// Does what the routers want, and has it told. An address that fails does not keep the others waiting.
@@ -208,7 +239,7 @@ impl Speaker {
             }
             (Ok(advert), Some(member), None) => (advert, member),
         };
-        member.receive(now, source, &advert);
+        member.receive(now, source, arrived.destination, &advert);
         let expected = vrrp::identity::advertised(vrid, member.vip.address);
         let same = advert.addresses == expected
             || source.is_ipv6() && advert.addresses.contains(&member.vip.address);
@@ -281,12 +312,37 @@ impl Speaker {
         if order.priority.is_some_and(|priority| !(1..=254).contains(&priority)) {
             return Err("expected a priority from 1 to 254".to_owned());
         }
-        let meant = |member: &&mut Member| order.vrid.is_none_or(|vrid| vrid == member.vip.vrid);
+        if order.priorities.values().any(|priority| !FIT.contains(priority)) {
+            return Err(format!(
+                "priorities: expected {} to {}, those of fit balancers",
+                FIT.start(),
+                FIT.end()
+            ));
+        }
+        let here = |address: &IpAddr| self.members.iter().any(|member| member.vip.address == *address);
+        if let Some(strange) = order.priorities.keys().find(|address| !here(address)) {
+            return Err(format!("priorities: {strange} is no virtual address here"));
+        }
+        for member in &mut self.members {
+            if let Some(priority) = order.priorities.get(&member.vip.address) {
+                member.router.set_priority(now, *priority);
+            }
+        }
+        if let (Some(announced), Some(lost)) = (&mut self.announced, order.uplink_lost) {
+            announced.set_uplink_lost(lost);
+        }
+        if self.members.is_empty() && order.is_routine() {
+            return Ok(());
+        }
+        let meant = |member: &&mut Member| {
+            order.vrid.is_none_or(|vrid| vrid == member.vip.vrid)
+                && order.address.is_none_or(|address| address == member.vip.address)
+        };
         let mut result = None;
         for member in self.members.iter_mut().filter(meant) {
             result = Some(result.unwrap_or(Ok(())).and(member.obey(now, order)));
         }
-        result.unwrap_or_else(|| Err("there is no virtual router with this vrid here".to_owned()))
+        result.unwrap_or_else(|| Err("there is no virtual router with this vrid or address here".to_owned()))
     }
 
     fn drop_malformed(&mut self, now: Duration, source: IpAddr, error: Malformed, ours: bool) {
@@ -304,7 +360,8 @@ impl Speaker {
     fn status(&self) -> VipStatus {
         let now = self.now();
         let routers = self.members.iter().map(|member| member.status(now)).collect();
-        let mut status = VipStatus { routers, ..VipStatus::default() };
+        let announced = self.announced.iter().flat_map(|announced| announced.status(now)).collect();
+        let mut status = VipStatus { routers, announced, ..VipStatus::default() };
         self.complaints.report(&mut status);
         status
     }

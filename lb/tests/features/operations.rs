@@ -84,9 +84,29 @@ pub(crate) const ROWS: &[Row] = &[
             "manager::cluster standbys::spares_are_filled_up_and_end_with_their_need",
         ],
     ),
-    not_yet(
+    had(
         "Several public addresses, spread evenly over all balancers",
-        "There may be several `[[vip]]`, and each goes where its `role` says; nothing spreads them anew when a balancer comes or goes: [the public address](vip.md).",
+        "Each has an order of preference of its own; at once when a balancer dies, and again when it returns, without a failed request: [several addresses](vip.md#several-addresses-all-balancers-active).",
+        &[
+            "manager::cluster spread::six_addresses_stay_evenly_spread_when_one_of_three_balancers_dies_and_returns",
+            "manager engine::tests::spread::three_hosts_with_six_addresses_have_two_each_also_after_a_loss_and_the_return",
+        ],
+    ),
+    had(
+        "How many balancers and addresses a load takes",
+        "`manager plan vips`: what each carries before and after a loss: [how many it takes](vip.md#how-many-it-takes).",
+        &[
+            "manager::commands the_calculator_answers_for_a_fixed_and_for_a_free_number_of_balancers",
+            "manager vip_plan::tests::three_balancers_need_six_addresses_and_four_need_four",
+        ],
+    ),
+    had(
+        "One address on all balancers, by BGP (ECMP)",
+        "`[bgp]`: a BIRD or FRR beside the balancer announces the address while that serves: [BGP](bgp.md).",
+        &[
+            "lb::interop_bgp connections_are_spread_over_all_and_one_that_dies_is_withdrawn_within_a_second",
+            "lb::interop_bgp one_whose_proxy_hangs_is_withdrawn_within_a_second_and_is_back_when_it_goes_on",
+        ],
     ),
     had(
         "Statistics for each upstream, as CSV and JSON",

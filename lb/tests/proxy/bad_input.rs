@@ -20,6 +20,7 @@ const TABLE: &[(&str, &str, u16, &str, &str)] = &[
     ("PUT /config", r#"{"generation":1,"routes":[{"name":"r","pool":"p","path":"x"}]}"#, 400, "routes[0].path", "begins with a slash"),
     ("PUT /vip", r#"{"priority":240}"#, 409, "", "no [[vip]]"),
     ("PUT /vip", r#"{"priority":300}"#, 400, "priority", "expected u8"),
+    ("PUT /vip", r#"{"address":"here"}"#, 400, "address", "expected an address such as"),
     ("PUT /vip", r#"{"action":"takeover"}"#, 400, "action", "did you mean `take_over`?"),
     ("PUT /hand-over", r#"{"addresses":["here"]}"#, 400, "addresses[0]", "expected an address such as"),
     ("PUT /hand-over", r#"{"idle_ms":-1}"#, 400, "idle_ms", "expected u64"),

@@ -170,6 +170,7 @@ fn vip_status() -> VipStatus {
             vrid: 50,
             state: RouterState::Master,
             priority: 240,
+            base: Some(240),
             holder: None,
             reason: "it holds it".to_owned(),
             for_ms: 1,

@@ -1,5 +1,6 @@
 //! `manager switchover`: moves public addresses to another host's balancer, and waits until they have moved.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -25,6 +26,9 @@ pub struct SwitchoverArgs {
     /// Move only this public address.
     #[arg(long, value_name = "ADDRESS")]
     vip: Option<IpAddr>,
+    /// Move all that this host's balancer holds, each to the next in its order unless a host is named.
+    #[arg(long, value_name = "HOST", conflicts_with = "vip")]
+    from: Option<String>,
     /// How long it may take until the address is offered; requests in progress have half of it.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -38,7 +42,12 @@ impl Client {
     /// What the manager refused, or why all is as it was before.
     pub fn switchover(&self, args: &SwitchoverArgs) -> Result<()> {
         let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
-        let order = SwitchoverOrder { to: args.host.as_deref().map(Into::into), vip: args.vip, timeout_ms };
+        let order = SwitchoverOrder {
+            to: args.host.as_deref().map(Into::into),
+            vip: args.vip,
+            from: args.from.as_deref().map(Into::into),
+            timeout_ms,
+        };
         let mut view: Switchover = self.ask_at(self.url(), Method::POST, "/switchover", Some(&order))?;
         let (number, end) = (view.number, Instant::now() + args.timeout + MARGIN);
         while !view.state.is_over() {
@@ -67,8 +76,19 @@ impl Client {
 
 fn text(view: &Switchover) -> String {
     let addresses: Vec<String> = view.addresses.iter().map(IpAddr::to_string).collect();
+    let to = match view.targets.is_empty() {
+        true => view.to.to_string(),
+        false => view
+            .targets
+            .values()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join(" and "),
+    };
     let mut text =
-        format!("{} moved from {} to {} in {} ms", addresses.join(", "), view.from, view.to, view.took_ms);
+        format!("{} moved from {} to {to} in {} ms", addresses.join(", "), view.from, view.took_ms);
     if let Some(hand_over) = &view.hand_over {
         for step in &hand_over.steps {
             let _ = write!(text, "\n  {:<10} {:>6} ms", step.step, step.micros / 1_000);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use comfy_table::Cell;
-use wire::cluster::{ClusterEvent, ClusterView, HostView, MachineView, Phase};
+use wire::cluster::{ClusterEvent, ClusterView, HostView, MachineView, Phase, VipView};
 use wire::vip::RouterState;
 
 use super::print::{phase, table};
@@ -15,7 +15,7 @@ pub(super) fn cluster(view: &ClusterView, wide: bool) -> String {
     for vip in &view.vips {
         let holders: Vec<&str> = vip.holders.iter().map(wire::MachineId::as_str).collect();
         let holders = if holders.is_empty() { "nobody".to_owned() } else { holders.join(" and ") };
-        let _ = writeln!(text, "VIP {} is held by {holders}", vip.address);
+        let _ = writeln!(text, "VIP {} is held by {holders}{}", vip.address, to_move(view, vip));
     }
     for host in view.hosts.iter().filter(|host| !host.driver.is_empty()) {
         let _ = writeln!(text, "Host {} makes its machines with {}", host.name, host.driver);
@@ -61,6 +61,16 @@ pub(super) fn cluster(view: &ClusterView, wide: bool) -> String {
         let _ = write!(text, "\nWarning, host {}: {warning}", host.name);
     }
     text
+}
+
+/// Where an address is to go, if it is to go anywhere.
+fn to_move(view: &ClusterView, vip: &VipView) -> String {
+    let should = |host: &&HostView| vip.should.as_ref() == Some(&host.name);
+    let should = view.hosts.iter().find(should).and_then(|host| host.lb.as_ref());
+    match (should, vip.holders.as_slice()) {
+        (Some(should), [holder]) if *holder != should.id => format!(", and is to go to {}", should.id),
+        _ => String::new(),
+    }
 }
 
 /// The machines of one host.

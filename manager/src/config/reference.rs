@@ -57,7 +57,7 @@ fn the_files_of_two_hosts_fit_each_other() {
             |config: &Config| config.vips.iter().map(|vip| (vip.address, vip.vrid)).collect::<Vec<_>>();
         assert_eq!(vips(&a), vips(&b), "{folder}");
         for (one, other) in a.vips.iter().zip(&b.vips) {
-            assert_ne!(one.priority, other.priority, "{folder}: one is preferred");
+            assert_ne!(one.preference, other.preference, "{folder}: one is preferred");
         }
     }
 }

@@ -23,7 +23,7 @@ fn check(text: &str) -> Result<Config, String> {
 fn the_readme_example_is_valid() {
     let config = check(EXAMPLE).expect("valid");
     assert_eq!(config.pool.addresses().len(), 7);
-    assert_eq!(config.vips[0].priority, 240);
+    assert_eq!(config.vips[0].preference, Preference::Role(Role::Master));
     assert_eq!(config.network.to_string(), "192.168.10.0/24");
 }
 

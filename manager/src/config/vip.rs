@@ -1,5 +1,5 @@
 //! The `[[vip]]` part of the configuration. It goes to the balancer as it is, but for the priority, which here is
-//! a role.
+//! this host's place in an order of preference.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -7,9 +7,13 @@ use std::time::Duration;
 use kit::config::{ConfigError, Source, Spanned};
 use serde::Deserialize;
 use vrrp::ChecksumForm;
+use vrrp::fitness::of_rank;
 use vrrp::settings::{self, MAX_UNICAST_PEERS};
+use wire::HostName;
 
+use super::check_name;
 use crate::address_pool::mac_of;
+use crate::engine::MAX_PEERS;
 
 /// One public address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +22,8 @@ pub struct Vip {
     pub address: IpAddr,
     /// Its virtual router's id; IPv4 and IPv6 are numbered apart.
     pub vrid: u8,
-    /// The priority of this host's balancer.
-    pub priority: u8,
+    /// Whose balancer is preferred.
+    pub preference: Preference,
     /// The time between two adverts.
     pub advert_interval: Duration,
     /// Whether, and after how long, a fit holder of lower priority is preempted.
@@ -32,6 +36,17 @@ pub struct Vip {
     pub virtual_mac: bool,
 }
 
+/// Whose balancer is preferred for an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// Each host's file says what the host is. The managers know of no order, and leave the address where it is.
+    Role(Role),
+    /// These hosts, in this order, before all others.
+    Order(Vec<HostName>),
+    /// Every host computes the same order, so that the addresses are spread evenly.
+    Spread,
+}
+
 /// A public address, and the virtual router that holds it.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -41,8 +56,13 @@ pub(super) struct VipFile {
     address: Spanned<IpAddr>,
     /// The id of its virtual router, 1 to 255; IPv4 and IPv6 are numbered apart.
     vrid: Spanned<u8>,
-    /// Who is preferred in the first election.
-    role: Role,
+    /// Who is preferred in the first election, where that is said host by host; without `role` and `order` the addresses
+    /// are spread evenly over all balancers.
+    #[serde(default)]
+    role: Option<Spanned<Role>>,
+    /// The hosts in the order in which they are to hold the address, the same in every host's file; the others follow.
+    #[serde(default)]
+    order: Option<Spanned<Vec<HostName>>>,
     /// The time between two adverts, 30 to 40950 in steps of 10; another balancer takes over after about 3.1 of these.
     #[serde(default)]
     #[cfg_attr(test, schemars(extend("default" = settings::DEFAULT_INTERVAL.as_millis())))]
@@ -67,10 +87,10 @@ pub(super) struct VipFile {
 }
 
 /// Who is preferred in the first election.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-enum Role {
+pub enum Role {
     /// This host's balancer.
     Master,
     /// The other one.
@@ -78,11 +98,12 @@ enum Role {
 }
 
 impl Role {
-    fn priority(self) -> u8 {
-        match self {
-            Role::Master => 240,
-            Role::Secondary => 230,
-        }
+    /// The priority of this host's balancer.
+    pub fn priority(self) -> u8 {
+        of_rank(match self {
+            Role::Master => 0,
+            Role::Secondary => 1,
+        })
     }
 }
 
@@ -114,6 +135,7 @@ impl VipFile {
             address,
             vrid,
             role,
+            order,
             advert_interval_ms,
             preempt,
             preempt_delay_ms,
@@ -133,6 +155,7 @@ impl VipFile {
         }
         let is_v4 = own.is_ipv4();
         source.checked(vrid.span(), settings::vrid(*vrid.as_ref()))?;
+        let preference = preference(source, role, order)?;
         let interval_span = advert_interval_ms.as_ref().map(Spanned::span).unwrap_or_default();
         let advert_interval = advert_interval_ms.map(Spanned::into_inner);
         let advert_interval = source.checked(interval_span, settings::interval(advert_interval))?;
@@ -163,13 +186,46 @@ impl VipFile {
         Ok(Vip {
             address: address.into_inner(),
             vrid: vrid.into_inner(),
-            priority: role.priority(),
+            preference,
             advert_interval,
             preempt,
             checksum,
             unicast_peers: peers,
             virtual_mac,
         })
+    }
+}
+
+fn preference(
+    source: &Source,
+    role: Option<Spanned<Role>>,
+    order: Option<Spanned<Vec<HostName>>>,
+) -> Result<Preference, ConfigError> {
+    let wrong = |span, message: &str| Err(source.error_at(Some(span), message));
+    match (role, order) {
+        (Some(_), Some(order)) => {
+            wrong(order.span(), "an order of hosts says who is preferred: leave `role` out, or the order")
+        }
+        (Some(role), None) => Ok(Preference::Role(role.into_inner())),
+        (None, None) => Ok(Preference::Spread),
+        (None, Some(order)) => {
+            let span = order.span();
+            let hosts = order.into_inner();
+            if hosts.is_empty() || hosts.len() > MAX_PEERS {
+                let message =
+                    format!("expected the names of 1 to {MAX_PEERS} hosts, the preferred one first");
+                return wrong(span, &message);
+            }
+            for (at, host) in hosts.iter().enumerate() {
+                if let Err(message) = check_name(host.as_str()) {
+                    return wrong(span, &format!("`{host}` is no host: {message}"));
+                }
+                if hosts[..at].contains(host) {
+                    return wrong(span, &format!("`{host}` is in the order twice"));
+                }
+            }
+            Ok(Preference::Order(hosts))
+        }
     }
 }
 

@@ -117,6 +117,13 @@ pub enum Command {
         /// Whether it is.
         lost: bool,
     },
+    /// Tell the host's balancer by how much it is preferred for addresses.
+    Rank {
+        /// The balancer's address.
+        lb: IpAddr,
+        /// Its priority for each of them, while it is fit.
+        priorities: BTreeMap<IpAddr, u8>,
+    },
     /// Ask neighbours beyond the uplink for a sign of life, all at the same time.
     AskTargets(Vec<IpAddr>),
     /// Ask the segment whether somebody has an address that no machine of this host has.
@@ -171,6 +178,8 @@ pub enum Job {
     Tell(IpAddr),
     /// What the balancer knows of the uplink.
     TellUplink,
+    /// The balancer's priorities.
+    Rank,
     /// The neighbours beyond the uplink.
     AskTargets,
     /// A service's definition.

@@ -83,6 +83,7 @@ impl Engine {
         if documents || self.adoption != Adoption::Settled {
             return;
         }
+        self.plan_ranks(now, lb, plan);
         if !uses && !self.flights.contains_key(&Job::Push) {
             if now >= self.balancer.push_at {
                 let set = self.balancer.next_set(pools);
@@ -120,6 +121,7 @@ impl Engine {
         };
         self.note_vip_changes(&reading.vip);
         self.balancer.vip = Some(reading.vip);
+        self.lb_said_ranks();
         if let Some(generation) = reading.config_generation {
             self.balancer.config_generation = self.balancer.config_generation.max(generation);
         }

@@ -110,7 +110,7 @@ impl Engine {
         self.balancer.forget();
         self.uplink.lb_forgot();
         // What was under way to it must not be taken for the answer of the one that follows it.
-        for job in [Job::Push, Job::Configure, Job::ReadLb, Job::HandOver, Job::TellUplink] {
+        for job in [Job::Push, Job::Configure, Job::ReadLb, Job::HandOver, Job::TellUplink, Job::Rank] {
             self.flights.remove(&job);
         }
     }
@@ -157,6 +157,7 @@ impl Engine {
         }
         self.placing.excuse(gap);
         self.uplink.excuse(gap);
+        self.spreading.excuse();
         if let Adoption::Settling { until } = &mut self.adoption {
             *until += gap;
         }

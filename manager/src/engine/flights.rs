@@ -160,6 +160,7 @@ impl Engine {
             Command::Forward { .. } => self.forward_finished(now, outcome),
             Command::TellUplink { lost, .. } => self.uplink_told(now, lost, outcome),
             Command::AskTargets(_) => self.targets_asked(now, outcome),
+            Command::Rank { .. } => self.rank_finished(now, outcome),
             Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
             Command::Probe(address) => self.probe_finished(now, address, outcome),
             Command::TakeBack(service) => self.took_back(now, &service, outcome),
@@ -185,6 +186,7 @@ impl Command {
             | Command::ReadTraffic { .. }
             | Command::Resign { .. }
             | Command::TellUplink { .. }
+            | Command::Rank { .. }
             | Command::AskTargets(_) => 2,
             Command::HandOver { order, .. } => order.longest_ms() / 1_000 + HAND_OVER_MARGIN,
             Command::Forward { order, .. } => order.timeout_ms / 1_000 + 2 * HAND_OVER_MARGIN,

@@ -196,7 +196,8 @@ impl Engine {
             let config = self.proxy_config();
             let set = self.balancer.next_set(pools).to_wire();
             let config = self.balancer.next_config(config);
-            MachineSpec::of_lb(&self.config, &slot, incarnation, set, config)
+            let ranks = self.ranks();
+            MachineSpec::of_lb(&self.config, &slot, incarnation, &ranks, set, config)
         } else {
             let Some(service) = self.service(&slot.service) else { return };
             MachineSpec::of_service(&self.config, service, &slot, incarnation)

@@ -14,6 +14,7 @@
 //! The parts: `listing` finds what is there, `machines` keeps it alive, `addresses` finds out what strangers have, `deaths`
 //! judges who is lost, `standbys` who steps in, `spares` how many machines wait to become one. `placing` has this host's share
 //! of what runs over all hosts, `scaling` says how many these are, of what `usage` was told, and `rollout` builds machines anew.
+//! `switchover` moves public addresses, `spread` says which: who is preferred for each, and what is to go back.
 //! `balancing` tells the balancer, `publish` the peers, `members` knows who these are. `requests` answers both people and peers,
 //! `views` shows the state, and `figures` and `targets` are for who watches it.
 
@@ -47,6 +48,7 @@ mod services;
 mod shared;
 mod spares;
 mod spec;
+mod spread;
 mod standbys;
 mod switchover;
 mod targets;
@@ -93,6 +95,9 @@ use rollout::Rollouts;
 use scaling::Scaling;
 use services::Services;
 use spares::Spares;
+#[cfg(test)]
+pub(crate) use spread::CALM_FOR;
+use spread::Spreading;
 use standbys::Duty;
 use switchover::{Forward, Switching};
 use tracked::Tracked;
@@ -191,6 +196,7 @@ pub struct Engine {
     /// The present or the last switchover.
     switching: Option<Switching>,
     forward: Forward,
+    spreading: Spreading,
     uplink: Uplink,
     meter: Meter,
     scaling: Scaling,
@@ -269,6 +275,7 @@ impl Engine {
             resign: None,
             switching: None,
             forward: None,
+            spreading: Spreading::default(),
             uplink: Uplink::default(),
             meter: Meter::default(),
             scaling: Scaling::default(),
@@ -345,6 +352,7 @@ impl Engine {
             self.plan_machines(now, &mut plan);
             self.plan_spares(now, &mut plan);
             self.plan_uplink(now, &mut plan);
+            self.plan_spread(now, &mut plan);
             self.plan_switchover(now, &mut plan);
             self.plan_resign(now, &mut plan);
             self.plan_settling(now, &mut plan);

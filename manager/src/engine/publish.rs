@@ -43,14 +43,18 @@ impl Engine {
         }
     }
 
-    /// The same without endpoints and machines.
-    fn rest_of_snapshot(&self, now: Time) -> HostSnapshot {
-        let lb = self.machines.get(&lb_id(&self.config.name)).map(|machine| LbView {
+    /// The balancer of this host.
+    pub(super) fn lb_view(&self) -> Option<LbView> {
+        self.machines.get(&lb_id(&self.config.name)).map(|machine| LbView {
             id: machine.slot.id.clone(),
             address: machine.slot.address,
             generation: self.balancer.confirmed.as_ref().map_or(0, |set| set.generation),
             vips: self.balancer.vip.iter().flat_map(|vip| &vip.routers).map(lb_vip_view).collect(),
-        });
+        })
+    }
+
+    /// The same without endpoints and machines.
+    fn rest_of_snapshot(&self, now: Time) -> HostSnapshot {
         HostSnapshot {
             host: self.config.name.clone(),
             address: self.config.address,
@@ -64,7 +68,7 @@ impl Engine {
             room: self.room(),
             placed: self.placed(),
             totals: self.desired.totals.clone(),
-            lb,
+            lb: self.lb_view(),
             warnings: self.warnings(),
             peers: self.heard_peers(now),
             scaling: self.scaling_told(now),
@@ -236,5 +240,5 @@ pub(super) fn endpoint_of(machine: &Machine, services: &Services) -> Option<Endp
 }
 
 fn lb_vip_view(router: &wire::vip::RouterStatus) -> LbVipView {
-    LbVipView { address: router.address, state: router.state, priority: router.priority }
+    LbVipView { address: router.address, state: router.state, priority: router.priority, base: router.base }
 }

@@ -72,15 +72,16 @@ impl MachineSpec {
         MachineSpec { persistent: service.spec.persistent, ..spec }
     }
 
-    /// The host's balancer, which can serve from the first moment.
+    /// The host's balancer, which can serve from the first moment, and has these priorities for its addresses.
     pub fn of_lb(
         config: &Config,
         slot: &Slot,
         incarnation: Incarnation,
+        ranks: &BTreeMap<IpAddr, u8>,
         upstreams: UpstreamSet,
         proxy_config: ProxyConfig,
     ) -> Self {
-        let settings = lb_settings::of(config, slot);
+        let settings = lb_settings::of(config, slot, ranks);
         let seed = Seed {
             upstreams: Some(upstreams),
             proxy_config: Some(proxy_config),

@@ -12,12 +12,13 @@
 //! The addresses move only to a balancer that is ready, fit, and uses every endpoint of this host. How they
 //! move without failing a request, and how that is undone, is the balancer's business (its `PUT /hand-over`).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use wire::switchover::{Switchover, SwitchoverOrder, SwitchoverState};
-use wire::{HostName, Problem};
+use wire::{HostName, MachineId, Problem};
 
 use super::machines::HAND_OVER;
 use super::{Engine, Severity, Time, lb_id, millis};
@@ -41,8 +42,8 @@ const MOST_IDLE_MS: u64 = 2_000;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Switching {
     view: Switchover,
-    /// The host that was named, or chosen.
-    to: HostName,
+    /// The host that was named, or chosen, for each address.
+    to: BTreeMap<IpAddr, HostName>,
     /// Requests in progress may take so long.
     finish_ms: u64,
     began: Time,
@@ -75,11 +76,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// 400 for a time that makes no sense, 404 for an unknown host or address, 409 in maintenance, when another one is on its
+    /// 400 for a time that makes no sense and for `from` with `vip`, 404 for an unknown host or address, 409 in maintenance, when another one is on its
     /// way, nobody or several hold the addresses, or the other balancer cannot take them.
     pub fn switch_over(&mut self, now: Time, order: SwitchoverOrder) -> Result<Switchover, Problem> {
         self.refuse_in_maintenance()?;
-        let SwitchoverOrder { to, vip, timeout_ms } = &order;
+        let SwitchoverOrder { to, vip, from, timeout_ms } = &order;
         let limits = SwitchoverOrder::SHORTEST_MS..=SwitchoverOrder::LONGEST_MS;
         if !limits.contains(timeout_ms) {
             let expected = format!("timeout: expected {} to {} ms", limits.start(), limits.end());
@@ -88,7 +89,17 @@ impl Engine {
         if self.is_switching() {
             return Err(Problem::conflict("a switchover is on its way already: GET /switchover shows it"));
         }
-        let addresses = self.meant(*vip)?;
+        let addresses = match (from, vip) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::bad_parameter(
+                    "from",
+                    "expected either `from` or `vip`: what a host holds, or one",
+                ));
+            }
+            (Some(from), None) => self.all_held_by(now, from)?,
+            (None, vip) => self.meant(*vip)?,
+        };
+        let is_all_of_one = from.is_some();
         let from = self.common_holder(now, &addresses)?;
         if to.as_ref() == Some(&from) {
             return Err(Problem::conflict(format!("the balancer of {from} holds the address already")));
@@ -103,8 +114,12 @@ impl Engine {
                 return Err(Problem::conflict(detail));
             }
             let to = match to {
-                Some(to) => self.can_take(now, to, &addresses).map(|()| to.clone()),
-                None => self.fittest(now, &addresses),
+                Some(to) => self.can_take(now, to, &addresses).map(|()| all_to(&addresses, to)),
+                None if is_all_of_one => {
+                    let each = addresses.iter();
+                    each.map(|address| Ok((*address, self.fittest(now, &[*address])?))).collect()
+                }
+                None => self.fittest(now, &addresses).map(|to| all_to(&addresses, &to)),
             };
             let to = to.map_err(Problem::conflict)?;
             return Ok(self.begin_switching(now, addresses, to, now + timeout, timeout_ms / 2));
@@ -113,7 +128,7 @@ impl Engine {
         let Some(peer) = peer else {
             return Err(Problem::conflict(format!("the manager of {from} is not heard: ask it itself")));
         };
-        let to = to.clone().unwrap_or_else(|| self.config.name.clone());
+        let to = all_to(&addresses, to.as_ref().unwrap_or(&self.config.name));
         let mut view =
             self.begin_switching(now, addresses, to, now + timeout + FORWARD_MARGIN, timeout_ms / 2);
         view.from = lb_id(&from);
@@ -125,37 +140,46 @@ impl Engine {
         Ok(view)
     }
 
-    /// A balancer that is to be stopped lets go of what it holds. `until` is when it is stopped all the same.
+    /// A balancer that is to be stopped lets go of what it holds, each address to whom it would go if it died. `until` is
+    /// when it is stopped all the same.
     pub(super) fn switch_before_stop(&mut self, now: Time, until: Time) -> bool {
         if self.is_switching() {
             return true;
         }
         let addresses = self.held_here();
-        match self.fittest(now, &addresses) {
-            Ok(to) => {
-                let wait = until.saturating_sub(now) / 4;
-                self.begin_switching(now, addresses, to, now + wait, millis(HAND_OVER / 2));
-                true
-            }
-            Err(_) => false,
+        let taker = |address: &IpAddr| Some((*address, self.fittest(now, &[*address]).ok()?));
+        let to: BTreeMap<IpAddr, HostName> = addresses.iter().filter_map(taker).collect();
+        if to.is_empty() {
+            return false;
         }
+        let wait = until.saturating_sub(now) / 4;
+        self.begin_switching(now, addresses, to, now + wait, millis(HAND_OVER / 2));
+        true
     }
 
     fn begin_switching(
         &mut self,
         now: Time,
         addresses: Vec<IpAddr>,
-        to: HostName,
+        to: BTreeMap<IpAddr, HostName>,
         until: Time,
         finish_ms: u64,
     ) -> Switchover {
         let number = self.switching.as_ref().map_or(0, |last| last.view.number) + 1;
+        let mut targets: BTreeMap<IpAddr, MachineId> =
+            to.iter().map(|(address, host)| (*address, lb_id(host))).collect();
+        let first = addresses.iter().find_map(|address| targets.get(address)).cloned();
+        let first = first.unwrap_or_else(|| lb_id(&self.config.name));
+        if targets.values().all(|target| *target == first) {
+            targets.clear();
+        }
         let view = Switchover {
             number,
             state: SwitchoverState::Preparing,
             addresses,
             from: lb_id(&self.config.name),
-            to: lb_id(&to),
+            to: first,
+            targets,
             hand_over: None,
             took_ms: 0,
             reason: None,
@@ -169,6 +193,11 @@ impl Engine {
     pub(super) fn is_switching(&self) -> bool {
         self.switching.as_ref().is_some_and(|switching| !switching.view.state.is_over())
     }
+}
+
+/// All of `addresses` go to `host`.
+fn all_to(addresses: &[IpAddr], host: &HostName) -> BTreeMap<IpAddr, HostName> {
+    addresses.iter().map(|address| (*address, host.clone())).collect()
 }
 
 /// What waits to be asked of another manager.

@@ -11,6 +11,7 @@ use wire::vip::RouterState;
 
 use super::{Engine, Life, Machine, Peer, Time, millis};
 use crate::address_pool::mac_text;
+use crate::config::Vip;
 
 impl Engine {
     /// The whole cluster, as this manager sees it.
@@ -18,12 +19,14 @@ impl Engine {
         let mut hosts = vec![self.own_host(now)];
         hosts.extend(self.peers.values().map(|peer| self.peer_host(now, peer)));
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
-        let vips: Vec<VipView> = self
-            .config
-            .vips
-            .iter()
-            .map(|vip| VipView { address: vip.address, holders: self.holders(&hosts, vip.address) })
-            .collect();
+        let should = self.should_hold(now);
+        let view = |vip: &Vip| VipView {
+            address: vip.address,
+            holders: self.holders(&hosts, vip.address),
+            order: self.order_of(vip.address),
+            should: should.get(&vip.address).cloned(),
+        };
+        let vips: Vec<VipView> = self.config.vips.iter().map(view).collect();
         let mut missing = missing(&hosts, &vips);
         missing.extend(self.pool_overlaps());
         ClusterView { host: self.config.name.clone(), whole: missing.is_empty(), missing, hosts, vips }
@@ -88,6 +91,7 @@ impl Engine {
             "peers": self.peers.values().collect::<Vec<_>>(),
             "balancer": self.balancer,
             "switchover": self.switching,
+            "spreading": self.spreading,
             "uplink": self.uplink,
             "meter": self.meter,
             "scaling": self.scaling,

@@ -1,7 +1,7 @@
 //! What this manager sees of the cluster, and what its balancer was told.
 
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts};
-use wire::cluster::ClusterView;
+use wire::cluster::{ClusterView, HostView};
 
 use super::{Adder, signed};
 use crate::engine::Figures;
@@ -15,6 +15,7 @@ pub(super) struct ClusterGauges {
     peer_alive: IntGaugeVec,
     peer_age: GaugeVec,
     vip_holders: IntGaugeVec,
+    vip_misplaced: IntGaugeVec,
     pushed: IntGauge,
     confirmed: IntGauge,
 }
@@ -42,6 +43,11 @@ impl ClusterGauges {
             vip_holders: add.gauges(
                 "manager_vip_holders",
                 "How many balancers say that they hold a VIP.",
+                &["vip"],
+            )?,
+            vip_misplaced: add.gauges(
+                "manager_vip_misplaced",
+                "1 while a VIP is to be moved to another balancer, so that all are spread evenly.",
                 &["vip"],
             )?,
             pushed: add.gauge(
@@ -75,7 +81,12 @@ impl ClusterGauges {
             }
         }
         for vip in &view.vips {
-            self.vip_holders.with_label_values(&[&vip.address.to_string()]).set(signed(vip.holders.len()));
+            let address = vip.address.to_string();
+            self.vip_holders.with_label_values(&[&address]).set(signed(vip.holders.len()));
+            let should = |host: &&HostView| vip.should.as_ref() == Some(&host.name);
+            let should = view.hosts.iter().find(should).and_then(|host| host.lb.as_ref());
+            let misplaced = should.is_some_and(|lb| vip.holders.iter().any(|holder| *holder != lb.id));
+            self.vip_misplaced.with_label_values(&[&address]).set(i64::from(misplaced));
         }
         self.pushed.set(generation(figures.generation_pushed));
         self.confirmed.set(generation(figures.generation_confirmed));

@@ -2,6 +2,8 @@
 
 use kit::page::{Tone, availability, clock, is_used, millis, pill, spark};
 use maud::{Markup, html};
+use wire::MachineId;
+use wire::cluster::{HostView, VipView};
 use wire::traffic::Traffic;
 
 use super::board::Look;
@@ -33,7 +35,10 @@ pub(super) fn head(look: &Look) -> Markup {
                     "VIP " span.mono { (vip.address) } " "
                     @match vip.holders.as_slice() {
                         [] => { (pill(Tone::Bad, "held by nobody")) }
-                        [holder] => { "held by " b { (holder) } }
+                        [holder] => {
+                            "held by " b { (holder) }
+                            @if let Some(to) = to_move(look, vip) { " " (pill(Tone::Plain, &format!("to go to {to}"))) }
+                        }
                         several => { (pill(Tone::Bad, "held by several")) " " (several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")) }
                     }
                 }
@@ -49,6 +54,13 @@ pub(super) fn head(look: &Look) -> Markup {
             }
         }
     }
+}
+
+/// The balancer that an address is to go to, if it is to go anywhere.
+fn to_move<'a>(look: &'a Look, vip: &VipView) -> Option<&'a MachineId> {
+    let should = |host: &&HostView| vip.should.as_ref() == Some(&host.name);
+    let lb = look.cluster.hosts.iter().find(should)?.lb.as_ref()?;
+    (vip.holders.first() != Some(&lb.id)).then_some(&lb.id)
 }
 
 pub(super) fn missing(look: &Look) -> Markup {

@@ -71,6 +71,12 @@ impl Balancer {
         self.put(lb, "vip", &order).await
     }
 
+    /// Tells it its priorities.
+    pub async fn rank(&self, lb: IpAddr, priorities: BTreeMap<IpAddr, u8>) -> Outcome {
+        let order = VipOrder { priorities, ..VipOrder::default() };
+        self.put(lb, "vip", &order).await
+    }
+
     /// Has it hand VIPs over to another balancer; calls `progress` with each step it has taken. It goes on
     /// by itself, so a question that fails on the way is asked again.
     pub async fn hand_over(&self, lb: IpAddr, order: &HandOverOrder, progress: impl Fn(HandOver)) -> Outcome {

@@ -144,7 +144,7 @@ mod tests {
         Vip {
             address,
             vrid: 7,
-            priority: 240,
+            preference: crate::config::Preference::Spread,
             advert_interval: Duration::from_millis(100),
             preempt: None,
             checksum,

@@ -1,6 +1,7 @@
 //! What runs in a balancer's machine: a proxy with its documents, a VIP speaker, and the supervisor that
 //! starts them again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -54,18 +55,18 @@ pub(super) struct Proxy {
 pub(super) struct Balancer {
     pub(super) proxy: Proxy,
     pub(super) speaker: Option<Speaker>,
-    /// Whether the VIP is on the interface.
-    pub(super) has_address: bool,
+    /// The VIPs that are on the interface, by their places in the configuration.
+    pub(super) has: BTreeSet<usize>,
     /// What its proxy last said of itself: whether it has anybody to send requests to.
     pub(super) serving: bool,
     /// The newest set the manager was told is taken.
     pub(super) acknowledged: u64,
     /// It is to be frozen after so many more things its speaker does.
     pub(super) freeze_after: Option<(u32, bool)>,
-    /// It woke up, still with an address that others may hold by now.
-    pub(super) stale: bool,
-    /// When it last sent an advert, by its machine's clock.
-    pub(super) last_advert: Duration,
+    /// It woke up, still with these addresses, which others may hold by now.
+    pub(super) stale: BTreeSet<usize>,
+    /// When it last sent an advert for each, by its machine's clock.
+    pub(super) last_advert: BTreeMap<usize, Duration>,
     /// It came to stand still in the middle of what its router wanted.
     pub(super) midway: bool,
     /// The stamps of its host may say that it was paused: it was, a clock has jumped, or stamps came late.
@@ -95,12 +96,12 @@ impl Balancer {
         Balancer {
             proxy,
             speaker: None,
-            has_address: false,
+            has: BTreeSet::new(),
             serving: false,
             acknowledged: 0,
             freeze_after: None,
-            stale: false,
-            last_advert: Duration::ZERO,
+            stale: BTreeSet::new(),
+            last_advert: BTreeMap::new(),
             midway: false,
             doubtful: false,
             hung_at: None,
@@ -113,9 +114,15 @@ impl Balancer {
     pub(super) fn note_hang(&mut self, now: Time) {
         let hangs = matches!(self.proxy.works, Works::Hung | Works::HalfHung);
         let noticed = self.hung_at.is_some_and(|at| now + TICK >= at + NOTICED_AFTER);
-        if hangs && noticed && self.has_address {
+        if hangs && noticed && !self.has.is_empty() {
             self.hung_holding = Some(now);
         }
+    }
+
+    /// Nothing is on its interface any more.
+    pub(super) fn clear(&mut self) {
+        self.has.clear();
+        self.stale.clear();
     }
 
     /// Whether it takes part in the election.

@@ -39,4 +39,6 @@ pub(crate) enum Bug {
     StandbysAreNotStarted,
     /// All primaries are back, and their standby runs on (engine).
     StandbysAreNotStopped,
+    /// VIPs are left where an election put them (engine).
+    NothingIsEvened,
 }

@@ -1,16 +1,19 @@
 //! What managers say to their balancers and to each other.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wire::EndpointId;
-use wire::hand_over::{HandOver, HandOverState};
+use wire::hand_over::{HandOver, HandOverOrder, HandOverState};
+use wire::switchover::{Switchover, SwitchoverOrder, SwitchoverState};
 
 use super::balancer::{Put, Works};
 use super::bug::Bug;
 use super::guest::Guest;
 use super::speaker::Turn;
 use super::world::{Happening, World};
+use crate::config::Vip;
 use crate::engine::{Action, Command, Event, LbReading, Outcome, Time};
 
 /// An answer that has not come by then is not waited for (`ports/balancer.rs`, `ports/peers.rs`).
@@ -67,7 +70,9 @@ impl World {
     fn listener(&self, to: usize, command: &Command) -> Option<Listener> {
         let this = &self.hosts[to];
         match command {
-            Command::Tell { .. } => this.manager.as_ref().map(|_| Listener::Manager(this.life)),
+            Command::Tell { .. } | Command::Forward { .. } => {
+                this.manager.as_ref().map(|_| Listener::Manager(this.life))
+            }
             _ => this.balancer().map(|guest| Listener::Machine(guest.uid)),
         }
     }
@@ -82,7 +87,9 @@ impl World {
 
     fn target(&self, host: usize, command: &Command) -> Option<usize> {
         match command {
-            Command::Tell { peer, .. } => self.hosts.iter().position(|other| other.config.address == *peer),
+            Command::Tell { peer, .. } | Command::Forward { peer, .. } => {
+                self.hosts.iter().position(|other| other.config.address == *peer)
+            }
             _ => Some(host),
         }
     }
@@ -100,14 +107,17 @@ impl World {
         }
         let Call { host, life, ref action, deadline, sent, .. } = call;
         let outcome = match &action.command {
-            Command::Tell { .. } => {
+            Command::Tell { .. } | Command::Forward { .. } => {
                 let manager = self.hosts[to].manager.as_ref();
                 match manager.map(|manager| manager.stalled_until) {
                     None => None,
                     Some(until) if until > self.now => {
                         return self.at(until, Happening::Request(call));
                     }
-                    Some(_) => Some(self.receive(host, to, &action.command)),
+                    Some(_) => Some(match &action.command {
+                        Command::Forward { order, .. } => self.switch_over(to, order),
+                        _ => self.receive(host, to, &action.command),
+                    }),
                 }
             }
             _ => {
@@ -161,9 +171,53 @@ impl World {
         }
     }
 
+    /// The manager of `host` is asked for a switchover. What becomes of it is not waited for.
+    fn switch_over(&mut self, host: usize, order: &SwitchoverOrder) -> Outcome {
+        let (now, receiver) = (self.now, &mut self.hosts[host]);
+        let at = now + receiver.ahead;
+        let Some(manager) = receiver.manager.as_mut() else { return Outcome::Done };
+        manager.dirty = true;
+        match manager.engine.switch_over(at, order.clone()) {
+            Ok(view) => {
+                let view = Switchover { state: SwitchoverState::Done, ..view };
+                Outcome::SwitchedOver(Box::new(view))
+            }
+            Err(problem) => Outcome::Failed(problem.detail),
+        }
+    }
+
+    /// The balancer of `host` offers addresses to others. What comes before and after that concerns connections, of which
+    /// there are none here.
+    fn hand_over(&mut self, host: usize, order: &HandOverOrder) -> Outcome {
+        self.checks.disturbed(self.now);
+        let vips = self.hosts[host].config.vips.clone();
+        let meant = |vip: &Vip| order.addresses.is_empty() || order.addresses.contains(&vip.address);
+        for (at, vip) in vips.iter().enumerate().filter(|(_, vip)| meant(vip)) {
+            let v4 = |to: &&IpAddr| to.is_ipv4();
+            let to = order.to.get(&vip.address).and_then(|to| to.iter().find(v4).copied());
+            if !self.speaker_turn(host, Turn::Offer(at, to)) {
+                return Outcome::Failed("the VIP speaker is not reachable".to_owned());
+            }
+            self.checks.handed_over += 1;
+        }
+        let done = HandOver { number: 1, state: HandOverState::Done, ..HandOver::default() };
+        Outcome::HandedOver(Box::new(done))
+    }
+
     fn balancer_answers(&mut self, host: usize, command: &Command, sent: Time) -> Outcome {
         let disk_full = self.now < self.hosts[host].troubles.full_until;
         let (any, twice) = (self.has_bug(Bug::AnyGenerationIsTaken), self.options.everything_twice);
+        if let Command::HandOver { order, .. } = command {
+            return self.hand_over(host, order);
+        }
+        if let Command::Rank { priorities, .. } = command {
+            for (at, vip) in self.hosts[host].config.vips.clone().iter().enumerate() {
+                if let Some(priority) = priorities.get(&vip.address) {
+                    self.speaker_turn(host, Turn::Rank(at, *priority));
+                }
+            }
+            return Outcome::Done;
+        }
         if let Command::ReadLb { .. } = command {
             // The question brings the time of the host, as it was when it was asked (`ports/balancer.rs`).
             self.speaker_turn(host, Turn::Stamp(sent));
@@ -191,16 +245,6 @@ impl World {
                 put
             }
             Command::Configure { config, .. } => balancer.proxy.configure(config),
-            Command::HandOver { .. } => {
-                let there = balancer.speaker.is_some();
-                self.checks.disturbed(self.now);
-                // What comes before and after it concerns connections, of which there are none here.
-                if there && self.speaker_turn(host, Turn::Release) {
-                    let done = HandOver { number: 1, state: HandOverState::Done, ..HandOver::default() };
-                    return Outcome::HandedOver(Box::new(done));
-                }
-                return Outcome::Failed("the VIP speaker is not reachable".to_owned());
-            }
             Command::ReadLb { documents, .. } => {
                 let Some(vip) = status else {
                     return Outcome::Failed("the VIP speaker is not reachable".to_owned());

@@ -12,6 +12,7 @@
 //! | [`Checker::StaleHolder`] | a holder that slept lets go before it says anything | with everything a speaker sends |
 //! | [`Checker::Placement`] | a service over all hosts has all its machines, in the end exactly these; none is given up that is needed | whenever one is given up, after every step, at the end |
 //! | [`Checker::Standbys`] | a failed machine has its standby started, which serves; it is stopped when all are back | after every plan, at the end |
+//! | [`Checker::Spread`] | in the end VIPs are spread evenly, each exactly once, and none moves any more | at the end |
 //! | [`Checker::Bounds`] | memory and queues stay bounded | after every plan |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +38,7 @@ pub(super) enum Checker {
     StaleHolder,
     Placement,
     Standbys,
+    Spread,
     Bounds,
 }
 
@@ -66,9 +68,12 @@ pub(super) struct Checks {
     pub(super) addresses: BTreeMap<MachineId, IpAddr>,
     /// When something last happened that may move the VIP.
     pub(super) disturbed_at: Time,
-    /// Since when the balancer of each host could serve, and knows of nobody who does.
-    pub(super) starving: Vec<Option<Time>>,
-    pub(super) two_hold: bool,
+    /// Since when balancers could serve a VIP, and know of nobody who does: by VIP and host.
+    pub(super) starving: BTreeMap<(usize, usize), Time>,
+    /// The VIPs that several hold.
+    pub(super) two_hold: BTreeSet<usize>,
+    /// How many VIPs were handed over.
+    pub(super) handed_over: u64,
     /// When the last machine of the service over all hosts was lost.
     pub(super) lost_at: Time,
     /// When something last happened to hosts, or ended.
@@ -76,15 +81,16 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    pub(super) fn new(now: Time, hosts: usize) -> Self {
+    pub(super) fn new(now: Time) -> Self {
         Checks {
             violation: None,
             condemned: BTreeSet::new(),
             stopped: BTreeSet::new(),
             addresses: BTreeMap::new(),
             disturbed_at: now,
-            starving: vec![None; hosts],
-            two_hold: false,
+            starving: BTreeMap::new(),
+            two_hold: BTreeSet::new(),
+            handed_over: 0,
             lost_at: now,
             harmed_at: now,
         }

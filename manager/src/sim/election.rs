@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp::fitness::OFFER;
 use vrrp::packet::PRIORITY_RELEASE;
 use vrrp::{Advert, Effect, Reason};
 
@@ -10,7 +11,7 @@ use super::balancer::Balancer;
 use super::bug::Bug;
 use super::checks::Checker;
 use super::network::SLOW;
-use super::speaker::Turn;
+use super::speaker::{Packet, Turn};
 use super::world::{Happening, World};
 
 impl World {
@@ -34,8 +35,10 @@ impl World {
         let (took_part, listened_until) = (speaker.takes_part(), speaker.listens_until());
         let obeyed = speaker.turn(clock, turn, never_again);
         // It may have stood still long ago, and find it out only now.
-        let listens_anew =
-            lb.doubtful && matches!(turn, Turn::Stamp(_)) && speaker.listens_until() > listened_until;
+        let later = |(now, before): (&Option<Duration>, &Option<Duration>)| now > before;
+        let listens_anew = lb.doubtful
+            && matches!(turn, Turn::Stamp(_))
+            && speaker.listens_until().iter().zip(&listened_until).any(later);
         if took_part != speaker.takes_part() || listens_anew {
             self.checks.disturbed(self.now);
         }
@@ -76,24 +79,24 @@ impl World {
                 (Some((left, _)), Some(_)) => *left -= 1,
                 (None, Some(_)) => {}
             }
-            if let Some(effect) = effect {
-                self.carry_out(host, effect);
+            if let Some((vip, effect)) = effect {
+                self.carry_out(host, vip, effect);
             }
         }
     }
 
-    fn carry_out(&mut self, host: usize, effect: Effect) {
+    fn carry_out(&mut self, host: usize, which: usize, effect: Effect) {
         let now = self.now;
         let keeps = self.has_bug(Bug::OutrankedKeepsAddress);
         let Some(guest) = self.hosts[host].balancer() else { return };
         let (own, clock) = (guest.address(), guest.clock(now));
         let Some(lb) = self.lb_mut(host) else { return };
-        let stale = lb.stale;
+        let stale = lb.stale.contains(&which);
+        let Some(vip) = lb.speaker.as_ref().and_then(|speaker| speaker.vip(which)).cloned() else { return };
         match effect {
             Effect::SendAdvert { priority, interval } => {
-                let Some(vip) = lb.speaker.as_ref().map(|speaker| speaker.vip().clone()) else { return };
-                lb.last_advert = clock;
-                self.say(|| format!("{host}: lb advertises {priority}"));
+                lb.last_advert.insert(which, clock);
+                self.say(|| format!("{host}: lb advertises {priority} for VIP {which}"));
                 if stale && priority != PRIORITY_RELEASE {
                     self.violated(Checker::StaleHolder, || {
                         format!("the balancer of host {host} sends an advert")
@@ -102,17 +105,24 @@ impl World {
                 let advert = Advert { vrid: vip.vrid, priority, interval, addresses: vec![vip.address] };
                 self.multicast(host, own, &advert);
             }
+            Effect::Offer { to, interval } => {
+                let advert =
+                    Advert { vrid: vip.vrid, priority: OFFER, interval, addresses: vec![vip.address] };
+                self.say(|| format!("{host}: lb offers VIP {which} to {to}"));
+                self.offer(host, own, to, &advert);
+            }
             Effect::AddAddress => {
-                lb.has_address = true;
-                self.say(|| format!("{host}: lb takes the VIP"));
+                lb.has.insert(which);
+                self.say(|| format!("{host}: lb takes VIP {which}"));
                 self.check_move(host);
             }
             Effect::RenewAddress => {}
             Effect::RemoveAddress => {
-                lb.stale = false;
-                let outranked = keeps && lb.takes_part();
-                lb.has_address &= outranked;
-                self.say(|| format!("{host}: lb lets go of the VIP"));
+                lb.stale.remove(&which);
+                if !keeps || !lb.takes_part() {
+                    lb.has.remove(&which);
+                }
+                self.say(|| format!("{host}: lb lets go of VIP {which}"));
             }
             Effect::Announce => {
                 if stale {
@@ -122,7 +132,7 @@ impl World {
                 }
                 for other in 0..self.hosts.len() {
                     for arrival in self.network.packet(host, other, &mut self.dice).0.into_iter().flatten() {
-                        self.after(arrival, Happening::Announced { host: other, holder: host });
+                        self.after(arrival, Happening::Announced { host: other, vip: which, holder: host });
                     }
                 }
             }
@@ -131,7 +141,9 @@ impl World {
                 if lb.doubtful && matches!(transition.reason, Reason::Paused(_)) {
                     self.checks.disturbed(now);
                 }
-                self.say(|| format!("{host}: lb is {:?}: {}", transition.to, transition.reason));
+                self.say(|| {
+                    format!("{host}: lb is {:?} for VIP {which}: {}", transition.to, transition.reason)
+                });
             }
         }
     }
@@ -143,24 +155,36 @@ impl World {
                 let own = self.hosts[other].balancer().is_some_and(|guest| guest.address() == source);
                 // Nobody hears itself; what a manager says in its balancer's name, that hears too.
                 if other != host || !own || advert.priority == PRIORITY_RELEASE {
-                    let (late, advert) = (arrival > SLOW, advert.clone());
-                    self.after(arrival, Happening::Advert { host: other, source, advert, late });
+                    let packet = Packet { source, advert: advert.clone(), alone: false };
+                    self.after(arrival, Happening::Advert { host: other, packet, late: arrival > SLOW });
                 }
             }
         }
     }
 
-    pub(super) fn advert_arrives(&mut self, host: usize, source: IpAddr, advert: Advert, late: bool) {
-        if late || advert.priority == PRIORITY_RELEASE {
+    /// Sends an advert from `source`, who is on `host`, to the balancer at `to` alone.
+    fn offer(&mut self, host: usize, source: IpAddr, to: IpAddr, advert: &Advert) {
+        let is_there = |other: &usize| {
+            self.hosts[*other].balancer().is_some_and(|guest| guest.address() == to)
+        };
+        let Some(other) = (0..self.hosts.len()).find(is_there) else { return };
+        for arrival in self.network.packet(host, other, &mut self.dice).0.into_iter().flatten() {
+            let packet = Packet { source, advert: advert.clone(), alone: true };
+            self.after(arrival, Happening::Advert { host: other, packet, late: true });
+        }
+    }
+
+    pub(super) fn advert_arrives(&mut self, host: usize, packet: Packet, late: bool) {
+        if late || packet.advert.priority == PRIORITY_RELEASE {
             self.checks.disturbed(self.now);
-            self.checks.starving[host] = None;
+            self.checks.starving.retain(|(_, at), _| *at != host);
         }
         let this = &mut self.hosts[host];
         let Some(guest) = this.guests.get_mut(&this.lb).filter(|guest| guest.running && guest.up) else {
             return;
         };
         let Some(speaker) = guest.balancer.as_mut().and_then(|lb| lb.speaker.as_mut()) else { return };
-        speaker.arrives(source, advert);
+        speaker.arrives(packet);
         if guest.frozen.is_none() {
             self.speaker_turn(host, Turn::Advert);
         }
@@ -168,10 +192,11 @@ impl World {
 
     /// The manager of `host` says for a balancer that it let go.
     pub(super) fn resign(&mut self, host: usize, lb: IpAddr) {
-        let Some(vip) = self.hosts[host].config.vips.first() else { return };
-        let interval = vip.advert_interval;
-        let addresses = vec![vip.address];
-        let advert = Advert { vrid: vip.vrid, priority: PRIORITY_RELEASE, interval, addresses };
-        self.multicast(host, lb, &advert);
+        for vip in self.hosts[host].config.vips.clone() {
+            let interval = vip.advert_interval;
+            let addresses = vec![vip.address];
+            let advert = Advert { vrid: vip.vrid, priority: PRIORITY_RELEASE, interval, addresses };
+            self.multicast(host, lb, &advert);
+        }
     }
 }

@@ -50,23 +50,30 @@ impl World {
         if count > MOST {
             return;
         }
-        let mut parts = [Part::default(); MOST];
-        for (host, part) in parts.iter_mut().enumerate().take(count) {
+        for host in 0..count {
             let now = self.now;
             if let Some(lb) = self.lb_mut(host) {
                 lb.note_hang(now);
             }
-            *part = self.part(host);
         }
-        let parts = &parts[..count];
-        let two = parts.iter().filter(|part| part.holds).count() > 1;
-        self.reached.two_holders += u64::from(two && !self.checks.two_hold);
-        self.checks.two_hold = two;
-        self.check_one(parts);
-        self.check_somebody(parts);
+        let vips = self.hosts.iter().map(|host| host.config.vips.len()).max().unwrap_or_default();
+        for vip in 0..vips {
+            let mut parts = [Part::default(); MOST];
+            for (host, part) in parts.iter_mut().enumerate().take(count) {
+                *part = self.part(host, vip);
+            }
+            let parts = &parts[..count];
+            if parts.iter().filter(|part| part.holds).count() > 1 {
+                self.reached.two_holders += u64::from(self.checks.two_hold.insert(vip));
+            } else {
+                self.checks.two_hold.remove(&vip);
+            }
+            self.check_one(vip, parts);
+            self.check_somebody(vip, parts);
+        }
     }
 
-    fn part(&self, host: usize) -> Part {
+    fn part(&self, host: usize, vip: usize) -> Part {
         let Some(guest) = self.hosts[host].balancer().filter(|guest| guest.is_alive()) else {
             return Part::default();
         };
@@ -78,11 +85,11 @@ impl World {
         // Whether it also takes part is for its speaker to see to.
         let able = works && fit && lb.speaker.is_some();
         let serves = able && lb.proxy.upstreams().next().is_some();
-        Part { takes, holds: lb.has_address, able, serves, excused }
+        Part { takes, holds: lb.has.contains(&vip), able, serves, excused }
     }
 
     /// Among those who hear each other exactly one holds the address.
-    fn check_one(&mut self, parts: &[Part]) {
+    fn check_one(&mut self, vip: usize, parts: &[Part]) {
         let calm = self.now.saturating_sub(self.checks.disturbed_at);
         if calm < SETTLED {
             return;
@@ -111,7 +118,7 @@ impl World {
                 let group = group.clone();
                 self.violated(Checker::OneHolder, || {
                     format!(
-                        "{holders} hold the VIP among the balancers of hosts {group:?}, calm for {calm:?}"
+                        "{holders} hold VIP {vip} among the balancers of hosts {group:?}, calm for {calm:?}"
                     )
                 });
             }
@@ -134,7 +141,7 @@ impl World {
     }
 
     /// Who could serve holds the address, or hears somebody who serves and holds it.
-    fn check_somebody(&mut self, parts: &[Part]) {
+    fn check_somebody(&mut self, vip: usize, parts: &[Part]) {
         for host in 0..parts.len() {
             let served = !parts[host].serves
                 || parts[host].holds
@@ -142,17 +149,17 @@ impl World {
                     part.holds && (part.able || part.excused) && !self.network.link(other, host).cut
                 });
             if served {
-                self.checks.starving[host] = None;
+                self.checks.starving.remove(&(vip, host));
                 continue;
             }
-            let since = *self.checks.starving[host].get_or_insert(self.now);
+            let since = *self.checks.starving.entry((vip, host)).or_insert(self.now);
             if self.now - since > UNSERVED {
                 let priority = self.hosts[host]
                     .balancer()
                     .and_then(|guest| guest.balancer.as_ref())
-                    .and_then(|lb| lb.speaker.as_ref().map(Speaker::priority));
+                    .and_then(|lb| lb.speaker.as_ref()?.priority(vip));
                 self.violated(Checker::OneHolder, || {
-                    format!("the balancer of host {host} could serve at priority {priority:?} for {UNSERVED:?}, and nobody it hears does")
+                    format!("the balancer of host {host} could serve VIP {vip} at priority {priority:?} for {UNSERVED:?}, and nobody it hears does")
                 });
             }
         }

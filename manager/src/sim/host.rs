@@ -46,6 +46,7 @@ impl Work {
             | Command::Forward { .. }
             | Command::KeepSpares(_)
             | Command::TellUplink { .. }
+            | Command::Rank { .. }
             | Command::AskTargets(_)
             | Command::Tell { .. }
             | Command::Resign { .. } => return None,
@@ -145,10 +146,10 @@ impl Manager {
 }
 
 /// Somebody on the host's network who wants to be served at the VIP.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Client {
-    /// The host of the balancer that last announced itself here.
-    pub(super) neighbour: Option<usize>,
+    /// The host of the balancer that last announced each VIP here.
+    pub(super) neighbours: BTreeMap<usize, usize>,
     /// Since when no answer came.
     pub(super) refused_since: Option<Time>,
     pub(super) asked: u64,

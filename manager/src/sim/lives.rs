@@ -16,7 +16,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 impl World {
     pub(super) fn boots(&mut self, host: usize, machine: &MachineId, uid: u64) {
-        let (now, vip) = (self.now, self.hosts[host].config.vips.first().cloned());
+        let (now, vips) = (self.now, self.hosts[host].config.vips.clone());
         let guest = self.hosts[host].guests.get_mut(machine);
         let Some(guest) = guest.filter(|guest| guest.uid == uid && guest.running) else { return };
         if guest.frozen.is_some() {
@@ -25,10 +25,10 @@ impl World {
         }
         guest.up = true;
         let (clock, own) = (guest.clock(now), guest.address());
-        let (Some(balancer), Some(vip)) = (guest.balancer.as_mut(), vip) else { return };
+        let Some(balancer) = guest.balancer.as_mut() else { return };
         balancer.proxy.start();
         balancer.doubtful = !self.network.link(host, host).is_clean();
-        balancer.speaker = Some(Speaker::new(clock, &vip, own));
+        balancer.speaker = Some(Speaker::new(clock, &vips, own));
         self.checks.disturbed(now);
         self.after(Duration::from_millis(5), Happening::Tick { host, uid });
         self.say(|| format!("{host}: {machine} boots"));
@@ -57,7 +57,8 @@ impl World {
         };
         (guest.running, guest.up, guest.frozen) = (false, false, None);
         if let Some(balancer) = guest.balancer.as_mut() {
-            (balancer.speaker, balancer.has_address, balancer.stale) = (None, false, false);
+            balancer.speaker = None;
+            balancer.clear();
             self.checks.disturbed(now);
         }
         let incarnation = guest.purpose.incarnation;

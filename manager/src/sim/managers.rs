@@ -135,6 +135,7 @@ impl World {
             self.note_standbys(host, &notice);
             match notice.kind {
                 "machine.unfenced" => self.reached.unconfirmed_fences += 1,
+                "vip.spread" => self.reached.evened += 1,
                 "host.mass-death" => self.reached.brakes += 1,
                 "machine.draining" => self.given_up(host, &notice.subject.as_str().into()),
                 _ => {}

@@ -44,6 +44,7 @@ mod reached;
 mod regressions;
 mod run;
 mod speaker;
+mod spread;
 mod standbys;
 mod suite;
 mod trace;

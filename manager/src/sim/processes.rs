@@ -83,7 +83,7 @@ impl World {
         let Some(guest) = self.hosts[host].balancer().filter(|guest| guest.uid == uid) else { return };
         let own = guest.address();
         let Some(lb) = self.lb_mut(host).filter(|lb| lb.speaker.is_none()) else { return };
-        (lb.has_address, lb.stale) = (false, false);
+        lb.clear();
         self.resign(host, own);
     }
 
@@ -94,11 +94,11 @@ impl World {
             return self.after(TICK, Happening::Speaks { host, uid });
         }
         let (clock, own) = (guest.clock(now), guest.address());
-        let Some(vip) = self.hosts[host].config.vips.first().cloned() else { return };
+        let vips = self.hosts[host].config.vips.clone();
         let Some(lb) = self.lb_mut(host).filter(|lb| lb.speaker.is_none()) else { return };
         // A new speaker takes off what an earlier one left before it says anything.
-        (lb.has_address, lb.stale) = (false, false);
-        lb.speaker = Some(Speaker::new(clock, &vip, own));
+        lb.clear();
+        lb.speaker = Some(Speaker::new(clock, &vips, own));
         self.checks.disturbed(now);
     }
 
@@ -123,12 +123,18 @@ impl World {
         let Some(lb) = self.lb_mut(host) else { return };
         lb.doubtful |= frozen.hidden;
         let midway = std::mem::take(&mut lb.midway);
-        let visible = clock.saturating_sub(lb.last_advert);
-        if lb.has_address && visible.max(now - frozen.since) > silence {
-            let outranked = lb.speaker.as_ref().is_some_and(|speaker| speaker.is_outranked(own));
-            lb.stale = visible > silence || (!midway && outranked);
-            self.reached.stale_wakeups += 1;
+        let mut stale_wakeups = 0;
+        for vip in lb.has.clone() {
+            let visible = clock.saturating_sub(lb.last_advert.get(&vip).copied().unwrap_or_default());
+            if visible.max(now - frozen.since) > silence {
+                let outranked = lb.speaker.as_ref().is_some_and(|speaker| speaker.is_outranked(vip, own));
+                if visible > silence || (!midway && outranked) {
+                    lb.stale.insert(vip);
+                }
+                stale_wakeups += 1;
+            }
         }
+        self.reached.stale_wakeups += stale_wakeups;
         if midway {
             self.carry_out_all(host, old.unwrap_or(clock));
         }

@@ -18,6 +18,8 @@ pub(super) struct Reached {
     pub(super) refused_generations: u64,
     /// A machine of a service over all hosts was given up for one elsewhere.
     pub(super) given_up: u64,
+    /// A VIP was handed over for evenness.
+    pub(super) evened: u64,
     /// A standby ran because a machine had failed, at a manager's plan.
     pub(super) standbys_started: u64,
 }
@@ -44,6 +46,7 @@ impl AddAssign for Reached {
         self.stale_wakeups += other.stale_wakeups;
         self.refused_generations += other.refused_generations;
         self.given_up += other.given_up;
+        self.evened += other.evened;
         self.standbys_started += other.standbys_started;
     }
 }

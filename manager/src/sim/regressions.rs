@@ -66,7 +66,7 @@ fn a_standby_that_stood_still_and_holds_the_vip_later_gives_it_away_when_its_pro
         let lb = world.hosts[1].lb.clone();
         let holds = |world: &World| -> Vec<bool> {
             let lbs = world.hosts.iter().filter_map(|host| host.balancer()?.balancer.as_ref());
-            lbs.map(|lb| lb.has_address).collect()
+            lbs.map(|lb| !lb.has.is_empty()).collect()
         };
         world.run_for(ms(3_000));
         assert_eq!(holds(&world), [true, false]);

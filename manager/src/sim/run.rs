@@ -79,6 +79,7 @@ pub(super) fn world(options: Options) -> World {
     if options.placed {
         super::placed::add_to(&mut configs, &mut dice);
     }
+    super::spread::add_to(&mut configs, options.spread);
     World::of(options, configs)
 }
 
@@ -108,8 +109,9 @@ pub(super) fn finish(mut world: World) -> Report {
             world.say(|| "all is well".to_owned());
             break;
         };
-        if world.now >= healed + RECOVERED {
-            world.violated(checker, || format!("{RECOVERED:?} after the last fault: {what}"));
+        let limit = RECOVERED + world.time_to_spread();
+        if world.now >= healed + limit {
+            world.violated(checker, || format!("{limit:?} after the last fault: {what}"));
         }
         world.run_for(LOOK);
     }
@@ -135,10 +137,11 @@ fn stay_well(world: &mut World) {
     if let Some((checker, what)) = world.not_yet_well() {
         world.violated(checker, || format!("in steady state: {what}"));
     }
+    world.stays_spread();
 }
 
 fn report(world: World, recovered: Duration, steps: u64) -> Report {
-    let clients = world.hosts.iter().map(|host| host.client);
+    let clients = world.hosts.iter().map(|host| &host.client);
     let (asked, answered) =
         clients.fold((0, 0), |(asked, answered), client| (asked + client.asked, answered + client.answered));
     Report {
@@ -204,10 +207,12 @@ impl World {
                 return Some((Checker::Generations, what));
             }
             // People may have taken away all there was.
-            if !living.is_empty() && !self.would_be_served(index) {
-                return Some((Checker::OneHolder, format!("the client of host {index} is not served")));
+            let unserved = (0..host.config.vips.len()).find(|vip| !self.would_be_served(index, *vip));
+            if let Some(vip) = unserved.filter(|_| !living.is_empty()) {
+                let what = format!("the client of host {index} is not served at VIP {vip}");
+                return Some((Checker::OneHolder, what));
             }
         }
-        None
+        self.uneven().map(|what| (Checker::Spread, what))
     }
 }

@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vrrp::fitness::{FIT_FROM, OFFER};
 use vrrp::presence::{Presence, Proxy};
 use vrrp::{Advert, Router, RouterConfig, State, Unfit};
 use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
 use super::balancer::WORKERS;
-use crate::config::Vip;
+use crate::config::{Preference, Vip};
 
 /// As in the speaker.
 const LATE: Duration = Duration::from_millis(100);
@@ -38,17 +39,35 @@ pub(super) enum Turn {
     Closed(u64),
     TakeOver,
     Release,
+    /// One of the addresses is offered, to that balancer alone where one is said.
+    Offer(usize, Option<IpAddr>),
+    /// The priority for one of the addresses.
+    Rank(usize, u8),
     /// The process is asked to end.
     End,
 }
 
+/// What waits in the socket.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) source: IpAddr,
+    pub(super) advert: Advert,
+    /// It was sent to this balancer alone.
+    pub(super) alone: bool,
+}
+
 #[derive(Debug)]
-pub(super) struct Speaker {
+struct Member {
     vip: Vip,
     router: Router,
+}
+
+#[derive(Debug)]
+pub(super) struct Speaker {
+    members: Vec<Member>,
     presence: Presence<bool>,
     proxy: Proxy<bool>,
-    waiting: VecDeque<(IpAddr, Advert)>,
+    waiting: VecDeque<Packet>,
     origin: Duration,
     /// When its turn began.
     began: Duration,
@@ -58,17 +77,23 @@ pub(super) struct Speaker {
 
 impl Speaker {
     /// A speaker that starts when its machine's clock shows `clock`.
-    pub(super) fn new(clock: Duration, vip: &Vip, own: IpAddr) -> Self {
-        let config = RouterConfig {
-            vrid: vip.vrid,
-            own,
-            priority: vip.priority,
-            interval: vip.advert_interval,
-            preempt: vip.preempt,
+    pub(super) fn new(clock: Duration, vips: &[Vip], own: IpAddr) -> Self {
+        let member = |vip: &Vip| {
+            let config = RouterConfig {
+                vrid: vip.vrid,
+                own,
+                priority: match &vip.preference {
+                    Preference::Role(role) => role.priority(),
+                    // Its manager says more when it has read this.
+                    Preference::Order(_) | Preference::Spread => FIT_FROM,
+                },
+                interval: vip.advert_interval,
+                preempt: vip.preempt,
+            };
+            Member { vip: vip.clone(), router: Router::new(Duration::ZERO, config) }
         };
         Speaker {
-            vip: vip.clone(),
-            router: Router::new(Duration::ZERO, config),
+            members: vips.iter().map(member).collect(),
             presence: Presence::default(),
             proxy: Proxy::Gone,
             waiting: VecDeque::new(),
@@ -79,9 +104,9 @@ impl Speaker {
     }
 
     /// An advert is put into its socket.
-    pub(super) fn arrives(&mut self, source: IpAddr, advert: Advert) {
+    pub(super) fn arrives(&mut self, packet: Packet) {
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((source, advert));
+            self.waiting.push_back(packet);
         }
     }
 
@@ -93,14 +118,22 @@ impl Speaker {
             self.presence.excuse(now);
         }
         for _ in 0..MAX_ADVERTS {
-            let Some((source, advert)) = self.waiting.pop_front() else { break };
-            self.router.receive(now, source, &advert);
+            let Some(Packet { source, advert, alone }) = self.waiting.pop_front() else { break };
+            let meant = self.members.iter_mut().find(|member| member.vip.vrid == advert.vrid);
+            let Some(Member { router, .. }) = meant else { continue };
+            if alone && advert.priority == OFFER {
+                router.offered(now, source.into());
+            } else {
+                router.receive(now, source.into(), &advert);
+            }
         }
         let obeyed = self.hear(now, turn);
         if turn != Turn::End {
             self.look_at_proxy(now, never_again);
-            if self.router.next_wake().is_some_and(|(due, _)| due <= now) {
-                self.router.wake(now);
+            for Member { router, .. } in &mut self.members {
+                if router.next_wake().is_some_and(|(due, _)| due <= now) {
+                    router.wake(now);
+                }
             }
         }
         obeyed
@@ -109,7 +142,7 @@ impl Speaker {
     fn hear(&mut self, now: Duration, turn: Turn) -> bool {
         match turn {
             Turn::Timer | Turn::Advert => {}
-            Turn::Stamp(stamp) => self.router.host_stamp(now, stamp),
+            Turn::Stamp(stamp) => self.each(|router| router.host_stamp(now, stamp)),
             Turn::Tick(streams, serving) => {
                 for worker in 0..WORKERS {
                     self.presence.tick(now, streams + worker as u64, worker, WORKERS, serving);
@@ -118,35 +151,61 @@ impl Speaker {
             Turn::Closed(streams) => {
                 (0..WORKERS as u64).for_each(|worker| self.presence.closed(streams + worker));
             }
-            Turn::TakeOver => return self.router.take_over(now).is_ok(),
-            Turn::Release => return self.router.release(now).is_ok(),
-            Turn::End => self.router.stop(now),
+            Turn::TakeOver => {
+                let results = self.members.iter_mut().map(|member| member.router.take_over(now));
+                return results.fold(true, |all, result| all && result.is_ok());
+            }
+            Turn::Release => {
+                let results = self.members.iter_mut().map(|member| member.router.release(now));
+                return results.fold(true, |all, result| all && result.is_ok());
+            }
+            Turn::Offer(vip, to) => {
+                let Some(Member { router, .. }) = self.members.get_mut(vip) else { return false };
+                return match to {
+                    Some(to) => router.release_to(now, to.into()),
+                    None => router.release(now),
+                }
+                .is_ok();
+            }
+            Turn::Rank(vip, priority) => {
+                if let Some(Member { router, .. }) = self.members.get_mut(vip) {
+                    router.set_priority(now, priority);
+                }
+            }
+            Turn::End => self.each(|router| router.stop(now)),
         }
         true
     }
 
+    fn each(&mut self, what: impl Fn(&mut Router)) {
+        self.members.iter_mut().for_each(|member| what(&mut member.router));
+    }
+
     fn look_at_proxy(&mut self, now: Duration, never_again: bool) {
         // Nobody waits for a processor here: time passes only where it is meant to.
-        let proxy = self.presence.look(now, self.router.state() == State::Master, |_| None);
+        let holds = self.members.iter().any(|member| member.router.state() == State::Master);
+        let proxy = self.presence.look(now, holds, |_| None);
         if proxy == self.proxy {
             return;
         }
         self.proxy = proxy;
-        match proxy {
-            Proxy::Gone => self.router.stop(now),
+        self.each(|router| match proxy {
+            Proxy::Gone => router.stop(now),
             Proxy::There { hung, wish: serving } => {
-                self.router.set_unfit(now, Unfit::Hung, hung);
-                self.router.set_serving(now, serving);
-                if !never_again || self.router.since().0 == vrrp::Reason::New {
-                    self.router.ready(now);
+                router.set_unfit(now, Unfit::Hung, hung);
+                router.set_serving(now, serving);
+                if !never_again || router.since().0 == vrrp::Reason::New {
+                    router.ready(now);
                 }
             }
-        }
+        });
     }
 
-    /// The next thing the router wants done.
-    pub(super) fn poll(&mut self, clock: Duration) -> Option<vrrp::Effect> {
-        self.router.poll_effect(clock.saturating_sub(self.origin))
+    /// The next thing that a router wants done, and for which address.
+    pub(super) fn poll(&mut self, clock: Duration) -> Option<(usize, vrrp::Effect)> {
+        let now = clock.saturating_sub(self.origin);
+        let mut members = self.members.iter_mut().enumerate();
+        members.find_map(|(vip, member)| Some((vip, member.router.poll_effect(now)?)))
     }
 
     /// The turn is over: when the next one is due by the machine's clock.
@@ -155,8 +214,8 @@ impl Speaker {
         if now > self.began + LATE {
             self.presence.excuse(now);
         }
-        let router = self.router.next_wake().map(|(due, _)| due);
-        self.due = router.into_iter().chain(self.presence.next_look()).min();
+        let routers = self.members.iter().filter_map(|member| Some(member.router.next_wake()?.0));
+        self.due = routers.chain(self.presence.next_look()).min();
     }
 
     /// When its machine's clock will show that it is due.
@@ -164,54 +223,61 @@ impl Speaker {
         self.due.map(|due| due + self.origin)
     }
 
-    pub(super) fn vip(&self) -> &Vip {
-        &self.vip
+    pub(super) fn vip(&self, vip: usize) -> Option<&Vip> {
+        self.members.get(vip).map(|member| &member.vip)
     }
 
     /// Whether somebody who wins against this router has said so, in what waits to be read.
-    pub(super) fn is_outranked(&self, own: IpAddr) -> bool {
-        let mine = (self.router.priority(), own);
-        self.waiting.iter().any(|(source, advert)| (advert.priority, *source) > mine)
+    pub(super) fn is_outranked(&self, vip: usize, own: IpAddr) -> bool {
+        let Some(Member { vip, router }) = self.members.get(vip) else { return false };
+        let mine = (router.priority(), own);
+        let meant = self.waiting.iter().filter(|packet| packet.advert.vrid == vip.vrid && !packet.alone);
+        meant.into_iter().any(|packet| (packet.advert.priority, packet.source) > mine)
     }
 
+    /// All its routers do or none does.
     pub(super) fn takes_part(&self) -> bool {
-        self.router.state() != State::Init
+        self.members.iter().any(|member| member.router.state() != State::Init)
     }
 
-    /// When it takes the address by its machine's clock, if it hears of no holder until then; `None` for a holder.
-    pub(super) fn listens_until(&self) -> Option<Duration> {
-        let waits = self.router.state() == State::Backup;
-        self.router.next_wake().filter(|_| waits).map(|(due, _)| due + self.origin)
+    /// When it takes each address by its machine's clock, if it hears of no holder until then; `None` for a holder.
+    pub(super) fn listens_until(&self) -> Vec<Option<Duration>> {
+        let until = |router: &Router| {
+            let waits = router.state() == State::Backup;
+            router.next_wake().filter(|_| waits).map(|(due, _)| due + self.origin)
+        };
+        self.members.iter().map(|member| until(&member.router)).collect()
     }
 
     pub(super) fn is_fit(&self) -> bool {
-        self.router.priority() >= vrrp::fitness::FIT_FROM
+        self.members.iter().all(|member| member.router.priority() >= FIT_FROM)
     }
 
-    pub(super) fn priority(&self) -> u8 {
-        self.router.priority()
+    pub(super) fn priority(&self, vip: usize) -> Option<u8> {
+        self.members.get(vip).map(|member| member.router.priority())
     }
 
     /// `GET /vip`, as the speaker answers it.
     pub(super) fn status(&self, clock: Duration) -> VipStatus {
         let now = clock.saturating_sub(self.origin);
-        let (reason, since) = self.router.since();
-        VipStatus {
-            routers: vec![RouterStatus {
-                address: self.vip.address,
-                vrid: self.vip.vrid,
-                state: match self.router.state() {
+        let status = |Member { vip, router }: &Member| {
+            let (reason, since) = router.since();
+            RouterStatus {
+                address: vip.address,
+                vrid: vip.vrid,
+                state: match router.state() {
                     State::Init => RouterState::Init,
                     State::Backup => RouterState::Backup,
                     State::Master => RouterState::Master,
                 },
-                priority: self.router.priority(),
-                holder: self.router.holder(now),
+                priority: router.priority(),
+                base: Some(router.base()),
+                holder: router.holder(now),
                 reason: reason.to_string(),
                 for_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
                 counters: RouterCounters::default(),
-            }],
-            ..VipStatus::default()
-        }
+            }
+        };
+        VipStatus { routers: self.members.iter().map(status).collect(), ..VipStatus::default() }
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn words(command: &Command) -> String {
         Command::HandOver { .. } => "hand over".to_owned(),
         Command::Forward { peer, .. } => format!("ask {peer} for a switchover"),
         Command::TellUplink { lost, .. } => format!("uplink lost: {lost}"),
+        Command::Rank { priorities, .. } => format!("priorities {priorities:?}"),
         Command::AskTargets(targets) => format!("ask {} targets", targets.len()),
         Command::Tell { peer, snapshot } => {
             format!("tell {peer} {}.{}", snapshot.epoch(), snapshot.version())

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use vrrp::Advert;
 use wire::{Incarnation, MachineId};
 
 use super::bug::Bug;
@@ -13,6 +12,7 @@ use super::host::Host;
 use super::network::Network;
 use super::queue::Queue;
 use super::reached::Reached;
+use super::speaker::Packet;
 use crate::config::Config;
 use crate::engine::{Action, Event, Outcome, Time};
 
@@ -38,9 +38,9 @@ pub(super) enum Happening {
     /// … and starts another one.
     Speaks { host: usize, uid: u64 },
     /// An advert arrives at the balancer of `host`.
-    Advert { host: usize, source: std::net::IpAddr, advert: Advert, late: bool },
-    /// An announcement of the balancer of `holder` arrives at the client of `host`.
-    Announced { host: usize, holder: usize },
+    Advert { host: usize, packet: Packet, late: bool },
+    /// An announcement of a VIP by the balancer of `holder` arrives at the client of `host`.
+    Announced { host: usize, vip: usize, holder: usize },
     /// A client asks the VIP.
     Asks { host: usize },
     /// A frozen machine goes on.
@@ -80,6 +80,8 @@ pub(super) struct Options {
     pub(super) traced: bool,
     /// Besides a service of which each host has its own machines there is one that runs over all hosts.
     pub(super) placed: bool,
+    /// So many VIPs more, which are spread over the hosts.
+    pub(super) spread: u8,
     /// Host 0's manager is killed when it has taken so many steps.
     pub(super) kill_at: Option<u64>,
 }
@@ -94,6 +96,7 @@ impl Options {
             bug: None,
             traced: false,
             placed: false,
+            spread: 0,
             kill_at: None,
         }
     }
@@ -131,7 +134,7 @@ impl World {
             network: Network::new(count),
             dice: Dice::new(options.seed),
             queue: Queue::new(),
-            checks: Checks::new(options.origin, count),
+            checks: Checks::new(options.origin),
             reached: Reached::default(),
             made: 0,
             events: 0,
@@ -220,10 +223,10 @@ impl World {
             Happening::Tick { host, uid } => self.tick(host, uid),
             Happening::Cleans { host, uid } => self.cleans(host, uid),
             Happening::Speaks { host, uid } => self.speaks(host, uid),
-            Happening::Advert { host, source, advert, late } => {
-                self.advert_arrives(host, source, advert, late);
+            Happening::Advert { host, packet, late } => self.advert_arrives(host, packet, late),
+            Happening::Announced { host, vip, holder } => {
+                self.hosts[host].client.neighbours.insert(vip, holder);
             }
-            Happening::Announced { host, holder } => self.hosts[host].client.neighbour = Some(holder),
             Happening::Asks { host } => self.asks(host),
             Happening::Thaws { host, machine, uid } => self.thaw(host, &machine, Some(uid)),
             Happening::Heals { from, to } => {

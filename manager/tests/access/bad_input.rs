@@ -55,6 +55,8 @@ const TABLE: &[(&str, &str, u16, &str, &str)] = &[
     ("POST /switchover", r#"{"to":"z"}"#, 409, "", "held by exactly one"),
     ("POST /switchover", r#"{"vip":"10.9.9.9"}"#, 404, "vip", "no public address of this cluster"),
     ("POST /switchover", r#"{"vip":"here"}"#, 400, "vip", "expected an address such as"),
+    ("POST /switchover", r#"{"from":"z"}"#, 404, "from", "there is no host `z`"),
+    ("POST /switchover", r#"{"from":"z","vip":"10.9.9.9"}"#, 400, "from", "either `from` or `vip`"),
     ("POST /switchover", r#"{"timeout_ms":0}"#, 400, "timeout_ms", "expected"),
     ("PUT /maintenance", r#"{"on":true,"for_s":0}"#, 400, "for_s", "from one second to a year"),
     ("PUT /maintenance", r#"{"on":false,"for_s":60}"#, 400, "for_s", "with `on`"),

@@ -25,7 +25,12 @@ impl Load {
 
     /// The same with so many requests per second.
     pub(crate) fn at_rate(rate: u32, seconds: u64) -> Self {
-        let load = Load { words: vec![format!("http://{VIP}/random/number")], seconds };
+        Self::on(&format!("http://{VIP}/random/number"), rate, seconds)
+    }
+
+    /// So many requests per second for `url`, sent for so many seconds.
+    pub(crate) fn on(url: &str, rate: u32, seconds: u64) -> Self {
+        let load = Load { words: vec![url.to_owned()], seconds };
         load.with("--rate", &rate.to_string()).with("--duration", &format!("{seconds}s"))
     }
 

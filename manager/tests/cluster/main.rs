@@ -8,6 +8,7 @@
 //!   replacement.rs machines are built anew because somebody asked for it       │
 //!   addresses.rs   strangers have addresses of a pool                         │
 //!   switchover.rs  the public address moves because somebody asked for it      │
+//!   spread.rs      several public addresses over three hosts; one of these dies and returns
 //!   uplink.rs      the cable that leaves a host dies                             │
 //!   faults.rs      faults that were ordered end by themselves                    │
 //!   services.rs    services of people's own: names, secrets, probes, endpoints      │
@@ -48,6 +49,7 @@ mod rollout;
 mod run;
 mod services;
 mod slow;
+mod spread;
 mod standbys;
 mod switchover;
 mod uplink;

@@ -37,6 +37,15 @@ const TABLE: &[(&[&str], i32, &str)] = &[
     (&["join", "192.168.10.1", "nonsense", "--config", "{}/good.toml"], 2, "manager token"),
     (&["revoke"], 2, "<HOST>"),
     (&["revoke", "b", "--config", "{}/good.toml"], 1, "manager init"),
+    (&["plan"], 2, "Usage: manager plan"),
+    (&["plan", "vips"], 2, "--traffic <RATE>"),
+    (&["plan", "vips", "--traffic", "1.5GB", "--link", "1Gbit"], 2, "expected a rate above 0"),
+    (&["plan", "vips", "--traffic", "1.5Gbit", "--link", "0Gbit"], 2, "expected a rate above 0"),
+    (&["plan", "vips", "--traffic", "1Gbit", "--link", "1Gbit", "--balancers", "many"], 2, "from 1 to 64, or `free`"),
+    (&["plan", "vips", "--traffic", "1Gbit", "--link", "1Gbit", "--fill", "101"], 2, "101 is not in 1..=100"),
+    (&["plan", "vips", "--traffic", "1Gbit", "--link", "1Gbit", "--survive", "64"], 2, "64 is not in 0..64"),
+    (&["plan", "vips", "--traffic", "1Gbit", "--link", "1Gbit", "--balancers", "1"], 2, "nobody is left"),
+    (&["plan", "vips", "--traffic", "1.5Gbit", "--link", "1Gbit", "--balancers", "2"], 1, "3 are enough"),
     (&["status", "--manager", "nowhere"], 2, "expected http:// or https://"),
     (&["status", "--manager", "ftp://127.0.0.1"], 2, "expected http:// or https://"),
     (&["status", "--exit-code", "--watch"], 2, "cannot be used with"),
@@ -63,6 +72,7 @@ const TABLE: &[(&[&str], i32, &str)] = &[
     (&["image"], 2, "Usage: manager image"),
     (&["image", "roll", "--step-timeout", "0"], 2, "0 is not in 1.."),
     (&["switchover", "--vip", "here"], 2, "'here' for '--vip <ADDRESS>'"),
+    (&["switchover", "--from", "a", "--vip", "10.0.0.1"], 2, "cannot be used with"),
     (&["switchover", "--timeout", "10"], 2, "'10' for '--timeout <TIME>'"),
     (&["access"], 2, "Usage: manager access"),
     (&["access", "create", "x"], 2, "--scope <SCOPE>"),
@@ -158,6 +168,33 @@ fn who_asks_where_nobody_answers_is_told_where_that_was_and_what_to_do() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_calculator_answers_for_a_fixed_and_for_a_free_number_of_balancers() {
+    let plan = |more: &[&str]| -> serde_json::Value {
+        let words = ["plan", "vips", "--traffic", "1.5Gbit", "--link", "1Gbit", "--survive", "1"];
+        let said = manager(&[&words, more].concat()).ok();
+        if more.contains(&"json") { serde_json::from_str(&said).expect("JSON") } else { said.into() }
+    };
+    for (balancers, count, addresses) in [("free", 3, 6), ("3", 3, 6), ("4", 4, 4)] {
+        let answer = &plan(&["--balancers", balancers, "-o", "json"])["answer"];
+        assert_eq!(
+            (&answer["balancers"], &answer["addresses"]),
+            (&count.into(), &addresses.into()),
+            "{answer}"
+        );
+        assert_eq!(answer["after"][0]["bits_per_second"], 750_000_000, "{answer}");
+    }
+    let full = plan(&["--balancers", "3", "--fill", "100", "-o", "json"]);
+    assert_eq!(full["answer"]["addresses"], 3, "{full}");
+    assert_eq!(full["answer"]["after"][0]["bits_per_second"], 1_000_000_000, "{full}");
+    let text = plan(&[]).to_string();
+    for said in
+        ["3 balancers with 6 public addresses, 2 on each", "2 balancers carry 750.00 Mbit/s (3 addresses)"]
+    {
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 #[test]

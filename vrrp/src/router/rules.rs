@@ -8,7 +8,7 @@ use super::contest::Contest;
 use super::term::{Raised, Term};
 use super::{Heard, PATIENCE, Phase, Router};
 use crate::effect::{Effect, Reason, State, Transition};
-use crate::fitness::{FIT_FROM, Fitness, HIGHEST, Unfit};
+use crate::fitness::{FIT_FROM, Fitness, HIGHEST, PREFERRED, Unfit};
 use crate::packet::Advert;
 
 /// A holder is silent for longer than this many of its intervals only if it is gone: the others wait
@@ -65,7 +65,7 @@ impl Router {
                 let outranks_since = (outranks && self.fitness.is_fit()).then(|| before.unwrap_or(now));
                 let delay_over = |(since, delay)| now >= since + delay;
                 if outranks && theirs < FIT_FROM && now >= preempt_from {
-                    self.enter_master(now, Reason::UnfitHolder(source), None);
+                    self.take_from_unfit(now, source, mine);
                 } else if outranks_since.zip(self.config.preempt).is_some_and(delay_over)
                     && now >= preempt_from
                 {
@@ -76,8 +76,12 @@ impl Router {
                     self.phase = Phase::Backup { down_at, because, preempt_from, outranks_since };
                 }
             }
-            // Section 6.4.3: the higher priority wins, among equals the higher address.
-            Phase::Master(_) if (theirs, source) > (mine, self.config.own) => {
+            // Section 6.4.3: the higher priority wins, among equals the higher address. To whom we offered the address
+            // we yield in any case.
+            Phase::Master(term)
+                if (theirs, source) > (mine, self.config.own)
+                    || theirs >= FIT_FROM && term.offered_to == Some(source) =>
+            {
                 self.listen_to(now, source, advert);
                 self.take_off();
                 // One last claim: a winner that never heard us, across a cable that was cut, would not
@@ -97,6 +101,22 @@ impl Router {
                 self.advertise(now);
                 self.hold(now);
             }
+        }
+    }
+
+    /// The holder at `source` is unfit, and this router, of priority `mine`, takes its place: the preferred one at once, the
+    /// others later by as much as their skew is longer. Else all of them would, and neighbours and clients would
+    /// believe whoever gives way last.
+    fn take_from_unfit(&mut self, now: Duration, source: IpAddr, mine: u8) {
+        let reason = Reason::UnfitHolder(source);
+        let turn = now + self.learned * u32::from(PREFERRED.saturating_sub(mine)) / 256;
+        let patience = now + self.patience();
+        let Phase::Backup { down_at, because, .. } = &mut self.phase else { return };
+        // It says so with every advert; the turn is counted from the first.
+        *down_at = if *because == reason { turn.min(*down_at) } else { turn.min(patience) };
+        *because = reason;
+        if now >= *down_at {
+            self.enter_master(now, reason, None);
         }
     }
 
@@ -158,7 +178,7 @@ impl Router {
             term.raised = None;
         }
         if term.offer_ends.is_some_and(|ends| now >= ends) {
-            term.offer_ends = None;
+            (term.offer_ends, term.offered_to) = (None, None);
             self.fitness.set(Unfit::SteppingDown, false);
             advert_due = true;
         }
@@ -180,6 +200,7 @@ impl Router {
         if let Phase::Master(term) = &mut self.phase {
             term.advert_at = now + Contest::pace(term.contest.as_ref(), now, interval);
             self.effects.push_back(Effect::SendAdvert { priority, interval });
+            self.effects.extend(term.offered_to.map(|to| Effect::Offer { to, interval }));
         }
     }
 

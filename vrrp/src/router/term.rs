@@ -29,6 +29,8 @@ pub(super) struct Term {
     pub(super) announcing: Announcing,
     /// Until when the address is offered to the others.
     pub(super) offer_ends: Option<Duration>,
+    /// To which of them alone, where that was said.
+    pub(super) offered_to: Option<IpAddr>,
     pub(super) raised: Option<Raised>,
     /// Whoever claims the address although it is outranked.
     pub(super) contest: Option<Contest>,
@@ -52,6 +54,7 @@ impl Term {
             renew_at: now + RENEW_EVERY,
             announcing: Announcing { due: now, last: None, count: 0 },
             offer_ends: None,
+            offered_to: None,
             raised,
             contest: None,
         }

@@ -89,6 +89,7 @@ impl Line {
         while let Some(effect) = self.router.poll_effect(self.now) {
             all.push(match effect {
                 Effect::SendAdvert { priority, .. } => format!("advert {priority}"),
+                Effect::Offer { to, .. } => format!("offer to {to}"),
                 Effect::AddAddress => "add".to_owned(),
                 Effect::RenewAddress => "renew".to_owned(),
                 Effect::RemoveAddress => "remove".to_owned(),
@@ -168,10 +169,92 @@ fn an_unfit_holder_is_preempted_at_once_by_a_fit_one() {
 fn between_unfit_ones_only_a_higher_one_preempts() {
     let mut line = Line::backup(240);
     line.router.set_unfit(ms(0), Unfit::Hung, true);
-    for (theirs, state) in [(136, State::Backup), (135, State::Backup), (134, State::Master)] {
+    for (at, theirs, state) in [(0, 136, State::Backup), (100, 135, State::Backup), (200, 134, State::Master)]
+    {
+        line.until(at);
         line.hears(HIGH, theirs);
+        // 105 parts of 256 of the interval below the preferred one.
+        line.until(at + 42);
         assert_eq!(line.state(), state, "{theirs}");
     }
+}
+
+#[test]
+fn who_is_preferred_less_leaves_an_unfit_holder_to_the_others_for_a_moment() {
+    let backup = || {
+        let mut line = Line::new(210);
+        line.router.ready(ms(0));
+        line.hears(HIGH, 240);
+        line.hears(HIGH, 185);
+        line
+    };
+    let mut line = backup();
+    assert_eq!(line.until(11), vec![]);
+    // The holder says it again; that counts from the first time.
+    line.hears(HIGH, 185);
+    assert_eq!(line.until(12).len(), 3);
+    let mut line = backup();
+    line.until(5);
+    line.hears(LOW, 230);
+    assert_eq!((line.until(200), line.router.holder(ms(200))), (vec![], Some(LOW)));
+}
+
+#[test]
+fn an_offer_goes_to_one_alone_and_ends_when_it_is_taken() {
+    let mut line = Line::master();
+    line.router.release_to(line.now, LOW).expect("it takes part");
+    let offered = ["advert 240".to_owned(), format!("offer to {LOW}")];
+    assert_eq!(line.done(), offered);
+    let again: Vec<String> = line.until(1410).into_iter().map(|(_, effect)| effect).collect();
+    assert_eq!(again, offered, "what one misses the next one says");
+    // Somebody else of lower priority is answered as ever.
+    line.hears(HIGH, 230);
+    assert_eq!((line.state(), line.done()[0].as_str()), (State::Master, "advert 240"));
+    line.hears(LOW, 230);
+    assert_eq!((line.state(), line.router.since().0), (State::Backup, Reason::Outranked(LOW)));
+}
+
+#[test]
+fn an_offer_that_nobody_takes_ends() {
+    let mut line = Line::master();
+    line.router.release_to(line.now, HIGH).expect("it takes part");
+    let end = millis(line.now) + 3 * 306;
+    let all = line.until(end + 300);
+    let last = times(&all, &format!("offer to {HIGH}")).last().copied();
+    assert!(last.is_some_and(|last| last <= end), "{last:?}");
+    assert_eq!(line.state(), State::Master);
+    line.hears(HIGH, 230);
+    assert_eq!(line.state(), State::Master);
+    line.router.release_to(line.now, HIGH).expect("it takes part");
+    line.router.take_over(line.now).expect("it holds it");
+    line.hears(HIGH, 230);
+    assert_eq!(line.state(), State::Master, "taken back");
+}
+
+#[test]
+fn who_is_offered_the_address_takes_it_and_outranks_the_holder_for_a_while() {
+    let mut line = Line::new(200);
+    line.router.ready(ms(0));
+    line.hears(HIGH, 240);
+    assert!(line.router.offered(ms(0), HIGH));
+    assert_eq!(line.done(), ["advert 241", "add", "announce"]);
+    assert_eq!(line.router.since().0, Reason::Offered(HIGH));
+    line.until(1000);
+    assert_eq!((line.router.priority(), line.state()), (200, State::Master));
+}
+
+#[test]
+fn an_offer_of_a_stranger_is_none_and_one_to_an_unfit_router_changes_nothing() {
+    let mut line = Line::backup(240);
+    assert!(!line.router.offered(ms(0), LOW));
+    let mut unfit = Line::backup(190);
+    assert!(!unfit.router.offered(ms(0), HIGH), "only a fit one has something to offer");
+    line.router.set_unfit(ms(0), Unfit::Draining, true);
+    assert!(line.router.offered(ms(0), HIGH));
+    line.router.set_unfit(ms(0), Unfit::Draining, false);
+    line.router.set_serving(ms(0), false);
+    assert!(line.router.offered(ms(0), HIGH));
+    assert_eq!((line.done(), line.state()), (vec![], State::Backup));
 }
 
 #[test]

@@ -84,13 +84,9 @@ impl HandOvers {
         };
         let status = self.link.status().await.map_err(|error| Problem::unavailable(error.to_string()))?;
         let is_meant = |vip: &Vip| order.addresses.is_empty() || order.addresses.contains(&vip.address);
-        let meant: Vec<u8> = self.vips.all().iter().filter(|vip| is_meant(vip)).map(|vip| vip.vrid).collect();
-        // The speaker is told by router: two addresses of one id, an IPv4 and an IPv6 one, go together.
-        let chosen: Vec<usize> = (0..self.vips.all().len())
-            .filter(|at| {
-                meant.contains(&self.vips.all()[*at].vrid) && is_held(&status, &self.vips.all()[*at])
-            })
-            .collect();
+        let is_chosen = |vip: &Vip| is_meant(vip) && is_held(&status, vip);
+        let all = self.vips.all().iter().enumerate();
+        let chosen: Vec<usize> = all.filter(|(_, vip)| is_chosen(vip)).map(|(at, _)| at).collect();
         if chosen.is_empty() {
             return Err(Problem::conflict(
                 "this balancer holds none of the addresses that are to be handed over",

@@ -1,6 +1,6 @@
 //! One hand-over on its way: the steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,8 +223,11 @@ impl Running {
         order: &HandOverOrder,
         mut held: Option<&mut Held>,
     ) -> Result<Option<IpAddr>, String> {
-        let end = Instant::now() + Duration::from_millis(order.take_ms);
-        self.order(VipAction::Release).await?;
+        let began = Instant::now();
+        let end = began + Duration::from_millis(order.take_ms);
+        let anybody = BTreeMap::new();
+        let mut to = &order.to;
+        self.order(VipAction::Release, to).await?;
         loop {
             if let Some(held) = held.as_mut() {
                 held.take();
@@ -233,21 +236,33 @@ impl Running {
             if self.vips().all(|vip| !is_held(&status, vip)) {
                 return Ok(self.holder(&status));
             }
-            if Instant::now() >= end {
+            let now = Instant::now();
+            if now >= end {
                 break;
+            }
+            if !to.is_empty() && now - began >= (end - began) / 2 {
+                // Better anybody than nobody.
+                to = &anybody;
+                self.order(VipAction::Release, to).await?;
             }
             sleep(LOOK).await;
         }
         // What nobody took is ours again, also in the eyes of the others. Somebody may have taken it just now.
-        self.order(VipAction::TakeOver).await?;
+        self.order(VipAction::TakeOver, &anybody).await?;
         Err(format!("no other balancer took the address within {} ms", order.take_ms))
     }
 
-    /// Tells the speaker to do `action` with those of the addresses that are held here.
-    async fn order(&self, action: VipAction) -> Result<(), String> {
+    /// Tells the speaker to do `action` with those of the addresses that are held here; `to` says of each who alone is to
+    /// have it when it is released.
+    async fn order(&self, action: VipAction, to: &BTreeMap<IpAddr, Vec<IpAddr>>) -> Result<(), String> {
         let status = self.of.link.status().await.map_err(said)?;
         for vip in self.vips().filter(|vip| is_held(&status, vip)) {
-            let order = VipOrder { vrid: Some(vip.vrid), action: Some(action), ..VipOrder::default() };
+            let order = VipOrder {
+                address: Some(vip.address),
+                action: Some(action),
+                to: to.get(&vip.address).cloned().unwrap_or_default(),
+                ..VipOrder::default()
+            };
             self.of.link.order(order).await.map_err(said)?;
         }
         Ok(())

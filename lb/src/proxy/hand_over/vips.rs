@@ -49,7 +49,6 @@ pub(crate) struct Vips {
 #[derive(Debug)]
 pub(crate) struct Vip {
     pub(crate) address: IpAddr,
-    pub(crate) vrid: u8,
     stage: AtomicU8,
     /// Counts the hand-overs begun. Connections are counted apart by whether this was even or odd when
     /// they came, so that those from before can be told.
@@ -72,7 +71,6 @@ impl Vips {
     pub(crate) fn new(settings: &Settings) -> Self {
         let vips = settings.vips.iter().map(|vip| Vip {
             address: vip.address,
-            vrid: vip.vrid,
             stage: AtomicU8::new(Stage::Open as u8),
             round: AtomicU64::new(0),
             open: [AtomicU64::new(0), AtomicU64::new(0)],

@@ -1,10 +1,12 @@
 //! The settings a balancer is given: what this host's configuration says of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use kit::notify::Notify;
 use serde::Serialize;
 use vrrp::ChecksumForm;
+use vrrp::fitness::FIT_FROM;
 
 use super::super::desired::Slot;
 use super::super::millis;
@@ -46,8 +48,8 @@ struct LbVip<'a> {
     virtual_mac: bool,
 }
 
-/// Those of the balancer in `slot`.
-pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot) -> LbSettings<'a> {
+/// Those of the balancer in `slot`, which has the priorities `ranks`.
+pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot, ranks: &BTreeMap<IpAddr, u8>) -> LbSettings<'a> {
     LbSettings {
         machine: slot.id.as_str(),
         address: slot.address,
@@ -57,17 +59,18 @@ pub(super) fn of<'a>(config: &'a Config, slot: &'a Slot) -> LbSettings<'a> {
             .then_some(LISTEN_BOTH),
         managers: [config.address],
         listener: &config.listeners,
-        vip: config.vips.iter().map(vip_of).collect(),
+        vip: config.vips.iter().map(|vip| vip_of(vip, ranks)).collect(),
         notify: &config.notify,
     }
 }
 
-fn vip_of(vip: &Vip) -> LbVip<'_> {
-    let Vip { address, vrid, priority, advert_interval, preempt, checksum, unicast_peers, virtual_mac } = vip;
+fn vip_of<'a>(vip: &'a Vip, ranks: &BTreeMap<IpAddr, u8>) -> LbVip<'a> {
+    let Vip { address, vrid, preference: _, advert_interval, preempt, checksum, unicast_peers, virtual_mac } =
+        vip;
     LbVip {
         address: *address,
         vrid: *vrid,
-        priority: *priority,
+        priority: ranks.get(address).copied().unwrap_or(FIT_FROM),
         advert_interval_ms: millis(*advert_interval),
         preempt: preempt.is_some(),
         preempt_delay_ms: preempt.map(millis),
@@ -108,7 +111,8 @@ command = "/bin/true"
     fn all_that_is_said_of_a_vip_reaches_the_balancer_in_its_words() {
         let config = Config::check(&Source::from_text("a.toml", CONFIG)).expect("valid");
         let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
-        let text = toml::to_string(&of(&config, &slot)).expect("TOML");
+        let ranks = config.vips.iter().zip([240, 230]).map(|(vip, priority)| (vip.address, priority));
+        let text = toml::to_string(&of(&config, &slot, &ranks.collect())).expect("TOML");
         let expected = r#"machine = "a-lb"
 address = "192.168.10.10"
 listen = "[::]:80"
@@ -159,7 +163,7 @@ command = "/bin/true"
         let config =
             Config::check(&Source::from_text("a.toml", &format!("{CONFIG}{listeners}"))).expect("valid");
         let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
-        let text = toml::to_string(&of(&config, &slot)).expect("TOML");
+        let text = toml::to_string(&of(&config, &slot, &BTreeMap::new())).expect("TOML");
         let expected = format!(
             "managers = [\"192.168.10.1\"]\n\n[[listener]]\naddress = \"[::]:80\"\nproxy_protocol = true\n\
              trusted = [\"10.0.0.0/8\"]\n\n[[listener]]\naddress = \"[::]:443\"\nproxy_protocol = false\n\n\
@@ -174,8 +178,9 @@ command = "/bin/true"
         let zone = |more: &str| {
             let text = format!("{more}{CONFIG}");
             let config = Config::check(&Source::from_text("a.toml", &text)).expect("valid");
-            let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
-            toml::to_string(&of(&config, &slot))
+            let slot =
+                Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
+            toml::to_string(&of(&config, &slot, &BTreeMap::new()))
                 .expect("TOML")
                 .lines()
                 .find(|line| line.starts_with("zone"))

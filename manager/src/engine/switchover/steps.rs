@@ -10,7 +10,7 @@ use wire::switchover::{Switchover, SwitchoverState};
 use wire::vip::RouterState;
 
 use super::{CONFIRM, FORWARD_MARGIN, LOOK_AGAIN, MOST_IDLE_MS};
-use crate::engine::{Command, Engine, Job, Outcome, Peer, Plan, Severity, Time, lb_id};
+use crate::engine::{Command, Engine, Job, Outcome, Plan, Severity, Time, lb_id};
 
 impl Engine {
     pub(in crate::engine) fn plan_switchover(&mut self, now: Time, plan: &mut Plan) {
@@ -27,14 +27,16 @@ impl Engine {
         let addresses = &switching.view.addresses;
         match switching.view.state {
             SwitchoverState::Preparing => {
-                let ready = self
-                    .can_take(now, &switching.to, addresses)
-                    .and_then(|()| self.knows_our_endpoints(&switching.to));
+                let mut takers = switching.to.iter();
+                let ready = takers.try_for_each(|(address, host)| {
+                    self.can_take(now, host, &[*address]).and_then(|()| self.knows_our_endpoints(host))
+                });
                 let lb = self.machines.get(&lb_id(&self.config.name)).map(|machine| machine.slot.address);
                 match (ready, lb.filter(|_| self.balancer.holds_vip())) {
                     (Ok(()), Some(lb)) => {
                         let order = HandOverOrder {
                             addresses: addresses.clone(),
+                            to: self.speak_from(&switching.to),
                             idle_ms: switching.finish_ms.min(MOST_IDLE_MS),
                             finish_ms: switching.finish_ms,
                             ..HandOverOrder::default()
@@ -65,10 +67,14 @@ impl Engine {
                 }
             }
             SwitchoverState::Confirming => {
-                let holds = |peer: &Peer| peer.held.as_ref().is_some_and(|held| holds(held, addresses));
-                let confirmed = self.peers.values().find(|peer| peer.is_alive(now) && holds(peer));
-                let by = confirmed.and_then(|peer| Some(peer.held.as_ref()?.lb.as_ref()?.id.clone()));
-                match by {
+                let alive = || self.peers.values().filter(|peer| peer.is_alive(now));
+                let holder = |address: &IpAddr| {
+                    let held =
+                        alive().filter_map(|peer| peer.held.as_ref()).find(|held| holds(held, address));
+                    held.and_then(|held| Some(held.lb.as_ref()?.id.clone()))
+                };
+                let by: Option<Vec<MachineId>> = addresses.iter().map(holder).collect();
+                match by.and_then(|by| by.into_iter().next()) {
                     Some(by) => self.switching_done(now, Some(by)),
                     None if now >= switching.until => self.switching_done(now, None),
                     None => plan.wake_by(switching.until, "the new holder's manager should have said so"),
@@ -190,11 +196,9 @@ impl Engine {
     }
 }
 
-fn holds(held: &HostSnapshot, addresses: &[IpAddr]) -> bool {
-    let vips = || held.lb.iter().flat_map(|lb| &lb.vips);
-    let is_held =
-        |address: &IpAddr| vips().any(|vip| vip.address == *address && vip.state == RouterState::Master);
-    addresses.iter().all(is_held)
+fn holds(held: &HostSnapshot, address: &IpAddr) -> bool {
+    let mut vips = held.lb.iter().flat_map(|lb| &lb.vips);
+    vips.any(|vip| vip.address == *address && vip.state == RouterState::Master)
 }
 
 #[allow(clippy::cast_precision_loss)] // shown with one decimal

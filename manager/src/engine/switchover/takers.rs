@@ -1,5 +1,6 @@
 //! Who holds the public addresses, and whose balancer could take them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vrrp::fitness::FIT_FROM;
@@ -7,6 +8,7 @@ use wire::cluster::{LbView, Phase};
 use wire::vip::RouterState;
 use wire::{HostName, Problem};
 
+use crate::config::link_local_of;
 use crate::engine::{Engine, Peer, Time, lb_id};
 
 impl Engine {
@@ -48,12 +50,26 @@ impl Engine {
         }
     }
 
+    /// The public addresses that the balancer of `host` holds.
+    pub(super) fn all_held_by(&self, now: Time, host: &HostName) -> Result<Vec<IpAddr>, Problem> {
+        self.host_exists(host)
+            .map_err(|problem| Problem { parameter: Some("from".to_owned()), ..problem })?;
+        let view = self.cluster(now);
+        let lb = view.hosts.iter().find(|known| known.name == *host).and_then(|known| known.lb.as_ref());
+        let held = view.vips.iter().filter(|vip| lb.is_some_and(|lb| vip.holders.contains(&lb.id)));
+        let held: Vec<IpAddr> = held.map(|vip| vip.address).collect();
+        if held.is_empty() {
+            return Err(Problem::conflict(format!("the balancer of {host} holds no public address")));
+        }
+        Ok(held)
+    }
+
     pub(super) fn held_here(&self) -> Vec<IpAddr> {
         let routers = self.balancer.vip.iter().flat_map(|vip| &vip.routers);
         routers.filter(|router| router.state == RouterState::Master).map(|router| router.address).collect()
     }
 
-    pub(super) fn peer_called(&self, host: &HostName) -> Option<&Peer> {
+    pub(in crate::engine) fn peer_called(&self, host: &HostName) -> Option<&Peer> {
         self.peers.values().find(|peer| peer.held.as_ref().is_some_and(|held| held.host == *host))
     }
 
@@ -74,7 +90,9 @@ impl Engine {
         for held in self.peers.values().filter_map(|peer| peer.held.as_ref()) {
             match self.can_take(now, &held.host, addresses) {
                 Ok(()) => {
-                    let priority = held.lb.iter().flat_map(|lb| &lb.vips).map(|vip| vip.priority).max();
+                    let vips = held.lb.iter().flat_map(|lb| &lb.vips);
+                    let meant = vips.filter(|vip| addresses.contains(&vip.address));
+                    let priority = meant.map(|vip| vip.base.unwrap_or(vip.priority)).max();
                     best = best.max(priority.map(|priority| (priority, held.host.clone())));
                 }
                 Err(reason) => reasons.push(reason),
@@ -116,6 +134,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Where the balancer of each of these hosts speaks VRRP from: its address, and the link-local one that it makes of its
+    /// MAC address.
+    pub(super) fn speak_from(&self, hosts: &BTreeMap<IpAddr, HostName>) -> BTreeMap<IpAddr, Vec<IpAddr>> {
+        let speaks = |host: &HostName| {
+            let lb = self.peer_called(host)?.held.as_ref()?.lb.as_ref()?.address;
+            Some(vec![lb, IpAddr::V6(link_local_of(lb))])
+        };
+        hosts.iter().filter_map(|(address, host)| Some((*address, speaks(host)?))).collect()
     }
 
     /// Whether the balancer of `host` uses all endpoints of this host.

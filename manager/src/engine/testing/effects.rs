@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::guest::Guest;
 use super::world::{Happening, World};
 use crate::address_pool::mac_of;
-use crate::engine::{Command, Engine, Event, MachineSpec, ObservedMachine, Outcome};
+use crate::engine::{Command, Engine, Event, MachinePurpose, MachineSpec, ObservedMachine, Outcome};
 use wire::MachineId;
-use wire::hand_over::{HandOver, HandOverState, StepTook};
+use wire::hand_over::{HandOver, HandOverOrder, HandOverState, StepTook};
 use wire::switchover::{SwitchoverOrder, SwitchoverState};
 
 /// The time between two heartbeats of a machine.
@@ -61,10 +61,8 @@ impl World {
                 self.lb(host).map_or_else(silence, |lb| lb.configure(config))
             }
             Command::ReadLb { documents, .. } => {
-                let (holder, config) = (self.vip_holder.clone(), self.hosts[host].config.clone());
-                self.lb(host).map_or_else(silence, |lb| {
-                    lb.read(&config, holder.as_ref() == Some(&lb.purpose.id), *documents)
-                })
+                let (holders, config) = (self.vip_holders.clone(), self.hosts[host].config.clone());
+                self.lb(host).map_or_else(silence, |lb| lb.read(&config, &holders, *documents))
             }
             Command::Tell { peer, snapshot } => {
                 let from = self.hosts[host].config.address;
@@ -82,9 +80,13 @@ impl World {
                     Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
                 }
             }
-            Command::HandOver { .. } => self.hand_over(host),
+            Command::HandOver { order, .. } => self.hand_over(host, order),
             Command::TellUplink { lost, .. } => self.lb(host).map_or_else(silence, |lb| {
                 lb.uplink_lost = Some(*lost);
+                Outcome::Done
+            }),
+            Command::Rank { priorities, .. } => self.lb(host).map_or_else(silence, |lb| {
+                lb.ranks.extend(priorities);
                 Outcome::Done
             }),
             Command::AskTargets(targets) => {
@@ -119,21 +121,33 @@ impl World {
         if guests.any(answers) { Outcome::Taken(mac_of(address)) } else { Outcome::Done }
     }
 
-    /// The VIP goes from the balancer of `host` to another one, if there is one.
-    fn hand_over(&mut self, host: usize) -> Outcome {
+    /// VIPs go from the balancer of `host` to another one, if there is one.
+    fn hand_over(&mut self, host: usize, order: &HandOverOrder) -> Outcome {
         let Some(from) = self.lb(host).map(|lb| lb.purpose.id.clone()) else { return silence() };
-        let mut others = self.hosts.iter().flat_map(|host| host.guests.values());
-        let other = others.find(|guest| guest.is_lb() && guest.answers() && guest.purpose.id != from);
+        let others = self.hosts.iter().flat_map(|host| host.guests.values());
+        let others: Vec<_> = others
+            .filter(|guest| guest.is_lb() && guest.answers() && guest.purpose.id != from)
+            .map(|guest| guest.purpose.clone())
+            .collect();
         let mut hand_over = HandOver { number: 1, state: HandOverState::Done, ..HandOver::default() };
         for step in [HandOverState::Closing, HandOverState::Holding, HandOverState::Releasing] {
             hand_over.steps.push(StepTook { step, micros: 1_000 });
         }
-        match other.filter(|_| self.vip_holder.as_ref() == Some(&from)) {
-            Some(other) => self.vip_holder = Some(other.purpose.id.clone()),
-            None => {
-                hand_over.state = HandOverState::Undone;
-                hand_over.undone = Some("nobody took it".to_owned());
+        let meant = |vip: &&IpAddr| order.addresses.is_empty() || order.addresses.contains(vip);
+        let held = self.vip_holders.iter().filter(|(_, holder)| **holder == from);
+        let held: Vec<IpAddr> = held.map(|(vip, _)| vip).filter(meant).copied().collect();
+        for vip in &held {
+            let named = order.to.get(vip);
+            let is_named = |purpose: &&MachinePurpose| {
+                named.is_some_and(|named| named.contains(&purpose.address))
+            };
+            if let Some(other) = others.iter().find(is_named).or(others.first()) {
+                self.vip_holders.insert(*vip, other.id.clone());
             }
+        }
+        if held.is_empty() || others.is_empty() {
+            hand_over.state = HandOverState::Undone;
+            hand_over.undone = Some("nobody took it".to_owned());
         }
         Outcome::HandedOver(Box::new(hand_over))
     }

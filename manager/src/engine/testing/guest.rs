@@ -1,11 +1,16 @@
 //! A machine as the hypervisor has it. One that is a balancer behaves like one.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use vrrp::fitness::FIT_FROM;
+use wire::MachineId;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::{RouterCounters, RouterState, RouterStatus, VipStatus};
 
 use super::load::Spent;
-use crate::config::{Config, LB};
+use crate::config::{Config, LB, Preference, Vip};
 use crate::engine::{LbReading, MachinePurpose, MachineSpec, Outcome};
 
 /// A machine that exists: its address is taken until it is destroyed.
@@ -18,6 +23,8 @@ pub(crate) struct Guest {
     pub(crate) up: bool,
     /// What it was told of its host's uplink.
     pub(crate) uplink_lost: Option<bool>,
+    /// The priorities it was told.
+    pub(crate) ranks: BTreeMap<IpAddr, u8>,
     /// What it runs.
     pub(crate) program: String,
     pub(crate) set: UpstreamSet,
@@ -33,6 +40,7 @@ impl Guest {
             frozen: false,
             up: false,
             uplink_lost: None,
+            ranks: BTreeMap::new(),
             program: spec.seed.program.clone(),
             set: spec.seed.upstreams.clone().unwrap_or_default(),
             config: spec.seed.proxy_config.clone().unwrap_or_default(),
@@ -64,13 +72,27 @@ impl Guest {
         Outcome::Done
     }
 
-    pub(super) fn read(&self, host: &Config, holds: bool, documents: bool) -> Outcome {
-        let state = if holds { RouterState::Master } else { RouterState::Backup };
+    pub(super) fn read(
+        &self,
+        host: &Config,
+        holders: &BTreeMap<IpAddr, MachineId>,
+        documents: bool,
+    ) -> Outcome {
+        let state = |vip: IpAddr| match holders.get(&vip) == Some(&self.purpose.id) {
+            true => RouterState::Master,
+            false => RouterState::Backup,
+        };
+        let priority = |vip: &Vip| match &vip.preference {
+            Preference::Role(role) => role.priority(),
+            // Until it is told.
+            _ => self.ranks.get(&vip.address).copied().unwrap_or(FIT_FROM),
+        };
         let routers = host.vips.iter().map(|vip| RouterStatus {
             address: vip.address,
             vrid: vip.vrid,
-            state,
-            priority: vip.priority,
+            state: state(vip.address),
+            priority: priority(vip),
+            base: Some(priority(vip)),
             holder: None,
             reason: "elected".to_owned(),
             for_ms: 0,

@@ -134,6 +134,7 @@ impl Kind {
             Command::HandOver { .. } => Kind::HandOver,
             Command::Forward { .. } => Kind::Forward,
             Command::TellUplink { .. } => Kind::TellUplink,
+            Command::Rank { .. } => Kind::Rank,
             Command::AskTargets(_) => Kind::AskTargets,
         }
     }
@@ -155,7 +156,8 @@ impl Kind {
             | Kind::ReadTraffic
             | Kind::Tell
             | Kind::Resign
-            | Kind::TellUplink => 2,
+            | Kind::TellUplink
+            | Kind::Rank => 2,
         })
     }
 }
@@ -181,6 +183,7 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Forward { .. } => Job::Forward,
         Command::TakeBack(service) => Job::TakeBack(service.clone()),
         Command::TellUplink { .. } => Job::TellUplink,
+        Command::Rank { .. } => Job::Rank,
         Command::AskTargets(_) => Job::AskTargets,
     }
 }

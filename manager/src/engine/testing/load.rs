@@ -77,7 +77,7 @@ impl World {
             return Outcome::Failed("no answer".to_owned());
         };
         // Who does not hold the address is sent nothing.
-        let holds = self.vip_holder.as_ref() == Some(&lb.purpose.id);
+        let holds = self.vip_holder().as_ref() == Some(&lb.purpose.id);
         let pools = self.loads.keys().filter(|_| holds).map(|service| {
             let requests_per_s = Milli::whole(self.share(service).requests);
             let sent = MachineTraffic { requests_per_s, in_flight: Milli(0) };

@@ -11,7 +11,7 @@ use super::guest::Guest;
 use super::host::job;
 use super::load::Load;
 use crate::config::{Config, Service};
-use crate::engine::{Action, Command, Desired, Engine, Event, Job, Notice, Outcome, Time};
+use crate::engine::{Action, Command, Desired, Engine, Event, Job, Notice, Outcome, Time, lb_id};
 
 /// What an engine can ask for, to give rules for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     HandOver,
     Forward,
     TellUplink,
+    Rank,
     AskTargets,
     Probe,
     TakeBack,
@@ -114,7 +115,7 @@ pub(super) enum Happening {
 pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) vip_holder: Option<MachineId>,
+    pub(crate) vip_holders: BTreeMap<IpAddr, MachineId>,
     /// Whether the managers cannot hear each other.
     pub(crate) cut: bool,
     /// What clients ask of services.
@@ -130,7 +131,7 @@ impl World {
         let mut world = World {
             now: Duration::from_secs(100),
             hosts,
-            vip_holder: None,
+            vip_holders: BTreeMap::new(),
             cut: false,
             loads: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -204,13 +205,33 @@ impl World {
         self.hosts.iter().position(|host| host.guests.contains_key(id))
     }
 
-    /// The VIP goes to a balancer that answers when its holder does not.
+    /// Who holds the first VIP.
+    pub(crate) fn vip_holder(&self) -> Option<MachineId> {
+        let vip = self.hosts.first()?.config.vips.first()?;
+        self.vip_holders.get(&vip.address).cloned()
+    }
+
+    /// How many VIPs the balancer of each host holds.
+    pub(crate) fn held(&self) -> Vec<usize> {
+        let held = |host: &Host| {
+            self.vip_holders.values().filter(|holder| **holder == lb_id(&host.config.name)).count()
+        };
+        self.hosts.iter().map(held).collect()
+    }
+
+    /// Each VIP goes to a balancer that answers when its holder does not: to that of the highest priority, among equals to
+    /// the first.
     fn elect(&mut self) {
         let answers = |guest: &&Guest| guest.is_lb() && guest.answers();
         let lbs = || self.hosts.iter().flat_map(|host| host.guests.values()).filter(answers);
-        if !lbs().any(|lb| Some(&lb.purpose.id) == self.vip_holder.as_ref()) {
-            self.vip_holder = lbs().next().map(|lb| lb.purpose.id.clone());
+        let mut holders = BTreeMap::new();
+        for vip in self.hosts.iter().flat_map(|host| &host.config.vips).map(|vip| vip.address) {
+            let holder =
+                self.vip_holders.get(&vip).filter(|holder| lbs().any(|lb| lb.purpose.id == **holder));
+            let first = || lbs().rev().max_by_key(|lb| lb.ranks.get(&vip)).map(|lb| lb.purpose.id.clone());
+            holders.extend(holder.cloned().or_else(first).map(|holder| (vip, holder)));
         }
+        self.vip_holders = holders;
     }
 
     fn plan(&mut self, index: usize) {

@@ -40,6 +40,7 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::Configure { .. }
         | Command::ReadLb { .. }
         | Command::TellUplink { .. }
+        | Command::Rank { .. }
         | Command::AskTargets(_)
         | Command::Tell { .. }
         | Command::TakeBack(_) => false,

@@ -21,6 +21,7 @@ mod replacement;
 mod rollout;
 mod services;
 mod soak;
+mod spread;
 mod standbys;
 mod start;
 mod switchover;

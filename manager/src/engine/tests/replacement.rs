@@ -29,18 +29,18 @@ fn it_is_drained_everywhere_stopped_and_rebuilt_at_its_address() {
 #[test]
 fn a_balancer_is_stopped_when_another_holds_the_vip_and_its_successor_has_the_current_set() {
     let mut world = World::two_hosts(2);
-    assert_eq!(world.vip_holder, Some("a-lb".into()));
+    assert_eq!(world.vip_holder(), Some("a-lb".into()));
     world.replace(0, "a-lb").expect("it runs");
     let stopping = |world: &World| world.hosts[0].builds() == ["stop a-lb"];
     while !stopping(&world) {
         world.run_ms(1);
     }
-    assert_eq!(world.vip_holder, Some("b-lb".into()));
+    assert_eq!(world.vip_holder(), Some("b-lb".into()));
     world.kill("b-stateless-1");
     world.run_ms(3_000);
     assert_eq!(world.hosts[0].builds(), ["stop a-lb", "fence a-lb", "create a-lb at 192.168.10.10"]);
     assert_eq!(world.hosts[0].count(|command| matches!(command, Command::Resign { .. })), 0);
-    assert_eq!(world.vip_holder, Some("b-lb".into()));
+    assert_eq!(world.vip_holder(), Some("b-lb".into()));
     assert_eq!(world.upstreams(0), world.upstreams(1));
     assert_eq!(world.missing(), Vec::<String>::new());
 }

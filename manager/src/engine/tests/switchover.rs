@@ -20,7 +20,7 @@ fn the_address_moves_there_and_back_and_every_step_is_told() {
         let begun = order(&mut world, from, None).expect("it can");
         assert_eq!((begun.state, begun.to.as_str()), (SwitchoverState::Preparing, to));
         world.run_ms(2_000);
-        assert_eq!(world.vip_holder, Some(to.into()));
+        assert_eq!(world.vip_holder(), Some(to.into()));
         let ended = world.switchover(from).expect("there was one");
         assert_eq!((ended.state, ended.to.as_str(), ended.reason), (SwitchoverState::Done, to, None));
         for kind in ["asked", "closed", "held", "released", "done"] {
@@ -36,7 +36,7 @@ fn any_manager_can_be_asked() {
     let begun = order(&mut world, 1, Some("b")).expect("it can");
     assert_eq!((begun.state, begun.from.as_str()), (SwitchoverState::Forwarded, "a-lb"));
     world.run_ms(2_000);
-    assert_eq!(world.vip_holder, Some("b-lb".into()));
+    assert_eq!(world.vip_holder(), Some("b-lb".into()));
     assert_eq!(world.switchover(1).map(|ended| ended.state), Some(SwitchoverState::Done));
     assert_eq!(world.switchover(0).map(|ended| ended.state), Some(SwitchoverState::Done));
 }
@@ -92,7 +92,7 @@ fn it_waits_until_the_other_balancer_knows_what_this_one_does() {
     assert!(waiting.reason.is_some_and(|reason| reason.contains("newest upstreams")));
     world.run_ms(2_500);
     assert_eq!(world.switchover(0).map(|ended| ended.state), Some(SwitchoverState::Done));
-    assert_eq!(world.vip_holder, Some("b-lb".into()));
+    assert_eq!(world.vip_holder(), Some("b-lb".into()));
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn where_the_balancer_fails_all_stays_as_it_is_and_it_can_be_tried_again() {
     world.run_ms(1_000);
     let failed = world.switchover(0).expect("there was one");
     assert_eq!((failed.state, failed.reason.as_deref()), (SwitchoverState::Failed, Some("told to")));
-    assert_eq!(world.vip_holder, Some("a-lb".into()));
+    assert_eq!(world.vip_holder(), Some("a-lb".into()));
     order(&mut world, 0, None).expect("it can");
     world.run_ms(1_000);
-    assert_eq!(world.vip_holder, Some("b-lb".into()));
+    assert_eq!(world.vip_holder(), Some("b-lb".into()));
 }
 
 #[test]
@@ -130,11 +130,11 @@ fn a_balancer_that_had_handed_over_once_does_so_again_before_it_is_stopped() {
     world.run_ms(1_000);
     order(&mut world, 1, None).expect("it can");
     world.run_ms(1_000);
-    assert_eq!(world.vip_holder, Some("a-lb".into()));
+    assert_eq!(world.vip_holder(), Some("a-lb".into()));
     world.replace(0, "a-lb").expect("it runs");
     while world.hosts[0].builds().is_empty() {
         world.run_ms(1);
     }
-    assert_eq!(world.vip_holder, Some("b-lb".into()));
+    assert_eq!(world.vip_holder(), Some("b-lb".into()));
     assert!(world.hosts[0].said_of_switchover("done"));
 }
