@@ -379,6 +379,8 @@ process_like() {
 # The first process of a machine; of a virtual one, its QEMU.
 machine_pid() {
     local id=$2 directory=$1/${2%%-*}/state/machines/$2
+    # One that was a spare runs in that one's files.
+    directory=$(readlink "$directory/body" || echo "$directory")
     case $MACHINES in
         vms) process_like "^[^ ]*qemu-system[^ ]* .*$directory/" ;;
         namespaces) process_like "namespace-machine init .*$directory " ;;

@@ -52,8 +52,8 @@ pub struct ServiceSpec {
     /// started is stopped again, in milliseconds; 30,000 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby_hold_ms: Option<u64>,
-    /// Machines without a name or an address that wait on each host, started and empty, to become one of this service.
-    /// Only with `hypervisor = "namespaces"`.
+    /// Machines without a name or an address that wait on each host, started and empty, to become one of this service. Not
+    /// of a cloud's image, nor with `persistent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spares: Option<u32>,
     /// How their number follows the load; only with `total`, which then is how many there are at first.

@@ -9,9 +9,10 @@
 //!                                                        program::run ◀────────────────────┤
 //!   channel::Ask ────▶ virtio-serial ──▶ channel::daemon ──▶ machine::Machine ◀────────────┘
 //!   channel::Told ◀──────────────────────────┘
+//!   channel::Ask::Become ────────────────────▶ spare ──▶ network, host name, /run/holdfast, program::run
 //! ```
 //!
-//! [`seed_disk`], [`program::unpack`] and the messages of [`channel`] are shared with the manager; the
+//! [`seed_disk`], [`program::unpack`], the messages of [`channel`] and what says that a machine is a [`spare`] are shared with the manager; the
 //! rest is the program `holdfast-guest`, whose subcommands are the image's services.
 
 pub mod channel;
@@ -23,4 +24,5 @@ pub mod places;
 mod processes;
 pub mod program;
 pub mod seed_disk;
+pub mod spare;
 mod wait;

@@ -1,5 +1,6 @@
 //! What the host can ask of this machine over the control channel.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,7 +13,7 @@ use wire::MachineId;
 
 use crate::channel::{Ask, Told};
 use crate::places::Places;
-use crate::{processes, program};
+use crate::{processes, program, spare};
 
 /// What ends a machine in order: its init stops the services, and then the power goes off.
 pub const POWER_OFF: &str = "/sbin/poweroff";
@@ -20,20 +21,16 @@ pub const POWER_OFF: &str = "/sbin/poweroff";
 /// This machine.
 pub struct Machine {
     name: MachineId,
-    proc: PathBuf,
-    command: PathBuf,
+    places: Places,
     power_off: PathBuf,
+    /// Of one that was a spare.
+    _ordered: Option<File>,
 }
 
 impl Machine {
     /// The machine called `name`, which is ended by the program `power_off`.
     pub fn new(name: MachineId, places: &Places, power_off: &Path) -> Self {
-        Machine {
-            name,
-            proc: places.proc.clone(),
-            command: places.command(),
-            power_off: power_off.to_owned(),
-        }
+        Machine { name, places: places.clone(), power_off: power_off.to_owned(), _ordered: None }
     }
 
     /// The machine this runs on: its name is its host name.
@@ -53,13 +50,21 @@ impl Machine {
 
     /// Does what is asked. For [`Ask::Shutdown`] that is only to see whether it can be done: once the
     /// host was told so, [`power_off`](Self::power_off) does it.
-    pub fn answer(&self, ask: Ask) -> Told {
+    pub fn answer(&mut self, ask: Ask) -> Told {
         let done = match ask {
             Ask::Status => {
                 let program = self.program().is_ok_and(|found| !found.is_empty());
                 return Told::Status { machine: self.name.clone(), program };
             }
             Ask::StopProgram => self.stop_program(),
+            Ask::Become { seed, mac } => match spare::take_identity(&self.places, &seed, mac) {
+                Ok(ordered) => {
+                    self.name = seed.machine;
+                    self._ordered = Some(ordered.pipe);
+                    return ordered.told;
+                }
+                Err(error) => Err(format!("{error:#}")),
+            },
             Ask::Shutdown => access(&self.power_off, AccessFlags::X_OK)
                 .map_err(|error| format!("cannot run {}: {error}", self.power_off.display())),
         };
@@ -83,11 +88,12 @@ impl Machine {
 
     /// The program's first processes.
     fn program(&self) -> Result<Vec<i32>, String> {
-        let command = program::read_command(&self.command)
-            .map_err(|error| format!("cannot read {}: {error}", self.command.display()))?;
+        let path = self.places.command();
+        let command = program::read_command(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let program = command.first().map(Path::new).unwrap_or(Path::new(""));
-        processes::first_of(&self.proc, program)
-            .map_err(|error| format!("cannot read {}: {error}", self.proc.display()))
+        let proc = &self.places.proc;
+        processes::first_of(proc, program).map_err(|error| format!("cannot read {}: {error}", proc.display()))
     }
 
     fn stop_program(&self) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use guest::places::Places;
-use guest::{channel, configure, pause, program};
+use guest::{channel, configure, pause, program, spare};
 use nix::time::{ClockId, clock_gettime};
 
 /// Makes a virtual machine what its seed disk says.
@@ -28,9 +28,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Set the host name and the network, and unpack the program's files, as the seed says.
+    /// Set the host name and the network, and unpack the program's files, as the seed says; or become a spare.
     Configure,
-    /// Become the program that the seed names.
+    /// Become the program that the seed names; on a spare, once it was told which machine it is.
     Run,
     /// Answer the host on the control channel.
     Channel,
@@ -42,10 +42,10 @@ fn main() -> ExitCode {
     let patience = Duration::from_secs(cli.wait);
     let result = match cli.command {
         Command::Configure => configure::configure(&places, patience),
-        Command::Run => {
+        Command::Run => spare::await_order(&places).and_then(|()| {
             thread::sleep(pause::before_start(&places.starts(), uptime()));
             never(program::run(&places.command(), &places.environment()))
-        }
+        }),
         Command::Channel => never(channel::daemon(&places, patience)),
     };
     match result {

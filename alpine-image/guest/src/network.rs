@@ -1,5 +1,6 @@
 //! Gives the machine its address. There is no DHCP: the seed says it.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -9,14 +10,23 @@ use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
+use wire::seed::Seed;
+
+use crate::places::Places;
 use crate::wait::until_found;
 
 /// The machine's one network card.
 const INTERFACE: &str = "eth0";
 
-/// Brings up `lo` and the card, which has `patience` to appear, with `address` and a route through
-/// `gateway` to everywhere else. What is set already is fine.
-pub(crate) fn configure(address: IpAddr, prefix: u8, gateway: IpAddr, patience: Duration) -> Result<()> {
+/// Brings up `lo` and the card, which has `patience` to appear, with the address of `seed` and a route through its
+/// gateway to everywhere else; `mac` is the card's own address, if it is to get another one. What is set already is fine.
+pub(crate) fn configure(
+    places: &Places,
+    seed: &Seed,
+    mac: Option<[u8; 6]>,
+    patience: Duration,
+) -> Result<()> {
+    let Seed { address, prefix, gateway, .. } = *seed;
     let longest = if address.is_ipv4() { 32 } else { 128 };
     ensure!(prefix <= longest, "the seed's prefix is {prefix}: expected a length from 0 to {longest}");
     let card = until_found(patience, || if_nametoindex(INTERFACE).ok()).with_context(|| {
@@ -28,6 +38,12 @@ pub(crate) fn configure(address: IpAddr, prefix: u8, gateway: IpAddr, patience: 
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         bring_up(&handle, loopback).await.context("lo cannot be brought up")?;
+        if let Some(mac) = mac {
+            let change = LinkMessageBuilder::<LinkUnspec>::new().index(card).address(mac.to_vec()).build();
+            let changed = handle.link().set(change).execute().await;
+            changed.with_context(|| format!("{INTERFACE} cannot be given its MAC address"))?;
+        }
+        announce(places);
         let mut add = handle.address().add(card, address, prefix).replace();
         // The manager has asked whether somebody else has it; it must answer at once.
         if address.is_ipv6() {
@@ -39,6 +55,17 @@ pub(crate) fn configure(address: IpAddr, prefix: u8, gateway: IpAddr, patience: 
         let add = handle.route().add(route(card, gateway, !contains(address, prefix, gateway))).replace();
         add.execute().await.with_context(|| format!("the gateway {gateway} cannot be set"))
     })
+}
+
+/// Has the kernel say who has the address when the card comes up. Neighbours whose questions nobody answered meanwhile need
+/// not ask again, which they would do a second later; without this they do, and nothing else is wrong.
+fn announce(places: &Places) {
+    for (family, notify) in [("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")] {
+        let _ = fs::write(
+            places.proc.join("sys/net").join(family).join("conf").join(INTERFACE).join(notify),
+            "1",
+        );
+    }
 }
 
 async fn bring_up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {

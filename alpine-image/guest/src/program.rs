@@ -80,7 +80,8 @@ pub(crate) fn read_environment(path: &Path) -> io::Result<Vec<(OsString, OsStrin
     Ok(std::iter::from_fn(|| Some((parts.next()?, parts.next()?))).collect())
 }
 
-/// Writes `command` to the file `path`, one argument a line.
+/// Writes `command` to the file `path`, one argument a line. It is there with all of it or not at all: it says that the
+/// machine is who it is to be.
 pub(crate) fn write_command(path: &Path, command: &[OsString]) -> io::Result<()> {
     let mut text = Vec::new();
     for argument in command {
@@ -91,7 +92,9 @@ pub(crate) fn write_command(path: &Path, command: &[OsString]) -> io::Result<()>
         text.extend_from_slice(argument.as_bytes());
         text.push(b'\n');
     }
-    write(path, &text)
+    let new = path.with_extension("new");
+    write(&new, &text)?;
+    fs::rename(new, path)
 }
 
 /// Reads what [`write_command`] wrote.
@@ -120,7 +123,7 @@ pub fn run(path: &Path, environment: &Path) -> Result<Infallible> {
 }
 
 /// Makes a directory into which only its owner may look; one that is there is fine.
-fn private_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)
 }
 

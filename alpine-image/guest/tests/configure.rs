@@ -4,12 +4,20 @@
 
 #![allow(clippy::expect_used)]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
-use guest::seed_disk;
+use guest::channel::{Ask, Told, serve};
+use guest::machine::Machine;
+use guest::places::Places;
+use guest::{seed_disk, spare};
+use nix::fcntl::OFlag;
+use wire::balancing::Secret;
 use wire::proxy_config::ProxyConfig;
 use wire::seed::{self, Seed};
 use wire::upstreams::UpstreamSet;
@@ -161,6 +169,142 @@ fn a_gateway_outside_the_prefix_is_reached_all_the_same() {
         assert!(addresses.contains(" inet 10.77.0.11/32 "), "{addresses}");
         let route = said_by("ip route get 1.1.1.1");
         assert!(route.starts_with("1.1.1.1 via 192.168.9.1 dev eth0 src 10.77.0.11 "), "{route}");
+    });
+}
+
+/// Its host's end of the channel, with a guest of this process behind it.
+struct Host {
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let (stream, mut port) = UnixStream::pair().expect("a pair");
+        thread::spawn(move || {
+            let places = Places::below(Path::new(ROOT));
+            serve(&mut port, &mut Machine::this(&places).expect("a name"))
+        });
+        Host { lines: BufReader::new(stream.try_clone().expect("cloned")), stream }
+    }
+
+    fn ask(&mut self, ask: &Ask) -> Told {
+        let mut line = serde_json::to_vec(ask).expect("JSON");
+        line.push(b'\n');
+        self.stream.write_all(&line).expect("sent");
+        let mut told = String::new();
+        self.lines.read_line(&mut told).expect("an answer");
+        serde_json::from_str(&told).expect("JSON")
+    }
+
+    fn become_somebody(&mut self, seed: Seed) -> Told {
+        self.ask(&Ask::Become { seed: Box::new(seed), mac: [2, 0x48, 10, 77, 0, 11] })
+    }
+
+    fn refused(&mut self, seed: Seed) -> String {
+        match self.become_somebody(seed) {
+            Told::Failed { reason } => reason,
+            told => panic!("not refused: {told:?}"),
+        }
+    }
+}
+
+/// The service that becomes the program.
+fn run_program() -> Child {
+    Command::new(env!("CARGO_BIN_EXE_holdfast-guest"))
+        .args(["run", "--root", ROOT])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+/// Waits until it reads its pipe, in which nothing is: without a reader nobody could open it for writing.
+fn until_it_waits(child: &mut Child) {
+    let open = || {
+        let flags = OFlag::O_NONBLOCK.bits();
+        OpenOptions::new().write(true).custom_flags(flags).open(in_run("order"))
+    };
+    while open().is_err() {
+        assert_eq!(child.try_wait().expect("asked"), None, "it ended");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_spare_becomes_the_machine_that_it_is_told_to_be() {
+    in_a_guest("a_spare_becomes_the_machine_that_it_is_told_to_be", || {
+        attach_seed("vda", spare::FILE, b"");
+        assert_eq!(configured(), "holdfast-guest: a spare: it waits to be told which machine it is\n");
+        assert_eq!(said_by("hostname").trim_end(), "spare");
+        assert!(!said_by("ip link show eth0").contains(",UP"), "it says nothing");
+        let mut waiting = run_program();
+        until_it_waits(&mut waiting);
+
+        let mut host = Host::new();
+        let nobody = Told::Status { machine: "spare".into(), program: false };
+        assert_eq!(host.ask(&Ask::Status), nobody);
+        let told = Seed {
+            program: "echo".to_owned(),
+            secrets: [("key".to_owned(), Secret("planted".to_owned()))].into(),
+            ..seed()
+        };
+        assert!(matches!(host.become_somebody(told), Told::Became { .. }));
+        assert_eq!(said_by("hostname").trim_end(), "a-stateless-1");
+        let addresses = said_by("ip -4 -o address show");
+        assert!(addresses.contains(" eth0    inet 10.77.0.11/24 brd 10.77.0.255 "), "{addresses}");
+        let link = said_by("ip link show eth0");
+        assert!(link.contains(",UP") && link.contains("link/ether 02:48:0a:4d:00:0b "), "{link}");
+        assert!(said_by("ip route show default").starts_with("default via 10.77.0.1 dev eth0 "));
+        assert_eq!(private("secrets/key"), "planted");
+        private("command");
+        private("environment");
+        // Its program was waiting for just that.
+        let ran = waiting.wait_with_output().expect("it ended");
+        let settings = in_run("settings.toml").display().to_string();
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("--config {settings}\n"), "{ran:?}");
+        let somebody = Told::Status { machine: "a-stateless-1".into(), program: false };
+        assert_eq!(host.ask(&Ask::Status), somebody);
+        // One that is started again does not wait, and nobody becomes somebody twice.
+        assert!(run_program().wait_with_output().expect("it ended").status.success());
+        assert_eq!(host.refused(seed()), "this machine is somebody already");
+    });
+}
+
+#[test]
+fn a_spare_whose_program_starts_late_or_again_is_told_all_the_same() {
+    in_a_guest("a_spare_whose_program_starts_late_or_again_is_told_all_the_same", || {
+        attach_seed("vda", spare::FILE, b"");
+        configured();
+        let mut killed = run_program();
+        until_it_waits(&mut killed);
+        killed.kill().expect("killed");
+        killed.wait().expect("ended");
+        let mut host = Host::new();
+        let wrong = Seed { gateway: [10, 77, 0, 255].into(), ..seed() };
+        let reason = host.refused(wrong);
+        assert!(reason.starts_with("the gateway 10.77.0.255 cannot be set"), "{reason}");
+        assert!(!in_run("command").exists(), "what is not done is not begun");
+        let mut waiting = run_program();
+        until_it_waits(&mut waiting);
+        waiting.kill().expect("killed");
+        waiting.wait().expect("ended");
+        assert!(matches!(
+            host.become_somebody(Seed { program: "true".to_owned(), ..seed() }),
+            Told::Became { .. }
+        ));
+        assert!(run_program().wait().expect("it ended").success());
+    });
+}
+
+#[test]
+fn a_machine_that_is_no_spare_stays_who_it_is() {
+    in_a_guest("a_machine_that_is_no_spare_stays_who_it_is", || {
+        attach_seed("vda", seed::FILE, &json(&seed()));
+        configured();
+        let other = Seed { machine: "a-other-1".into(), ..seed() };
+        assert_eq!(Host::new().refused(other), "this machine is no spare");
+        assert_eq!(said_by("hostname").trim_end(), "a-stateless-1");
     });
 }
 

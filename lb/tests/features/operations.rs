@@ -78,10 +78,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     had(
         "Warm spares",
-        "`spares` of a service, where machines are namespaces: booted ones that are nobody, and become the next machine without a boot: [services](services.md#spares).",
+        "`spares` of a service: booted machines that are nobody, and become the next one without a boot, namespaces and virtual machines alike: [services](services.md#spares).",
         &[
             "manager::cluster standbys::a_machine_is_made_of_a_spare_that_knows_nothing_until_then",
             "manager::cluster standbys::spares_are_filled_up_and_end_with_their_need",
+            "manager::vms spares::a_virtual_machine_is_made_of_a_spare_that_knows_nothing_until_then",
+            "manager::vms spares::managers_and_daemons_come_and_go_and_machines_that_were_spares_do_not_mind",
         ],
     ),
     had(

@@ -19,7 +19,7 @@ use wire::{EndpointId, Generation, Incarnation, MachineId, PoolName};
 
 use super::desired::Desired;
 use super::shared::{SharedSet, Telling};
-use super::spec::{MachinePurpose, MachineSpec};
+use super::spec::{MachinePurpose, MachineSpec, SparesWanted};
 use super::uplink::UplinkReading;
 
 /// Something to be done now. It stays in flight until its end is told or its deadline passes; there
@@ -45,7 +45,7 @@ pub enum Command {
     /// Create a machine. Its address is free: whatever had it was fenced.
     Create(Box<MachineSpec>),
     /// Have so many spares wait for each service.
-    KeepSpares(BTreeMap<PoolName, u32>),
+    KeepSpares(BTreeMap<PoolName, SparesWanted>),
     /// Ask a machine to end in an orderly way, and wait until it has.
     Stop(MachineId),
     /// Make sure that nothing of a machine is left. Doing it again changes nothing.

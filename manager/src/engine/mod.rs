@@ -77,7 +77,7 @@ pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity, Start};
 pub use shared::{SharedSet, Telling};
-pub use spec::{MachinePurpose, MachineSpec};
+pub use spec::{MachinePurpose, MachineSpec, SparesWanted};
 pub use targets::Target;
 pub use uplink::UplinkReading;
 

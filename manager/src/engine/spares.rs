@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use wire::PoolName;
 
-use super::{Adoption, Command, Engine, Job, Outcome, Plan, Time};
+use super::{Adoption, Command, Engine, Job, Outcome, Plan, SparesWanted, Time};
 
 /// They are looked after this often.
 const EVERY: Duration = Duration::from_secs(2);
@@ -18,8 +18,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What is known of them.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Spares {
-    /// How many wait for each service.
-    waiting: BTreeMap<PoolName, u32>,
+    /// How many wait for each service; nothing is known of what an earlier manager left until they were looked after once.
+    waiting: Option<BTreeMap<PoolName, u32>>,
     /// When to look after them again.
     at: Time,
 }
@@ -28,7 +28,7 @@ impl Engine {
     /// How many spares wait for machines of the service `name`, where there are to be any.
     pub fn spares_of(&self, name: &PoolName) -> Option<u32> {
         self.service(name).filter(|service| service.spares > 0)?;
-        Some(self.spares.waiting.get(name).copied().unwrap_or(0))
+        Some(self.spares.waiting.as_ref().and_then(|waiting| waiting.get(name)).copied().unwrap_or(0))
     }
 
     /// Has missing spares made while no machine is: those that clients wait for come first.
@@ -37,9 +37,12 @@ impl Engine {
             return;
         }
         let services = self.config.services.iter().filter(|service| service.spares > 0);
-        let wanted: BTreeMap<PoolName, u32> =
-            services.map(|service| (service.name.clone(), service.spares)).collect();
-        if wanted.is_empty() && self.spares.waiting.is_empty() {
+        let wanted = services.map(|service| {
+            let wanted = SparesWanted { count: service.spares, hardware: service.hardware.clone() };
+            (service.name.clone(), wanted)
+        });
+        let wanted: BTreeMap<PoolName, SparesWanted> = wanted.collect();
+        if wanted.is_empty() && self.spares.waiting.as_ref().is_some_and(BTreeMap::is_empty) {
             return;
         }
         if now < self.spares.at {
@@ -55,7 +58,7 @@ impl Engine {
     pub(super) fn spares_kept(&mut self, now: Time, outcome: Outcome) {
         match outcome {
             Outcome::Spares(waiting) => {
-                self.spares.waiting = waiting;
+                self.spares.waiting = Some(waiting);
                 self.spares.at = now + EVERY;
             }
             Outcome::Failed(reason) => {
@@ -69,7 +72,7 @@ impl Engine {
 
     /// A machine of `service` was made: there may be one spare less.
     pub(super) fn spare_may_be_used(&mut self, now: Time, service: &PoolName) {
-        if let Some(waiting) = self.spares.waiting.get_mut(service) {
+        if let Some(waiting) = self.spares.waiting.as_mut().and_then(|waiting| waiting.get_mut(service)) {
             *waiting = waiting.saturating_sub(1);
             self.spares.at = now;
         }

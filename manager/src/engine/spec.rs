@@ -46,6 +46,15 @@ pub struct MachineSpec {
     pub persistent: bool,
 }
 
+/// The spares that a service is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SparesWanted {
+    /// How many are to wait.
+    pub count: u32,
+    /// What they are made of.
+    pub hardware: Hardware,
+}
+
 /// The settings of the sample service, and of any program that takes the same ones.
 #[derive(Serialize)]
 struct ServiceSettings<'a> {

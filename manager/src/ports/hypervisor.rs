@@ -10,7 +10,7 @@ use wire::cluster::{Condition, FaultKind};
 use wire::{Incarnation, MachineId, PoolName};
 
 use super::machine::network::NetworkError;
-use crate::engine::{MachineSpec, ObservedMachine, ObservedUsage};
+use crate::engine::{MachineSpec, ObservedMachine, ObservedUsage, SparesWanted};
 
 /// Why a driver could not do what it was asked. The text says what to do about it where that is known.
 #[derive(Debug, Error)]
@@ -119,20 +119,16 @@ pub trait Hypervisor: Send + Sync {
     async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError>;
 
     /// Has so many spares wait for each service: machines that have booted and are nobody yet, of which the next ones
-    /// that are created for that service are made. Those that are not `wanted` are ended. Returns how many wait.
+    /// that are created for that service are made, unless they keep a disk. Those that are not `wanted` are ended. It is to
+    /// be called again and again: what it begins may take longer than it does. Returns how many wait by now.
     ///
     /// # Errors
     ///
-    /// [`HypervisorError::Unsupported`] where machines cannot become somebody; or a spare cannot be made.
+    /// [`HypervisorError::Unsupported`] where such machines cannot become somebody; or a spare cannot be made.
     async fn keep_spares(
         &self,
-        wanted: &BTreeMap<PoolName, u32>,
-    ) -> Result<BTreeMap<PoolName, u32>, HypervisorError> {
-        if wanted.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        Err(HypervisorError::Unsupported("machines of this driver cannot be spares".to_owned()))
-    }
+        wanted: &BTreeMap<PoolName, SparesWanted>,
+    ) -> Result<BTreeMap<PoolName, u32>, HypervisorError>;
 
     /// The id of the image that the next machine of each service, and the next balancer (`lb`), would be
     /// made from. What has no image, or one that cannot be read, is left out.

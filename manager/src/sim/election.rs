@@ -164,9 +164,8 @@ impl World {
 
     /// Sends an advert from `source`, who is on `host`, to the balancer at `to` alone.
     fn offer(&mut self, host: usize, source: IpAddr, to: IpAddr, advert: &Advert) {
-        let is_there = |other: &usize| {
-            self.hosts[*other].balancer().is_some_and(|guest| guest.address() == to)
-        };
+        let is_there =
+            |other: &usize| self.hosts[*other].balancer().is_some_and(|guest| guest.address() == to);
         let Some(other) = (0..self.hosts.len()).find(is_there) else { return };
         for arrival in self.network.packet(host, other, &mut self.dice).0.into_iter().flatten() {
             let packet = Packet { source, advert: advert.clone(), alone: true };

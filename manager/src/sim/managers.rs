@@ -178,6 +178,12 @@ impl World {
                 let event = Event::Finished { id: action.id, outcome: Outcome::Used(Vec::new()) };
                 self.after(Duration::from_millis(5), Happening::Told { host, life, event });
             }
+            // Nor does it matter to an engine what its machines are made of.
+            Command::KeepSpares(wanted) => {
+                let waiting = wanted.into_iter().map(|(service, wanted)| (service, wanted.count)).collect();
+                let event = Event::Finished { id: action.id, outcome: Outcome::Spares(waiting) };
+                self.after(Duration::from_millis(5), Happening::Told { host, life, event });
+            }
             _ => self.call(host, action),
         }
     }

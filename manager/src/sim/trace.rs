@@ -21,7 +21,10 @@ pub(super) fn words(command: &Command) -> String {
         Command::ReadUsage => "read usage".to_owned(),
         Command::ReadTraffic { .. } => "read traffic".to_owned(),
         Command::Create(spec) => format!("create {} at {}", spec.purpose.id, spec.purpose.address),
-        Command::KeepSpares(wanted) => format!("keep spares {wanted:?}"),
+        Command::KeepSpares(wanted) => {
+            let counts = wanted.iter().map(|(service, wanted)| format!(" {service} {}", wanted.count));
+            format!("keep spares{}", counts.collect::<String>())
+        }
         Command::Stop(machine) => format!("stop {machine}"),
         Command::Fence(machine) => format!("fence {machine}"),
         Command::Watch { machine, incarnation, .. } => format!("watch {machine}.{incarnation}"),

@@ -55,7 +55,10 @@ pub(crate) async fn nothing_comes_from_a_destroyed_machine(stage: &impl Stage) {
 
 /// Has connections open to a machine in every state that makes a kernel speak when they are cut off,
 /// harms the machine, and makes sure that then nothing at all comes from it any more.
-async fn silence_after(spec: &MachineSpec, harm: impl AsyncFnOnce() -> Result<(), HypervisorError>) {
+pub(crate) async fn silence_after(
+    spec: &MachineSpec,
+    harm: impl AsyncFnOnce() -> Result<(), HypervisorError>,
+) {
     let address = spec.purpose.address;
     let tap = Tap::open();
     let listening = SystemTime::now();

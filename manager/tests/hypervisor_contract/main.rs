@@ -4,6 +4,7 @@
 //!   lives.rs     machines are made, found again, stopped        ┐
 //!   deaths.rs    from a killed or frozen one nothing comes      │
 //!   usage.rs     what machines use is told                      ├ the contract: knows no driver
+//!   spares.rs    spares wait, and become machines               │
 //!   failures.rs  what cannot be done says why and leaves nothing┘
 //!   promises.rs  all of them, for every driver
 //!   stage.rs     what the suite needs of a host with a driver
@@ -20,6 +21,7 @@ mod deaths;
 mod failures;
 mod lives;
 mod namespaces;
+mod spares;
 mod stage;
 mod tap;
 mod usage;

@@ -16,7 +16,10 @@ use manager::ports::namespaces::Namespaces;
 use tokio::sync::mpsc;
 
 use crate::stage::{Ends, Stage, run};
-use crate::{deaths, failures, lives, usage};
+use crate::{deaths, failures, lives, spares, usage};
+
+/// In the command line of a spare that waits.
+const SPARE: &str = "\0spare\0--directory\0";
 
 /// A file system of the test's own.
 const FILES: &str = "/run";
@@ -141,15 +144,29 @@ impl Stage for NamespaceStage {
         remains.extend(self.interfaces().into_iter().filter(|interface| interface.contains(&port)));
         remains
     }
+
+    fn spares(&self) -> usize {
+        processes_with(SPARE).len()
+    }
+
+    fn kill_spares(&self) {
+        for (pid, _) in all_processes().filter(|(_, line)| line.contains(SPARE)) {
+            run(&format!("kill -KILL {pid}"));
+        }
+    }
 }
 
 /// The processes whose command line contains `text`; dead ones have none.
 fn processes_with(text: &str) -> Vec<String> {
-    let command_lines = fs::read_dir("/proc").expect("proc").filter_map(|entry| {
-        let line = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
-        Some(String::from_utf8_lossy(&line).into_owned())
-    });
-    command_lines.filter(|line| line.contains(text)).collect()
+    all_processes().map(|(_, line)| line).filter(|line| line.contains(text)).collect()
+}
+
+fn all_processes() -> impl Iterator<Item = (i32, String)> {
+    fs::read_dir("/proc").expect("proc").filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let line = fs::read(path.join("cmdline")).ok()?;
+        Some((path.file_name()?.to_str()?.parse().ok()?, String::from_utf8_lossy(&line).into_owned()))
+    })
 }
 
 /// Where the programs are that machines run: beside the manager.

@@ -21,6 +21,12 @@ macro_rules! every_promise {
             failures::a_missing_program_is_named_and_nothing_is_left,
             failures::what_belongs_to_others_is_left_alone,
             failures::unknown_machines_are_not_running,
+            spares::a_machine_is_made_of_a_spare_and_is_like_any_other,
+            spares::nothing_comes_from_what_was_a_spare_when_it_is_dead,
+            spares::the_next_driver_adopts_what_was_made_of_a_spare,
+            spares::spares_end_with_their_need,
+            spares::a_spare_that_died_is_not_used_and_missed,
+            spares::what_keeps_its_disk_is_never_made_of_a_spare,
             failures::machines_do_not_change_what_the_host_is_known_by,
         }
     };

@@ -45,6 +45,12 @@ pub(crate) trait Stage {
     /// What is left of a machine, in words; empty when nothing is.
     fn remains(&self, spec: &MachineSpec) -> Vec<String>;
 
+    /// How many spares wait.
+    fn spares(&self) -> usize;
+
+    /// Kills all that wait.
+    fn kill_spares(&self);
+
     /// Every interface of the host with its MAC address, in words.
     fn interfaces(&self) -> Vec<String> {
         let links = run("ip -o link show");

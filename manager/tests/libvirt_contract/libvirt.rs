@@ -14,7 +14,7 @@ use manager::ports::libvirt::Libvirt;
 use tokio::sync::mpsc;
 
 use crate::stage::{Ends, Stage, eventually, run};
-use crate::{deaths, failures, lives, usage};
+use crate::{deaths, failures, lives, spares, usage};
 
 /// A file system of the test's own.
 const FILES: &str = "/run";
@@ -57,10 +57,32 @@ impl LibvirtStage {
         Path::new(FILES).join("state/machines").join(spec.purpose.id.as_str())
     }
 
+    /// Where the files are that a machine's process uses: it may have been a spare.
+    fn body(&self, spec: &MachineSpec) -> PathBuf {
+        let directory = self.directory(spec);
+        fs::read_link(directory.join("body")).unwrap_or(directory)
+    }
+
     /// The process of a machine.
     pub(crate) fn process(&self, spec: &MachineSpec) -> Option<i32> {
-        let seed = self.directory(spec).join("seed.img");
+        let seed = self.body(spec).join("seed.img");
         processes_with(&seed.display().to_string()).first().map(|(pid, _)| *pid)
+    }
+
+    /// The processes of the spares that are no machine's.
+    pub(crate) fn spare_processes(&self) -> Vec<i32> {
+        let machines = fs::read_dir(Path::new(FILES).join("state/machines")).into_iter().flatten();
+        let bodies: Vec<PathBuf> =
+            machines.filter_map(|entry| fs::read_link(entry.ok()?.path().join("body")).ok()).collect();
+        let is_body = |line: &str| bodies.iter().any(|body| line.contains(&format!("{}/", body.display())));
+        let spares = processes_with(&format!("{FILES}/state/spares/")).into_iter();
+        spares.filter(|(_, line)| !is_body(line)).map(|(pid, _)| pid).collect()
+    }
+
+    /// The names of all domains.
+    pub(crate) fn domains() -> Vec<String> {
+        let domains = run(&format!("timeout {LIMIT} virsh -q list --all --name"));
+        domains.lines().filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
     /// Starts the daemon and waits until it answers.
@@ -122,9 +144,24 @@ impl Stage for LibvirtStage {
         let [.., a, b, c, d] = spec.mac;
         let port = format!("hf{a:02x}{b:02x}{c:02x}{d:02x}");
         remains.extend(self.interfaces().into_iter().filter(|interface| interface.contains(&port)));
-        let domains = run(&format!("timeout {LIMIT} virsh -q list --all --name"));
-        remains.extend(domains.lines().filter(|name| *name == spec.purpose.id.as_str()).map(str::to_owned));
+        remains.extend(Self::domains().into_iter().filter(|name| name == spec.purpose.id.as_str()));
+        // What was made of a spare leaves nothing of that either: whatever is there waits.
+        let spares = fs::read_dir(Path::new(FILES).join("state/spares")).into_iter().flatten();
+        let spares = spares.map(|entry| entry.expect("listed").path());
+        remains.extend(
+            spares.filter(|path| !path.join("spare.json").exists()).map(|path| path.display().to_string()),
+        );
         remains
+    }
+
+    fn spares(&self) -> usize {
+        self.spare_processes().len()
+    }
+
+    fn kill_spares(&self) {
+        for process in self.spare_processes() {
+            run(&format!("kill -KILL {process}"));
+        }
     }
 }
 

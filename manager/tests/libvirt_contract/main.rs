@@ -18,6 +18,9 @@ mod libvirt;
 #[path = "../hypervisor_contract/lives.rs"]
 mod lives;
 mod own;
+mod own_spares;
+#[path = "../hypervisor_contract/spares.rs"]
+mod spares;
 #[path = "../hypervisor_contract/stage.rs"]
 mod stage;
 #[path = "../hypervisor_contract/tap.rs"]

@@ -19,6 +19,7 @@ mod lab;
 mod load;
 #[path = "../cluster/run.rs"]
 mod run;
+mod spares;
 
 use std::path::PathBuf;
 

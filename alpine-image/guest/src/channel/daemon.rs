@@ -20,15 +20,15 @@ use crate::wait::until_found;
 ///
 /// When there is no port, or it fails; for nothing that a host sends.
 pub fn daemon(places: &Places, patience: Duration) -> Result<Infallible> {
-    let machine = Machine::this(places).context("cannot read the host name")?;
+    let mut machine = Machine::this(places).context("cannot read the host name")?;
     let device = until_found(patience, || port::find(places, PORT))
         .with_context(|| format!("there is no virtio port called {PORT}: give the machine one"))?;
     let mut port = port::open(&device).with_context(|| format!("cannot open {}", device.display()))?;
-    attend(&mut port, &machine).with_context(|| format!("{} failed", device.display()))
+    attend(&mut port, &mut machine).with_context(|| format!("{} failed", device.display()))
 }
 
 /// Greets the first host that is there, and answers whoever is. It runs before any host has connected.
-fn attend<T: AsFd + Read + Write>(port: &mut Port<T>, machine: &Machine) -> std::io::Result<Infallible> {
+fn attend<T: AsFd + Read + Write>(port: &mut Port<T>, machine: &mut Machine) -> std::io::Result<Infallible> {
     let mut greeted = false;
     loop {
         if !greeted {

@@ -1,7 +1,9 @@
 //! Cuts what arrives into lines, however it arrives and however long they are.
 
-/// A longer line is not kept.
-pub const LONGEST_LINE: usize = 64 << 10;
+use crate::seed_disk::LARGEST_FILE;
+
+/// A longer line is not kept. A machine's seed has room in one.
+pub const LONGEST_LINE: usize = LARGEST_FILE;
 
 /// One line of the host, without its end.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod serve;
 
 use serde::{Deserialize, Serialize};
 use wire::MachineId;
+use wire::seed::Seed;
 
 pub use daemon::daemon;
 pub use lines::LONGEST_LINE;
@@ -20,7 +21,7 @@ pub use serve::serve;
 pub const PORT: &str = "holdfast.control.0";
 
 /// What the host asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Ask {
     /// How are you? Answered by [`Told::Status`].
@@ -29,6 +30,13 @@ pub enum Ask {
     Shutdown,
     /// Kill the program. Its supervisor starts it again.
     StopProgram,
+    /// To a spare: this is the machine that you are. [`Told::Became`] says that it is, and that its program starts.
+    Become {
+        /// What it would have found on its seed disk. It may hold secrets.
+        seed: Box<Seed>,
+        /// The MAC address that its network card is to have.
+        mac: [u8; 6],
+    },
 }
 
 /// What the machine says.
@@ -49,6 +57,13 @@ pub enum Told {
     },
     /// What was asked is done.
     Done,
+    /// The answer to [`Ask::Become`]: where the time went, in microseconds.
+    Became {
+        /// Writing the program's files.
+        files_us: u64,
+        /// Setting name, MAC address, address and route.
+        address_us: u64,
+    },
     /// What was asked cannot be done, or cannot be understood.
     Failed {
         /// Why.

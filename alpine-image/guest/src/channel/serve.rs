@@ -6,16 +6,13 @@ use super::lines::{LONGEST_LINE, Line, Lines};
 use super::{Ask, Told};
 use crate::machine::Machine;
 
-/// A reason may quote the host; it is cut here.
-const LONGEST_REASON: usize = 500;
-
 /// Answers line by line until the other side is gone. Whatever it sends is answered, and when it does
 /// not stay for the answer, what it asked is done all the same.
 ///
 /// # Errors
 ///
 /// When the port fails.
-pub fn serve(port: &mut (impl Read + Write), machine: &Machine) -> io::Result<()> {
+pub fn serve(port: &mut (impl Read + Write), machine: &mut Machine) -> io::Result<()> {
     let mut lines = Lines::default();
     let mut buffer = [0; 4096];
     loop {
@@ -34,10 +31,11 @@ pub fn serve(port: &mut (impl Read + Write), machine: &Machine) -> io::Result<()
                 }
                 None => continue,
             };
+            let is_end = ask == Ask::Shutdown;
             let told = machine.answer(ask);
             // The machine goes down a moment later, and the channel with it: the answer comes first.
             tell(port, &told)?;
-            if ask == Ask::Shutdown
+            if is_end
                 && told == Told::Done
                 && let Err(error) = machine.power_off()
             {
@@ -52,9 +50,13 @@ fn understand(line: Line) -> Option<Result<Ask, String>> {
     match line {
         Line::TooLong => Some(Err(format!("a line of more than {LONGEST_LINE} bytes"))),
         Line::Whole(text) if text.trim_ascii().is_empty() => None,
+        // Where, but not what: a seed has secrets, and what is answered is logged.
         Line::Whole(text) => Some(serde_json::from_slice(&text).map_err(|error| {
-            let reason = format!("expected {{\"ask\":\"status\"}} or the like: {error}");
-            reason.chars().take(LONGEST_REASON).collect()
+            format!(
+                "expected {{\"ask\":\"status\"}} or the like, up to byte {} of {}",
+                error.column(),
+                text.len()
+            )
         })),
     }
 }

@@ -53,8 +53,8 @@ impl Guest {
     fn serve(&self) -> (Host, JoinHandle<std::io::Result<()>>) {
         let (host, mut port) = UnixStream::pair().expect("a pair");
         host.set_read_timeout(Some(PATIENCE)).expect("set");
-        let machine = Machine::new("a-stateless-1".into(), &self.places(), &self.power_off());
-        let thread = thread::spawn(move || serve(&mut port, &machine));
+        let mut machine = Machine::new("a-stateless-1".into(), &self.places(), &self.power_off());
+        let thread = thread::spawn(move || serve(&mut port, &mut machine));
         (Host { lines: BufReader::new(host.try_clone().expect("cloned")), stream: host }, thread)
     }
 }
@@ -111,6 +111,7 @@ fn messages_look_as_agreed() {
             r#"{"told":"status","machine":"a-stateless-1","program":true}"#,
         ),
         (Told::Done, r#"{"told":"done"}"#),
+        (Told::Became { files_us: 7, address_us: 9 }, r#"{"told":"became","files_us":7,"address_us":9}"#),
         (Told::Failed { reason: "so".to_owned() }, r#"{"told":"failed","reason":"so"}"#),
     ] {
         assert_eq!(text(&told), json);
@@ -170,6 +171,9 @@ fn garbage_is_answered_and_survived() {
         assert!(reason.starts_with("expected {\"ask\":\"status\"}"), "{reason}");
         assert!(reason.len() <= 600, "{} bytes", reason.len());
     }
+    // Nor does anything of a seed, which holds secrets, come back.
+    host.send(b"{\"ask\":\"become\",\"mac\":\"planted\",\"seed\":\"planted\"}\n");
+    assert!(!host.hear_reason().contains("planted"));
     let quoted = format!("{{\"ask\":\"{}\"}}\n", "x".repeat(50_000));
     host.send(quoted.as_bytes());
     assert!(host.hear_reason().len() <= 600, "a reason does not give back all that was sent");
@@ -180,9 +184,9 @@ fn garbage_is_answered_and_survived() {
 fn a_line_that_is_too_long_is_refused_once() {
     let guest = Guest::new();
     let (mut host, _) = guest.serve();
-    host.send(&b"x".repeat(1 << 20));
+    host.send(&b"x".repeat(LONGEST_LINE + 1));
     host.send(b"\n");
-    assert_eq!(host.hear_reason(), "a line of more than 65536 bytes");
+    assert_eq!(host.hear_reason(), "a line of more than 8388608 bytes");
     assert!(!host.status());
 }
 
@@ -228,7 +232,7 @@ fn a_host_that_does_not_wait_for_the_answer_gets_what_it_asked() {
     let (host, mut port) = UnixStream::pair().expect("a pair");
     (&host).write_all(b"nonsense\n{\"ask\":\"status\"}\n{\"ask\":\"shutdown\"}\n").expect("sent");
     drop(host);
-    let machine = Machine::new("a-stateless-1".into(), &guest.places(), &guest.power_off());
-    serve(&mut port, &machine).expect("a host may go at any time");
+    let mut machine = Machine::new("a-stateless-1".into(), &guest.places(), &guest.power_off());
+    serve(&mut port, &mut machine).expect("a host may go at any time");
     until_found(PATIENCE, || mark.exists().then_some(())).expect("powered off");
 }

@@ -50,6 +50,9 @@ pub(super) fn check(spec: &ServiceSpec) -> Result<(Standbys, u32), Misfit> {
     ensure(spares == 0 || spec.endpoints.is_empty(), "spares", || {
         "says nothing of servers that others keep (`endpoints`)".to_owned()
     })?;
+    ensure(spares == 0 || !spec.persistent, "spares", || {
+        "a machine that keeps its disk (`persistent`) is never made of a spare: leave it out".to_owned()
+    })?;
     Ok((Standbys { count, mode, hold: Duration::from_millis(hold) }, spares))
 }
 
@@ -59,9 +62,10 @@ pub(super) fn check(spec: &ServiceSpec) -> Result<(Standbys, u32), Misfit> {
 ///
 /// What they cannot be.
 pub fn fits(spec: &ServiceSpec, hypervisor: Hypervisor) -> Fit {
-    ensure(spec.spares.unwrap_or(0) == 0 || hypervisor == Hypervisor::Namespaces, "spares", || {
-        "a virtual machine cannot take over another one's name and address: leave `spares` out, or have standbys with \
-         `standby_mode = \"hot\"`"
+    let is_clouds = hypervisor == Hypervisor::Libvirt && spec.user_data.is_some();
+    ensure(spec.spares.unwrap_or(0) == 0 || !is_clouds, "spares", || {
+        "a machine of a cloud's image (`user_data`) cannot become another one, only those of our own images can: leave \
+         `spares` out, or have standbys with `standby_mode = \"hot\"`"
             .to_owned()
     })
 }

@@ -140,6 +140,10 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ),
         ("name = \"x\"\nspares = 1\nendpoints = [\"1.2.3.4:5\"]", "a.toml:8:10: says nothing of servers"),
         (
+            "name = \"x\"\nreplicas = 1\nspares = 1\npersistent = true",
+            "a.toml:9:10: a machine that keeps its disk",
+        ),
+        (
             "name = \"x\"\nvcpus = 2\nendpoints = [\"1.2.3.4:5\"]",
             "a.toml:8:9: says nothing of servers that others",
         ),
@@ -191,9 +195,11 @@ fn servers_of_others_are_asked_by_the_balancer() {
 }
 
 #[test]
-fn virtual_machines_have_no_spares() {
+fn machines_of_a_clouds_image_have_no_spares() {
     let text = format!("{HOST}[[service]]\nname = \"shop\"\nreplicas = 1\nspares = 1\n");
     let text = text.replace("\"namespaces\"", "\"libvirt\"");
+    Config::check(&Source::from_text("a.toml", &text)).expect("our own image");
+    let text = format!("{text}image = \"/i/debian.qcow2\"\nuser_data = \"/i/user-data\"\n");
     let error = Config::check(&Source::from_text("a.toml", &text)).expect_err("refused").to_string();
-    assert!(error.contains("a.toml:9:10: a virtual machine cannot take over"), "{error}");
+    assert!(error.contains("a.toml:9:10: a machine of a cloud's image"), "{error}");
 }

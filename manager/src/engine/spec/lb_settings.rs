@@ -178,8 +178,7 @@ command = "/bin/true"
         let zone = |more: &str| {
             let text = format!("{more}{CONFIG}");
             let config = Config::check(&Source::from_text("a.toml", &text)).expect("valid");
-            let slot =
-                Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
+            let slot = Slot { id: "a-lb".into(), service: "lb".into(), address: [192, 168, 10, 10].into() };
             toml::to_string(&of(&config, &slot, &BTreeMap::new()))
                 .expect("TOML")
                 .lines()

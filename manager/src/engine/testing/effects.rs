@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::guest::Guest;
 use super::world::{Happening, World};
 use crate::address_pool::mac_of;
-use crate::engine::{Command, Engine, Event, MachinePurpose, MachineSpec, ObservedMachine, Outcome};
-use wire::MachineId;
+use crate::engine::{
+    Command, Engine, Event, MachinePurpose, MachineSpec, ObservedMachine, Outcome, SparesWanted,
+};
 use wire::hand_over::{HandOver, HandOverOrder, HandOverState, StepTook};
 use wire::switchover::{SwitchoverOrder, SwitchoverState};
+use wire::{MachineId, PoolName};
 
 /// The time between two heartbeats of a machine.
 const BEAT: Duration = Duration::from_millis(250);
@@ -45,7 +47,10 @@ impl World {
             Command::ReadUsage => self.used(host),
             Command::ReadTraffic { .. } => self.traffic(host),
             Command::Create(spec) => self.make(host, spec),
-            Command::KeepSpares(wanted) => Outcome::Spares(wanted.clone()),
+            Command::KeepSpares(wanted) => {
+                let wait = |(service, wanted): (&PoolName, &SparesWanted)| (service.clone(), wanted.count);
+                Outcome::Spares(wanted.iter().map(wait).collect())
+            }
             Command::Stop(id) => {
                 let stopped = self.end(id, "it was asked to");
                 if stopped { Outcome::Done } else { Outcome::Failed("no such machine runs".to_owned()) }
@@ -138,9 +143,8 @@ impl World {
         let held: Vec<IpAddr> = held.map(|(vip, _)| vip).filter(meant).copied().collect();
         for vip in &held {
             let named = order.to.get(vip);
-            let is_named = |purpose: &&MachinePurpose| {
-                named.is_some_and(|named| named.contains(&purpose.address))
-            };
+            let is_named =
+                |purpose: &&MachinePurpose| named.is_some_and(|named| named.contains(&purpose.address));
             if let Some(other) = others.iter().find(is_named).or(others.first()) {
                 self.vip_holders.insert(*vip, other.id.clone());
             }

@@ -5,16 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use uuid::Uuid;
+use virt::connect::Connect;
 use virt::domain::{Domain, MemoryStat};
-use virt::error::ErrorNumber;
+use virt::error::{Error, ErrorNumber};
 use virt::sys;
 use wire::MachineId;
 use wire::cluster::Condition;
 
 use super::connection::Connection;
 use super::events::DomainEnded;
-use super::metadata::{Metadata, NAMESPACE};
-use crate::engine::{MachinePurpose, ObservedUsage};
+use super::metadata::{Metadata, NAMESPACE, PREFIX};
+use crate::engine::ObservedUsage;
 use crate::ports::hypervisor::HypervisorError;
 
 /// Any call but that which makes a machine is answered within this.
@@ -22,6 +24,24 @@ const CALL_TIME: Duration = Duration::from_secs(5);
 
 /// Making a machine takes less than a second; on a busy host a few.
 const CREATE_TIME: Duration = Duration::from_secs(20);
+
+/// By what a domain is found.
+#[derive(Clone, Debug)]
+pub(super) enum Key {
+    /// Its name, which is the machine's.
+    Name(MachineId),
+    /// That of one whose name says nothing of what it is.
+    Uuid(Uuid),
+}
+
+impl Key {
+    fn find(&self, connect: &Connect) -> Result<Domain, Error> {
+        match self {
+            Key::Name(machine) => Domain::lookup_by_name(connect, machine.as_str()),
+            Key::Uuid(uuid) => Domain::lookup_by_uuid(connect, *uuid),
+        }
+    }
+}
 
 /// The daemon, for one manager.
 pub(super) struct Daemon {
@@ -36,14 +56,13 @@ impl Daemon {
         Daemon { connection: Connection::new(uri, ends), state_dir: state_dir.display().to_string() }
     }
 
-    /// What the domains that run are for.
-    pub(super) async fn list(&self) -> Result<Vec<MachinePurpose>, HypervisorError> {
+    /// What the domains that run say of themselves.
+    pub(super) async fn list(&self) -> Result<Vec<Metadata>, HypervisorError> {
         let state_dir = self.state_dir.clone();
         self.connection
             .run(CALL_TIME, move |connect| {
                 let domains = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
-                let purposes = domains.iter().filter_map(|domain| own(domain, &state_dir));
-                Ok(purposes.collect())
+                Ok(domains.iter().filter_map(|domain| own(domain, &state_dir)).collect())
             })
             .await
     }
@@ -55,7 +74,7 @@ impl Daemon {
             .run(CALL_TIME, move |connect| {
                 let domains = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
                 let used = domains.iter().filter_map(|domain| {
-                    let purpose = own(domain, &state_dir)?;
+                    let purpose = own(domain, &state_dir)?.purpose?;
                     let (info, stats) = (domain.get_info().ok()?, domain.memory_stats(0).ok()?);
                     Some(ObservedUsage {
                         machine: purpose.id,
@@ -69,20 +88,21 @@ impl Daemon {
             .await
     }
 
-    /// Makes the domain of `machine` that `xml` describes.
-    pub(super) async fn create(&self, machine: &MachineId, xml: String) -> Result<(), HypervisorError> {
+    /// Makes the domain called `name` that `xml` describes.
+    pub(super) async fn create(&self, name: &str, xml: String) -> Result<(), HypervisorError> {
         let made = self.connection.run(CREATE_TIME, move |connect| {
             // It must outlive this connection: no flag that ties it to that.
             Domain::create_xml(connect, &xml, sys::VIR_DOMAIN_NONE).map(drop)
         });
         match made.await {
             Err(HypervisorError::Failed(reason)) if reason.contains("already exists") => {
-                let owned = self.list().await?.iter().any(|own| own.id == *machine);
+                let is_it = |own: &Metadata| own.purpose.as_ref().is_some_and(|own| own.id.as_str() == name);
+                let owned = self.list().await?.iter().any(is_it);
                 Err(if owned {
                     HypervisorError::Exists
                 } else {
                     HypervisorError::Failed(format!(
-                        "libvirt has a domain called {machine} that is not this manager's: rename it (virsh \
+                        "libvirt has a domain called {name} that is not this manager's: rename it (virsh \
                          domrename), or this host's `name`"
                     ))
                 })
@@ -91,20 +111,36 @@ impl Daemon {
         }
     }
 
-    /// Asks the guest of `machine` to end, as the power button does.
-    pub(super) async fn shutdown(&self, machine: &MachineId) -> Result<(), HypervisorError> {
-        let name = machine.to_string();
-        self.connection
-            .run(CALL_TIME, move |connect| Domain::lookup_by_name(connect, &name)?.shutdown().map(drop))
-            .await
+    /// Has the domain with this `uuid` say `metadata` of itself from now on.
+    pub(super) fn label(
+        &self,
+        uuid: Uuid,
+        metadata: Metadata,
+    ) -> impl Future<Output = Result<(), HypervisorError>> + Send + use<> {
+        let connection = self.connection.clone();
+        async move {
+            let xml = metadata.to_xml().map_err(|error| HypervisorError::Failed(error.to_string()))?;
+            let labelled = connection.run(CALL_TIME, move |connect| {
+                let kind = sys::VIR_DOMAIN_METADATA_ELEMENT as i32;
+                let live = sys::VIR_DOMAIN_AFFECT_LIVE;
+                let domain = Domain::lookup_by_uuid(connect, uuid)?;
+                domain.set_metadata(kind, Some(&xml), Some(PREFIX), Some(NAMESPACE), live).map(drop)
+            });
+            labelled.await
+        }
     }
 
-    /// Has the daemon give up the domain of `machine`, if it has it. A daemon that is away gives it up when
-    /// it comes back and finds the process gone.
-    pub(super) async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError> {
-        let (name, state_dir) = (machine.to_string(), self.state_dir.clone());
+    /// Asks the guest of the domain `key` to end, as the power button does.
+    pub(super) async fn shutdown(&self, key: Key) -> Result<(), HypervisorError> {
+        self.connection.run(CALL_TIME, move |connect| key.find(connect)?.shutdown().map(drop)).await
+    }
+
+    /// Has the daemon give up the domain `key`, if it has it. A daemon that is away gives it up when it comes back and finds
+    /// the process gone.
+    pub(super) async fn destroy(&self, key: &Key) -> Result<(), HypervisorError> {
+        let (wanted, state_dir) = (key.clone(), self.state_dir.clone());
         let destroyed = self.connection.run(CALL_TIME, move |connect| {
-            let domain = match Domain::lookup_by_name(connect, &name) {
+            let domain = match wanted.find(connect) {
                 Ok(domain) if own(&domain, &state_dir).is_some() => domain,
                 Ok(_) => return Ok(()),
                 Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
@@ -122,7 +158,7 @@ impl Daemon {
         });
         match destroyed.await {
             Err(HypervisorError::Prevented(Condition::HypervisorDown, reason)) => {
-                tracing::debug!(%machine, "fenced without the daemon: {reason}");
+                tracing::debug!(?key, "fenced without the daemon: {reason}");
                 Ok(())
             }
             Err(error) => Err(HypervisorError::NotFenced(error.to_string())),
@@ -149,11 +185,11 @@ fn memory_kib(stats: &[MemoryStat]) -> Option<u64> {
     }
 }
 
-/// The purpose of a domain of ours; none of anybody else's.
-fn own(domain: &Domain, state_dir: &str) -> Option<MachinePurpose> {
+/// What a domain of ours says of itself; none of anybody else's.
+fn own(domain: &Domain, state_dir: &str) -> Option<Metadata> {
     let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).ok()?;
     let xml = domain.get_metadata(kind, Some(NAMESPACE), 0).ok()?;
-    Metadata::parse(&xml).filter(|metadata| metadata.state_dir == state_dir).map(|metadata| metadata.purpose)
+    Metadata::parse(&xml).filter(|metadata| metadata.state_dir == state_dir)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use super::image::{DiskFormat, Image};
 use super::metadata::Metadata;
 use crate::address_pool::mac_text;
 use crate::config::Hardware;
-use crate::ports::machine::port_name;
 
 /// The name of the channel to qemu-guest-agent, which cloud images may have.
 const AGENT_PORT: &str = "org.qemu.guest_agent.0";
@@ -28,12 +27,15 @@ pub(super) enum Accelerator {
 
 /// A machine to be made.
 pub(super) struct Domain<'a> {
+    pub(super) name: &'a str,
     pub(super) metadata: &'a Metadata,
     pub(super) uuid: Uuid,
     pub(super) accelerator: Accelerator,
     pub(super) hardware: &'a Hardware,
     pub(super) image: &'a Image,
     pub(super) mac: [u8; 6],
+    /// The name of the host's end of its cable.
+    pub(super) port: &'a str,
     pub(super) bridge: &'a str,
     pub(super) files: Files,
 }
@@ -53,14 +55,13 @@ type Xml = Writer<Vec<u8>>;
 impl Domain<'_> {
     /// The XML.
     pub(super) fn to_xml(&self) -> io::Result<String> {
-        let purpose = &self.metadata.purpose;
         let kind = match self.accelerator {
             Accelerator::Kvm => "kvm",
             Accelerator::Emulated => "qemu",
         };
         let mut xml = Writer::new_with_indent(Vec::new(), b' ', 2);
         xml.create_element("domain").with_attribute(("type", kind)).write_inner_content(|xml| {
-            text(xml, "name", purpose.id.as_str())?;
+            text(xml, "name", self.name)?;
             text(xml, "uuid", &self.uuid.to_string())?;
             xml.create_element("metadata")
                 .write_inner_content(|xml| xml.write_event(Event::Empty(self.metadata.element())))?;
@@ -180,12 +181,11 @@ impl Domain<'_> {
     }
 
     fn write_interface(&self, xml: &mut Xml) -> io::Result<()> {
-        let port = port_name(self.metadata.purpose.address);
         xml.create_element("interface").with_attribute(("type", "bridge")).write_inner_content(|xml| {
             for (element, attribute, value) in [
                 ("mac", "address", mac_text(self.mac).as_str()),
                 ("source", "bridge", self.bridge),
-                ("target", "dev", &port),
+                ("target", "dev", self.port),
                 ("model", "type", "virtio"),
                 // Nothing is booted from the network: its firmware would only take time.
                 ("rom", "enabled", "no"),
@@ -262,15 +262,18 @@ mod tests {
             address: [192, 168, 10, 11].into(),
             image: Some("1234".to_owned()),
         };
-        let metadata = Metadata { state_dir: "/state".to_owned(), purpose, generation: 0 };
+        let metadata =
+            Metadata { state_dir: "/state".to_owned(), spare: None, purpose: Some(purpose), generation: 0 };
         let hardware = Hardware { memory_mib: 128, vcpus: 2, image: "".into(), user_data: None };
         Domain {
+            name: "a-stateless-1",
             metadata: &metadata,
             uuid: Uuid::from_u128(7),
             accelerator,
             hardware: &hardware,
             image,
             mac: [2, 0x48, 192, 168, 10, 11],
+            port: "hfc0a80a0b",
             bridge,
             files: Files {
                 seed: "/m/seed.img".into(),

@@ -4,7 +4,7 @@
 //! Events are hints. They come from a thread of this module's own, in which libvirt's event loop runs.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,6 @@ const LOOP_AGAIN: Duration = Duration::from_millis(100);
 /// A domain ended.
 #[derive(Debug)]
 pub(super) struct DomainEnded {
-    pub(super) name: String,
     pub(super) uuid: Uuid,
     pub(super) crashed: bool,
 }
@@ -100,17 +99,13 @@ unsafe extern "C" fn on_event(
         return 0;
     }
     let mut uuid = [0; 16];
-    // SAFETY: libvirt gives a valid domain for the time of the call; its name lives as long as it does
-    // and ends with a zero, and a UUID has VIR_UUID_BUFLEN = 16 bytes. `opaque` is the `Box<Ends>` of
+    // SAFETY: libvirt gives a valid domain for the time of the call, and a UUID has VIR_UUID_BUFLEN = 16 bytes. `opaque` is the `Box<Ends>` of
     // `Subscription::new`, freed only after the last call; it is only shared here, and `Ends` is `Sync`.
-    let (name, got_uuid, ends) = unsafe {
-        let name = sys::virDomainGetName(domain);
-        let name = (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned());
-        (name, sys::virDomainGetUUID(domain, uuid.as_mut_ptr()), &*opaque.cast_const().cast::<Ends>())
-    };
-    if let (Some(name), 0) = (name, got_uuid) {
+    let (got_uuid, ends) =
+        unsafe { (sys::virDomainGetUUID(domain, uuid.as_mut_ptr()), &*opaque.cast_const().cast::<Ends>()) };
+    if got_uuid == 0 {
         // Nobody listens any more only when the driver is gone.
-        let _ = ends.send(DomainEnded { name, uuid: Uuid::from_bytes(uuid), crashed });
+        let _ = ends.send(DomainEnded { uuid: Uuid::from_bytes(uuid), crashed });
     }
     // What is returned means nothing.
     0
@@ -140,7 +135,7 @@ mod tests {
         let uuid = domain.get_uuid().expect("a UUID");
         domain.destroy().expect("destroyed");
         let ended = timeout(Duration::from_secs(20), ends.recv()).await.expect("told").expect("subscribed");
-        assert_eq!((ended.name.as_str(), ended.uuid, ended.crashed), ("test", uuid, false));
+        assert_eq!((ended.uuid, ended.crashed), (uuid, false));
 
         domain.create().expect("started again");
         drop(subscription);

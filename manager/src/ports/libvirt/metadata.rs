@@ -2,30 +2,40 @@
 //!
 //! ```xml
 //! <holdfast:machine xmlns:holdfast="urn:holdfast:machine:1" state-dir="/var/lib/holdfast" id="a-lb" …/>
+//! <holdfast:machine … state-dir="/var/lib/holdfast" spare="1f3a9c02"/>                    waits
+//! <holdfast:machine … state-dir="/var/lib/holdfast" spare="1f3a9c02" id="a-web-1" …/>     became a-web-1
 //! ```
 //!
 //! Managers of other versions read it too. The XML namespace stays; attributes may be added, and those that are
 //! not known are left out; what is there keeps its meaning. `format` is for people and for later versions.
 
+use std::io;
 use std::path::Path;
 
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::{Reader, XmlVersion};
+use quick_xml::{Reader, Writer, XmlVersion};
 use uuid::Uuid;
 use wire::{Incarnation, MachineId};
 
+use super::spare::Number;
 use crate::engine::MachinePurpose;
 use crate::ports::machine::directory::FORMAT;
 
 /// The XML namespace of the element.
 pub(super) const NAMESPACE: &str = "urn:holdfast:machine:1";
 
+/// What libvirt is to call that namespace.
+pub(super) const PREFIX: &str = "holdfast";
+
 /// A machine's identity and purpose, and whose it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Metadata {
     /// The state directory of the manager that made it.
     pub(super) state_dir: String,
-    pub(super) purpose: MachinePurpose,
+    /// Which spare it is or was made of.
+    pub(super) spare: Option<Number>,
+    /// None while it is nobody.
+    pub(super) purpose: Option<MachinePurpose>,
     /// The generation of the configuration it was given, for a balancer.
     pub(super) generation: u64,
 }
@@ -33,11 +43,20 @@ pub(super) struct Metadata {
 impl Metadata {
     /// The element, to be put into `<metadata>`.
     pub(super) fn element(&self) -> BytesStart<'_> {
-        let MachinePurpose { id, service, incarnation, address, image } = &self.purpose;
         let mut element = BytesStart::new("holdfast:machine");
         element.push_attribute(("xmlns:holdfast", NAMESPACE));
+        self.describe(element)
+    }
+
+    fn describe<'a>(&self, mut element: BytesStart<'a>) -> BytesStart<'a> {
         element.push_attribute(("format", FORMAT.to_string().as_str()));
         element.push_attribute(("state-dir", self.state_dir.as_str()));
+        if let Some(spare) = self.spare {
+            element.push_attribute(("spare", spare.to_string().as_str()));
+        }
+        let Some(MachinePurpose { id, service, incarnation, address, image }) = &self.purpose else {
+            return element;
+        };
         element.push_attribute(("id", id.as_str()));
         element.push_attribute(("service", service.as_str()));
         element.push_attribute(("incarnation", incarnation.to_string().as_str()));
@@ -47,6 +66,13 @@ impl Metadata {
         }
         element.push_attribute(("generation", self.generation.to_string().as_str()));
         element
+    }
+
+    /// The same as a text, without the XML namespace: libvirt puts that in, and takes none that has one.
+    pub(super) fn to_xml(&self) -> io::Result<String> {
+        let mut writer = Writer::new(Vec::new());
+        writer.write_event(Event::Empty(self.describe(BytesStart::new("machine"))))?;
+        String::from_utf8(writer.into_inner()).map_err(io::Error::other)
     }
 
     /// What is in `xml`, which begins with the element; none where it is not ours or cannot be read.
@@ -66,15 +92,23 @@ impl Metadata {
             let attribute = element.try_get_attribute(name).ok()??;
             Some(attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned())
         };
-        Some(Metadata {
-            state_dir: attribute("state-dir")?,
-            purpose: MachinePurpose {
+        let purpose = || {
+            Some(MachinePurpose {
                 id: attribute("id")?.into(),
                 service: attribute("service")?.into(),
                 incarnation: attribute("incarnation")?.parse().ok()?,
                 address: attribute("address")?.parse().ok()?,
                 image: attribute("image"),
-            },
+            })
+        };
+        let (spare, purpose) = (attribute("spare").and_then(|text| Number::parse(&text)), purpose());
+        if spare.is_none() && purpose.is_none() {
+            return None;
+        }
+        Some(Metadata {
+            state_dir: attribute("state-dir")?,
+            spare,
+            purpose,
             // Only told on: what a machine is, is known without it.
             generation: attribute("generation").and_then(|text| text.parse().ok()).unwrap_or_default(),
         })
@@ -96,21 +130,29 @@ mod tests {
     fn what_is_written_is_read_whatever_it_contains() {
         let metadata = Metadata {
             state_dir: "/var/lib/it's <\"odd\"> & more".to_owned(),
-            purpose: MachinePurpose {
+            spare: None,
+            purpose: Some(MachinePurpose {
                 id: "a-lb".into(),
                 service: "lb".into(),
                 incarnation: 7,
                 address: [10, 0, 0, 1].into(),
                 image: Some("12ab".to_owned()),
-            },
+            }),
             generation: 3,
         };
-        let mut writer = quick_xml::Writer::new(Vec::new());
-        writer.write_event(Event::Empty(metadata.element())).expect("in memory");
-        let xml = String::from_utf8(writer.into_inner()).expect("text");
-        assert_eq!(Metadata::parse(&xml), Some(metadata.clone()));
-        // libvirt gives it back without the prefix.
-        assert_eq!(Metadata::parse(&xml.replace("holdfast:machine ", "machine ")), Some(metadata));
+        let spare = Number::parse("1f3a9c02");
+        let waiting = Metadata { spare, purpose: None, generation: 0, ..metadata.clone() };
+        let became = Metadata { spare, ..metadata.clone() };
+        for metadata in [metadata, waiting, became] {
+            let mut writer = Writer::new(Vec::new());
+            writer.write_event(Event::Empty(metadata.element())).expect("in memory");
+            let xml = String::from_utf8(writer.into_inner()).expect("text");
+            assert_eq!(Metadata::parse(&xml), Some(metadata.clone()));
+            // libvirt gives it back without the prefix.
+            let plain = xml.replace("holdfast:machine ", "machine ");
+            assert_eq!(Metadata::parse(&plain), Some(metadata.clone()));
+            assert_eq!(Metadata::parse(&metadata.to_xml().expect("in memory")), Some(metadata));
+        }
         for foreign in ["", "<machine/>", "<machine", "no xml"] {
             assert_eq!(Metadata::parse(foreign), None, "{foreign}");
         }
@@ -126,7 +168,8 @@ mod tests {
                 address: [192, 168, 10, 11].into(),
                 image: image.map(str::to_owned),
             };
-            Some(Metadata { state_dir: "/var/lib/holdfast".to_owned(), purpose, generation })
+            let (state_dir, purpose) = ("/var/lib/holdfast".to_owned(), Some(purpose));
+            Some(Metadata { state_dir, spare: None, purpose, generation })
         };
         let identity = r#"state-dir="/var/lib/holdfast" id="a-web-1" service="web" incarnation="1007"
             address="192.168.10.11""#;

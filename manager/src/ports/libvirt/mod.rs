@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   create   image + seed disk + overlay ──▶ XML ──▶ libvirtd ──▶ QEMU
+//!            or a spare, which waits already, is told which machine it is
 //!   list     libvirtd's domains with our metadata  ┐
 //!            directories of machines               ├─▶ what there is
 //!            QEMU processes                        ┘
@@ -10,10 +11,12 @@
 //! ```
 //!
 //! The daemon is needed to make machines, not to keep them: it may die and come back, and a machine can
-//! be fenced while it is away. What a machine is for is in its domain's metadata and in its directory.
+//! be fenced while it is away. What a machine is for is in its domain's metadata and in its directory, and what it runs in
+//! is its [`Body`]: most are their machine's own, and a domain that was a spare keeps the name it had.
 
 mod acceleration;
 mod agent;
+mod body;
 mod connection;
 mod control;
 mod daemon;
@@ -21,13 +24,15 @@ mod disks;
 mod domain;
 mod events;
 mod image;
+mod making;
 mod metadata;
 mod qemu;
 mod sign;
+mod spare;
+mod spares;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,7 +42,8 @@ use guest::channel::Ask;
 use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
 use tokio::sync::{OnceCell, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
+use uuid::Uuid;
 use wire::cluster::{Condition, FaultKind};
 use wire::{Incarnation, MachineId, PoolName};
 
@@ -46,21 +52,20 @@ pub(crate) use daemon::daemon_version;
 pub(crate) use image::Image;
 
 use self::agent::Agent;
+use self::body::Body;
 use self::control::Control;
 use self::daemon::Daemon;
-use self::domain::{Domain, Files};
 use self::events::DomainEnded;
-use self::metadata::{Metadata, uuid};
 use self::sign::Sign;
+use self::spares::Spares;
 use super::hypervisor::{Exits, Hypervisor, HypervisorError};
 use super::machine::directory::{self, Directory, Unreadable};
 use super::machine::locks::Locks;
 use super::machine::network::Network;
-use super::machine::port_name;
 use super::machine::process::{Process, Table};
 use super::machine::watched::Watched;
 use crate::config::{Config, LB};
-use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine, ObservedUsage};
+use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine, ObservedUsage, SparesWanted};
 
 /// Others may pass through but not look inside: QEMU runs as a user of its own, to whom libvirt gives the
 /// files it needs.
@@ -75,12 +80,14 @@ const FENCE_TIME: Duration = Duration::from_secs(5);
 /// How often it is looked whether an interface is gone.
 const GONE_POLL: Duration = Duration::from_millis(5);
 
-/// A unix socket's path has at most so many bytes.
-const SOCKET_PATH_MAX: usize = 107;
+/// The directory of the spares, and of the machines that were made of them, in the manager's state.
+const SPARES: &str = "spares";
 
 /// The driver.
 pub struct Libvirt {
     daemon: Daemon,
+    /// This host's name.
+    host: String,
     state_dir: PathBuf,
     machines: PathBuf,
     bridge: String,
@@ -91,10 +98,26 @@ pub struct Libvirt {
     /// Whether one of those is a stand-in for the real image.
     stand_in: bool,
     watched: Watched,
-    /// How guests that run tell that they have started.
-    signs: Mutex<BTreeMap<MachineId, (Incarnation, Sign)>>,
+    guests: Guests,
     locks: Locks,
     unreadable: Unreadable,
+    spares: Spares,
+}
+
+/// The guests that run.
+type Guests = Arc<Mutex<BTreeMap<MachineId, Guest>>>;
+
+/// What is known of a machine's guest while it runs.
+struct Guest {
+    incarnation: Incarnation,
+    /// Of its domain.
+    uuid: Uuid,
+    /// How it tells that it has started.
+    sign: Sign,
+}
+
+fn lock(guests: &Guests) -> MutexGuard<'_, BTreeMap<MachineId, Guest>> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Libvirt {
@@ -111,7 +134,8 @@ impl Libvirt {
         let state_dir = config.state_dir.canonicalize().map_err(|error| refused(&machines, &error))?;
         let (tell_ended, ended) = mpsc::unbounded_channel();
         let watched = Watched::new(exits);
-        tokio::spawn(hear_ends(ended, watched.clone(), state_dir.clone()));
+        let guests = Guests::default();
+        tokio::spawn(hear_ends(ended, watched.clone(), Arc::clone(&guests)));
         let acceleration = Arc::new(OnceCell::new());
         // Found out while the machines that run are listed; the first to be created waits for it.
         let (finding, probe_in) = (Arc::clone(&acceleration), state_dir.clone());
@@ -130,6 +154,7 @@ impl Libvirt {
             .any(|image| matches!(image, Image::Bundle(bundle) if bundle.stand_in));
         Ok(Libvirt {
             daemon: Daemon::new(&config.libvirt_uri, &state_dir, tell_ended),
+            host: config.name.to_string(),
             machines: state_dir.join("machines"),
             state_dir,
             bridge: config.bridge.clone(),
@@ -138,9 +163,10 @@ impl Libvirt {
             images,
             stand_in,
             watched,
-            signs: Mutex::default(),
+            guests,
             locks: Locks::default(),
             unreadable: Unreadable::default(),
+            spares: Spares::default(),
         })
     }
 
@@ -148,115 +174,58 @@ impl Libvirt {
         Directory::of(&self.machines, machine)
     }
 
-    fn process(&self, machine: &MachineId) -> Result<Option<Process>, HypervisorError> {
-        qemu::find(&seed(&self.directory(machine))).map_err(failed)
+    fn body(&self, machine: &MachineId) -> Body {
+        Body::of(&self.directory(machine))
     }
 
     fn running(&self, machine: &MachineId) -> Result<Process, HypervisorError> {
-        self.process(machine)?.ok_or(HypervisorError::NotRunning)
+        self.body(machine).process().map_err(failed)?.ok_or(HypervisorError::NotRunning)
     }
 
-    fn signs(&self) -> MutexGuard<'_, BTreeMap<MachineId, (Incarnation, Sign)>> {
-        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Watches a machine's process, and listens for its guest's sign of life.
-    fn watch(&self, purpose: &MachinePurpose, process: Process) {
+    /// Watches the process of a machine that runs in `body`, and listens for its guest's sign of life, over `control` if
+    /// that is connected to it already.
+    fn watch(&self, purpose: &MachinePurpose, body: &Body, process: Process, control: Option<Control>) {
         let MachinePurpose { id, incarnation, .. } = purpose;
         self.watched.watch(id, *incarnation, process);
-        let mut signs = self.signs();
-        if signs.get(id).is_some_and(|(watched, _)| watched == incarnation) {
+        let mut guests = lock(&self.guests);
+        if guests.get(id).is_some_and(|watched| watched.incarnation == *incarnation) {
             return;
         }
-        let directory = self.directory(id);
-        let sign = if directory.file(DISK).exists() {
-            Sign::Agent(Agent::listen(
-                self.daemon.connection.clone(),
-                uuid(&self.state_dir, id, *incarnation),
-            ))
-        } else {
-            Sign::Control(Control::open(directory.file(CONTROL_SOCKET)))
+        let uuid = body.uuid(&self.state_dir, purpose);
+        let sign = match control {
+            Some(control) => Sign::Control(control),
+            None if body.has_disk() => Sign::Agent(Agent::listen(self.daemon.connection.clone(), uuid)),
+            None => Sign::Control(Control::open(body.control_socket())),
         };
-        signs.insert(id.clone(), (*incarnation, sign));
+        guests.insert(id.clone(), Guest { incarnation: *incarnation, uuid, sign });
     }
 
     fn has_booted(&self, machine: &MachineId) -> bool {
-        self.signs().get(machine).is_some_and(|(_, sign)| sign.has_booted())
+        lock(&self.guests).get(machine).is_some_and(|guest| guest.sign.has_booted())
     }
 
     /// Asks one of our own guests something; none for other guests.
     async fn ask_guest(&self, machine: &MachineId, ask: Ask) -> Option<Result<(), HypervisorError>> {
-        let asked = self.signs().get(machine).and_then(|(_, sign)| sign.ask(ask))?;
+        let asked = lock(&self.guests).get(machine).and_then(|guest| guest.sign.ask(ask))?;
         Some(asked.await)
-    }
-
-    async fn make(&self, spec: &MachineSpec, directory: &Directory) -> Result<(), HypervisorError> {
-        let MachineSpec { purpose, mac, seed: given, hardware, persistent } = spec;
-        let image = Image::load(&hardware.image)?;
-        self.network.bridge(&self.bridge).await?;
-        let mut files = files(directory);
-        let longest = files.control_socket.as_os_str().len().max(files.console_socket.as_os_str().len());
-        if longest > SOCKET_PATH_MAX {
-            let message = format!(
-                "{} is too long for a socket by {} bytes: choose a shorter state_dir",
-                files.control_socket.display(),
-                longest - SOCKET_PATH_MAX
-            );
-            return Err(HypervisorError::Failed(message));
-        }
-        disks::make_seed(&files.seed, spec)?;
-        match &image {
-            Image::Disk { path, format } if *persistent => {
-                let kept = disks::keep_overlay(&image, path, *format, &directory.kept_disk()).await?;
-                // Whoever looks for the disk in the machine's directory finds it, and it does not go with that.
-                symlink(&kept, &files.disk).map_err(|error| refused(&files.disk, &error))?;
-                files.disk = kept;
-            }
-            Image::Disk { path, format } => disks::make_overlay(path, *format, &files.disk).await?,
-            Image::Bundle(_) if *persistent => {
-                let message = format!(
-                    "`persistent` keeps a disk, and {} has none: name the disk image of a cloud in `image`",
-                    hardware.image.display()
-                );
-                return Err(HypervisorError::Prevented(Condition::MissingImage, message));
-            }
-            Image::Bundle(_) => {}
-        }
-        let purpose = &MachinePurpose { image: Some(image.id()), ..purpose.clone() };
-        directory.store_purpose(purpose).map_err(|error| refused(&directory.path, &error))?;
-        let acceleration = self.acceleration.get_or_init(|| Acceleration::find(&self.state_dir)).await;
-        let metadata = Metadata {
-            state_dir: self.daemon.state_dir.clone(),
-            purpose: purpose.clone(),
-            generation: given.proxy_config.as_ref().map_or(0, |config| config.generation),
-        };
-        let xml = Domain {
-            metadata: &metadata,
-            uuid: uuid(&self.state_dir, &purpose.id, purpose.incarnation),
-            accelerator: acceleration.accelerator(),
-            hardware,
-            image: &image,
-            mac: *mac,
-            bridge: &self.bridge,
-            files,
-        }
-        .to_xml()
-        .map_err(failed)?;
-        self.daemon.create(&purpose.id, xml).await
     }
 }
 
 #[async_trait]
 impl Hypervisor for Libvirt {
     async fn list(&self) -> Result<Vec<ObservedMachine>, HypervisorError> {
+        let domains = self.daemon.list().await?;
+        self.mend_spares(&domains).await?;
+        let purposes = domains.into_iter().filter_map(|domain| domain.purpose);
         let mut purposes: BTreeMap<MachineId, MachinePurpose> =
-            self.daemon.list().await?.into_iter().map(|purpose| (purpose.id.clone(), purpose)).collect();
-        // After the domains: a machine that is made between the two is found at least here.
+            purposes.map(|purpose| (purpose.id.clone(), purpose)).collect();
+        // After the domains: a machine that is made between the two is found at least here, and what is said here is not
+        // older than what its domain said.
         for id in directory::list(&self.machines).map_err(failed)? {
             let directory = self.directory(&id);
             match directory.purpose() {
                 Ok(purpose) => {
-                    purposes.entry(id).or_insert(purpose);
+                    purposes.insert(id, purpose);
                 }
                 Err(_) if self.locks.is_idle(&id) && directory.is_unfinished() => {
                     tracing::warn!(machine = %id, "removing what an interrupted creation left");
@@ -269,10 +238,11 @@ impl Hypervisor for Libvirt {
         let table = Table::read().map_err(failed)?;
         for purpose in purposes.into_values() {
             // The daemon learns of a death later than the process table.
-            let process = qemu::find_in(&table, &seed(&self.directory(&purpose.id))).map_err(failed)?;
+            let body = self.body(&purpose.id);
+            let process = body.process_in(&table).map_err(failed)?;
             let running = process.is_some();
             if let Some(process) = process {
-                self.watch(&purpose, process);
+                self.watch(&purpose, &body, process, None);
             }
             let booted = running && self.has_booted(&purpose.id);
             machines.push(ObservedMachine { purpose, running, booted });
@@ -292,8 +262,12 @@ impl Hypervisor for Libvirt {
             io::ErrorKind::AlreadyExists => HypervisorError::Exists,
             _ => refused(&directory.path, &error),
         })?;
+        if self.make_of_spare(spec, &directory).await? {
+            return Ok(());
+        }
         self.make(spec, &directory).await?;
-        let process = self.process(id)?.ok_or_else(|| {
+        let body = Body::of(&directory);
+        let process = body.process().map_err(failed)?.ok_or_else(|| {
             HypervisorError::Failed("its process ended at once: manager vm logs may say why".to_owned())
         })?;
         // Machines that boot must not keep the one that holds the public address from saying so.
@@ -302,7 +276,7 @@ impl Hypervisor for Libvirt {
         {
             tracing::warn!(machine = %id, "it cannot be favoured over other machines: {error}");
         }
-        self.watch(&spec.purpose, process);
+        self.watch(&spec.purpose, &body, process, None);
         Ok(())
     }
 
@@ -310,7 +284,7 @@ impl Hypervisor for Libvirt {
         let process = self.running(machine)?;
         let asked = match self.ask_guest(machine, Ask::Shutdown).await {
             Some(asked) => asked,
-            None => self.daemon.shutdown(machine).await,
+            None => self.daemon.shutdown(self.body(machine).key(&self.state_dir, machine)).await,
         };
         asked?;
         match timeout(SHUTDOWN_TIME, process.ended()).await {
@@ -322,42 +296,26 @@ impl Hypervisor for Libvirt {
     async fn destroy(&self, machine: &MachineId) -> Result<(), HypervisorError> {
         let _only = self.locks.lock(machine).await;
         let directory = self.directory(machine);
-        self.signs().remove(machine);
-        // By its process first: a QEMU that is itself stopped would make the daemon wait for seconds.
-        while let Some(process) = self.process(machine)? {
-            process.signal(Signal::SIGKILL).map_err(failed)?;
-            match timeout(FENCE_TIME, process.ended()).await {
-                Ok(ended) => ended.map_err(failed)?,
-                Err(_) => {
-                    let (pid, seconds) = (process.pid(), FENCE_TIME.as_secs());
-                    let reason = format!("process {pid} lives {seconds} s after SIGKILL");
-                    return Err(HypervisorError::NotFenced(reason));
-                }
-            }
-        }
-        self.daemon.destroy(machine).await?;
-        if let Ok(purpose) = directory.purpose() {
-            let port = port_name(purpose.address);
-            // The kernel takes it away with the process that has it open.
-            let gone = timeout(FENCE_TIME, async {
-                while self.network.has(&port).await? {
-                    sleep(GONE_POLL).await;
-                }
-                Ok(())
-            });
-            gone.await.unwrap_or_else(|_| {
-                Err(HypervisorError::NotFenced(format!("the host still has its interface {port}")))
-            })?;
-        }
-        directory
-            .remove()
+        let body = Body::of(&directory);
+        lock(&self.guests).remove(machine);
+        let port = directory.purpose().ok().map(|purpose| body.port(&purpose));
+        self.end(&body, &body.key(&self.state_dir, machine), port.as_deref()).await?;
+        body.remove(&directory)
+            .and_then(|()| directory.remove())
             .map_err(|error| HypervisorError::NotFenced(format!("{}: {error}", directory.path.display())))
+    }
+
+    async fn keep_spares(
+        &self,
+        wanted: &BTreeMap<PoolName, SparesWanted>,
+    ) -> Result<BTreeMap<PoolName, u32>, HypervisorError> {
+        self.fill_spares(wanted).await
     }
 
     async fn inject(&self, machine: &MachineId, fault: FaultKind) -> Result<(), HypervisorError> {
         let process = self.running(machine)?;
         let purpose = self.directory(machine).purpose().map_err(failed)?;
-        let port = port_name(purpose.address);
+        let port = self.body(machine).port(&purpose);
         match fault {
             FaultKind::Kill => {
                 self.network.set_port(&port, false).await.map_err(failed)?;
@@ -389,7 +347,7 @@ impl Hypervisor for Libvirt {
 
     async fn open_console(&self, machine: &MachineId) -> Result<UnixStream, HypervisorError> {
         self.running(machine)?;
-        let socket = self.directory(machine).file(CONSOLE_SOCKET);
+        let socket = self.body(machine).console_socket();
         UnixStream::connect(&socket).await.map_err(|error| refused(&socket, &error))
     }
 
@@ -409,30 +367,16 @@ impl Hypervisor for Libvirt {
     }
 }
 
-const DISK: &str = "disk.qcow2";
-const CONTROL_SOCKET: &str = "control.sock";
-const CONSOLE_SOCKET: &str = "console.sock";
-
-fn seed(directory: &Directory) -> PathBuf {
-    directory.file("seed.img")
-}
-
-fn files(directory: &Directory) -> Files {
-    Files {
-        seed: seed(directory),
-        disk: directory.file(DISK),
-        console: directory.console(),
-        console_socket: directory.file(CONSOLE_SOCKET),
-        control_socket: directory.file(CONTROL_SOCKET),
-    }
-}
-
 /// Tells of machines whose end libvirt noticed, unless their process told it before.
-async fn hear_ends(mut ended: mpsc::UnboundedReceiver<DomainEnded>, watched: Watched, state_dir: PathBuf) {
-    while let Some(DomainEnded { name, uuid: of, crashed }) = ended.recv().await {
-        let machine = MachineId::from(name.as_str());
-        let reason = if crashed { "libvirt says that it crashed" } else { "libvirt says that it ended" };
-        watched.ended(&machine, reason, |incarnation| uuid(&state_dir, &machine, incarnation) == of);
+async fn hear_ends(mut ended: mpsc::UnboundedReceiver<DomainEnded>, watched: Watched, guests: Guests) {
+    while let Some(DomainEnded { uuid, crashed }) = ended.recv().await {
+        let guest = lock(&guests)
+            .iter()
+            .find_map(|(machine, guest)| (guest.uuid == uuid).then(|| (machine.clone(), guest.incarnation)));
+        if let Some((machine, build)) = guest {
+            let reason = if crashed { "libvirt says that it crashed" } else { "libvirt says that it ended" };
+            watched.ended(&machine, reason, |incarnation| incarnation == build);
+        }
     }
 }
 

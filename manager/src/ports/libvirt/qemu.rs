@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Pid, setpriority_process};
 
-use crate::ports::machine::process::{Process, Table};
+use crate::ports::machine::process::{Process, Table, command_line};
 
 /// The niceness of a machine that others depend on: about ten times the processor time of an ordinary one.
 const FAVOURED: i32 = -10;
@@ -21,6 +21,11 @@ pub(super) fn find(seed: &Path) -> io::Result<Option<Process>> {
 /// The same, for whoever looks for many machines.
 pub(super) fn find_in(table: &Table, seed: &Path) -> io::Result<Option<Process>> {
     table.find(|line| is_it(line, seed))
+}
+
+/// Whether `process` is that of the machine whose seed disk is `seed`, and has not ended.
+pub(super) fn is(process: &Process, seed: &Path) -> bool {
+    command_line(process.pid()).is_some_and(|line| is_it(&line, seed))
 }
 
 fn is_it(line: &[u8], seed: &Path) -> bool {

@@ -138,6 +138,16 @@ impl Network {
         self.handle.route().add(route).execute().await.map_err(refused("the gateway cannot be set"))
     }
 
+    /// Plugs the interface `name` into `bridge`, and switches it on.
+    pub(crate) async fn plug(&self, name: &str, bridge: &str) -> Result<(), NetworkError> {
+        let index =
+            |found: Option<u32>, name: &str| found.ok_or_else(|| NetworkError::NoInterface(name.to_owned()));
+        let bridge = index(self.index(bridge).await?, bridge)?;
+        let port = index(self.index(name).await?, name)?;
+        let change = LinkMessageBuilder::<LinkUnspec>::new().index(port).controller(bridge).up().build();
+        self.handle.link().set(change).execute().await.map_err(refused("the cable cannot be plugged in"))
+    }
+
     /// Switches an interface on or off; one that is not there counts as off.
     pub(crate) async fn set_port(&self, name: &str, up: bool) -> Result<(), NetworkError> {
         let Some(index) = self.index(name).await? else {

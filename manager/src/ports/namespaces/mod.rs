@@ -49,7 +49,7 @@ use super::machine::port_name;
 use super::machine::process::{Process, Table};
 use super::machine::watched::Watched;
 use crate::config::Config;
-use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine, ObservedUsage};
+use crate::engine::{MachinePurpose, MachineSpec, ObservedMachine, ObservedUsage, SparesWanted};
 
 /// The hidden subcommand of the manager under which boot and init run; also how inits are recognised.
 pub const SUBCOMMAND: &str = "namespace-machine";
@@ -260,9 +260,10 @@ impl Hypervisor for Namespaces {
 
     async fn keep_spares(
         &self,
-        wanted: &BTreeMap<PoolName, u32>,
+        wanted: &BTreeMap<PoolName, SparesWanted>,
     ) -> Result<BTreeMap<PoolName, u32>, HypervisorError> {
-        self.fill_spares(wanted).await
+        let count = |(service, wanted): (&PoolName, &SparesWanted)| (service.clone(), wanted.count);
+        self.fill_spares(&wanted.iter().map(count).collect()).await
     }
 
     async fn inject(&self, machine: &MachineId, fault: FaultKind) -> Result<(), HypervisorError> {

@@ -174,6 +174,9 @@ impl Namespaces {
         directory: &Directory,
         program: &Path,
     ) -> Result<Option<Process>, HypervisorError> {
+        if spec.persistent {
+            return Ok(None);
+        }
         let Some(spare) = self.spares.take(&spec.purpose.service) else { return Ok(None) };
         match self.become_machine(&spare, spec, directory, program).await {
             Ok(init) => {

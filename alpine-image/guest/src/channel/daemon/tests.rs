@@ -74,8 +74,8 @@ fn hosts_come_and_go() {
     host.set_read_timeout(Some(PATIENCE)).expect("set");
     let reads = Arc::new(AtomicUsize::new(0));
     let fake = FakePort { from_host, to_host, reads: Arc::clone(&reads) };
-    let machine = Machine::new("a-lb".into(), &Places::below(directory.path()), Path::new("/nowhere"));
-    thread::spawn(move || attend(&mut Port::new(fake).expect("a port"), &machine));
+    let mut machine = Machine::new("a-lb".into(), &Places::below(directory.path()), Path::new("/nowhere"));
+    thread::spawn(move || attend(&mut Port::new(fake).expect("a port"), &mut machine));
     let mut heard = BufReader::new(host).lines().map(|line| line.expect("a line"));
     let mut hear = || serde_json::from_str::<Told>(&heard.next().expect("a line")).expect("JSON");
 
