@@ -36,16 +36,27 @@
 #
 # HOLDFAST_HOSTS="a b c" has a third host, as the others, with machines .30 to .36.
 #
+# HOLDFAST_FAMILY=6 has all addresses of IPv6: fd00:10::1 instead of 192.168.10.1, and so on.
+#
 # With HOLDFAST_BARE=1 the hosts have a cable called enp3s0 and nothing of Holdfast: neither bridge nor
 # address nor manager. What is installed there (in /usr/bin, /etc/holdfast, /var/lib/holdfast) is theirs.
 set -euo pipefail
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
 DEPLOY=$(dirname "$SELF")
-CLIENT_ADDRESS=192.168.10.100
-SWITCH_ADDRESS=192.168.10.101
-VIP=192.168.10.120
-declare -A HOST_ADDRESS=([a]=192.168.10.1 [b]=192.168.10.2 [c]=192.168.10.3)
+FAMILY=${HOLDFAST_FAMILY:-4}
+
+# The addresses of the network, and how an interface gets one: nobody else has those of IPv6.
+declare -A HOST_ADDRESS
+address_all() {
+    case $FAMILY in
+        4) NETWORK=192.168.10. LENGTH=24 HOW=() ;;
+        6) NETWORK=fd00:10:: LENGTH=64 HOW=(nodad) ;;
+        *) die "HOLDFAST_FAMILY is 4 or 6, not $FAMILY" ;;
+    esac
+    CLIENT_ADDRESS=${NETWORK}100 SWITCH_ADDRESS=${NETWORK}101 VIP=${NETWORK}120
+    HOST_ADDRESS=([a]=${NETWORK}1 [b]=${NETWORK}2 [c]=${NETWORK}3)
+}
 
 # The hosts there are.
 read -r -a HOSTS <<<"${HOLDFAST_HOSTS:-a b}"
@@ -157,7 +168,7 @@ make_network() {
     for name in switch client "${HOSTS[@]}"; do ip netns add "$name"; done
     bridge switch sw0
     # From there one can ask the wire who has an address, without a word from the hosts or the client.
-    in_net switch ip address add "$SWITCH_ADDRESS/24" dev sw0
+    in_net switch ip address add "$SWITCH_ADDRESS/$LENGTH" dev sw0 "${HOW[@]}"
     cable client eth0 "$CLIENT_ADDRESS"
     for host in "${HOSTS[@]}"; do
         if [ "$BARE" = 1 ]; then
@@ -166,11 +177,10 @@ make_network() {
         fi
         bridge "$host" br0
         # Its own for good; else it would be that of a port, and change with the ports.
-        # shellcheck disable=SC2046,SC2086 # four words on purpose
-        in_net "$host" ip link set br0 address "$(printf '02:48:%02x:%02x:%02x:%02x' ${HOST_ADDRESS[$host]//./ })"
+        in_net "$host" ip link set br0 address "02:48:c0:a8:0a:0${HOST_ADDRESS[$host]#"$NETWORK"}"
         cable "$host" uplink
         in_net "$host" ip link set uplink master br0
-        in_net "$host" ip address add "${HOST_ADDRESS[$host]}/24" dev br0
+        in_net "$host" ip address add "${HOST_ADDRESS[$host]}/$LENGTH" dev br0 "${HOW[@]}"
     done
 }
 
@@ -195,7 +205,7 @@ cable() {
     in_net switch ip link set "port-$name" master sw0 up
     in_net "$name" ip link set lo up
     in_net "$name" ip link set "$interface" up
-    [ -z "$address" ] || in_net "$name" ip address add "$address/24" dev "$interface"
+    [ -z "$address" ] || in_net "$name" ip address add "$address/$LENGTH" dev "$interface" "${HOW[@]}"
 }
 
 # --- inside: hosts -----------------------------------------------------------------------------------
@@ -217,9 +227,12 @@ profile() {
     fi
     sed "s|^state_dir = .*|state_dir = \"$dir/$host/state\"|
         s|^chaos = .*|chaos = true|; s|^hypervisor = .*|$hypervisor|; /^libvirt_uri = /d; /^images = /d" \
-        "$shipped" | sed -n "${differs[@]}" -e p | without_vip
-    [ -z "$SETTINGS" ] || cat "$SETTINGS"
+        "$shipped" | sed -n "${differs[@]}" -e p | without_vip | at_home
+    [ -z "$SETTINGS" ] || at_home <"$SETTINGS"
 }
+
+# What is shipped is of IPv4.
+at_home() { sed "s|192\.168\.10\.|$NETWORK|g"; }
 
 # Whoever names public addresses names all of them.
 without_vip() {
@@ -445,9 +458,13 @@ holder() {
     local dir=$1 mac='' address file end=$((SECONDS + 5))
     while [ $SECONDS -lt "$end" ]; do
         mac=$(who_has_vip) || continue
-        # A machine's MAC address is 02:48 and its IP address.
-        # shellcheck disable=SC2046,SC2183 # four words on purpose
-        address=$(printf '%d.%d.%d.%d' $(sed 's/^02:48//; s/:/ 0x/g' <<<"$mac"))
+        # A machine's MAC address is 02:48 and its IP address, or 02:36 and the end of its IPv6 one.
+        if [ "$FAMILY" = 6 ]; then
+            address=$NETWORK$(printf '%x' "0x$(sed 's/^02:36//; s/://g' <<<"$mac")")
+        else
+            # shellcheck disable=SC2046,SC2183 # four words on purpose
+            address=$(printf '%d.%d.%d.%d' $(sed 's/^02:48//; s/:/ 0x/g' <<<"$mac"))
+        fi
         for file in "$dir"/[abc]/state/machines/*/machine.json; do
             grep -q "\"address\": *\"$address\"" "$file" 2>/dev/null || continue
             basename "$(dirname "$file")"
@@ -588,12 +605,20 @@ fault() {
     esac
 }
 
+# Where the manager of a host answers.
+url_of() {
+    case $FAMILY in
+        4) echo "http://${HOST_ADDRESS[$1]}:8080" ;;
+        6) echo "http://[${HOST_ADDRESS[$1]}]:8080" ;;
+    esac
+}
+
 wait_whole() {
     local dir=$1 seconds=$2 status=
     local end=$((SECONDS + seconds))
     while [ $SECONDS -lt "$end" ]; do
         status=$("$SELF" exec "$dir" client \
-            "$HOLDFAST_BIN/manager" --manager http://192.168.10.1:8080 -o json status 2>&1) || true
+            "$HOLDFAST_BIN/manager" --manager "$(url_of a)" -o json status 2>&1) || true
         case $status in *'"whole":true'*) return 0 ;; esac
         sleep 0.05
     done
@@ -615,8 +640,10 @@ if [ -r "${1:-}/bin" ] && [ "$command" != up ]; then
     IMAGES=$(cat "$1/images")
     SETTINGS=$(cat "$1/settings")
     read -r -a HOSTS <"$1/hosts"
+    FAMILY=$(cat "$1/family")
     HOST_RETURN=${HOLDFAST_HOST_RETURN:-$(cat "$1/host-return")}
 fi
+address_all
 case $command in
     up)
         HOLDFAST_BIN=$(readlink -f "${HOLDFAST_BIN:?set it to the directory of the programs}")
@@ -632,6 +659,7 @@ case $command in
         echo "$IMAGES" >"$1/images"
         echo "$SETTINGS" >"$1/settings"
         echo "${HOSTS[*]}" >"$1/hosts"
+        echo "$FAMILY" >"$1/family"
         echo "$HOST_RETURN" >"$1/host-return"
         rm -f "$1/up"
         echo $$ >"$1/outer.pid"

@@ -17,6 +17,10 @@ pub(crate) const VIP: &str = "192.168.10.120";
 /// The managers, as the client reaches them.
 pub(crate) const MANAGERS: [&str; 2] = ["http://192.168.10.1:8080", "http://192.168.10.2:8080"];
 
+/// The same in a lab of IPv6.
+pub(crate) const MANAGERS_OF_IPV6: [&str; 2] = ["http://[fd00:10::1]:8080", "http://[fd00:10::2]:8080"];
+pub(crate) const VIP_OF_IPV6: &str = "fd00:10::120";
+
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/lab.sh");
 
 /// A lab that runs.
@@ -111,15 +115,21 @@ impl Lab {
         run_within(&mut self.script("down"), PATIENCE)
     }
 
+    /// Its managers, as the client reaches them.
+    pub(crate) fn managers(&self) -> [&'static str; 2] {
+        let family = fs::read_to_string(self.path().join("family")).expect("the lab's family");
+        if family.trim() == "6" { MANAGERS_OF_IPV6 } else { MANAGERS }
+    }
+
     /// The cluster as one of the managers sees it; none while it does not answer.
     pub(crate) fn view(&self, manager: &str) -> Option<ClusterView> {
-        let asked = self.exec("client", &["curl", "-s", "--max-time", "2", &format!("{manager}/cluster")]);
+        let asked = self.exec("client", &["curl", "-sg", "--max-time", "2", &format!("{manager}/cluster")]);
         serde_json::from_str(&asked.stdout).ok()
     }
 
     /// The cluster as the first manager sees it.
     pub(crate) fn cluster(&self) -> ClusterView {
-        eventually("the first manager answers", || self.view(MANAGERS[0]))
+        eventually("the first manager answers", || self.view(self.managers()[0]))
     }
 
     /// Waits until both managers say that all is well.
@@ -127,7 +137,7 @@ impl Lab {
     pub(crate) fn wait_until_whole(&self) -> ClusterView {
         let mut last = None;
         let whole = (0..).find_map(|attempt| {
-            let views = MANAGERS.map(|manager| self.view(manager));
+            let views = self.managers().map(|manager| self.view(manager));
             if views.iter().all(|view| view.as_ref().is_some_and(|view| view.whole)) {
                 return Some(views[0].clone());
             }
@@ -142,7 +152,7 @@ impl Lab {
     /// The balancer that holds the public address, as its manager knows it.
     pub(crate) fn holder(&self) -> String {
         eventually("one balancer holds the address", || {
-            let view = MANAGERS.iter().find_map(|manager| self.view(manager))?;
+            let view = self.managers().iter().find_map(|manager| self.view(manager))?;
             match view.vips[0].holders.as_slice() {
                 [one] => Some(one.to_string()),
                 _ => None,

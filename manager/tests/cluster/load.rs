@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, MANAGERS, VIP, program, read};
+use crate::lab::{Lab, VIP, program, read};
 
 /// Requests per second: many enough to hit the moment of a fault, few enough for two busy cores.
 const RATE: u32 = 250;
@@ -48,7 +48,7 @@ impl Load {
     /// Has the lab do `what` one second after the start.
     pub(crate) fn with_fault(self, lab: &Lab, what: &str) -> Self {
         let load = self.with("--fault", &format!("{} @1s", lab.fault_command(what)));
-        MANAGERS.into_iter().fold(load, |load, manager| load.with("--manager", manager))
+        lab.managers().into_iter().fold(load, |load, manager| load.with("--manager", manager))
     }
 
     /// Puts the load on and waits for the report.

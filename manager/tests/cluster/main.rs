@@ -19,6 +19,7 @@
 //!   certificates.rs  a running cluster gets its CA; a host is taken out      │
 //!   curl.rs        what one person with curl sees                           │
 //!   peers.rs       hosts that contradict each other                         │
+//!   ipv6.rs        all of it with addresses of IPv6                       │
 //!   labs.rs        labs do not meet, and leave nothing                      ┘
 //!   api.rs cli.rs  what cannot be meant is refused, in words
 //!   lab.rs load.rs run.rs   the means
@@ -37,6 +38,7 @@ mod certificates;
 mod cli;
 mod curl;
 mod faults;
+mod ipv6;
 mod lab;
 mod labs;
 mod load;
