@@ -9,6 +9,7 @@
 #   loadtest    the load tester itself: its peak, its schedule and its memory, beside wrk, hey and oha
 #   soak        kills, freezes, swaps, hand-overs and bad clients at random, and what is left behind by them
 #   proxy       what a request and a connection cost, in processor time and memory, beside nginx and HAProxy
+#   tcp         the same of connections that are passed on as they come, beside HAProxy's TCP mode and nginx's streams
 #   engine      what an event costs the manager's engine, with 10, 1,000 and 10,000 machines
 #   manager     what a manager with 200 namespace machines costs: at rest, while machines die, while 500 watch
 #   vrrp        what a balancer with 50 virtual routers costs, and how fast another one takes over
@@ -16,7 +17,7 @@
 #   --json FILE        also write the figures as JSON, a list of
 #                      {suite, case, subject, metric, unit, median, min, max, n}
 #   --rounds N         how often each case is measured with each subject (vip 10, faults 5, resilience 3, loadtest 5,
-#                      proxy 5, engine 5, manager 3, vrrp 5)
+#                      proxy 5, tcp 5, engine 5, manager 3, vrrp 5)
 #   --case NAME        only this case; may be given several times
 #   --steady MINUTES   also let the address be held for so long with all processors busy, and count how
 #                      often it moves
@@ -25,15 +26,15 @@
 #
 # HOLDFAST_BIN is the directory of the programs to measure; without it they are built, optimized.
 # SOAK_SEED is what `soak` printed: the same is done at the same times again.
-# BENCH_ACCESS_LOG=off has nobody write an access log in `proxy`; BENCH_LB_POOL is a line for the policy of our pool there.
+# BENCH_ACCESS_LOG=off has nobody write an access log in `proxy` and `tcp`; BENCH_LB_POOL is a line for the policy of our pool there.
 #
 # Exit code: 0 every bound is met, 1 one is missed, 2 bad arguments, 3 a measurement failed, 130 interrupted.
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SUITES=(vip faults resilience loadtest soak proxy engine manager vrrp)
-declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [loadtest]=5 [soak]=1 [proxy]=5 [engine]=5 [manager]=3 [vrrp]=5)
+SUITES=(vip faults resilience loadtest soak proxy tcp engine manager vrrp)
+declare -A DEFAULT_ROUNDS=([vip]=10 [faults]=5 [resilience]=3 [loadtest]=5 [soak]=1 [proxy]=5 [tcp]=5 [engine]=5 [manager]=3 [vrrp]=5)
 
 suites=() JSON='' rounds='' CASES='' STEADY=0 MINUTES='' YES=0
 number() { case $2 in '' | *[!0-9]* | 0*) STATUS=2 die "$1 expects a whole number above 0, not '$2'" ;; esac; }

@@ -31,7 +31,7 @@ COMPARED='cpu_us_per_request instructions_per_request requests_per_s p50_ms p99_
 
 # write_figures makes rows of FIGURES of what was noted in RESULTS.
 write_figures() {
-    awk -F'\t' -v compared="$COMPARED" '
+    awk -F'\t' -v suite="$SUITE" -v compared="$COMPARED" '
         function shown(v) { return sprintf(v >= 1000 || v <= -1000 ? "%.0f" : "%.4f", v) }
         function row(case_, subject, metric, unit, values,    list, n, i, j, t) {
             n = split(values, list, " ")
@@ -41,8 +41,8 @@ write_figures() {
                 list[j + 1] = t
             }
             t = n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
-            printf "{\"suite\": \"proxy\", \"case\": \"%s\", \"subject\": \"%s\", \"metric\": \"%s\", \"unit\": \"%s\", \"median\": %s, \"min\": %s, \"max\": %s, \"n\": %d}\n",
-                case_, subject, metric, unit, shown(t), shown(list[1]), shown(list[n]), n
+            printf "{\"suite\": \"%s\", \"case\": \"%s\", \"subject\": \"%s\", \"metric\": \"%s\", \"unit\": \"%s\", \"median\": %s, \"min\": %s, \"max\": %s, \"n\": %d}\n",
+                suite, case_, subject, metric, unit, shown(t), shown(list[1]), shown(list[n]), n
         }
         {
             key = $2 SUBSEP $4
@@ -74,8 +74,8 @@ write_figures() {
 table() {
     # shellcheck disable=SC2153 # as the suite was called
     printf '\nMedians of %s rounds, and of the ratios of each round (least to most)\n\n' "$ROUNDS"
-    awk "$READ_FIGURES"'
-        /"suite": "proxy"/ {
+    awk -v suite="$SUITE" "$READ_FIGURES"'
+        value("suite") == suite {
             row = sprintf("  %-23s %-25s", value("case"), value("metric"))
             if (!(row in seen)) { seen[row]; order[++count] = row }
             subject = value("subject"); text = shown(value("median") + 0)
@@ -89,14 +89,14 @@ table() {
 # some, that is said: the load was the limit, or somebody else had its core.
 bounds() {
     printf '\nBounds of lb\n'
-    awk -v bounds="$BOUNDS" -v saturated="${SATURATED[*]}" "$READ_FIGURES"'
+    awk -v bounds="$BOUNDS" -v saturated="${SATURATED[*]}" -v suite="$SUITE" "$READ_FIGURES"'
         function judge(what, have, most, rounds, least,    verdict) {
             verdict = have <= most ? "met" : "MISSED"
             if (rounds < least) verdict = "not judged, " least " rounds are needed"
             if (verdict == "MISSED") missed = 1
             printf "    %-62s %9.3f of %9.2f: %s\n", what, have, most, verdict
         }
-        /"suite": "proxy"/ {
+        value("suite") == suite {
             key = value("case") " " value("metric") " " value("subject")
             median[key] = value("median") + 0; n[key] = value("n") + 0
             if (value("metric") == "utilisation") busy[value("case")] = busy[value("case")] " " value("subject")

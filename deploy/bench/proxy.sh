@@ -33,12 +33,20 @@ set -euo pipefail
 # shellcheck source=deploy/bench/proxy-figures.sh
 . "$ROOT/deploy/bench/proxy-figures.sh"
 
+# Another suite measures in the same way, with subjects and cases of its own.
+SUITE=${SUITE:-proxy}
+
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
 BENCH=$HOLDFAST_BIN/bench
 SUBJECTS=(lb nginx haproxy)
 ALL=(keepalive-saturated keepalive-saturated-2t keepalive-3000rps post-keepalive new-connection tls-keepalive
     tls-handshake tls-resumed h2 body-1m body-100m upload-1m post-64k idle-2000 idle-20000 idle-tls-2000
     upstreams-2 upstreams-100 upstreams-10000 swap swap-delta start)
+need_more() { :; }
+if [ "$SUITE" = tcp ]; then
+    # shellcheck source=deploy/bench/tcp-subjects.sh
+    . "$ROOT/deploy/bench/tcp-subjects.sh"
+fi
 
 # What is not in order after so many seconds never will be.
 PATIENCE=30
@@ -64,6 +72,7 @@ if [ "${1:-}" != inside ]; then
     need_lab
     need wrk:wrk h2load:nghttp2-client openssl:openssl taskset:util-linux ss:iproute2
     need_stopped /usr/sbin/haproxy:haproxy /usr/sbin/nginx:nginx-light
+    need_more
     # Where a processor counts instructions.
     ! compgen -G '/sys/bus/event_source/devices/cpu*' >/dev/null || need perf:linux-perf
     for program in lb bench; do

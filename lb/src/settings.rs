@@ -4,6 +4,7 @@
 //! admin interface, and it is kept in the state directory; without a manager it stands in the file too, which is read
 //! anew on SIGHUP.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -295,10 +296,10 @@ impl Settings {
             return Err(source.error_at(limits_span, "expected header_fields of 200 at most"));
         }
         let (listeners, proxying) = if for_clients {
-            (
-                listener::check(source, listen, default_listen(), listeners)?,
-                proxying::check(source, config, upstreams)?,
-            )
+            let listeners = listener::check(source, listen, default_listen(), listeners)?;
+            let taken = taken_ports(&listeners, [admin_port_value, changes_port_value]);
+            let proxying = proxying::check(source, config, upstreams, &taken)?;
+            (listeners, proxying)
         } else {
             (Vec::new(), Proxying::default())
         };
@@ -345,11 +346,24 @@ impl Settings {
         self.refused.as_deref()
     }
 
+    /// The ports that TCP services cannot have, each with who has it.
+    pub fn taken_ports(&self) -> BTreeMap<u16, String> {
+        taken_ports(&self.listeners, [self.admin.port(), self.admin_changes.port()])
+    }
+
     /// Keeps everything in `directory`, whatever the file says.
     pub fn use_state_dir(&mut self, directory: &Path) {
         directory.clone_into(&mut self.state_dir);
         self.state_dir_given = true;
     }
+}
+
+fn taken_ports(listeners: &[Listener], admin: [u16; 2]) -> BTreeMap<u16, String> {
+    let of_admin = admin.into_iter().map(|port| (port, "the admin interface".to_owned()));
+    let of_clients = listeners
+        .iter()
+        .map(|listener| (listener.address.port(), format!("the listener of HTTP at {}", listener.address)));
+    of_admin.chain(of_clients).collect()
 }
 
 fn default_interface() -> String {

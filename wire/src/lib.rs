@@ -36,6 +36,7 @@ pub mod service;
 pub mod shared_secrets;
 pub mod snapshot;
 pub mod switchover;
+pub mod tcp;
 pub mod tls;
 pub mod traffic;
 pub mod upstream_tls;

@@ -14,6 +14,7 @@ use crate::clients::{ClientFrom, Forwarded, Network, is_default};
 use crate::compress::Compress;
 use crate::rates::RateLimit;
 use crate::routing::{FieldMatch, Share};
+use crate::tcp::TcpService;
 use crate::upstream_tls::UpstreamTls;
 use crate::{Generation, PoolName};
 
@@ -61,6 +62,9 @@ pub struct ProxyConfig {
     /// How often clients may ask, all routes together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,
+    /// Ports whose connections are passed on as they come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpService>,
 }
 
 impl ProxyConfig {
@@ -322,6 +326,10 @@ pub struct PoolPolicy {
     pub outlier: Outlier,
     /// The most that one upstream is given at a time.
     pub upstream_limits: UpstreamLimits,
+    /// Whether only one upstream at a time is given anything, the primary: the others stand by. It stays while it is
+    /// well, and the connections to it are closed when another one takes its place.
+    #[serde(skip_serializing_if = "is_default")]
+    pub primary_only: bool,
 }
 
 impl Default for PoolPolicy {
@@ -351,6 +359,7 @@ impl Default for PoolPolicy {
             balance: Balance::default(),
             outlier: Outlier::default(),
             upstream_limits: UpstreamLimits::default(),
+            primary_only: false,
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod changes;
 mod check;
+mod connections;
 mod credentials;
 mod listen;
 mod overrides;

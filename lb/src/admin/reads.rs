@@ -12,6 +12,7 @@ use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
 
+use super::connections::{__path_connections, __path_list, connections, list};
 use super::statistics::{__path_statistics, statistics};
 use super::status::Status;
 use super::traffic::{__path_traffic, traffic};
@@ -27,6 +28,8 @@ pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
         .routes(routes!(config))
         .routes(routes!(status))
         .routes(routes!(statistics))
+        .routes(routes!(connections))
+        .routes(routes!(list))
         .routes(routes!(traffic))
         .routes(routes!(vip))
         .routes(routes!(hand_over))

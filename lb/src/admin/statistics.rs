@@ -18,9 +18,11 @@ use crate::proxy::metrics::CLASSES;
 use crate::proxy::state::in_flight;
 use crate::proxy::state::pool::{Member, Pool, Rank};
 use crate::proxy::state::snapshot::Snapshot;
+use crate::proxy::tcp::Tcp;
+use crate::proxy::tcp::service::Service;
 
 /// The columns.
-const COLUMNS: [&str; 37] = [
+const COLUMNS: [&str; 39] = [
     "pxname",
     "svname",
     "qcur",
@@ -29,6 +31,8 @@ const COLUMNS: [&str; 37] = [
     "smax",
     "slim",
     "stot",
+    "bin",
+    "bout",
     "econ",
     "eresp",
     "wretr",
@@ -61,13 +65,14 @@ const COLUMNS: [&str; 37] = [
 ];
 
 /// HAProxy's numbers for what a line is about.
+const FRONTEND: u64 = 0;
 const BACKEND: u64 = 1;
 const SERVER: u64 = 2;
 
-/// Statistics of pools and upstreams, one line each, in the columns of HAProxy's `show stat`.
+/// Statistics of TCP services, pools and upstreams, one line each, in the columns of HAProxy's `show stat`.
 #[utoipa::path(get, path = "/statistics.csv", responses((status = 200, content_type = "text/csv", body = String)))]
 pub(super) async fn statistics(State(admin): Shared) -> Response {
-    let text = csv(&admin.state.snapshot(), Instant::now());
+    let text = csv(&admin.state.snapshot(), &admin.state.tcp, Instant::now());
     ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response()
 }
 
@@ -92,8 +97,11 @@ impl Line {
     }
 }
 
-fn csv(snapshot: &Snapshot, now: Instant) -> String {
+fn csv(snapshot: &Snapshot, tcp: &Tcp, now: Instant) -> String {
     let mut text = format!("# {}\n", COLUMNS.join(","));
+    for service in tcp.services().all() {
+        let _ = writeln!(text, "{}", frontend(tcp, service).0.join(","));
+    }
     for pool in snapshot.pools.values() {
         for member in pool.members() {
             let _ = writeln!(text, "{}", server(pool, member, now).0.join(","));
@@ -101,6 +109,26 @@ fn csv(snapshot: &Snapshot, now: Instant) -> String {
         let _ = writeln!(text, "{}", backend(snapshot, pool).0.join(","));
     }
     text
+}
+
+fn frontend(tcp: &Tcp, service: &Service) -> Line {
+    let (described, stats) = (&service.described, &service.stats);
+    let (received, sent) = stats.bytes();
+    let mut line = Line::new();
+    line.set("pxname", &described.name);
+    line.set("svname", "FRONTEND");
+    line.set("scur", stats.open());
+    line.set("smax", stats.most());
+    if let Some(most) = described.max_connections {
+        line.set("slim", most);
+    }
+    line.set("stot", stats.accepted());
+    line.set("bin", received);
+    line.set("bout", sent);
+    line.set("status", if tcp.ports.fault(described.port).is_none() { "OPEN" } else { "STOP" });
+    line.set("type", FRONTEND);
+    line.set("addr", format_args!("*:{}", described.port));
+    line
 }
 
 fn server(pool: &Pool, member: &Member, now: Instant) -> Line {

@@ -17,6 +17,9 @@ use super::check::CheckStatus;
 use crate::proxy::state::in_flight::Outcome;
 use crate::proxy::state::origin::Origin;
 use crate::proxy::state::pool::{Member, Pool};
+use crate::proxy::tcp::ended::Ended;
+use crate::proxy::tcp::service::Service;
+use crate::proxy::tcp::stats::FAILURES;
 
 /// What `GET /status` answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,6 +42,8 @@ pub(super) struct Status {
     file: FileStatus,
     /// The clients' connections.
     connections: ConnectionsStatus,
+    /// The TCP services.
+    tcp: BTreeMap<PoolName, TcpStatus>,
     /// The pools.
     pools: BTreeMap<PoolName, PoolStatus>,
     /// The virtual IP addresses; none where the speaker does not answer.
@@ -73,6 +78,30 @@ struct ConnectionsStatus {
     accepted: u64,
     /// Closed at once so far, because there were too many.
     refused: u64,
+}
+
+/// One TCP service.
+#[derive(Debug, Serialize, ToSchema)]
+struct TcpStatus {
+    /// Its port.
+    port: u16,
+    /// Why the port is not open, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+    /// Connections open now.
+    open: u64,
+    /// The most that ever were.
+    most_open: u64,
+    /// Connections so far.
+    accepted: u64,
+    /// How those ended that have.
+    ended: BTreeMap<&'static str, u64>,
+    /// Bytes from its clients.
+    received_bytes: u64,
+    /// Bytes passed on to them.
+    sent_bytes: u64,
+    /// Connections to upstreams that were not to be had, by reason.
+    connect_failures: BTreeMap<&'static str, u64>,
 }
 
 /// One pool.
@@ -173,6 +202,7 @@ impl Status {
                 accepted: connections.accepted(),
                 refused: connections.refused(),
             },
+            tcp: admin.state.tcp.services().all().map(|service| TcpStatus::of(admin, service)).collect(),
             pools: snapshot.pools.iter().map(|(name, pool)| (name.clone(), PoolStatus::of(pool))).collect(),
             vip,
         }
@@ -192,6 +222,26 @@ impl FileStatus {
             error: last.error,
             staying: last.staying,
         }
+    }
+}
+
+impl TcpStatus {
+    fn of(admin: &Admin, service: &Service) -> (PoolName, Self) {
+        let (described, stats) = (&service.described, &service.stats);
+        let (received_bytes, sent_bytes) = stats.bytes();
+        let ended = Ended::ALL.into_iter().map(|ended| (ended.name(), stats.ended(ended)));
+        let status = TcpStatus {
+            port: described.port,
+            fault: admin.state.tcp.ports.fault(described.port),
+            open: stats.open(),
+            most_open: stats.most(),
+            accepted: stats.accepted(),
+            ended: ended.filter(|(_, count)| *count > 0).collect(),
+            received_bytes,
+            sent_bytes,
+            connect_failures: FAILURES.into_iter().zip(stats.failures()).collect(),
+        };
+        (described.name.clone(), status)
     }
 }
 

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::arrival::{Arrived, Place, arrive};
@@ -18,6 +19,9 @@ use super::connection::{self, Server};
 use super::forward::connect::watch_for_death;
 use super::state::State;
 use super::state::connections::Open;
+use super::tcp;
+use super::tcp::ended::Ended;
+use super::tcp::ports::Opened;
 
 /// The kernel's switch for it, of Linux 5.14 and later, one for each network namespace.
 const MIGRATE: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
@@ -27,10 +31,10 @@ const BACKLOG: i32 = 4096;
 
 /// What the kernel holds for a client that it cannot send yet, in bytes. Without a limit a client that takes nothing
 /// costs what the largest send buffer has, 4 MiB on most systems; and it could not be told from one that takes little.
-const UNSENT: u32 = 128 << 10;
+pub(crate) const UNSENT: u32 = 128 << 10;
 
 /// After an accept fails for want of descriptors or memory, the next one waits so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a stopping worker looks whether its requests are done.
 const STOP_POLL: Duration = Duration::from_millis(5);
@@ -38,6 +42,9 @@ const STOP_POLL: Duration = Duration::from_millis(5);
 /// A client that keeps its connection has so long to send one more request when we stop; the answer tells it to
 /// connect anew. A request that is on its way to a connection that is closed would be lost.
 const KEPT_NOTICE: Duration = Duration::from_millis(500);
+
+/// The connections of TCP services that are left when we stop are reset within this.
+const LAST_RESETS: Duration = Duration::from_millis(200);
 
 /// Has the kernel give connections to another listener of the same port when one is closed: those that are not
 /// accepted yet, and those whose handshake is under way. Without it they are reset, and a program that takes the place
@@ -54,7 +61,23 @@ pub(crate) fn leave_nobody_behind() {
 ///
 /// When the address cannot be had.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    opened(address, None)
+}
+
+/// The same at `address`, the unspecified one of IPv6, for clients of IPv4 too, whatever the system's default.
+///
+/// # Errors
+///
+/// As [`listen`].
+pub(crate) fn listen_everywhere(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    opened(address, Some(false))
+}
+
+fn opened(address: SocketAddr, only_v6: Option<bool>) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(only_v6) = only_v6 {
+        socket.set_only_v6(only_v6)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -69,9 +92,16 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Accepts connections until asked to stop, then lets requests in progress finish within
 /// `limits.stop_timeout_ms`. Connections that still have no request then are closed when the runtime is dropped.
-pub(crate) async fn run(listeners: Vec<(TcpListener, Arc<Place>)>, state: Arc<State>, server: Server) {
+pub(crate) async fn run(
+    listeners: Vec<(TcpListener, Arc<Place>)>,
+    tcp: UnboundedReceiver<Opened>,
+    state: Arc<State>,
+    server: Server,
+) {
     let server = Arc::new(server);
-    join_all(listeners.into_iter().map(|(listener, place)| accept(listener, place, &state, &server))).await;
+    let of_http =
+        join_all(listeners.into_iter().map(|(listener, place)| accept(listener, place, &state, &server)));
+    tokio::join!(of_http, tcp::accept::run(tcp, server.clone()));
     drain(&state, &server).await;
 }
 
@@ -131,13 +161,22 @@ async fn drain(state: &State, server: &Server) {
         // First, so that connections just accepted have begun with the request they brought.
         tokio::time::sleep(STOP_POLL).await;
         let (busy, open) = (state.connections.busy(), state.connections.open());
-        if busy == 0 && (open == 0 || Instant::now() >= noticed) {
+        let streams = state.tcp.streams.count();
+        if busy == 0 && streams == 0 && (open == 0 || Instant::now() >= noticed) {
             return;
         }
         if Instant::now() >= end {
-            let requests = state.connections.busy();
-            tracing::warn!(requests, "stopped before all requests were answered");
-            return;
+            tracing::warn!(
+                requests = busy,
+                tcp_connections = streams,
+                "stopped before all requests were answered and all connections had ended"
+            );
+            break;
         }
+    }
+    // Their clients had better know than take it for the end of what was said.
+    state.tcp.streams.end(Ended::Stopped, |_| true);
+    while state.tcp.streams.count() > 0 && Instant::now() < end + LAST_RESETS {
+        tokio::time::sleep(STOP_POLL).await;
     }
 }

@@ -14,7 +14,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 
 use super::state::State;
 use super::state::snapshot::Snapshot;
-use super::{check, metrics_balance, tls, upstream_tls};
+use super::{check, metrics_balance, tcp, tls, upstream_tls};
 
 /// Upper bounds of the duration histogram, in seconds. On one segment most requests take less than a millisecond.
 pub(crate) const BUCKETS: [f64; 16] =
@@ -181,6 +181,7 @@ impl StateCollector {
         families.extend(tls::stats::families(&self.state.tls)?);
         families.extend(upstream_tls::stats::families()?);
         families.extend(self.state.reloads.families()?);
+        families.extend(tcp::metrics::families(&self.state.tcp)?);
         for (name, help, value) in [
             ("lb_upstreams_generation", "The generation of the upstream set in use.", snapshot.generation),
             (
@@ -302,14 +303,14 @@ fn upstreams(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFamily>> {
     Ok([gauges, counters].concat())
 }
 
-fn label(name: &str, value: &str) -> prometheus::proto::LabelPair {
+pub(crate) fn label(name: &str, value: &str) -> prometheus::proto::LabelPair {
     let mut pair = prometheus::proto::LabelPair::default();
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());
     pair
 }
 
-fn signed(value: u64) -> i64 {
+pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -5,6 +5,7 @@
 //! `downstream` (answered past Pingora where its body is short; else `client_stream` gives its bytes, and no more, to
 //! Pingora, and `app` has its hooks) → `entrance` → `limits` and `route` → `queue` → `balance` → `forward` (tries, deadlines, the answer) → `headers`, `compress`, `error_page`.
 //! A `client` that speaks HTTP/2 takes the same way from `app` on, stream by stream (`http2`).
+//! Connections of TCP services go past all that (`tcp`), over the same `balance`, `health` and `state`.
 //! `hand_over` has the connections of a virtual address end before another balancer takes it.
 //! What they all look at is `state`; who may be used is decided in `health` and `outlier`, who had better not
 //! be in `doubt`; upstreams are asked by `check`. What became of it all is in `metrics`, and `observe` tells it to the
@@ -55,6 +56,7 @@ pub(crate) mod request_head;
 pub(crate) mod route;
 pub(crate) mod state;
 mod strict;
+pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod transport;
 mod unconfirmed;
@@ -67,6 +69,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use pingora_core::server::configuration::ServerConf;
 use tokio::runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +81,7 @@ use self::hand_over::HandOvers;
 use self::observe::Observers;
 use self::patience::Patience;
 use self::state::State;
+use self::tcp::ports::Opened;
 use crate::settings::{Limits, Settings};
 use crate::{admin, link, signals};
 
@@ -106,6 +110,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let mut state = State::load(&settings.state_dir, settings.workers, settings.zone.clone())
         .with_context(|| format!("state_dir {} cannot be used", settings.state_dir.display()))?;
     state.observers = Observers::start(&settings)?;
+    state.taken_ports = settings.taken_ports();
     state.use_file(settings.proxying.clone());
     if state.tls.is_bare() && settings.listeners.iter().any(|listener| listener.tls.is_some()) {
         tracing::warn!(
@@ -126,14 +131,15 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let hand_overs = Arc::new(HandOvers::new(&settings));
     let sockets = listeners.iter().flatten().map(|(listener, _)| listener);
     sockets.into_iter().try_for_each(|listener| hand_overs.listeners.add(listener))?;
+    let of_tcp = state.tcp.ports.start(settings.workers, &hand_overs, &state.taken_ports);
     let mut workers = Vec::new();
-    for (worker, listeners) in listeners.into_iter().enumerate() {
+    for (worker, (listeners, tcp)) in listeners.into_iter().zip(of_tcp).enumerate() {
         let (state, settings, stopping) = (state.clone(), settings.clone(), stopping.clone());
         let vips = hand_overs.vips.clone();
         let ended = worker_ended.clone();
         let thread = thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
             let _ended = ended.drop_guard();
-            run_worker(worker, listeners, state, vips, &settings, stopping)
+            run_worker(worker, (listeners, tcp), state, vips, &settings, stopping)
         })?;
         workers.push(thread);
     }
@@ -225,7 +231,7 @@ fn control(
 async fn sweep_leaving(state: Arc<State>) {
     loop {
         tokio::time::sleep(SWEEP_LEAVING).await;
-        state.leaving.sweep(Instant::now());
+        state.sweep_leaving(Instant::now());
     }
 }
 
@@ -243,6 +249,7 @@ async fn sweep(state: Arc<State>) {
         for upstream in state.snapshot().upstreams() {
             upstream.sweep_idle();
         }
+        state.tcp.ports.try_again();
         let state = state.clone();
         // The disk may take its time.
         let _ = tokio::task::spawn_blocking(move || state.tidy_stored(Instant::now())).await;
@@ -257,7 +264,7 @@ fn run_checks(state: Arc<State>) -> std::io::Result<()> {
 
 fn run_worker(
     worker: usize,
-    listeners: Listeners,
+    (listeners, tcp): (Listeners, UnboundedReceiver<Opened>),
     state: Arc<State>,
     vips: Arc<hand_over::Vips>,
     settings: &Settings,
@@ -285,7 +292,7 @@ fn run_worker(
         let limits = settings.limits.clone();
         let patience = Arc::new(Patience::new(&limits));
         let server = Server { proxy, app, state: state.clone(), limits, patience, stop, vips, worker };
-        accept::run(listeners, state, server).await;
+        accept::run(listeners, tcp, state, server).await;
         anyhow::Ok(())
     })
 }

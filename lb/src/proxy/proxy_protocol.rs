@@ -2,7 +2,7 @@
 //! and 2 (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>). Parsed by the crate `proxy-header`; here
 //! is what it leaves to us: how much is read, and what is none at all.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use proxy_header::{Error, ParseConfig, Protocol, ProxyHeader};
@@ -27,6 +27,8 @@ const MAX_V2: usize = 4 << 10;
 pub(super) struct Told {
     /// The client's address; none: the proxy connects on its own behalf, or does not know.
     pub(super) client: Option<IpAddr>,
+    /// The same with its port, and what it connected to.
+    pub(super) addresses: Option<(SocketAddr, SocketAddr)>,
     /// The client's connection to the proxy is encrypted.
     pub(super) is_secure: bool,
 }
@@ -85,6 +87,7 @@ fn told(header: &ProxyHeader<'_>) -> Told {
     let address = header.proxied_address().filter(|address| address.protocol == Protocol::Stream);
     Told {
         client: address.map(|address| address.source.ip().to_canonical()),
+        addresses: address.map(|address| (address.source, address.destination)),
         is_secure: address.is_some() && header.ssl().is_some_and(|ssl| ssl.client_ssl()),
     }
 }

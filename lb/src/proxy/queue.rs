@@ -62,6 +62,36 @@ impl Queue {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Waits in line, if no more than `limit` do, until `next` says something, at the latest until `until`; none: it was
+    /// in vain, and is counted as refused.
+    pub(crate) async fn in_line<T>(
+        &self,
+        limit: u64,
+        until: Instant,
+        mut next: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let entered = self.enter(limit);
+        let waiting = async {
+            loop {
+                let mut room = pin!(self.room.notified());
+                // Before we look: from here on no word of room is missed.
+                room.as_mut().enable();
+                if let Some(next) = next() {
+                    return next;
+                }
+                room.await;
+            }
+        };
+        let found = match entered {
+            Some(_entered) => timeout_at(until, waiting).await.ok(),
+            None => None,
+        };
+        if found.is_none() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+
     fn enter(&self, limit: u64) -> Option<Waiting<'_>> {
         let enters = |waiting: u32| (u64::from(waiting) < limit).then_some(waiting + 1);
         let before = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enters).ok()?;

@@ -13,6 +13,7 @@ use wire::balancing::Secret;
 use wire::clients::{ClientFrom, Forwarded, Network};
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::rates::RateLimit;
+use wire::tcp::TcpService;
 use wire::upstreams::{Upstream, UpstreamSet, UpstreamState};
 use wire::{EndpointId, HostName, PoolName, Problem};
 
@@ -70,6 +71,9 @@ pub(super) struct ConfigFile {
     /// How often clients may ask, all routes together.
     #[serde(default)]
     rate_limits: Vec<RateLimit>,
+    /// Ports whose connections are passed on as they come.
+    #[serde(default)]
+    tcp: Vec<TcpService>,
 }
 
 /// `[upstreams]` as it is written.
@@ -115,11 +119,13 @@ impl From<UpstreamFile> for Upstream {
     }
 }
 
-/// Both parts, checked: each for itself, and whether the pools that the one names are in the other.
+/// Both parts, checked: each for itself, whether the pools that the one names are in the other, and whether its ports are
+/// not `taken`.
 pub(super) fn check(
     source: &Source,
     config: Option<ConfigFile>,
     upstreams: Option<UpstreamsFile>,
+    taken: &BTreeMap<u16, String>,
 ) -> Result<Proxying, ConfigError> {
     let upstreams = upstreams.map(|pools| {
         let pools = pools.into_iter();
@@ -132,6 +138,7 @@ pub(super) fn check(
     let config = config.map(|file| read(source, file)).transpose()?;
     if let Some(config) = &config {
         check::config(config).map_err(|problem| wrong(source, "config", &problem))?;
+        check::ports_are_free(config, taken).map_err(|problem| wrong(source, "config", &problem))?;
     }
     if let (Some(config), Some(set)) = (&config, &upstreams) {
         check::pools_exist(config, set).map_err(|problem| wrong(source, "config", &problem))?;
@@ -161,6 +168,7 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
         allow: file.allow,
         deny: file.deny,
         rate_limits: file.rate_limits,
+        tcp: file.tcp,
         ..ProxyConfig::default()
     };
     for (name, policy) in &mut config.pools {

@@ -134,5 +134,64 @@ pub(crate) const ROWS: &[Row] = &[
             "lb::interop_proxies upstreams::nginx_and_haproxy_are_told_of_each_client_ahead_of_everything",
         ],
     ),
-    not_yet("TCP and UDP", "Only HTTP is balanced."),
+];
+
+pub(crate) const TCP: &[Row] = &[
+    had(
+        "TCP (layer 4)",
+        "`tcp`: ports whose connections are passed on as they come, with the pools, checks, ejection and limits that requests have: [TCP](tcp.md).",
+        &[
+            "lb::tcp bytes::both_sides_speak_as_they_like_and_the_server_may_be_first",
+            "lb::tcp bytes::much_goes_both_ways_at_once_and_arrives_as_it_was",
+            "lb::tcp failing::who_refuses_is_left_for_the_next_one_and_ejected",
+            "lb::tcp failing::least_requests_counts_open_connections",
+            "lb::tcp failing::while_there_is_nobody_connections_are_held_and_go_on_with_a_push",
+        ],
+    ),
+    had(
+        "Half-close, resets, idle timeouts",
+        "The end of what one side says is passed on while the other goes on, a reset as a reset: [ends](tcp.md#how-connections-end).",
+        &[
+            "lb::tcp bytes::who_has_ended_still_hears_the_other",
+            "lb::tcp bytes::a_reset_is_passed_on_as_one",
+            "lb::tcp ends::silence_ends_it_and_a_word_now_and_then_does_not",
+            "lb::tcp ends::who_takes_nothing_is_waited_for_and_costs_the_sender_its_pace",
+        ],
+    ),
+    had(
+        "TLS pass-through by SNI",
+        "Several services share a port by the names that clients ask for; the balancer has no key: [names](tcp.md#tls-by-name).",
+        &[
+            "lb::tcp names::the_name_leads_to_the_pool_and_tls_goes_through_untouched",
+            "lb::tcp names::a_hello_may_come_in_pieces_of_any_size",
+        ],
+    ),
+    had(
+        "PROXY protocol for TCP, in and out",
+        "v1 and v2, with the client's port: [the PROXY protocol](tcp.md#who-the-client-is).",
+        &[
+            "lb::tcp announced::upstreams_are_told_who_the_client_is_in_both_versions",
+            "lb::tcp announced::a_proxy_before_us_is_believed_and_passed_on",
+        ],
+    ),
+    had(
+        "Listeners opened and closed at run time",
+        "With a push or a reload, without a connection lost: [ports](tcp.md#ports).",
+        &[
+            "lb::tcp ports::a_port_is_open_when_the_configuration_is_answered",
+            "lb::tcp ports::swaps_under_load_lose_no_connection",
+            "lb::tcp leaving::a_service_that_is_taken_away_takes_nothing_new_and_lets_what_is_open_end",
+        ],
+    ),
+    had(
+        "Connections of a dead server are ended",
+        "With a push that leaves it out: its clients need not wait for a timeout: [ends](tcp.md#how-connections-end).",
+        &["lb::tcp leaving::who_leaves_without_having_drained_is_dead_and_its_clients_are_told_at_once"],
+    ),
+    had(
+        "The connection table, as `ipvsadm` has it",
+        "`GET /connections` and `GET /connections/list`: [to see it](tcp.md#to-see-it).",
+        &["lb::tcp seen::the_table_of_connections_is_as_ipvsadm_has_it"],
+    ),
+    not_yet("UDP", "Only TCP is passed on."),
 ];

@@ -59,6 +59,7 @@ pub(crate) fn all() -> Vec<Group> {
         group("Routing", requests::ROWS),
         group("Clients", clients::ROWS),
         group("Protocols", protocols::ROWS),
+        group("TCP", protocols::TCP),
         group("TLS", tls::ROWS),
         group("Services", services::ROWS),
         group("Operations", operations::ROWS),

@@ -35,7 +35,7 @@ struct Family {
 type Sometimes = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
 
 /// Those that this run cannot be sure to see.
-const SOMETIMES: [Sometimes; 14] = [
+const SOMETIMES: [Sometimes; 21] = [
     (
         "lb_access_log_dropped_total",
         "counter",
@@ -64,6 +64,55 @@ const SOMETIMES: [Sometimes; 14] = [
         &[],
         "Spans that a collector took.",
         "with `[tracing]` and an endpoint",
+    ),
+    (
+        "lb_tcp_bytes_total",
+        "counter",
+        &["service", "way"],
+        "Bytes that a TCP service had from its clients (received) and passed on to them (sent).",
+        "with a TCP service",
+    ),
+    (
+        "lb_tcp_connect_failures_total",
+        "counter",
+        &["service", "reason"],
+        "Connections to upstreams that were not to be had; the next one was tried.",
+        "with a TCP service",
+    ),
+    (
+        "lb_tcp_connection_duration_seconds",
+        "histogram",
+        &["service"],
+        "From the acceptance of a connection of a TCP service to its end.",
+        "with a TCP service",
+    ),
+    (
+        "lb_tcp_connections_accepted_total",
+        "counter",
+        &["service"],
+        "Connections of a TCP service so far.",
+        "with a TCP service",
+    ),
+    (
+        "lb_tcp_connections_open",
+        "gauge",
+        &["service"],
+        "Connections of a TCP service that are open.",
+        "with a TCP service",
+    ),
+    (
+        "lb_tcp_connections_total",
+        "counter",
+        &["service", "ended"],
+        "Connections of a TCP service that have ended, by how.",
+        "with a TCP service",
+    ),
+    (
+        "lb_tcp_listening",
+        "gauge",
+        &["service"],
+        "1 while the port of a TCP service is open, 0 while it cannot be.",
+        "with a TCP service",
     ),
     (
         "lb_upstream_check_duration_seconds",

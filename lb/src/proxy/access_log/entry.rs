@@ -64,7 +64,7 @@ enum Text {
 
 impl Rules {
     /// Whether a request that goes well is to be written, as the dice have it.
-    fn sample(&self) -> bool {
+    pub(super) fn sample(&self) -> bool {
         self.only == Only::All && (self.sample >= 1.0 || rand::random::<f64>() < self.sample)
     }
 }

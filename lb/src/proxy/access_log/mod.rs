@@ -15,6 +15,7 @@ mod combined;
 mod entry;
 mod file;
 mod line;
+mod passed;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub(crate) use self::entry::{About, Ended, Entry};
 use self::file::LogFile;
+pub(crate) use self::passed::Passed;
 use super::lock;
 use crate::settings::{self, LogFormat, Only};
 

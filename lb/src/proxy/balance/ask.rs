@@ -44,13 +44,18 @@ impl Ask {
 /// The hash of what `key` names in `request` from `client`, if it is there.
 pub(crate) fn key_of(key: &HashKey, request: &RequestHeader, client: IpAddr) -> Option<u64> {
     match key {
-        HashKey::Client => Some(match client {
-            IpAddr::V4(client) => hash::hash(&client.octets()),
-            IpAddr::V6(client) => hash::hash(&client.octets()),
-        }),
+        HashKey::Client => Some(client_key(client)),
         HashKey::Path => Some(hash::hash(request.uri.path().as_bytes())),
         HashKey::Header(name) => request.headers.get(name.as_str()).map(|value| hash::hash(value.as_bytes())),
         HashKey::Cookie(name) => cookie(&request.headers, name).map(hash::hash),
+    }
+}
+
+/// The hash of a client's address.
+pub(crate) fn client_key(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(client) => hash::hash(&client.octets()),
+        IpAddr::V6(client) => hash::hash(&client.octets()),
     }
 }
 

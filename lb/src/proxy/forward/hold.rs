@@ -11,12 +11,14 @@
 //! While requests of a pool are held, one *scout* asks its upstreams again and again, out of turn.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use wire::PoolName;
+use wire::proxy_config::PoolPolicy;
 
 use super::super::client::Client;
 use super::super::lock;
@@ -104,32 +106,50 @@ pub(crate) async fn hold(
     since: &mut Since,
     until: Instant,
 ) -> Held {
-    let policy = tries.pool().policy.clone();
+    let pool = tries.pool().clone();
+    let may_go_on = || {
+        tries.follow(state);
+        let may = !tries.is_hopeless();
+        if may {
+            tries.begin_anew();
+        }
+        may
+    };
+    wait(state, (&pool.name, &pool.policy), since, until, may_go_on, client.gone()).await
+}
+
+/// Waits for the pool of this name and policy until `may_go_on`, at most until `until`, unless the client has `gone`.
+pub(crate) async fn wait(
+    state: &Arc<State>,
+    (pool, policy): (&PoolName, &PoolPolicy),
+    since: &mut Since,
+    until: Instant,
+    mut may_go_on: impl FnMut() -> bool,
+    gone: impl Future<Output = ()>,
+) -> Held {
     let start = *since.get_or_insert_with(Instant::now);
     let end = until.min(start + Duration::from_millis(policy.hold_ms));
     if Instant::now() >= end {
         return Held::InVain;
     }
-    let pool = tries.pool().name.clone();
-    let Some((_place, is_first)) = Place::take(&state.holding, &pool, policy.hold_requests) else {
+    let Some((_place, is_first)) = Place::take(&state.holding, pool, policy.hold_requests) else {
         return Held::InVain;
     };
     if is_first {
         tracing::warn!(%pool, "no upstream can be reached: requests are held");
-        tokio::spawn(scout(state.clone(), pool));
+        tokio::spawn(scout(state.clone(), pool.clone()));
     }
+    let mut gone = std::pin::pin!(gone);
     loop {
         let mut changed = std::pin::pin!(state.holding.changed.notified());
         changed.as_mut().enable();
-        tries.follow(state);
-        if !tries.is_hopeless() {
-            tries.begin_anew();
+        if may_go_on() {
             return Held::Again;
         }
         tokio::select! {
             biased;
             () = changed => {}
-            () = client.gone() => return Held::ClientGone,
+            () = &mut gone => return Held::ClientGone,
             () = sleep_until(end) => return Held::InVain,
         }
     }

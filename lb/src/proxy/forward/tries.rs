@@ -25,10 +25,10 @@ use super::super::state::pool::{Member, Pool, Rank};
 use super::super::state::upstream::{Reuse, Upstream};
 
 /// The most upstreams one request tries to connect to, even where that is free.
-const MAX_CONNECTS: usize = 16;
+pub(crate) const MAX_CONNECTS: usize = 16;
 
 /// A request's tries are renewed so often where those before say nothing about the upstreams there are now.
-const MAX_RENEWALS: u32 = 3;
+pub(crate) const MAX_RENEWALS: u32 = 3;
 
 /// The tries of one request.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use socket2::Socket;
 use super::super::lock;
 use super::filter::{self, drop_new};
 
-/// All listeners of the proxy.
+/// All listeners of the proxy, and the port of those that may be closed before it ends.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(Mutex<Vec<Socket>>);
+pub(crate) struct Listeners(Mutex<Vec<(Option<u16>, Socket)>>);
 
 impl Listeners {
     /// Takes a worker's listener into account.
@@ -25,8 +25,23 @@ impl Listeners {
     ///
     /// When there are no descriptors left.
     pub(crate) fn add(&self, listener: &std::net::TcpListener) -> io::Result<()> {
-        lock(&self.0).push(listener.try_clone()?.into());
+        lock(&self.0).push((None, listener.try_clone()?.into()));
         Ok(())
+    }
+
+    /// The same for one at `port` of a TCP service.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub(crate) fn add_at(&self, port: u16, listener: &std::net::TcpListener) -> io::Result<()> {
+        lock(&self.0).push((Some(port), listener.try_clone()?.into()));
+        Ok(())
+    }
+
+    /// Forgets the listeners of TCP services at `port`, so that each is closed when its worker closes it.
+    pub(crate) fn forget_port(&self, port: u16) {
+        lock(&self.0).retain(|(of, _)| *of != Some(port));
     }
 
     /// Forgets all listeners, so that each is closed when its worker closes it.
@@ -53,13 +68,13 @@ pub(super) struct HeldBack<'a>(&'a Listeners);
 
 impl HeldBack<'_> {
     fn each(&self, act: impl Fn(&Socket) -> io::Result<()>) -> io::Result<()> {
-        lock(&self.0.0).iter().try_for_each(act)
+        lock(&self.0.0).iter().try_for_each(|(_, listener)| act(listener))
     }
 }
 
 impl Drop for HeldBack<'_> {
     fn drop(&mut self) {
-        for listener in lock(&self.0.0).iter() {
+        for (_, listener) in lock(&self.0.0).iter() {
             // One without a filter says that it has none, which is as good.
             let _ = listener.detach_filter();
         }

@@ -94,7 +94,7 @@ impl Running {
 
         self.step(HandOverState::Holding);
         let addresses = self.addresses();
-        let ports = self.of.vips.ports().clone();
+        let ports = self.of.vips.ports();
         // First, so that none is dropped that is not kept.
         let mut held = Held::gather(&addresses, &ports)
             .inspect_err(|error| {
@@ -183,7 +183,7 @@ impl Running {
                 told_all = true;
             }
             if is_over || self.vips().all(|vip| vip.open() == 0) {
-                let (addresses, ports) = (addresses.clone(), self.of.vips.ports().clone());
+                let (addresses, ports) = (addresses.clone(), self.of.vips.ports());
                 let left = tokio::task::spawn_blocking(move || kernel::left(&addresses, &ports)).await;
                 let left = match left.map_err(std::io::Error::other) {
                     Ok(Ok(left)) => left,

@@ -13,11 +13,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use super::super::lock;
 use crate::settings::Settings;
 
 /// What the connections of an address are told.
@@ -41,8 +42,9 @@ pub(crate) struct Vips {
     vips: Vec<Vip>,
     /// Wakes the connections of each worker that wait for a request.
     wake: Vec<Notify>,
-    /// Where clients connect to.
-    ports: BTreeSet<u16>,
+    /// Where clients connect to: for HTTP, and for TCP services.
+    http_ports: BTreeSet<u16>,
+    tcp_ports: Mutex<BTreeSet<u16>>,
 }
 
 /// One of them.
@@ -78,12 +80,17 @@ impl Vips {
             cut: AtomicU64::new(0),
         });
         let wake = (0..settings.workers).map(|_| Notify::new()).collect();
-        let ports = settings.listeners.iter().map(|listener| listener.address.port()).collect();
-        Vips { vips: vips.collect(), wake, ports }
+        let http_ports = settings.listeners.iter().map(|listener| listener.address.port()).collect();
+        Vips { vips: vips.collect(), wake, http_ports, tcp_ports: Mutex::default() }
     }
 
-    pub(crate) fn ports(&self) -> &BTreeSet<u16> {
-        &self.ports
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        &self.http_ports | &lock(&self.tcp_ports)
+    }
+
+    /// From now on TCP services are at these ports.
+    pub(crate) fn set_tcp_ports(&self, ports: BTreeSet<u16>) {
+        *lock(&self.tcp_ports) = ports;
     }
 
     pub(crate) fn all(&self) -> &[Vip] {
@@ -102,6 +109,17 @@ impl Vips {
         let round = vip.round.load(Ordering::SeqCst);
         vip.slot(round).fetch_add(1, Ordering::SeqCst);
         Some(OnVip { vips: self.clone(), index, round, left: AtomicBool::new(false) })
+    }
+
+    /// Has `look` look at once, and resolves when it is time to look again; false: that will never be.
+    pub(crate) async fn changed(&self, worker: usize, look: impl FnOnce()) -> bool {
+        let Some(wake) = self.wake.get(worker).filter(|_| !self.vips.is_empty()) else { return false };
+        let mut woken = std::pin::pin!(wake.notified());
+        // Before it looks: from here on no change is missed.
+        woken.as_mut().enable();
+        look();
+        woken.await;
+        true
     }
 
     /// Has the connections that wait for a request look at their stage.

@@ -10,7 +10,8 @@ use wire::{Generation, MAX_COUNT, Problem};
 use super::super::{tls, upstream_tls};
 pub(crate) use super::check_actions::MAX_PAGE;
 pub(crate) use super::check_routes::pools_exist;
-use super::{check_actions, check_balance, check_checks, check_clients, check_routes};
+pub(crate) use super::check_tcp::ports_are_free;
+use super::{check_actions, check_balance, check_checks, check_clients, check_routes, check_tcp};
 
 /// The most pools in a set.
 const MAX_POOLS: usize = 1_000;
@@ -109,6 +110,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         allow,
         deny,
         rate_limits,
+        tcp: _,
     } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
@@ -127,6 +129,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         is_name(name.as_str(), "pools")?;
         self::policy(policy, &format!("pools.{name}"))?;
     }
+    check_tcp::services(config)?;
     tls::check(config)
 }
 
@@ -153,6 +156,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         balance: _,
         outlier: _,
         upstream_limits: _,
+        primary_only: _,
         protocol,
         tls,
         proxy_protocol,

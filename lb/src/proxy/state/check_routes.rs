@@ -11,7 +11,7 @@ use wire::upstreams::UpstreamSet;
 use super::super::route;
 use super::check::{Checked, MAX_MILLIS, MAX_NAME, MAX_WEIGHT, at_most, ensure, is_name, is_path};
 use super::check_balance::is_token;
-use super::{check_actions, check_clients};
+use super::{check_actions, check_clients, check_tcp};
 
 /// The most host names of a route.
 const MAX_HOSTS: usize = 1_000;
@@ -166,7 +166,8 @@ fn shares(split: &[Share], by: Option<&HashKey>, place: &str) -> Checked {
     }
 }
 
-fn is_host(host: &str, field: &str) -> Checked {
+/// The name of a host, without a port.
+pub(super) fn is_host(host: &str, field: &str) -> Checked {
     let name = host.strip_prefix("*.").unwrap_or(host);
     let is_address = name.starts_with('[') && name.ends_with(']') && host == name;
     let fits =
@@ -245,6 +246,11 @@ pub(crate) fn pools_exist(config: &ProxyConfig, set: &UpstreamSet) -> Checked {
         }
         for (share, Share { pool, .. }) in route.split.iter().enumerate() {
             exists(pool, &format!("routes[{index}].split[{share}].pool"))?;
+        }
+    }
+    for (index, service) in config.tcp.iter().enumerate() {
+        for (pool, field) in check_tcp::named(service, &format!("tcp[{index}]")) {
+            exists(pool, &field)?;
         }
     }
     config.pools.keys().try_for_each(|pool| exists(pool, &format!("pools.{pool}")))

@@ -39,15 +39,18 @@ impl Leaving {
         lock(&self.0).len()
     }
 
-    /// Cuts the connections to those whose time is up at `now`, and forgets whom nothing is open to.
-    pub(crate) fn sweep(&self, now: Instant) {
+    /// Cuts the connections of requests to those whose time is up at `now`, and forgets whom nothing is open to. Returns
+    /// those whose time is up.
+    pub(crate) fn sweep(&self, now: Instant) -> Vec<Arc<Upstream>> {
+        let mut over = Vec::new();
         lock(&self.0).retain(|gone| {
             if now < gone.until {
                 return now < gone.left + SETTLED || gone.upstream.is_busy();
             }
+            over.push(gone.upstream.clone());
             let requests = gone.upstream.in_flight();
             let connections = gone.upstream.sockets.cut();
-            if requests > 0 {
+            if requests > 0 && connections > 0 {
                 tracing::warn!(
                     upstream = %gone.upstream.id, address = %gone.upstream.address, requests, connections,
                     "its time to drain is over: connections cut"
@@ -55,6 +58,7 @@ impl Leaving {
             }
             false
         });
+        over
     }
 }
 

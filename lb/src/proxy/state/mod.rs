@@ -19,6 +19,7 @@ mod check_balance;
 mod check_checks;
 mod check_clients;
 mod check_routes;
+mod check_tcp;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod in_flight;
@@ -72,6 +73,8 @@ use super::lock;
 use super::metrics::RouteStats;
 use super::observe::Observers;
 use super::reload::Reloads;
+use super::tcp::Tcp;
+use super::tcp::ended::Ended;
 use super::tls::Tls;
 use crate::settings::Proxying;
 
@@ -93,10 +96,14 @@ pub(crate) struct State {
     pub(crate) connections: Connections,
     /// The requests that wait for an upstream.
     pub(crate) holding: Holding,
+    /// The services whose connections are passed on as they come.
+    pub(crate) tcp: Tcp,
     /// The upstreams that are in no set any more.
     pub(crate) leaving: Leaving,
     /// How the settings file was read of late.
     pub(crate) reloads: Reloads,
+    /// The ports that TCP services cannot have, each with who has it.
+    pub(crate) taken_ports: BTreeMap<u16, String>,
     /// Wakes who looks after the upstreams, when there are new ones.
     pub(crate) swapped: Notify,
     /// Those that nobody looks after yet.
@@ -167,8 +174,10 @@ impl State {
             observers: None,
             connections: Connections::default(),
             holding: Holding::default(),
+            tcp: Tcp::new(workers),
             leaving: Leaving::default(),
             reloads: Reloads::default(),
+            taken_ports: BTreeMap::new(),
             swapped: Notify::new(),
             new: Mutex::default(),
             snapshot: ArcSwap::default(),
@@ -219,6 +228,7 @@ impl State {
     /// As [`Self::put_upstreams`].
     pub(crate) fn put_config(&self, config: ProxyConfig) -> Result<(), Problem> {
         check::config(&config)?;
+        check::ports_are_free(&config, &self.taken_ports)?;
         let mut held = lock(&self.held);
         let generation = config.generation;
         let present = held.config.as_ref().map(|document| (document.content.generation, &*document.content));
@@ -318,10 +328,12 @@ impl State {
         let by_file = [before.origins.upstreams, next.origins.upstreams].contains(&Origin::File);
         let next = Arc::new(next);
         self.snapshot.store(next.clone());
+        self.tcp.follow(&before, &next);
         self.retire(&turnover.gone);
         for member in before.members().filter(|member| member.upstream.is_retired()) {
             health::told(&member.upstream, by_file || drained(member));
         }
+        self.cut_dead(&turnover.gone);
         self.told(next.members());
         trial::changed();
         next.pools.values().for_each(|pool| pool.lasting.queue.changed());
@@ -354,6 +366,7 @@ impl State {
         for upstream in &turnover.gone {
             health::told(upstream, !dead.contains(&upstream.id));
         }
+        self.cut_dead(&turnover.gone);
         let records = &held.records;
         self.told(put.iter().filter_map(|id| {
             let (upstream, pool) = records.get(id)?;
@@ -371,6 +384,19 @@ impl State {
             upstream.retire();
             self.leaving.add(upstream, now);
         }
+    }
+
+    /// Ends the connections to those of `gone` that are dead: nobody would.
+    fn cut_dead(&self, gone: &[Arc<Upstream>]) {
+        let dead: Vec<_> = gone.iter().filter(|upstream| health::is_gone(upstream)).cloned().collect();
+        self.tcp.cut(&dead, Ended::Gone);
+    }
+
+    /// Ends what is left of upstreams and services that have gone and had their time, at `now`.
+    pub(crate) fn sweep_leaving(&self, now: Instant) {
+        let over = self.leaving.sweep(now);
+        self.tcp.cut(&over, Ended::Drained);
+        self.tcp.sweep(now);
     }
 
     /// Takes in what is said of `members` now.

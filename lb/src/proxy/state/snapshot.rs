@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wire::actions::{ErrorPages, HeaderEdits};
 use wire::overrides::Overrides;
 use wire::proxy_config::{self, ProxyConfig};
+use wire::tcp::TcpService;
 use wire::upstreams::UpstreamSet;
 use wire::{Generation, HostName, MachineId, PoolName};
 
@@ -14,6 +15,7 @@ use super::super::limits::guard::Guard;
 use super::super::limits::hops::Belief;
 use super::super::route::look::Look;
 use super::super::route::{Route, Rules};
+use super::check_tcp;
 use super::origin::Origins;
 use super::pool::{Member, Pool};
 use super::records::{Records, Turnover};
@@ -74,7 +76,7 @@ pub(crate) struct Snapshot {
     pub(crate) belief: Arc<Belief>,
     /// What all requests have to pass, if there is anything.
     pub(crate) guard: Option<Arc<Guard>>,
-    /// By name; those that only a route names are there too, empty.
+    /// By name; those that only a route or a TCP service names are there too, empty.
     pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
     /// Where set and configuration come from.
     pub(crate) origins: Origins,
@@ -100,8 +102,9 @@ impl Snapshot {
     ) -> Made {
         let config = config.unwrap_or_default();
         // None was pushed, and the settings file says nothing of routes.
-        let default =
-            (config.generation == 0 && config.routes.is_empty()).then(|| default_route(set)).flatten();
+        let default = (config.generation == 0 && config.routes.is_empty() && config.tcp.is_empty())
+            .then(|| default_route(set))
+            .flatten();
         let (mut of_pools, turnover) = records.take(set, here.workers);
         let mut zones = Zones::default();
         let mut pools = BTreeMap::new();
@@ -140,6 +143,11 @@ impl Snapshot {
             }
             if described.pools().next().is_none() {
                 add(nowhere.get_or_insert_with(|| self.pool(&"".into(), &config, Vec::new())).clone());
+            }
+        }
+        for name in config.tcp.iter().flat_map(TcpService::pools) {
+            if !pools.contains_key(name) {
+                pools.insert(name.clone(), self.pool(name, &config, Vec::new()));
             }
         }
         let look = if is_known {
@@ -185,12 +193,15 @@ impl Snapshot {
         UpstreamSet { generation: self.generation, pools: self.in_set.iter().map(described).collect() }
     }
 
-    /// Whether there is an upstream to send any request to, or no route that needs one.
+    /// Whether there is an upstream to send any request or connection to, or no route that needs one.
     pub(crate) fn can_serve(&self) -> bool {
-        let mut asking = self.routes.iter().filter(|route| !route.needs_nobody()).peekable();
+        let of_routes = self.routes.iter().filter(|route| !route.needs_nobody()).map(|route| &route.pool);
+        let of_services = self.config.tcp.iter().flat_map(TcpService::pools);
+        let of_services = of_services.filter_map(|name| self.pools.get(name));
+        let mut asking = of_routes.chain(of_services).peekable();
         match asking.peek() {
             None => !self.routes.is_empty(),
-            Some(_) => asking.any(|route| !route.pool.members().is_empty()),
+            Some(_) => asking.any(|pool| !pool.members().is_empty()),
         }
     }
 
@@ -205,7 +216,10 @@ impl Snapshot {
     }
 
     fn pool(&self, name: &PoolName, config: &ProxyConfig, members: Vec<Member>) -> Arc<Pool> {
-        let policy = config.pools.get(name).cloned().unwrap_or_default();
+        let mut policy = config.pools.get(name).cloned().unwrap_or_default();
+        for service in config.tcp.iter().filter(|service| service.pools().any(|pool| pool == name)) {
+            check_tcp::ask(&mut policy, service);
+        }
         let before = self.pools.get(name).map(|pool| &**pool);
         Arc::new(Pool::new(name.clone(), policy, before, members))
     }
