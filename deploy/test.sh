@@ -12,7 +12,8 @@
 #   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; our HTTP/1.1 beside nginx's and
 #                HAProxy's; HTTP/2, gRPC and WebSockets with curl, nghttp2 and programs from PyPI; HAProxy before us;
 #                balancers announced by BIRD; certificates from the ACME server pebble; reports of loadtest in
-#                Chromium; rules, alerts and boards with Prometheus
+#                Chromium; rules, alerts and boards with Prometheus; MariaDB with Galera, PostgreSQL, Redis and etcd
+#                behind TCP services
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU
@@ -107,6 +108,8 @@ interop() {
     need_stopped nginx:nginx haproxy:haproxy prometheus:prometheus promtool:prometheus
     need_stopped bird:bird2
     need pebble:pebble chromium:chromium
+    need_stopped mariadbd:mariadb-server pg_createcluster:postgresql redis-server:redis-server etcd:etcd-server
+    need etcdctl:etcd-client rsync:rsync
     need_python grpcio==1.85.1 typing_extensions==4.16.0 h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0 websockets==17.4 \
         brotli==1.2.1 zstandard==0.25.0 playwright==1.65.2 axe-playwright-python==0.1.8
     cargo build --workspace --bins --locked --quiet || return 1

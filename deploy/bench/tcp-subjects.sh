@@ -16,7 +16,7 @@ ALL=(keepalive-saturated keepalive-saturated-2t new-connection body-1m body-100m
 # shellcheck disable=SC2034 # the suite's
 BOUNDS='
 keepalive-saturated cpu_us_per_request peers 1.10
-new-connection cpu_us_per_request peers 1.10
+new-connection cpu_us_per_request peers 1.35
 body-1m cpu_us_per_request peers 1.10
 idle-2000 kb_per_idle_connection lb 3
 idle-20000 kb_per_idle_connection lb 3

@@ -3,6 +3,7 @@
 //! [`File`](file::File) is what is written, [`Config`] what is used; the conversion names every field, so that a
 //! new one cannot be forgotten, and refuses what cannot work with the place in the file.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,6 +132,11 @@ pub enum Hypervisor {
 }
 
 impl Config {
+    /// Where the balancer takes requests, besides its own ports.
+    pub fn request_ports(&self) -> BTreeSet<u16> {
+        request_ports(&self.listeners)
+    }
+
     /// Reads and checks the file at `path`.
     ///
     /// # Errors
@@ -253,8 +259,9 @@ impl Config {
         let certificates = certificate::check(source, certificates)?;
         let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
         let services = service::check_all(source, services, &images)?;
+        let ports = request_ports(&listeners);
         for (index, service) in services.iter().enumerate() {
-            service::fits(&service.spec, hypervisor).map_err(|misfit| {
+            service::fits(&service.spec, hypervisor, &ports).map_err(|misfit| {
                 source.error_in(&format!("service[{index}].{}", misfit.field), &misfit.message)
             })?;
         }
@@ -310,6 +317,11 @@ impl Config {
             heartbeat,
         })
     }
+}
+
+/// Where `listeners` have the balancer take requests.
+fn request_ports(listeners: &[Listener]) -> BTreeSet<u16> {
+    listeners.iter().map(|listener| listener.address.port()).collect()
 }
 
 /// Disks are files of this host, and a machine that cannot be asked is ended by its process: the daemon

@@ -316,7 +316,7 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
         }
         Command::Push { lb, set } => ports.balancer.push(lb, &set.to_wire()).await,
         Command::Configure { lb, config } => ports.balancer.configure(lb, &config).await,
-        Command::ReadLb { lb, documents } => ports.balancer.read(lb, documents).await,
+        Command::ReadLb { lb, documents, pools } => ports.balancer.read(lb, documents, pools).await,
         Command::HandOver { lb, order } => {
             let progress = |hand_over| drop(told.send(Event::HandingOver(Box::new(hand_over))));
             ports.balancer.hand_over(lb, &order, progress).await

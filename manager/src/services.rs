@@ -1,7 +1,7 @@
 //! The services of this host: those of its file, and those that were put at run time, which are stored and outrank the
 //! file's of the same name until they are taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use kit::guess;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::autoscale::ScalingView;
 use wire::balancing::Secret;
 use wire::placement::ServicePlacement;
+use wire::pools::PoolHealth;
 use wire::service::{RolloutView, ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
@@ -43,6 +44,8 @@ pub struct ServiceNow {
     pub spares: Option<u32>,
     /// How many machines there are over all hosts and why, where that follows the load.
     pub scaling: Option<ScalingView>,
+    /// Of one that this host's balancer checks: how its machines or servers are.
+    pub health: Option<PoolHealth>,
 }
 
 /// Where services come from.
@@ -50,6 +53,8 @@ pub struct Services {
     store: Store,
     images: PathBuf,
     hypervisor: Hypervisor,
+    /// Where the balancer takes requests.
+    ports: BTreeSet<u16>,
     file: Vec<Service>,
     /// By name; changed only after the store was.
     put: BTreeMap<PoolName, Service>,
@@ -67,14 +72,23 @@ impl Services {
         });
         let (images, file) = (config.images.clone(), config.services.clone());
         let hypervisor = config.hypervisor;
-        let mut services =
-            Services { store, images, hypervisor, file, put: BTreeMap::new(), before: BTreeMap::new() };
+        let ports = config.request_ports();
+        let mut services = Services {
+            store,
+            images,
+            hypervisor,
+            ports,
+            file,
+            put: BTreeMap::new(),
+            before: BTreeMap::new(),
+        };
         // A service of the file that one of them outranks is in nobody's way.
         let is_outranked = |service: &&Service| stored.contains_key(service.name.as_str());
         let mut others: Vec<Service> =
             services.file.iter().filter(|service| !is_outranked(service)).cloned().collect();
         for (name, Put { spec, before }) in stored.clone() {
-            let checked = fits(&spec, hypervisor).and_then(|()| check(spec, &services.images, &others));
+            let checked = fits(&spec, hypervisor, &services.ports)
+                .and_then(|()| check(spec, &services.images, &others));
             match checked {
                 Ok(service) => {
                     services.before.extend(before.map(|before| (service.name.clone(), before)));
@@ -98,7 +112,7 @@ impl Services {
     pub fn views(&self, now: impl Fn(&PoolName) -> ServiceNow) -> Vec<ServiceView> {
         let view = |service: Service| {
             let is_put = self.put.contains_key(&service.name);
-            let ServiceNow { desired, placement, rollout, spares, scaling } = now(&service.name);
+            let ServiceNow { desired, placement, rollout, spares, scaling, health } = now(&service.name);
             ServiceView {
                 origin: if is_put { ServiceOrigin::Put } else { ServiceOrigin::File },
                 desired,
@@ -106,6 +120,7 @@ impl Services {
                 rollout,
                 spares,
                 scaling,
+                health,
                 spec: service.spec.without_secrets(),
             }
         };
@@ -260,7 +275,7 @@ impl Services {
 
     fn checked(&self, spec: ServiceSpec) -> Result<Service, Misfit> {
         let others: Vec<Service> = self.all().into_iter().filter(|other| other.name != spec.name).collect();
-        fits(&spec, self.hypervisor)?;
+        fits(&spec, self.hypervisor, &self.ports)?;
         check(spec, &self.images, &others)
     }
 }
@@ -287,6 +302,12 @@ fn keep_hidden(spec: &mut ServiceSpec, before: &ServiceSpec) {
         if let Some(value) = &mut secret.value {
             keep(value, before.secrets.get(name).and_then(|known| known.value.as_ref()));
         }
+    }
+    let password = |probe: &ServiceSpec| probe.readiness.as_ref()?.password.as_ref()?.value.clone();
+    let known = password(before);
+    let given = spec.readiness.as_mut().and_then(|probe| probe.password.as_mut());
+    if let Some(value) = given.and_then(|password| password.value.as_mut()) {
+        keep(value, known.as_ref());
     }
 }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::balancing::Secret;
+use crate::database_checks::{MysqlAsk, PostgresAsk, RedisAsk};
+use crate::upstream_tls::UpstreamTls;
 
 /// How and how often upstreams are asked, each time on a connection of its own. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
@@ -51,6 +53,12 @@ pub enum Ask {
     Tcp(TcpAsk),
     /// `grpc.health.v1.Health/Check`, over HTTP/2 without TLS.
     Grpc(GrpcAsk),
+    /// The protocol of MySQL and MariaDB, with or without a login.
+    Mysql(MysqlAsk),
+    /// That of PostgreSQL, with or without a login.
+    Postgres(PostgresAsk),
+    /// That of Redis and Valkey.
+    Redis(RedisAsk),
 }
 
 impl Ask {
@@ -61,6 +69,24 @@ impl Ask {
             Ask::Http(_) => "http",
             Ask::Tcp(_) => "tcp",
             Ask::Grpc(_) => "grpc",
+            Ask::Mysql(_) => "mysql",
+            Ask::Postgres(_) => "postgres",
+            Ask::Redis(_) => "redis",
+        }
+    }
+
+    /// What of it nobody is shown.
+    pub fn secrets_mut(&mut self) -> Vec<&mut Secret> {
+        match self {
+            Ask::Http(HttpAsk { headers, tls, .. }) => {
+                let certificate = tls.as_mut().and_then(|tls| tls.certificate.as_mut());
+                let key = certificate.and_then(|certificate| certificate.key.as_mut());
+                headers.values_mut().chain(key).collect()
+            }
+            Ask::Mysql(MysqlAsk { password, .. })
+            | Ask::Postgres(PostgresAsk { password, .. })
+            | Ask::Redis(RedisAsk { password, .. }) => password.iter_mut().collect(),
+            Ask::Tcp(_) | Ask::Grpc(_) => Vec::new(),
         }
     }
 }
@@ -73,6 +99,9 @@ pub struct HttpAsk {
     pub method: Method,
     /// The path, with its query if it has one.
     pub path: String,
+    /// TLS that it is asked over, at whatever port; none: as requests have it, and plainly at a `port` of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Box<UpstreamTls>>,
     /// The value of `Host`; none: the address that is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -192,6 +221,7 @@ impl Default for HttpAsk {
         HttpAsk {
             method: Method::Get,
             path: "/health/ready".to_owned(),
+            tls: None,
             host: None,
             headers: BTreeMap::new(),
             expect_status: vec![StatusRange { from: 200, to: 299 }],
@@ -217,6 +247,11 @@ mod tests {
             r#"{"ask": {"tcp": {}}}"#,
             r#"{"ask": {"tcp": {"send": "PING\r\n", "expect": "+PONG"}}}"#,
             r#"{"ask": {"grpc": {"service": "orders"}}}"#,
+            r#"{"ask": {"http": {"tls": {"server_name": "etcd.internal"}}}}"#,
+            r#"{"ask": {"mysql": {}}}"#,
+            r#"{"ask": {"mysql": {"user": "check", "password": "x", "galera": true}}}"#,
+            r#"{"ask": {"postgres": {"user": "check", "database": "postgres"}}}"#,
+            r#"{"ask": {"redis": {"password": "x"}}}"#,
         ] {
             let check: Check = serde_json::from_str(text).expect(text);
             let again = serde_json::to_string(&check).expect("text");
@@ -225,6 +260,7 @@ mod tests {
         for wrong in [
             r#"{"ask": {"http": {"method": "POST"}}}"#,
             r#"{"ask": {"icmp": {}}}"#,
+            r#"{"ask": {"redis": {"database": 0}}}"#,
             r#"{"ask": {"http": {"expect_status": ["2xx"]}}}"#,
             r#"{"ask": {"http": {"expect_status": ["299-200"]}}}"#,
             r#"{"ask": {"http": {"expect_status": ["100-199"]}}}"#,

@@ -1,5 +1,6 @@
 //! What people and tools read from a manager: the whole cluster as that manager sees it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::autoscale::MachineUsage;
 use crate::vip::RouterState;
-use crate::{HostName, Incarnation, MachineId, PoolName};
+use crate::{EndpointId, HostName, Incarnation, MachineId, PoolName};
 
 /// What `GET /cluster` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -173,6 +174,12 @@ pub struct LbView {
     pub generation: u64,
     /// What it is for each VIP.
     pub vips: Vec<LbVipView>,
+    /// Whether it chooses the primaries of pools, and not another balancer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decides: bool,
+    /// The primary of each pool that has one, as it uses it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub primaries: BTreeMap<PoolName, EndpointId>,
 }
 
 /// A balancer's part in one VIP.

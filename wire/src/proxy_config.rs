@@ -9,14 +9,14 @@ use utoipa::ToSchema;
 use crate::actions::{ErrorPages, HeaderEdits, Redirect, Respond, Rewrite};
 use crate::balancing::{Balance, HashKey, Outlier, Secret, UpstreamLimits};
 use crate::certificates::Certificate;
-use crate::checks::{Ask, Check};
+use crate::checks::Check;
 use crate::clients::{ClientFrom, Forwarded, Network, is_default};
 use crate::compress::Compress;
 use crate::rates::RateLimit;
 use crate::routing::{FieldMatch, Share};
 use crate::tcp::TcpService;
 use crate::upstream_tls::UpstreamTls;
-use crate::{Generation, PoolName};
+use crate::{EndpointId, Generation, PoolName};
 
 /// The body of `PUT /config`, and what `GET /config` answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
@@ -65,6 +65,10 @@ pub struct ProxyConfig {
     /// Ports whose connections are passed on as they come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tcp: Vec<TcpService>,
+    /// Who is the primary of each pool with `primary_only`, as the balancer that decides has chosen: for the others, and
+    /// for who decides next.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub primaries: BTreeMap<PoolName, EndpointId>,
 }
 
 impl ProxyConfig {
@@ -82,8 +86,8 @@ impl ProxyConfig {
             values.for_each(|value| Secret::HIDDEN.clone_into(value));
         }
         for policy in shown.pools.values_mut() {
-            if let Ask::Http(ask) = &mut policy.check.ask {
-                ask.headers.values_mut().for_each(|value| *value = Secret(Secret::HIDDEN.to_owned()));
+            for secret in policy.check.ask.secrets_mut() {
+                *secret = Secret(Secret::HIDDEN.to_owned());
             }
             let certificate = policy.tls.as_mut().and_then(|tls| tls.certificate.as_mut());
             if let Some(key) = certificate.and_then(|certificate| certificate.key.as_mut()) {

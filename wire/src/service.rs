@@ -12,7 +12,10 @@ use utoipa::ToSchema;
 use crate::actions::ErrorPages;
 use crate::autoscale::{AutoscaleSpec, ScalingView};
 use crate::balancing::{Algorithm, HashKey, Secret};
+use crate::clients::{Network, is_default};
 use crate::placement::{ServicePlacement, Spread};
+use crate::pools::PoolHealth;
+use crate::proxy_config::ProxyHeader;
 use crate::{HostName, PoolName};
 
 /// One service.
@@ -27,6 +30,35 @@ pub struct ServiceSpec {
     /// Where its machines listen.
     #[serde(default = "default_port")]
     pub port: u16,
+    /// What its clients speak.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: ServiceProtocol,
+    /// With `tcp`: the port of the public address where clients connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<u16>,
+    /// With `tcp`: only clients of TLS who ask for one of these names, such as `db.example.org` or `*.example.org`, so that
+    /// several services share a `listen`. Their TLS goes on to the machine that is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sni: Vec<String>,
+    /// With `tcp`: in which version of the PROXY protocol its machines are told who each client is; without it, not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyHeader>,
+    /// With `tcp`: whether clients are proxies, whose connections begin with a header of the PROXY protocol.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accept_proxy_protocol: bool,
+    /// With `accept_proxy_protocol`: the networks of those that may send one; without it, everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<Network>,
+    /// With `tcp`: a connection over which neither side sends anything for so many milliseconds is closed; 600,000 if left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
+    /// With `tcp`: the same once one side has ended what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_close_timeout_ms: Option<u64>,
+    /// With `tcp`: only one machine at a time is given connections, the primary; the others stand by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub primary_only: bool,
     /// How many machines a host has of it at first. Instead of `total` and `endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
@@ -104,6 +136,17 @@ pub struct ServiceSpec {
     pub endpoints: Vec<SocketAddr>,
 }
 
+/// What the clients of a service speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceProtocol {
+    /// Requests, which the `route`s of all services tell apart.
+    #[default]
+    Http,
+    /// Connections to a port of its own, passed on as they come.
+    Tcp,
+}
+
 /// Whether standbys run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -134,9 +177,31 @@ pub struct SecretFile {
 pub struct Probe {
     /// What is asked.
     pub kind: ProbeKind,
-    /// For `http`: the path.
+    /// For `http` and `https`: the path.
     #[serde(default = "default_path")]
     pub path: String,
+    /// For `mysql`, `postgres` and `redis`: who logs in to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The password, as a `value` or in a `file`. It is not shown to anyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretFile>,
+    /// For `postgres`: the database that is opened; without it, the one called as the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// For `mysql`: it has to be a node of a Galera cluster that is in step with the others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub galera: bool,
+    /// For `https`: the CAs that certificates have to lead to, as PEM; there are no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The file they are in; only where people write files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ca_file: Option<PathBuf>,
+    /// For `https`: the name that certificates have to be for; without it, the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// The port; without it, the service's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -168,6 +233,25 @@ pub enum ProbeKind {
     Tcp,
     /// The stream of heartbeats of our own guests, as `[heartbeat]` has it timed.
     Heartbeat,
+    /// `GET` over TLS, with CAs of its own. Balancers ask.
+    Https,
+    /// The protocol of MySQL and MariaDB. Balancers ask.
+    Mysql,
+    /// That of PostgreSQL. Balancers ask.
+    Postgres,
+    /// That of Redis and Valkey. Balancers ask.
+    Redis,
+}
+
+impl ProbeKind {
+    /// Whether balancers ask, each for itself, and not the manager of a machine's host.
+    #[must_use]
+    pub fn is_asked_by_balancers(self) -> bool {
+        match self {
+            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Heartbeat => false,
+            ProbeKind::Https | ProbeKind::Mysql | ProbeKind::Postgres | ProbeKind::Redis => true,
+        }
+    }
 }
 
 /// What a service answers for. What it does not ask for fits.
@@ -313,7 +397,8 @@ impl ServiceSpec {
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
-        let values = shown.secrets.values_mut().filter_map(|secret| secret.value.as_mut());
+        let password = shown.readiness.as_mut().and_then(|probe| probe.password.as_mut());
+        let values = shown.secrets.values_mut().chain(password).filter_map(|secret| secret.value.as_mut());
         shown
             .environment
             .values_mut()
@@ -342,6 +427,9 @@ pub struct ServiceView {
     /// How many machines there are over all hosts and why, where their number follows the load and a manager has decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingView>,
+    /// Of one whose machines or servers this host's balancer checks: how they are, as it sees them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<PoolHealth>,
     /// The definition, without its secrets.
     pub spec: ServiceSpec,
 }
@@ -391,7 +479,8 @@ mod tests {
     #[test]
     fn what_is_shown_has_the_names_of_secrets_and_nothing_else_of_them() {
         let text = r#"{"name": "shop", "replicas": 1, "environment": {"DB_PASSWORD": "planted-1"},
-            "secrets": {"tls.key": {"value": "planted-2"}}}"#;
+            "secrets": {"tls.key": {"value": "planted-2"}},
+            "readiness": {"kind": "mysql", "user": "check", "password": {"value": "planted-3"}}}"#;
         let spec: ServiceSpec = serde_json::from_str(text).expect("valid");
         let shown = serde_json::to_string(&spec.without_secrets()).expect("JSON");
         for (text, what) in [(shown, "shown"), (format!("{spec:?}"), "debug")] {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::proxy::check::Role;
 use crate::proxy::check::record::{RESULTS, index};
 use crate::proxy::state::upstream::Upstream;
 
@@ -15,6 +16,10 @@ pub(super) struct CheckStatus {
     ask: &'static str,
     /// Asked all the time, and not only while it is ejected.
     active: bool,
+    /// What it is for as the last check that passed found it: `any`, `writer`, or `standby`, which takes no writes; none
+    /// while nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
     /// The last check; none if there was none yet.
     last: Option<LastCheck>,
 }
@@ -49,6 +54,12 @@ impl CheckStatus {
                 .unwrap_or(u64::MAX),
             took_ms: last.took.as_secs_f64() * 1e3,
         });
-        CheckStatus { ask: policy.check.ask.name(), active: policy.check.active, last }
+        let standing = upstream.health.checks.standing(policy.check.fall);
+        CheckStatus {
+            ask: policy.check.ask.name(),
+            active: policy.check.active,
+            role: standing.and_then(Result::ok).map(Role::name),
+            last,
+        }
     }
 }

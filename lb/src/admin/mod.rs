@@ -16,6 +16,7 @@ mod listen;
 mod overrides;
 mod page;
 mod peer;
+mod pools;
 mod reads;
 mod statistics;
 mod status;

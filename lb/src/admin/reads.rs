@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::Problem;
 use wire::hand_over::HandOver;
+use wire::pools::PoolsHealth;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::UpstreamSet;
 use wire::vip::VipStatus;
@@ -27,6 +28,7 @@ pub(super) fn router() -> OpenApiRouter<std::sync::Arc<Admin>> {
         .routes(routes!(upstreams))
         .routes(routes!(config))
         .routes(routes!(status))
+        .routes(routes!(pools))
         .routes(routes!(statistics))
         .routes(routes!(connections))
         .routes(routes!(list))
@@ -83,6 +85,12 @@ fn from(origin: Origin) -> [(&'static str, &'static str); 1] {
 async fn status(State(admin): Shared) -> Json<Status> {
     let vip = ask_vip(&admin).await.ok();
     Json(Status::of(&admin, vip))
+}
+
+/// How the pools are whose upstreams are checked all the time, and who is the primary of each that has one.
+#[utoipa::path(get, path = "/pools", responses((status = 200, body = PoolsHealth)))]
+async fn pools(State(admin): Shared) -> Json<PoolsHealth> {
+    Json(super::pools::of(&admin.state))
 }
 
 /// The virtual IP addresses.

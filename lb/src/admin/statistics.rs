@@ -187,18 +187,26 @@ fn checks(line: &mut Line, pool: &Pool, member: &Member) {
 /// HAProxy's word for what a check came to, where L4 is the connection, L6 TLS and L7 what is said over it.
 fn check_status(outcome: Outcome, ask: &Ask) -> &'static str {
     let says_something = match ask {
-        Ask::Http(_) | Ask::Grpc(_) => true,
+        Ask::Http(_) | Ask::Grpc(_) | Ask::Mysql(_) | Ask::Postgres(_) | Ask::Redis(_) => true,
         Ask::Tcp(ask) => ask.expect.is_some(),
     };
     match outcome {
-        Ok(()) if says_something => "L7OK",
-        Ok(()) => "L4OK",
+        Ok(_) if says_something => "L7OK",
+        Ok(_) => "L4OK",
         Err(Fault::Refused) => "L4CON",
         Err(Fault::Timeout) if says_something => "L7TOUT",
         Err(Fault::Timeout) => "L4TOUT",
         Err(Fault::Tls(_)) => "L6RSP",
         Err(Fault::Broken | Fault::Body) => "L7RSP",
-        Err(Fault::Status(_) | Fault::GrpcStatus(_) | Fault::NotServing(_)) => "L7STS",
+        Err(
+            Fault::Status(_)
+            | Fault::GrpcStatus(_)
+            | Fault::NotServing(_)
+            | Fault::Login
+            | Fault::LoginMethod
+            | Fault::Complaint(_)
+            | Fault::Galera { .. },
+        ) => "L7STS",
         Err(Fault::Void) => "SOCKERR",
     }
 }
@@ -268,13 +276,14 @@ fn status(member: &Member) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::check::Role;
 
     #[test]
     fn checks_have_the_words_of_haproxy() {
         let (http, tcp) =
             (Ask::Http(wire::checks::HttpAsk::default()), Ask::Tcp(wire::checks::TcpAsk::default()));
         for (outcome, over_http, over_tcp) in [
-            (Ok(()), "L7OK", "L4OK"),
+            (Ok(Role::Any), "L7OK", "L4OK"),
             (Err(Fault::Refused), "L4CON", "L4CON"),
             (Err(Fault::Timeout), "L7TOUT", "L4TOUT"),
             (Err(Fault::Status(503)), "L7STS", "L7STS"),

@@ -14,7 +14,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 
 use super::state::State;
 use super::state::snapshot::Snapshot;
-use super::{check, metrics_balance, tcp, tls, upstream_tls};
+use super::{check, metrics_balance, primary, tcp, tls, upstream_tls};
 
 /// Upper bounds of the duration histogram, in seconds. On one segment most requests take less than a millisecond.
 pub(crate) const BUCKETS: [f64; 16] =
@@ -178,6 +178,7 @@ impl StateCollector {
         families.extend(upstreams(&snapshot)?);
         families.extend(metrics_balance::families(&snapshot, self.state.observers.as_deref())?);
         families.extend(check::metrics::families(&snapshot)?);
+        families.extend(primary::metrics::families(&snapshot)?);
         families.extend(tls::stats::families(&self.state.tls)?);
         families.extend(upstream_tls::stats::families()?);
         families.extend(self.state.reloads.families()?);

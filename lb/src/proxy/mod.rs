@@ -49,6 +49,7 @@ pub(crate) mod observe;
 pub(crate) mod outlier;
 pub(crate) mod patience;
 pub(crate) mod plain_stream;
+pub(crate) mod primary;
 mod proxy_protocol;
 pub(crate) mod queue;
 pub(crate) mod reload;
@@ -82,6 +83,7 @@ use self::observe::Observers;
 use self::patience::Patience;
 use self::state::State;
 use self::tcp::ports::Opened;
+use crate::link::VipLink;
 use crate::settings::{Limits, Settings};
 use crate::{admin, link, signals};
 
@@ -143,11 +145,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         })?;
         workers.push(thread);
     }
+    let vips = (!settings.vips.is_empty()).then(|| VipLink::new(&settings.state_dir));
     let (checked, ended) = (state.clone(), worker_ended.clone());
     thread::Builder::new().name("checks".to_owned()).spawn(move || {
         // Without it whoever is ejected would never come back.
         let _ended = ended.drop_guard();
-        run_checks(checked)
+        run_checks(checked, vips)
     })?;
     let snapshot = state.snapshot();
     link::set_serving(snapshot.can_serve());
@@ -256,9 +259,12 @@ async fn sweep(state: Arc<State>) {
     }
 }
 
-fn run_checks(state: Arc<State>) -> std::io::Result<()> {
+fn run_checks(state: Arc<State>, vips: Option<VipLink>) -> std::io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(check::watch::run(state));
+    runtime.block_on(async {
+        // What checks find decides who is a primary.
+        tokio::join!(check::watch::run(state.clone()), primary::keeper::run(state, vips))
+    });
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use kit::config::{ConfigError, Source, Spanned, read_file};
 use serde::Deserialize;
 use wire::actions::{ErrorPage, ErrorPages};
 use wire::balancing::Secret;
+use wire::checks::{Ask, HttpAsk};
 use wire::clients::{ClientFrom, Forwarded, Network};
 use wire::proxy_config::{PoolPolicy, ProxyConfig, Route};
 use wire::rates::RateLimit;
@@ -174,6 +175,9 @@ fn read(source: &Source, file: ConfigFile) -> Result<ProxyConfig, ConfigError> {
     for (name, policy) in &mut config.pools {
         if let Some(tls) = &mut policy.tls {
             upstream_tls::read(source, tls, &format!("config.pools.{name}.tls"))?;
+        }
+        if let Ask::Http(HttpAsk { tls: Some(tls), .. }) = &mut policy.check.ask {
+            upstream_tls::read(source, tls, &format!("config.pools.{name}.check.ask.http.tls"))?;
         }
     }
     read_pages(source, &mut config.error_pages, "config.error_pages")?;

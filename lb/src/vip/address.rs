@@ -35,8 +35,8 @@ impl Addresses {
         Ok(Addresses { handle })
     }
 
-    /// Puts `address`, alone in its prefix, on the interface `index`, or extends its lifetime where it is
-    /// there.
+    /// Puts `address`, alone in its prefix, on the interface `index` for so many seconds, or extends its lifetime where it
+    /// is there.
     ///
     /// An IPv6 address is usable at once: the segment has just been told that it is here, and another
     /// holder must not keep us from it (RFC 4862, section 5.4 would have us wait for a second). The
@@ -45,11 +45,11 @@ impl Addresses {
     /// # Errors
     ///
     /// Without the right to (CAP_NET_ADMIN), or when the interface is gone.
-    pub(crate) async fn hold(&self, index: u32, address: IpAddr) -> anyhow::Result<()> {
+    pub(crate) async fn hold(&self, index: u32, address: IpAddr, seconds: u32) -> anyhow::Result<()> {
         let mut request = self.handle.address().add(index, address, prefix(address)).replace();
         let mut lifetime = CacheInfo::default();
-        lifetime.ifa_valid = LIFETIME_S;
-        lifetime.ifa_preferred = if address.is_ipv4() { LIFETIME_S } else { 0 };
+        lifetime.ifa_valid = seconds;
+        lifetime.ifa_preferred = if address.is_ipv4() { seconds } else { 0 };
         let message = request.message_mut();
         if address.is_ipv6() {
             message.header.flags |= AddressHeaderFlags::Nodad;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!                proxy there, fit, knows upstreams
-//!   withdrawn ───────────────────────────────────▶ announced    renewed every second,
+//!   withdrawn ───────────────────────────────────▶ announced    renewed twice a second,
 //!       ▲                                              │        or the kernel takes it off
 //!       └──────────────────────────────────────────────┘
 //!         proxy gone, hung or draining, or the uplink lost
@@ -20,8 +20,12 @@ use wire::vip::AnnouncedStatus;
 
 use crate::link::Wish;
 
+/// How long the kernel keeps an address that is not renewed, in seconds: nobody else takes its place, and until it is gone
+/// the daemon has clients sent here.
+pub(super) const ANNOUNCED_S: u32 = 2;
+
 /// How often the lifetime of the addresses is extended.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
+const RENEW_EVERY: Duration = Duration::from_millis(500);
 
 /// The addresses, which come and go together.
 #[derive(Debug)]
@@ -57,10 +61,6 @@ impl Announced {
 
     pub(super) fn addresses(&self) -> &[IpAddr] {
         &self.addresses
-    }
-
-    pub(super) fn is_announced(&self) -> bool {
-        self.announced
     }
 
     /// Says whether the host's way to the network beyond is lost.
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_announced_while_the_proxy_serves_and_renewed_every_second() {
+    fn it_is_announced_while_the_proxy_serves_and_renewed_meanwhile() {
         let mut announced = Announced::new(&[[192, 0, 2, 1].into()]);
         assert_eq!((announced.look(s(0), Proxy::Gone), announced.next_wake()), (None, None));
         assert_eq!(announced.look(s(1), there(false, false, false)), None, "nothing to serve with yet");
         assert_eq!(announced.look(s(2), there(false, false, true)), Some(Deed::Hold));
         assert_eq!(
             (announced.look(s(2), there(false, false, true)), announced.next_wake()),
-            (None, Some(s(3)))
+            (None, Some(s(2) + RENEW_EVERY))
         );
         // The upstreams are gone for all.
         assert_eq!(announced.look(s(3), there(false, false, false)), Some(Deed::Hold));
@@ -153,7 +153,7 @@ mod tests {
             let mut announced = Announced::new(&[[192, 0, 2, 1].into()]);
             announced.look(s(0), there(false, false, true));
             assert_eq!(announced.look(s(0), trouble), Some(Deed::Remove), "{trouble:?}");
-            assert_eq!((announced.look(s(9), trouble), announced.is_announced()), (None, false));
+            assert_eq!((announced.look(s(9), trouble), announced.announced), (None, false));
             assert_eq!(announced.look(s(9), there(false, false, true)), Some(Deed::Hold));
         }
         let mut announced = Announced::new(&[[192, 0, 2, 1].into()]);

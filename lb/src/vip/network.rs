@@ -13,9 +13,9 @@ use vrrp::identity::advertised;
 use vrrp::packet::{PRIORITY_RELEASE, multicast};
 use vrrp::{Advert, Effect};
 
-use super::address::Addresses;
+use super::address::{Addresses, LIFETIME_S};
 use super::adverts::{AdvertSocket, Arrived};
-use super::announced::Deed;
+use super::announced::{ANNOUNCED_S, Deed};
 use super::announcer::Announcer;
 use super::frames::{self, Mac};
 use super::interface::{Interface, LINK_LOCAL_WAIT};
@@ -163,7 +163,7 @@ impl Network {
     pub(super) async fn announce(&self, address: IpAddr, deed: Deed) -> anyhow::Result<bool> {
         let Some(index) = self.announced_on else { return Ok(false) };
         match deed {
-            Deed::Hold => self.addresses.hold(index, address).await.map(|()| false),
+            Deed::Hold => self.addresses.hold(index, address, ANNOUNCED_S).await.map(|()| false),
             Deed::Remove => self.addresses.remove(index, address).await,
         }
     }
@@ -222,7 +222,7 @@ impl Network {
         }
         // The one that clients use first.
         for address in advertised(vip.vrid, vip.address).into_iter().rev() {
-            self.addresses.hold(self.place(index).0, address).await?;
+            self.addresses.hold(self.place(index).0, address, LIFETIME_S).await?;
         }
         Ok(())
     }

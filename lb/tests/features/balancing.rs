@@ -119,6 +119,21 @@ pub(crate) const HEALTH: &[Row] = &[
         &["lb::proxy check_answers::by_grpc_the_service_has_to_be_serving"],
     ),
     had(
+        "Checks of MySQL, MariaDB, Galera, PostgreSQL and Redis",
+        "`ask = { mysql = … }` and its like: with a login, also whether the server takes writes, and whether a Galera node is in step: [databases](databases.md#what-is-asked).",
+        &[
+            "lb::interop_databases mariadb::mariadb_says_whether_it_takes_writes",
+            "lb::interop_databases postgres::postgres_says_who_recovers_and_takes_proofs_of_a_password",
+            "lb::interop_databases redis::redis_says_who_is_the_primary_to_whoever_knows_its_password",
+            "lb proxy::check::mysql::tests::who_is_read_only_stands_by_and_a_node_out_of_step_is_not_well",
+        ],
+    ),
+    had(
+        "HTTPS checks with a CA of their own",
+        "`ask = { http = { tls = … } }`, or `kind = \"https\"` of a service: for the API servers of etcd or Kubernetes: [databases](databases.md#what-is-asked).",
+        &["manager::interop_databases etcd::one_lost_clients_go_on_and_two_lost_the_state_is_shown"],
+    ),
+    had(
         "Passive ejection",
         "Who refuses, breaks off or is silent is out at once or after `eject_after` failures: [balancing](balancing.md#who-is-left-out).",
         &[

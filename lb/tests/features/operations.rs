@@ -1,6 +1,6 @@
 //! What a balancer is run with.
 
-use crate::row::{Row, had, not_yet};
+use crate::row::{Row, had};
 
 pub(crate) const ROWS: &[Row] = &[
     had(

@@ -27,6 +27,20 @@ pub(crate) const ROWS: &[Row] = &[
         &["manager::cluster services::servers_that_others_keep_are_a_service_too"],
     ),
     had(
+        "One writer at a time",
+        "`primary_only`: one upstream is given connections; those to it are closed before another one gets the first; all balancers take the same one: [databases](databases.md#one-primary).",
+        &[
+            "lb proxy::primary::keeper::tests::a_term_begins_when_nobody_stays_in_the_one_before",
+            "lb proxy::primary::choose::tests::it_does_not_depend_on_the_order_and_is_settled_at_once",
+            "manager::interop_databases galera::no_committed_row_is_lost_and_there_is_one_writer_at_a_time",
+        ],
+    ),
+    had(
+        "etcd and other servers with a quorum",
+        "Clients go on when one is lost; without a quorum `manager status` says so: [databases](databases.md#to-see-it).",
+        &["manager::interop_databases etcd::one_lost_clients_go_on_and_two_lost_the_state_is_shown"],
+    ),
+    had(
         "Rolling change with roll-back",
         "`surge`, `max_unavailable`; what does not become ready is taken back by the host itself: [services](services.md#rolling-a-change-out).",
         &[

@@ -96,7 +96,7 @@ impl Machine {
             &address,
             &format!(
                 "protocol direct {{ ipv4; interface \"lo\"; }}\n\
-                 protocol bgp router {{\n local {address} as 64512;\n neighbor 10.77.0.1 as 64500;\n bfd on;\n \
+                 protocol bgp edge {{\n local {address} as 64512;\n neighbor 10.77.0.1 as 64500;\n bfd on;\n \
                  connect delay time 1;\n connect retry time 1;\n error wait time 1, 2;\n \
                  ipv4 {{ import none; export where source = RTS_DEVICE; }};\n}}"
             ),

@@ -31,5 +31,6 @@ mod leaving;
 mod moving;
 mod names;
 mod ports;
+mod primary;
 mod seen;
 mod stage;

@@ -94,6 +94,7 @@ impl Stage {
                 vip: vip_status(),
                 upstreams: documents.then(UpstreamSet::default),
                 config_generation: None,
+                pools: None,
             })),
             Command::Tell { snapshot, .. } => Outcome::Told(SnapshotAck {
                 epoch: snapshot.epoch(),

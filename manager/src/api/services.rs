@@ -125,6 +125,7 @@ async fn views(api: &Api) -> Result<Vec<ServiceView>, Problem> {
                 rollout: engine.rollout_of(name),
                 spares: engine.spares_of(name),
                 scaling: scalings.get(name).cloned(),
+                health: engine.health_of(name),
             })
         })
     })

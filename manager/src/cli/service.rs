@@ -11,7 +11,10 @@ use reqwest::Method;
 use serde::Serialize;
 use wire::cluster::ClusterView;
 use wire::placement::ServicePlacement;
-use wire::service::{RollOrder, RolloutState, RolloutView, ServiceOrigin, ServiceView};
+use wire::pools::{PoolHealth, PrimaryHealth};
+use wire::service::{
+    RollOrder, RolloutState, RolloutView, ServiceOrigin, ServiceProtocol, ServiceSpec, ServiceView,
+};
 use wire::{HostName, PoolName};
 
 use super::client::{Client, path_of};
@@ -94,7 +97,8 @@ impl Client {
                     let spec = toml::to_string(&view.spec).unwrap_or_default();
                     let where_they_are = view.placement.as_ref().map(placed).unwrap_or_default();
                     let why = view.scaling.as_ref().map(scaled).unwrap_or_default();
-                    format!("{where_they_are}{why}{}", spec.trim_end())
+                    let health = view.health.as_ref().map(health).unwrap_or_default();
+                    format!("{where_they_are}{why}{health}{}", spec.trim_end())
                 })
             }
             ServiceCommand::Apply(args) => self.apply(args),
@@ -255,6 +259,40 @@ fn placed(placement: &ServicePlacement) -> String {
     )
 }
 
+/// How the machines or servers of a service are that balancers check, as comments of its definition.
+fn health(health: &PoolHealth) -> String {
+    let PoolHealth { upstreams, well, failing, primary } = health;
+    let mut text = format!("# {well} of {upstreams} pass the checks of this host's balancer\n");
+    for (id, reason) in failing {
+        text.push_str(&format!("#   {id}: {reason}\n"));
+    }
+    match primary {
+        None => {}
+        Some(PrimaryHealth { id: Some(id), reason, .. }) => {
+            text.push_str(&format!("# The primary is {id}: {reason}\n"));
+        }
+        Some(PrimaryHealth { id: None, reason, .. }) => {
+            text.push_str(&format!("# There is no primary: {reason}\n"));
+        }
+    }
+    text
+}
+
+/// What a service answers for: names and paths, or a port.
+fn answers_for(spec: &ServiceSpec) -> String {
+    if let (ServiceProtocol::Tcp, Some(listen)) = (spec.protocol, spec.listen) {
+        let names = if spec.sni.is_empty() { String::new() } else { format!(" {}", spec.sni.join(", ")) };
+        return format!("tcp {listen}{names}");
+    }
+    let routes = spec.routes.iter().flat_map(|route| {
+        let path = route.path_exact.as_deref().or(route.path.as_deref()).unwrap_or("");
+        let hosts = if route.hosts.is_empty() { vec!["*".to_owned()] } else { route.hosts.clone() };
+        hosts.into_iter().map(move |host| format!("{host}{path}"))
+    });
+    let routes: Vec<String> = routes.collect();
+    if routes.is_empty() { "-".to_owned() } else { routes.join(", ") }
+}
+
 fn list(views: &[ServiceView]) -> String {
     let mut rows = table(&["SERVICE", "MACHINES", "PROGRAM", "PORT", "ANSWERS FOR", "DEFINED"]);
     for ServiceView { origin, desired, placement, spec, .. } in views {
@@ -264,21 +302,12 @@ fn list(views: &[ServiceView]) -> String {
             None if external => spec.endpoints.len().to_string(),
             None => desired.to_string(),
         };
-        let answers: Vec<String> = spec
-            .routes
-            .iter()
-            .flat_map(|route| {
-                let path = route.path_exact.as_deref().or(route.path.as_deref()).unwrap_or("");
-                let hosts = if route.hosts.is_empty() { vec!["*".to_owned()] } else { route.hosts.clone() };
-                hosts.into_iter().map(move |host| format!("{host}{path}"))
-            })
-            .collect();
         rows.add_row([
             spec.name.to_string(),
             count,
             if external { "(endpoints)".to_owned() } else { spec.program.clone() },
             if external { "-".to_owned() } else { spec.port.to_string() },
-            if answers.is_empty() { "-".to_owned() } else { answers.join(", ") },
+            answers_for(spec),
             match origin {
                 ServiceOrigin::File => "in the file".to_owned(),
                 ServiceOrigin::Put => "at run time".to_owned(),

@@ -9,15 +9,15 @@ use std::path::Path;
 
 use kit::config::{ConfigError, Source};
 use wire::balancing::{Secret, UpstreamLimits};
-use wire::checks::{Ask, Check, HttpAsk, TcpAsk};
 use wire::proxy_config::PoolPolicy;
-use wire::service::{ProbeKind, ServicePolicy, ServiceSpec};
+use wire::service::{ServicePolicy, ServiceProtocol, ServiceSpec};
 use wire::{PoolName, Problem};
 
 use super::hardware::{DEFAULT_MEMORY_MIB, Hardware, hardware_of};
 use super::{LB, check_name};
 
 mod autoscale;
+mod checks;
 mod count;
 mod files;
 mod probes;
@@ -25,6 +25,7 @@ mod rollout;
 mod routes;
 mod secrets;
 mod standbys;
+mod tcp;
 
 pub use autoscale::Autoscale;
 pub use count::MAX_TOTAL;
@@ -33,6 +34,7 @@ pub use probes::{Liveness, Readiness};
 pub use rollout::Pace;
 pub use routes::of as routes_of;
 pub use standbys::{Standbys, fits};
+pub use tcp::of as tcp_of;
 
 /// The most services of a host.
 pub const MAX_SERVICES: usize = 200;
@@ -145,6 +147,7 @@ pub fn check(spec: ServiceSpec, images: &Path, others: &[Service]) -> Result<Ser
     let autoscale = autoscale::check(&spec, &hardware)?;
     secrets::check(&spec)?;
     routes::check(&spec, others)?;
+    tcp::check(&spec, others)?;
     policy(&spec.policy)?;
     rollout::check(&spec)?;
     let (liveness, readiness) = probes::check(&spec)?;
@@ -244,6 +247,17 @@ impl Service {
         !self.spec.endpoints.is_empty()
     }
 
+    /// Whether it takes connections instead of requests.
+    pub fn is_tcp(&self) -> bool {
+        self.spec.protocol == ServiceProtocol::Tcp
+    }
+
+    /// Whether balancers ask its machines or servers all the time: nobody's manager asks the servers of others.
+    pub fn is_checked_by_balancers(&self) -> bool {
+        let asks = self.spec.readiness.as_ref().is_some_and(|probe| probe.kind.is_asked_by_balancers());
+        self.is_external() || asks || self.spec.primary_only
+    }
+
     /// What its machines are given in files that only the program may read.
     pub fn secrets(&self) -> impl Iterator<Item = (&String, &Secret)> {
         self.spec.secrets.iter().filter_map(|(name, secret)| Some((name, secret.value.as_ref()?)))
@@ -251,12 +265,14 @@ impl Service {
 
     /// How the balancer treats its pool, where that is not by default.
     pub fn pool_policy(&self) -> Option<PoolPolicy> {
-        let check = self.is_external().then(|| self.balancers_check());
+        let check = self.is_checked_by_balancers().then(|| checks::of(&self.spec));
         let said = &self.spec.policy;
         if said.is_default() && check.is_none() {
             return None;
         }
-        let mut policy = PoolPolicy { check: check.unwrap_or_default(), ..PoolPolicy::default() };
+        let primary_only = self.spec.primary_only;
+        let mut policy =
+            PoolPolicy { check: check.unwrap_or_default(), primary_only, ..PoolPolicy::default() };
         let mut limits = UpstreamLimits::default();
         set(&mut policy.balance.algorithm, said.algorithm);
         set(&mut policy.balance.hash_key, said.hash_key.clone());
@@ -271,32 +287,6 @@ impl Service {
         set(&mut limits.max_pending, said.max_pending);
         policy.upstream_limits = limits;
         Some(policy)
-    }
-
-    /// Nobody's manager asks the servers of others: each balancer does, as `readiness` says.
-    fn balancers_check(&self) -> Check {
-        let Some(Readiness(probe)) = &self.readiness else {
-            return Check { active: true, ask: Ask::Tcp(TcpAsk::default()), ..Check::default() };
-        };
-        let ask = match probe.kind {
-            ProbeKind::Http => Ask::Http(HttpAsk {
-                path: probe.path.clone(),
-                expect_status: probes::well(),
-                ..HttpAsk::default()
-            }),
-            ProbeKind::Tcp | ProbeKind::Heartbeat => Ask::Tcp(TcpAsk::default()),
-        };
-        Check {
-            active: true,
-            ask,
-            port: probe.port,
-            interval_ms: probe.period_ms,
-            edge_interval_ms: probe.period_ms,
-            timeout_ms: probe.timeout_ms,
-            rise: probe.success_threshold,
-            fall: probe.failure_threshold,
-            ..Check::default()
-        }
     }
 }
 

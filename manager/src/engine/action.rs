@@ -9,6 +9,7 @@ use serde::Serialize;
 use wire::autoscale::MachineTraffic;
 use wire::cluster::Condition;
 use wire::hand_over::{HandOver, HandOverOrder};
+use wire::pools::PoolsHealth;
 use wire::proxy_config::ProxyConfig;
 use wire::service::Probe;
 use wire::snapshot::SnapshotAck;
@@ -61,7 +62,7 @@ pub enum Command {
         /// The first beat must arrive within this.
         first_beat: Duration,
         /// What it is asked instead, and besides.
-        asked: Asked,
+        asked: Box<Asked>,
     },
     /// Give the host's balancer this upstream set.
     Push {
@@ -75,7 +76,7 @@ pub enum Command {
         /// The balancer's address.
         lb: IpAddr,
         /// The configuration.
-        config: ProxyConfig,
+        config: Box<ProxyConfig>,
     },
     /// Ask the host's balancer for its part in the VIPs.
     ReadLb {
@@ -83,6 +84,8 @@ pub enum Command {
         lb: IpAddr,
         /// Also ask for the upstream set and the configuration it holds.
         documents: bool,
+        /// Also ask how the pools are that it checks.
+        pools: bool,
     },
     /// Ask the host's balancer how many requests it sends to whom.
     ReadTraffic {
@@ -300,6 +303,8 @@ pub struct ObservedUsage {
 pub struct LbReading {
     /// Its part in the VIPs.
     pub vip: VipStatus,
+    /// How its pools are, where asked for.
+    pub pools: Option<PoolsHealth>,
     /// The set it holds, where asked for.
     pub upstreams: Option<UpstreamSet>,
     /// The generation of the configuration it holds, where asked for.

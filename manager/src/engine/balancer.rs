@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use wire::pools::PoolsHealth;
 use wire::proxy_config::ProxyConfig;
 use wire::upstreams::Upstream;
 use wire::vip::{RouterState, VipStatus};
-use wire::{Generation, PoolName};
+use wire::{EndpointId, Generation, PoolName};
 
 use super::Time;
 use super::shared::{SharedPools, SharedSet};
@@ -27,8 +28,10 @@ pub(super) struct Balancer {
     /// The same of its configuration.
     pub(super) config_generation: Generation,
     /// Without what clients are shown, which is nothing to be shown to others.
+    #[serde(serialize_with = "without_secrets")]
     pub(super) confirmed_config: Option<ProxyConfig>,
     /// What of it the balancer is being given.
+    #[serde(serialize_with = "without_secrets")]
     pub(super) pushed_config: Option<ProxyConfig>,
     /// Which version of what clients are shown it confirmed.
     pub(super) confirmed_front: Option<u64>,
@@ -36,6 +39,10 @@ pub(super) struct Balancer {
     pub(super) pushed_front: u64,
     /// Its part in the VIPs, when last asked; none while it is not there.
     pub(super) vip: Option<VipStatus>,
+    /// How its pools are, when last asked; nothing of them while none of them is checked by it.
+    pub(super) pools: PoolsHealth,
+    /// The primaries that it is told, each as whoever decides chose it last.
+    pub(super) named: BTreeMap<PoolName, EndpointId>,
     /// Whether it was asked to hand its VIPs over.
     pub(super) handed_over: bool,
     /// When to ask it again.
@@ -44,6 +51,11 @@ pub(super) struct Balancer {
     pub(super) push_at: Time,
     /// When to configure again after a failure.
     pub(super) configure_at: Time,
+}
+
+/// Databases are asked with passwords, and this is shown to people.
+fn without_secrets<S: Serializer>(config: &Option<ProxyConfig>, serializer: S) -> Result<S::Ok, S::Error> {
+    config.as_ref().map(ProxyConfig::without_secrets).serialize(serializer)
 }
 
 impl Balancer {
@@ -94,9 +106,32 @@ impl Balancer {
         self.confirmed_config = None;
         self.confirmed_front = None;
         self.vip = None;
+        self.pools = PoolsHealth::default();
         self.handed_over = false;
         self.read_at = Time::ZERO;
         self.push_at = Time::ZERO;
         self.configure_at = Time::ZERO;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::balancing::Secret;
+    use wire::checks::{Ask, Check};
+    use wire::database_checks::MysqlAsk;
+    use wire::proxy_config::PoolPolicy;
+
+    use super::*;
+
+    #[test]
+    fn passwords_of_checks_are_not_shown() {
+        let password = Some(Secret("planted".to_owned()));
+        let ask = Ask::Mysql(MysqlAsk { user: Some("checker".to_owned()), password, galera: false });
+        let policy = PoolPolicy { check: Check { ask, ..Check::default() }, ..PoolPolicy::default() };
+        let config = ProxyConfig { pools: [("db".into(), policy)].into(), ..ProxyConfig::default() };
+        let pushed_config = Some(config.clone());
+        let balancer = Balancer { confirmed_config: Some(config), pushed_config, ..Balancer::default() };
+        let shown = serde_json::to_string(&balancer).expect("JSON");
+        assert!(shown.contains("checker") && !shown.contains("planted"), "{shown}");
     }
 }

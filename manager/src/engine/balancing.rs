@@ -9,7 +9,7 @@ use wire::proxy_config::ProxyConfig;
 
 use super::shared::{SharedPools, SharedSet};
 use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Severity, Time, lb_id};
-use crate::config::service::routes_of;
+use crate::config::service::{routes_of, tcp_of};
 #[cfg(test)]
 use crate::sim::bug::Bug;
 
@@ -47,7 +47,13 @@ impl Engine {
         let services = &self.config.services;
         let policies =
             services.iter().filter_map(|service| Some((service.name.clone(), service.pool_policy()?)));
-        ProxyConfig { routes: routes_of(services), pools: policies.collect(), ..ProxyConfig::default() }
+        ProxyConfig {
+            routes: routes_of(services),
+            pools: policies.collect(),
+            tcp: tcp_of(services),
+            primaries: self.balancer.named.clone(),
+            ..ProxyConfig::default()
+        }
     }
 
     /// The address of the host's balancer, if its heartbeats arrive.
@@ -76,7 +82,8 @@ impl Engine {
         let Some(lb) = lb else { return };
         let documents = self.balancer.confirmed.is_none();
         if now >= self.balancer.read_at {
-            self.start(now, Job::ReadLb, Command::ReadLb { lb, documents }, plan);
+            let pools = self.asks_for_pools();
+            self.start(now, Job::ReadLb, Command::ReadLb { lb, documents, pools }, plan);
         } else {
             plan.wake_by(self.balancer.read_at, "ask the balancer");
         }
@@ -92,6 +99,7 @@ impl Engine {
                 plan.wake_by(self.balancer.push_at, "push again");
             }
         }
+        self.name_primaries(now);
         let routing = self.routing();
         let known = self.balancer.confirmed_front == Some(self.shown.version)
             && self.balancer.confirmed_config.as_ref() == Some(&routing);
@@ -101,7 +109,7 @@ impl Engine {
                 let config = self.balancer.next_config(config);
                 self.balancer.pushed_front = self.shown.version;
                 self.balancer.pushed_config = Some(routing);
-                self.start(now, Job::Configure, Command::Configure { lb, config }, plan);
+                self.start(now, Job::Configure, Command::Configure { lb, config: Box::new(config) }, plan);
             } else {
                 plan.wake_by(self.balancer.configure_at, "configure again");
             }
@@ -122,6 +130,9 @@ impl Engine {
         self.note_vip_changes(&reading.vip);
         self.balancer.vip = Some(reading.vip);
         self.lb_said_ranks();
+        if let Some(pools) = reading.pools {
+            self.balancer.pools = pools;
+        }
         if let Some(generation) = reading.config_generation {
             self.balancer.config_generation = self.balancer.config_generation.max(generation);
         }
@@ -155,7 +166,7 @@ impl Engine {
             return self.start(now, Job::HandOver, Command::HandOver { lb, order }, plan);
         }
         if now >= self.balancer.read_at {
-            self.start(now, Job::ReadLb, Command::ReadLb { lb, documents: false }, plan);
+            self.start(now, Job::ReadLb, Command::ReadLb { lb, documents: false, pools: false }, plan);
         } else {
             plan.wake_by(self.balancer.read_at, "ask whether the balancer has handed over");
         }

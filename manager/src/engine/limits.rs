@@ -77,9 +77,14 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
         is_machine(machine, &|name| format!("machines[{index}].{name}"))?;
     }
     is_text(driver, || "driver".to_owned())?;
-    if let Some(LbView { id, address: _, generation: _, vips }) = lb {
+    if let Some(LbView { id, address: _, generation: _, vips, decides: _, primaries }) = lb {
         is_name(id.as_str(), || "lb.id".to_owned())?;
         at_most(vips.len(), MAX_VIPS, "lb.vips")?;
+        at_most(primaries.len(), MAX_SERVICES, "lb.primaries")?;
+        for (pool, primary) in primaries {
+            is_name(pool.as_str(), || "lb.primaries".to_owned())?;
+            is_name(primary.as_str(), || format!("lb.primaries.{pool}"))?;
+        }
     }
     at_most(placed.len(), MAX_SERVICES, "placed")?;
     for name in placed.keys() {

@@ -246,7 +246,7 @@ impl Engine {
             incarnation: machine.incarnation,
             address: SocketAddr::new(machine.slot.address, port),
             first_beat,
-            asked,
+            asked: Box::new(asked),
         };
         self.start(now, Job::Watch(id.clone()), command, plan);
     }

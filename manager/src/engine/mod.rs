@@ -39,6 +39,7 @@ mod notice;
 mod peer;
 pub mod placement;
 mod placing;
+mod primaries;
 mod publish;
 mod readiness;
 mod requests;

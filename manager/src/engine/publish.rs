@@ -50,6 +50,8 @@ impl Engine {
             address: machine.slot.address,
             generation: self.balancer.confirmed.as_ref().map_or(0, |set| set.generation),
             vips: self.balancer.vip.iter().flat_map(|vip| &vip.routers).map(lb_vip_view).collect(),
+            decides: self.balancer.pools.decides,
+            primaries: self.primaries_here(),
         })
     }
 

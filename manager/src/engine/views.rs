@@ -109,6 +109,7 @@ impl Engine {
         warnings.extend(self.placement_warnings());
         warnings.extend(self.standby_warnings());
         warnings.extend(self.uplink_warning());
+        warnings.extend(self.pool_warnings());
         warnings.extend(self.shown.warnings());
         warnings
     }

@@ -114,14 +114,18 @@ impl Balancer {
     }
 
     /// Tells it the time of this host and takes its part in the VIPs as the answer; asks for what it holds
-    /// if `documents` is set.
-    pub async fn read(&self, lb: IpAddr, documents: bool) -> Outcome {
+    /// if `documents` is set, and how its pools are if `pools` is.
+    pub async fn read(&self, lb: IpAddr, documents: bool, pools: bool) -> Outcome {
         let reading = async {
             let mut reading = LbReading { vip: self.stamp(lb).await?, ..LbReading::default() };
             if documents {
                 reading.upstreams = Some(self.get(lb, "upstreams").await?);
                 let config: ProxyConfig = self.get(lb, "config").await?;
                 reading.config_generation = Some(config.generation);
+            }
+            if pools {
+                // A balancer of an earlier version knows nothing of it.
+                reading.pools = self.get(lb, "pools").await.ok();
             }
             Ok::<_, String>(reading)
         };

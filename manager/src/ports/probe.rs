@@ -106,8 +106,13 @@ impl Prober {
                     let status = response.status();
                     if WELL.contains(&status.as_u16()) { Ok(()) } else { Err(format!("it answers {status}")) }
                 }
-                // Heartbeats are listened to, not asked for.
-                ProbeKind::Tcp | ProbeKind::Heartbeat => {
+                // Heartbeats are listened to, and balancers ask the others: of those none comes here.
+                ProbeKind::Tcp
+                | ProbeKind::Heartbeat
+                | ProbeKind::Https
+                | ProbeKind::Mysql
+                | ProbeKind::Postgres
+                | ProbeKind::Redis => {
                     TcpStream::connect(at).await.map(drop).map_err(|error| error.to_string())
                 }
             }

@@ -253,6 +253,7 @@ impl World {
                     vip,
                     upstreams: documents.then(|| balancer.proxy.set.clone()),
                     config_generation: documents.then_some(balancer.proxy.config.generation),
+                    pools: None,
                 }));
             }
             _ => return Outcome::Done,

@@ -122,9 +122,9 @@ impl Speaker {
             let meant = self.members.iter_mut().find(|member| member.vip.vrid == advert.vrid);
             let Some(Member { router, .. }) = meant else { continue };
             if alone && advert.priority == OFFER {
-                router.offered(now, source.into());
+                router.offered(now, source);
             } else {
-                router.receive(now, source.into(), &advert);
+                router.receive(now, source, &advert);
             }
         }
         let obeyed = self.hear(now, turn);
@@ -151,18 +151,12 @@ impl Speaker {
             Turn::Closed(streams) => {
                 (0..WORKERS as u64).for_each(|worker| self.presence.closed(streams + worker));
             }
-            Turn::TakeOver => {
-                let results = self.members.iter_mut().map(|member| member.router.take_over(now));
-                return results.fold(true, |all, result| all && result.is_ok());
-            }
-            Turn::Release => {
-                let results = self.members.iter_mut().map(|member| member.router.release(now));
-                return results.fold(true, |all, result| all && result.is_ok());
-            }
+            Turn::TakeOver => return self.all(|router| router.take_over(now).is_ok()),
+            Turn::Release => return self.all(|router| router.release(now).is_ok()),
             Turn::Offer(vip, to) => {
                 let Some(Member { router, .. }) = self.members.get_mut(vip) else { return false };
                 return match to {
-                    Some(to) => router.release_to(now, to.into()),
+                    Some(to) => router.release_to(now, to),
                     None => router.release(now),
                 }
                 .is_ok();
@@ -175,6 +169,13 @@ impl Speaker {
             Turn::End => self.each(|router| router.stop(now)),
         }
         true
+    }
+
+    /// Does it to all, whatever comes of it; says whether it worked with all.
+    fn all(&mut self, what: impl Fn(&mut Router) -> bool) -> bool {
+        let failed =
+            self.members.iter_mut().map(|member| what(&mut member.router)).filter(|worked| !worked).count();
+        failed == 0
     }
 
     fn each(&mut self, what: impl Fn(&mut Router)) {

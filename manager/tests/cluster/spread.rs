@@ -23,7 +23,7 @@ const BALANCERS: [&str; 3] = ["192.168.10.10", "192.168.10.20", "192.168.10.30"]
 const TAKEN_WITHIN: Duration = Duration::from_millis(1_000);
 
 /// Requests per second on each of the addresses, half of them on kept connections.
-const RATE: u32 = 50;
+const RATE: u32 = 25;
 
 fn address(at: u8) -> String {
     format!("192.168.10.{}", 120 + at)

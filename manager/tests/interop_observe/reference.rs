@@ -35,7 +35,7 @@ struct Family {
 type Sometimes = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
 
 /// Those that this run cannot be sure to see.
-const SOMETIMES: [Sometimes; 21] = [
+const SOMETIMES: [Sometimes; 25] = [
     (
         "lb_access_log_dropped_total",
         "counter",
@@ -44,6 +44,27 @@ const SOMETIMES: [Sometimes; 21] = [
         "with an access log",
     ),
     ("lb_access_log_lines_total", "counter", &[], "Lines written to the access log.", "with an access log"),
+    (
+        "lb_pool_has_primary",
+        "gauge",
+        &["pool"],
+        "1 while a pool with primary_only has a primary, else 0.",
+        "with `primary_only`",
+    ),
+    (
+        "lb_pool_primaries_total",
+        "counter",
+        &["pool"],
+        "How often an upstream became the primary of its pool.",
+        "with `primary_only`",
+    ),
+    (
+        "lb_bgp_announced",
+        "gauge",
+        &["address"],
+        "1 while the address is here, for a BGP daemon to announce.",
+        "with `[bgp]`",
+    ),
     (
         "lb_requests_limited_total",
         "counter",
@@ -134,6 +155,13 @@ const SOMETIMES: [Sometimes; 21] = [
         &["pool", "upstream", "result"],
         "Checks of an upstream, by what they came to.",
         "of upstreams that were checked",
+    ),
+    (
+        "lb_upstream_primary",
+        "gauge",
+        &["pool", "upstream"],
+        "1 for the upstream that all connections of its pool go to.",
+        "with `primary_only`",
     ),
     (
         "lb_vip_packets_dropped_total",

@@ -18,7 +18,7 @@ use http::{HeaderMap, Request, Uri, Version, header};
 use wire::checks::GrpcAsk;
 
 use super::stream::Stream;
-use super::{Fault, MAX_ANSWER, Outcome, USER_AGENT};
+use super::{Fault, MAX_ANSWER, Outcome, Role, USER_AGENT};
 
 /// The largest header list of an answer, in bytes.
 const MAX_HEAD: u32 = 16 << 10;
@@ -75,7 +75,7 @@ async fn exchange(sender: SendRequest<Bytes>, request: Request<()>, message: Byt
     // Where there is no message, the status is in the head.
     match grpc_status(trailers.as_ref().unwrap_or(&head.headers))? {
         0 => match serving_status(&answer).ok_or(Fault::Broken)? {
-            SERVING => Ok(()),
+            SERVING => Ok(Role::Any),
             other => Err(Fault::NotServing(other)),
         },
         other => Err(Fault::GrpcStatus(other)),

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use wire::checks::{HttpAsk, Method};
 
 use super::stream::{Search, Stream};
-use super::{Fault, MAX_ANSWER, Outcome, USER_AGENT};
+use super::{Fault, MAX_ANSWER, Outcome, Role, USER_AGENT};
 
 /// Sends the request over `stream` and judges the answer.
 pub(super) async fn ask(stream: Stream, ask: &HttpAsk) -> Outcome {
@@ -25,12 +25,12 @@ pub(super) async fn ask(stream: Stream, ask: &HttpAsk) -> Outcome {
         if !ask.expect_status.iter().any(|range| range.contains(status)) {
             return Err(Fault::Status(status));
         }
-        let Some(wanted) = &ask.expect_body else { return Ok(()) };
+        let Some(wanted) = &ask.expect_body else { return Ok(Role::Any) };
         let (mut body, mut search) = (response.into_body(), Search::new(wanted));
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_error| Fault::Broken)?;
             match frame.data_ref().and_then(|bytes| search.take(bytes)) {
-                Some(true) => return Ok(()),
+                Some(true) => return Ok(Role::Any),
                 Some(false) => break,
                 None => {}
             }

@@ -1,18 +1,33 @@
 //! What the checks of one upstream came to, and what the rest of the balancer tells them. A part of the upstream's
 //! record: whoever comes anew, at the same address or not, begins with an empty one.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use wire::upstream_tls::UpstreamTls as Described;
 
 use super::super::lock;
-use super::{Fault, Outcome};
+use super::super::upstream_tls::{PoolTls, UpstreamTls};
+use super::{Fault, Outcome, Role};
 
 /// The names of all results in metrics and `/status`.
-pub(crate) const RESULTS: [&str; 10] =
-    ["passed", "refused", "timeout", "broken", "status", "body", "grpc_status", "not_serving", "void", "tls"];
+pub(crate) const RESULTS: [&str; 13] = [
+    "passed",
+    "refused",
+    "timeout",
+    "broken",
+    "status",
+    "body",
+    "grpc_status",
+    "not_serving",
+    "void",
+    "tls",
+    "login",
+    "complaint",
+    "galera",
+];
 
 /// The place of the good one among them.
 pub(crate) const PASSED: usize = 0;
@@ -20,7 +35,7 @@ pub(crate) const PASSED: usize = 0;
 /// The place of `outcome` in [`RESULTS`].
 pub(crate) fn index(outcome: Outcome) -> usize {
     match outcome {
-        Ok(()) => PASSED,
+        Ok(_) => PASSED,
         Err(Fault::Refused) => 1,
         Err(Fault::Timeout) => 2,
         Err(Fault::Broken) => 3,
@@ -30,6 +45,9 @@ pub(crate) fn index(outcome: Outcome) -> usize {
         Err(Fault::NotServing(_)) => 7,
         Err(Fault::Void) => 8,
         Err(Fault::Tls(_)) => 9,
+        Err(Fault::Login | Fault::LoginMethod) => 10,
+        Err(Fault::Complaint(_)) => 11,
+        Err(Fault::Galera { .. }) => 12,
     }
 }
 
@@ -37,6 +55,8 @@ pub(crate) fn index(outcome: Outcome) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     last: Mutex<Option<Last>>,
+    /// What the last check that passed found it to be for.
+    role: Mutex<Option<Role>>,
     counts: [AtomicU64; RESULTS.len()],
     /// Somebody looks after it.
     is_watched: AtomicBool,
@@ -45,6 +65,8 @@ pub(crate) struct Record {
     trouble: AtomicBool,
     wanted: AtomicBool,
     ejection: Mutex<Option<Ejection>>,
+    /// The TLS of checks that have one of their own, as it was described.
+    tls: Mutex<Option<(Described, Arc<UpstreamTls>)>>,
 }
 
 /// The last check.
@@ -100,14 +122,41 @@ impl Record {
         *lock(&self.last)
     }
 
+    /// The TLS that is `described`, for checks: made once, and with its sessions from one check to the next. None where it
+    /// cannot be used, which was found when it came.
+    pub(super) fn tls(&self, described: &Described) -> Option<Arc<UpstreamTls>> {
+        let mut known = lock(&self.tls);
+        if let Some((_, tls)) = known.as_ref().filter(|(known, _)| known == described) {
+            return Some(tls.clone());
+        }
+        let pool = PoolTls::new(described, b"http/1.1").ok()?;
+        let tls = Arc::new(UpstreamTls::new(&Arc::new(pool)));
+        *known = Some((described.clone(), tls.clone()));
+        Some(tls)
+    }
+
+    /// Whether the upstream is well and what it is then for, where so many as `fall` failed checks in a row are one that
+    /// is not; none while nobody knows.
+    pub(crate) fn standing(&self, fall: u32) -> Option<Outcome> {
+        let last = self.last()?;
+        match last.outcome {
+            // It has not been found to be ill yet.
+            Err(fault) if last.in_a_row < fall || fault == Fault::Void => lock(&self.role).map(Ok),
+            outcome => Some(outcome),
+        }
+    }
+
     /// Checks so far that had this result of [`RESULTS`].
     pub(crate) fn count(&self, result: usize) -> u64 {
         self.counts.get(result).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Notes a check that began at `begun`. Returns the one before.
-    pub(super) fn note(&self, outcome: Outcome, begun: Instant, now: Instant) -> Option<Last> {
+    pub(crate) fn note(&self, outcome: Outcome, begun: Instant, now: Instant) -> Option<Last> {
         self.counts[index(outcome)].fetch_add(1, Ordering::Relaxed);
+        if let Ok(role) = outcome {
+            *lock(&self.role) = Some(role);
+        }
         let mut last = lock(&self.last);
         let before = *last;
         let row = before.filter(|before| before.outcome.is_ok() == outcome.is_ok());
@@ -119,6 +168,7 @@ impl Record {
     /// Forgets the last check: it was another question.
     pub(super) fn forget(&self) {
         *lock(&self.last) = None;
+        *lock(&self.role) = None;
     }
 
     pub(super) fn take_trouble(&self) -> bool {
@@ -150,6 +200,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::super::super::upstream_tls::failure::TlsFailure;
+    use super::super::Complaint;
     use super::*;
 
     #[test]
@@ -164,12 +215,15 @@ mod tests {
             Fault::NotServing(2),
             Fault::Void,
             Fault::Tls(TlsFailure::Expired),
+            Fault::Login,
+            Fault::Complaint(Complaint::Mysql(1040)),
+            Fault::Galera { state: Some(2), ready: true },
         ];
-        let places: Vec<_> = [Ok(())].into_iter().chain(faults.map(Err)).map(index).collect();
+        let places: Vec<_> = [Ok(Role::Any)].into_iter().chain(faults.map(Err)).map(index).collect();
         assert_eq!(places, (0..RESULTS.len()).collect::<Vec<_>>());
-        let (record, now) = (Record::default(), Instant::now());
+        let (record, now, well) = (Record::default(), Instant::now(), Ok(Role::Any));
         for (outcome, row) in
-            [(Ok(()), 1), (Ok(()), 2), (Err(Fault::Timeout), 1), (Err(Fault::Body), 2), (Ok(()), 1)]
+            [(well, 1), (well, 2), (Err(Fault::Timeout), 1), (Err(Fault::Body), 2), (well, 1)]
         {
             record.note(outcome, now, now);
             assert_eq!(record.last().map(|last| last.in_a_row), Some(row), "{outcome:?}");

@@ -16,6 +16,7 @@ use super::super::forward::connect::{ConnectFailure, Heard, classify};
 use super::super::health;
 use super::super::route::without_port;
 use super::super::state::upstream::{Security, Upstream};
+use super::super::upstream_tls::UpstreamTls;
 use super::super::upstream_tls::failure::TlsFailure;
 use super::Fault;
 
@@ -45,6 +46,32 @@ impl Stream {
         port: Option<u16>,
         host: Option<&str>,
     ) -> Result<Self, Fault> {
+        let is_its_own = port.is_none_or(|port| port == upstream.address.port());
+        match &*upstream.security() {
+            Security::Tls(tls) if is_its_own => Self::over(upstream, port, host, Some(tls)).await,
+            Security::Unusable if is_its_own => Err(Fault::Void),
+            Security::Plain | Security::Tls(_) | Security::Unusable => {
+                Self::over(upstream, port, host, None).await
+            }
+        }
+    }
+
+    /// The same by `tls`, at whatever port.
+    pub(super) async fn open_by(
+        upstream: &Arc<Upstream>,
+        port: Option<u16>,
+        host: Option<&str>,
+        tls: &UpstreamTls,
+    ) -> Result<Self, Fault> {
+        Self::over(upstream, port, host, Some(tls)).await
+    }
+
+    async fn over(
+        upstream: &Arc<Upstream>,
+        port: Option<u16>,
+        host: Option<&str>,
+        tls: Option<&UpstreamTls>,
+    ) -> Result<Self, Fault> {
         let address = SocketAddr::new(upstream.address.ip(), port.unwrap_or(upstream.address.port()));
         let mut tcp = TcpStream::connect(address).await.map_err(|error| fault(classify(&error)))?;
         let _ = tcp.set_nodelay(true);
@@ -54,14 +81,13 @@ impl Stream {
             tcp.write_all(&ours).await.map_err(|_error| Fault::Broken)?;
         }
         let heard = Heard::new(tcp, is_its_own.then(|| upstream.clone()));
-        let way = match &*upstream.security() {
-            Security::Tls(tls) if is_its_own => {
+        let way = match tls {
+            Some(tls) => {
                 let name = host.and_then(|host| tls.name_for(without_port(host)));
                 let shaking = tls.handshake(heard, address, name.as_deref());
                 Way::Tls(Box::new(shaking.await.map_err(|failure| fault(ConnectFailure::Tls(failure)))?))
             }
-            Security::Unusable if is_its_own => return Err(Fault::Void),
-            Security::Plain | Security::Tls(_) | Security::Unusable => Way::Plain(heard),
+            None => Way::Plain(heard),
         };
         if is_its_own {
             health::connected(upstream);

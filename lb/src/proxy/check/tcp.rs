@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::checks::TcpAsk;
 
 use super::stream::{Search, Stream};
-use super::{Fault, Outcome};
+use super::{Fault, Outcome, Role};
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 4096;
@@ -14,7 +14,7 @@ pub(super) async fn ask(mut stream: Stream, ask: &TcpAsk) -> Outcome {
     if let Some(text) = &ask.send {
         stream.write_all(text.as_bytes()).await.map_err(|_error| Fault::Broken)?;
     }
-    let Some(wanted) = &ask.expect else { return Ok(()) };
+    let Some(wanted) = &ask.expect else { return Ok(Role::Any) };
     let mut search = Search::new(wanted);
     let mut piece = vec![0; PIECE];
     loop {
@@ -24,7 +24,7 @@ pub(super) async fn ask(mut stream: Stream, ask: &TcpAsk) -> Outcome {
             Ok(length) => length,
         };
         match search.take(&piece[..length]) {
-            Some(true) => return Ok(()),
+            Some(true) => return Ok(Role::Any),
             Some(false) => return Err(Fault::Body),
             None => {}
         }

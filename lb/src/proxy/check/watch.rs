@@ -12,6 +12,7 @@ use wire::proxy_config::PoolPolicy;
 
 use super::super::balance::same;
 use super::super::health::{self, Failure};
+use super::super::primary;
 use super::super::state::State;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::Upstream;
@@ -87,8 +88,14 @@ async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
         };
         let now = Instant::now();
         schedule.began(begun);
-        let change = Change::between(watched.checks().note(outcome, begun, now), outcome);
+        let before = watched.checks().note(outcome, begun, now);
+        let change = Change::between(before, outcome);
         tell(upstream, change);
+        if upstream.policy().primary_only
+            && (outcome.is_err() || before.map(|last| last.outcome) != Some(outcome))
+        {
+            primary::news();
+        }
         let elsewhere = schedule.policy().check.port.is_some_and(|port| port != upstream.address.port());
         if elsewhere && (outcome.is_ok() || outcome.is_err_and(Fault::is_answer)) {
             // A check where requests go has noted it when it connected (`stream`). This one says only that
@@ -99,7 +106,7 @@ async fn watch(state: Arc<State>, watched: Watched, turns: Arc<Semaphore>) {
         if !watched.checks().is_ejection_new() {
             let passed = (outcome != Err(Fault::Void)).then_some(outcome.is_ok());
             match (schedule.ended(passed, now, &mut rand::rng()), outcome) {
-                (Step::None, _) | (Step::Eject(_), Ok(())) => {}
+                (Step::None, _) | (Step::Eject(_), Ok(_)) => {}
                 (Step::Eject(in_a_row), Err(fault)) => fell(&state, upstream, fault, in_a_row),
                 (Step::Readmit, _) => health::readmit(upstream),
             }
@@ -162,8 +169,8 @@ impl Change {
     fn between(before: Option<Last>, outcome: Outcome) -> Self {
         match (before.map(|before| before.outcome.is_ok()), outcome) {
             (Some(true) | None, Err(fault)) => Change::Fails(fault),
-            (Some(false), Ok(())) => Change::Passes,
-            (Some(true) | None, Ok(())) | (Some(false), Err(_)) => Change::None,
+            (Some(false), Ok(_)) => Change::Passes,
+            (Some(true) | None, Ok(_)) | (Some(false), Err(_)) => Change::None,
         }
     }
 }
@@ -199,20 +206,21 @@ fn fell(state: &State, upstream: &Arc<Upstream>, fault: Fault, in_a_row: u32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Role;
     use super::*;
 
     #[test]
     fn what_does_not_change_is_not_said_again() {
         let (record, now) = (Record::default(), Instant::now());
-        let refused = Err(Fault::Refused);
+        let (well, refused) = (Ok(Role::Any), Err(Fault::Refused));
         for (outcome, change) in [
-            (Ok(()), Change::None),
-            (Ok(()), Change::None),
+            (well, Change::None),
+            (well, Change::None),
             (refused, Change::Fails(Fault::Refused)),
             (refused, Change::None),
             (Err(Fault::Timeout), Change::None),
-            (Ok(()), Change::Passes),
-            (Ok(()), Change::None),
+            (well, Change::Passes),
+            (well, Change::None),
         ] {
             assert_eq!(Change::between(record.note(outcome, now, now), outcome), change);
         }

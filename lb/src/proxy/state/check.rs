@@ -111,6 +111,7 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         deny,
         rate_limits,
         tcp: _,
+        primaries,
     } = config;
     is_generation(*generation)?;
     at_most(routes.len(), MAX_ROUTES, "routes")?;
@@ -121,10 +122,23 @@ pub(crate) fn config(config: &ProxyConfig) -> Checked {
         is_name(name, &field)?;
         ensure(names.insert(name), &field, || format!("another route has the name {name}"))?;
         check_routes::route(route, &format!("routes[{index}]"))?;
+        for pool in route.pools() {
+            let is_shared = pools.get(pool).is_none_or(|policy| !policy.primary_only);
+            ensure(is_shared, &format!("routes[{index}].pool"), || {
+                format!(
+                    "the pool {pool} has `primary_only`, which is for TCP services: expected another pool"
+                )
+            })?;
+        }
     }
     check_actions::pages(error_pages, "error_pages")?;
     check_clients::networks(trusted_proxies, "trusted_proxies")?;
     check_clients::limits(allow, deny, rate_limits, "")?;
+    at_most(primaries.len(), MAX_POOLS, "primaries")?;
+    for (pool, primary) in primaries {
+        is_name(pool.as_str(), "primaries")?;
+        is_name(primary.as_str(), &format!("primaries.{pool}"))?;
+    }
     for (name, policy) in pools {
         is_name(name.as_str(), "pools")?;
         self::policy(policy, &format!("pools.{name}"))?;
@@ -156,7 +170,7 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
         balance: _,
         outlier: _,
         upstream_limits: _,
-        primary_only: _,
+        primary_only,
         protocol,
         tls,
         proxy_protocol,
@@ -205,8 +219,10 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     }
     let default = HttpAsk::default();
     let is_spoken = match &check.ask {
-        Ask::Http(ask) => *protocol == Protocol::Http1 || check.port.is_some() || *ask == default,
-        Ask::Tcp(_) | Ask::Grpc(_) => true,
+        Ask::Http(ask) => {
+            *protocol == Protocol::Http1 || check.port.is_some() || ask.tls.is_some() || *ask == default
+        }
+        Ask::Tcp(_) | Ask::Grpc(_) | Ask::Mysql(_) | Ask::Postgres(_) | Ask::Redis(_) => true,
     };
     ensure(is_spoken, &format!("{place}.check.ask"), || {
         "asks by HTTP/1.1, which is not spoken there: expected `tcp` or `grpc`, or a `port` of its own"
@@ -225,6 +241,9 @@ fn policy(policy: &PoolPolicy, place: &str) -> Checked {
     if let Some(Err(unusable)) = tls.as_ref().map(upstream_tls::check) {
         return Err(Problem::bad_parameter(&format!("{place}.tls.{}", unusable.field), unusable.message));
     }
+    ensure(!primary_only || check.active, &format!("{place}.check.active"), || {
+        "only checks say who can be the primary of a pool with `primary_only`: expected true".to_owned()
+    })?;
     check_balance::policy(policy, place)?;
     check_checks::check(check, &format!("{place}.check"))
 }

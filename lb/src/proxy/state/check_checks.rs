@@ -2,8 +2,12 @@
 
 use http::HeaderValue;
 use http::uri::Authority;
+use wire::Problem;
+use wire::balancing::Secret;
 use wire::checks::{Ask, Check, GrpcAsk, HttpAsk, Method, TcpAsk};
+use wire::database_checks::{MysqlAsk, PostgresAsk, RedisAsk};
 
+use super::super::upstream_tls;
 use super::check::{Checked, MAX_MILLIS, MAX_NAME, ensure, is_path};
 use super::check_balance::is_token;
 
@@ -21,6 +25,9 @@ const MAX_LIST: usize = 20;
 
 /// The longest text that is sent or looked for, and the longest value of a header field, in bytes.
 const MAX_TEXT: usize = 4096;
+
+/// The longest password, in bytes.
+const MAX_PASSWORD: usize = 1024;
 
 /// Header fields that are about the connection, or have a place of their own.
 const OURS: [&str; 7] =
@@ -80,14 +87,58 @@ pub(super) fn check(check: &Check, place: &str) -> Checked {
             })?;
             is_host(host.as_deref(), &format!("{place}.host"))
         }
+        Ask::Mysql(MysqlAsk { user, password, galera }) => {
+            login(user.as_deref(), password.as_ref(), &place)?;
+            ensure(!galera || user.is_some(), &format!("{place}.galera"), || {
+                "is asked by one who is logged in: expected a `user`".to_owned()
+            })
+        }
+        Ask::Postgres(PostgresAsk { user, password, database }) => {
+            login(user.as_deref(), password.as_ref(), &place)?;
+            is_word(database.as_deref(), &format!("{place}.database"))
+        }
+        Ask::Redis(RedisAsk { user, password }) => {
+            is_word(user.as_deref(), &format!("{place}.user"))?;
+            is_password(password.as_ref(), &format!("{place}.password"))?;
+            ensure(user.is_none() || password.is_some(), &format!("{place}.password"), || {
+                "is missing: nobody logs in without one".to_owned()
+            })
+        }
     }
 }
 
+/// Who logs in to a database, if anybody.
+fn login(user: Option<&str>, password: Option<&Secret>, place: &str) -> Checked {
+    is_word(user, &format!("{place}.user"))?;
+    is_password(password, &format!("{place}.password"))?;
+    ensure(password.is_none() || user.is_some(), &format!("{place}.user"), || {
+        "is missing: whose password is it?".to_owned()
+    })
+}
+
+/// A name that a database is told: in its protocol a zero ends it.
+fn is_word(word: Option<&str>, field: &str) -> Checked {
+    let fits = word.is_none_or(|word| (1..=MAX_NAME).contains(&word.len()) && !word.contains('\0'));
+    ensure(fits, field, || format!("expected a name of 1 to {MAX_NAME} bytes without a zero byte"))
+}
+
+/// The password itself must not come back in the answer.
+fn is_password(password: Option<&Secret>, field: &str) -> Checked {
+    let fits =
+        |password: &Secret| (1..=MAX_PASSWORD).contains(&password.0.len()) && !password.0.contains('\0');
+    ensure(password.is_none_or(fits), field, || {
+        format!("expected 1 to {MAX_PASSWORD} bytes without a zero byte; leave it out for none")
+    })
+}
+
 fn http(ask: &HttpAsk, place: &str) -> Checked {
-    let HttpAsk { method, path, host, headers, expect_status, expect_body } = ask;
+    let HttpAsk { method, path, tls, host, headers, expect_status, expect_body } = ask;
     is_path(path, &format!("{place}.path"))?;
     let parses = path.len() <= MAX_TEXT && path.parse::<http::uri::PathAndQuery>().is_ok();
     ensure(parses, &format!("{place}.path"), || format!("cannot be asked for: {path:?}"))?;
+    if let Some(Err(unusable)) = tls.as_deref().map(upstream_tls::check) {
+        return Err(Problem::bad_parameter(&format!("{place}.tls.{}", unusable.field), unusable.message));
+    }
     is_host(host.as_deref(), &format!("{place}.host"))?;
     ensure(headers.len() <= MAX_LIST, &format!("{place}.headers"), || {
         format!("expected at most {MAX_LIST} fields")
@@ -154,6 +205,18 @@ mod tests {
             (json!({"ask": {"tcp": {"expect": "x".repeat(5_000)}}}), "c.ask.tcp.expect"),
             (json!({"ask": {"grpc": {"service": "a b"}}}), "c.ask.grpc.service"),
             (json!({"ask": {"grpc": {"host": "/"}}}), "c.ask.grpc.host"),
+            (json!({"ask": {"http": {"tls": {}}}}), "c.ask.http.tls.ca"),
+            (json!({"ask": {"http": {"tls": {"verify": false, "ca_file": "/x"}}}}), "c.ask.http.tls.ca_file"),
+            (json!({"ask": {"mysql": {"user": ""}}}), "c.ask.mysql.user"),
+            (json!({"ask": {"mysql": {"user": "a\0b"}}}), "c.ask.mysql.user"),
+            (json!({"ask": {"mysql": {"password": "secret"}}}), "c.ask.mysql.user"),
+            (json!({"ask": {"mysql": {"user": "a", "password": ""}}}), "c.ask.mysql.password"),
+            (json!({"ask": {"mysql": {"user": "a", "password": "secret\0"}}}), "c.ask.mysql.password"),
+            (json!({"ask": {"mysql": {"galera": true}}}), "c.ask.mysql.galera"),
+            (json!({"ask": {"postgres": {"password": "secret"}}}), "c.ask.postgres.user"),
+            (json!({"ask": {"postgres": {"user": "a", "database": ""}}}), "c.ask.postgres.database"),
+            (json!({"ask": {"redis": {"user": "a"}}}), "c.ask.redis.password"),
+            (json!({"ask": {"redis": {"password": "x".repeat(2_000)}}}), "c.ask.redis.password"),
         ] {
             let given: Check = serde_json::from_value(given).expect("a check");
             let problem = check(&given, "c").expect_err(place);
@@ -167,6 +230,11 @@ mod tests {
             json!({"ask": {"http": {"path": "/ready?full=1", "expect_status": ["200", "300-399"]}}}),
             json!({"ask": {"tcp": {"send": "PING\r\n", "expect": "+PONG"}}}),
             json!({"ask": {"grpc": {"service": "orders.v1.Orders", "host": "[::1]:50051"}}}),
+            json!({"ask": {"http": {"tls": {"verify": false}}}}),
+            json!({"ask": {"mysql": {}}}),
+            json!({"ask": {"mysql": {"user": "check", "password": "x", "galera": true}}}),
+            json!({"ask": {"postgres": {"user": "check", "database": "postgres"}}}),
+            json!({"ask": {"redis": {"password": "x"}}}),
         ] {
             check(&serde_json::from_value(good).expect("a check"), "c").expect("can be used");
         }

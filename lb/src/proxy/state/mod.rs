@@ -72,6 +72,8 @@ use super::health;
 use super::lock;
 use super::metrics::RouteStats;
 use super::observe::Observers;
+use super::primary;
+use super::primary::keeper::Decides;
 use super::reload::Reloads;
 use super::tcp::Tcp;
 use super::tcp::ended::Ended;
@@ -104,6 +106,8 @@ pub(crate) struct State {
     pub(crate) reloads: Reloads,
     /// The ports that TCP services cannot have, each with who has it.
     pub(crate) taken_ports: BTreeMap<u16, String>,
+    /// Whether primaries are chosen here, or by another balancer.
+    pub(crate) decides: Decides,
     /// Wakes who looks after the upstreams, when there are new ones.
     pub(crate) swapped: Notify,
     /// Those that nobody looks after yet.
@@ -178,6 +182,7 @@ impl State {
             leaving: Leaving::default(),
             reloads: Reloads::default(),
             taken_ports: BTreeMap::new(),
+            decides: Decides::default(),
             swapped: Notify::new(),
             new: Mutex::default(),
             snapshot: ArcSwap::default(),
@@ -415,6 +420,7 @@ impl State {
         lock(&self.new).append(&mut new);
         self.holding.wake();
         self.swapped.notify_one();
+        primary::news();
     }
 
     /// Has all upstreams be looked after that nobody looks after, as if they had just come.

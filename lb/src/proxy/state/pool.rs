@@ -14,6 +14,7 @@ use wire::{HostName, PoolName};
 use super::super::balance::latency::Usual;
 use super::super::balance::spread::Spread;
 use super::super::balance::sticky::Cookies;
+use super::super::primary::Primary;
 use super::super::queue::Queue;
 use super::super::upstream_tls::PoolTls;
 use super::budget::Budget;
@@ -48,6 +49,8 @@ pub(crate) struct Lasting {
     pub(crate) usual: Usual,
     /// The requests that wait for room.
     pub(crate) queue: Queue,
+    /// Who is given connections, where only one is.
+    pub(crate) primary: Primary,
 }
 
 /// How `Pool::signals` is made up: the number of changes, and below it so many bits …

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::clock;
+use super::super::{clock, primary};
 
 /// A trial prefers a request that can be repeated elsewhere when it fails. Where none comes for so long, any
 /// request is taken: a service may know no others.
@@ -31,6 +31,7 @@ pub(crate) fn changes() -> u64 {
 /// Notes that an upstream was ejected or may be used again.
 pub(crate) fn changed() {
     CHANGES.fetch_add(1, Ordering::Relaxed);
+    primary::news();
 }
 
 /// The trial of one upstream.

@@ -30,11 +30,13 @@ use super::super::balance::{self, Nobody};
 use super::super::forward::connect::{ConnectFailure, classify, watch_for_death};
 use super::super::forward::hold::{self, Held};
 use super::super::forward::tries::{MAX_CONNECTS, MAX_RENEWALS};
+use super::super::primary::Stay;
 use super::super::state::State;
 use super::super::state::pool::{Member, Pool};
 use super::super::state::upstream::{Opened, Upstream};
 use super::attempt::Attempt;
 use super::ended::Ended;
+use super::primary;
 use super::service::Goal;
 use super::streams::Entry;
 
@@ -43,6 +45,8 @@ use super::streams::Entry;
 pub(super) struct Dialled {
     pub(super) tcp: TcpStream,
     pub(super) attempt: Attempt,
+    /// Of a pool that gives connections to its primary only: until when that is so.
+    pub(super) stay: Option<Stay>,
     pub(super) _opened: Opened,
 }
 
@@ -101,6 +105,10 @@ pub(super) async fn dial(
     let Some(pool) = search.pool() else { return Err(Ended::NoUpstream) };
     pool.budget.count_request();
     let until = Instant::now() + Duration::from_millis(pool.policy.request_timeout_ms);
+    if pool.policy.primary_only {
+        drop(pool);
+        return primary::dial(goal, (tcp, entry), state, until, tries).await;
+    }
     drop(pool);
     let mut since = hold::Since::default();
     loop {
@@ -128,7 +136,7 @@ pub(super) async fn dial(
         match connect(attempt.upstream(), Duration::from_millis(limit).min(left)).await {
             Ok((tcp, opened)) => {
                 attempt.connected(&pool, &ask, std::time::Instant::now());
-                return Ok(Dialled { tcp, attempt, _opened: opened });
+                return Ok(Dialled { tcp, attempt, stay: None, _opened: opened });
             }
             Err(failure) => {
                 goal.service.stats.failed(failure);
@@ -221,7 +229,10 @@ impl Search<'_> {
 }
 
 /// Connects to `upstream` within `limit`.
-async fn connect(upstream: &Arc<Upstream>, limit: Duration) -> Result<(TcpStream, Opened), ConnectFailure> {
+pub(super) async fn connect(
+    upstream: &Arc<Upstream>,
+    limit: Duration,
+) -> Result<(TcpStream, Opened), ConnectFailure> {
     upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
     let opened = upstream.opening();
     let tcp = timeout(limit, TcpStream::connect(upstream.address))
@@ -236,7 +247,7 @@ async fn connect(upstream: &Arc<Upstream>, limit: Duration) -> Result<(TcpStream
 }
 
 /// Resolves when the client has reset its connection. One that has only ended its side waits for an answer.
-async fn left(tcp: &TcpStream) {
+pub(super) async fn left(tcp: &TcpStream) {
     loop {
         match tcp.ready(Interest::ERROR).await {
             Ok(ready) if !ready.is_error() => {}

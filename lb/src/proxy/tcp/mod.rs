@@ -18,6 +18,7 @@ pub(crate) mod ended;
 mod hello;
 pub(crate) mod metrics;
 pub(crate) mod ports;
+mod primary;
 mod relay;
 mod serve;
 pub(crate) mod service;

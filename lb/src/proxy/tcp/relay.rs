@@ -27,14 +27,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::ended::Ended;
 use super::streams::{Entry, Phase};
 
-/// As much is read at once, in bytes.
-const BUFFER: usize = 64 << 10;
-
-/// The same where the other side was slow to take what was read last: what it does not take has to be kept.
-const FROM_SLOW: usize = 16 << 10;
+/// As much is read at once, in bytes. With four times as much a MiB costs three quarters more processor time: it does not stay in
+/// the processor's nearest cache between reading and writing, and more of it is left over for who is slow.
+const BUFFER: usize = 16 << 10;
 
 /// After so many reads each way others have their turn.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 64;
 
 /// What a client still says after its upstream has ended is read away for so long, so that what the upstream said last is
 /// not lost to a reset …
@@ -63,7 +61,6 @@ pub(super) struct Way {
     /// What was read and the other side has no room for.
     kept: Vec<u8>,
     written: usize,
-    is_slow: bool,
     /// The other side has reset the connection: how its own way ends does not matter.
     was_reset: bool,
     /// The bytes that were read to be passed on, and those that were not.
@@ -114,8 +111,7 @@ impl Way {
                 }
                 Flow::Ended => return Poll::Ready(Ok(())),
             }
-            let most = if self.is_slow { FROM_SLOW } else { BUFFER };
-            let mut buffer = ReadBuf::new(&mut scratch[..most]);
+            let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *from).poll_read(context, &mut buffer)).map_err(Broken::Reading)?;
             let read = buffer.filled();
             self.moves += 1;
@@ -156,7 +152,6 @@ impl Way {
                 }
             }
         }
-        self.is_slow = !bytes.is_empty();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::super::access_log::Passed;
 use super::super::connection::Server;
 use super::super::forward::announce;
 use super::super::hand_over::OnVip;
+use super::super::primary::Stay;
 use super::super::state::connections::Open;
 use super::arrive::{Arrived, arrive};
 use super::attempt::Attempt;
@@ -40,8 +41,10 @@ pub(super) async fn serve(accepted: Accepted, server: Arc<Server>) {
     // Boxed: what the beginning needs must not count for the connection afterwards.
     let beginning = Box::pin(begin(tcp, &listed.entry, &port, (&mut open, &server), &mut tries));
     let (ended, seat) = match beginning.await {
-        Ok(Begun { relay, mut attempt, _seat: seat, _opened }) => {
+        Ok(Begun { relay, mut attempt, stay, _seat: seat, _opened }) => {
             let ended = relay.run().await;
+            // Both sockets are closed: another primary may begin.
+            drop(stay);
             if matches!(ended, Ended::UpstreamReset | Ended::UpstreamLost) {
                 attempt.broke_off();
             }
@@ -58,6 +61,7 @@ pub(super) async fn serve(accepted: Accepted, server: Arc<Server>) {
 struct Begun<'a> {
     relay: Relay<'a>,
     attempt: Attempt,
+    stay: Option<Stay>,
     _seat: Seat,
     _opened: super::super::state::upstream::Opened,
 }
@@ -106,20 +110,27 @@ async fn begin<'a>(
         ended = told(entry) => Err(ended),
         dialled = dial(&goal, client, (&tcp, entry), &server.state, tries) => dialled,
     };
-    let Dialled { tcp: upstream, attempt, _opened } = dialled.inspect_err(|_ended| reset(&tcp))?;
+    let Dialled { tcp: upstream, attempt, stay, _opened } = dialled.inspect_err(|_ended| reset(&tcp))?;
     let mut said = described
         .proxy_protocol_out
         .map(|version| announce::passing(version, client, destination))
         .unwrap_or_default();
     said.extend(ahead);
     entry.set_phase(Phase::Open);
+    // From here on it is told; what was said before, it has to see itself.
+    if stay.as_ref().is_some_and(Stay::is_over) {
+        [&tcp, &upstream].into_iter().for_each(reset);
+        // Before `stay` is, which says that they are closed.
+        drop((tcp, upstream));
+        return Err(Ended::Replaced);
+    }
     let silence = Silence {
         open: Duration::from_millis(described.idle_timeout_ms),
         half_closed: Duration::from_millis(described.half_close_timeout_ms),
     };
     let (up, down) = (Way::beginning_with(said), Way::default());
     let relay = Relay { client: tcp, upstream, up, down, entry, silence };
-    Ok(Begun { relay, attempt, _seat: seat, _opened })
+    Ok(Begun { relay, attempt, stay, _seat: seat, _opened })
 }
 
 /// Resolves when the connection is to end.

@@ -2,12 +2,12 @@
 //! told of it needs none.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kit::config::{ConfigError, Source, read_file};
 use serde::Deserialize;
 use wire::balancing::Secret;
-use wire::service::ServiceSpec;
+use wire::service::{Probe, SecretFile, ServiceSpec};
 
 use super::routes::MAX_PAGE;
 use super::secrets::MAX_SECRET;
@@ -46,16 +46,10 @@ pub fn read_services(source: &Source) -> Result<Vec<ServiceSpec>, ConfigError> {
 pub fn load_files(spec: &mut ServiceSpec, beside: &Path) -> Fit {
     let place = |file: &Path| beside.parent().map_or_else(|| file.to_owned(), |parent| parent.join(file));
     for (name, secret) in &mut spec.secrets {
-        let Some(file) = secret.file.take() else { continue };
-        let field = format!("secrets.{name}");
-        ensure(secret.value.is_none(), &field, || "expected `file` or `value`, found both".to_owned())?;
-        let path = place(&file);
-        let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.mode());
-        ensure(mode & OTHERS_READ == 0, &field, || {
-            format!("everybody may read {}: chmod o= it first", path.display())
-        })?;
-        let text = read_text(&path, MAX_SECRET).map_err(|why| Misfit::new(field, why))?;
-        secret.value = Some(Secret(text));
+        load_secret(secret, &format!("secrets.{name}"), place)?;
+    }
+    if let Some(probe) = &mut spec.readiness {
+        load_probe(probe, place)?;
     }
     for (status, page) in &mut spec.error_pages {
         let Some(file) = page.file.take() else { continue };
@@ -63,6 +57,35 @@ pub fn load_files(spec: &mut ServiceSpec, beside: &Path) -> Fit {
         ensure(page.body.is_none(), &field, || "expected `file` or `body`, found both".to_owned())?;
         page.body = Some(read_text(&place(&file), MAX_PAGE).map_err(|why| Misfit::new(field, why))?);
     }
+    Ok(())
+}
+
+/// What the files of a readiness probe contain: of a password without the line's end that editors put there.
+fn load_probe(probe: &mut Probe, place: impl Fn(&Path) -> PathBuf) -> Fit {
+    if let Some(password) = &mut probe.password {
+        let is_file = password.file.is_some();
+        load_secret(password, "readiness.password", &place)?;
+        if let Some(Secret(text)) = password.value.as_mut().filter(|_| is_file) {
+            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        }
+    }
+    let Some(file) = probe.ca_file.take() else { return Ok(()) };
+    let field = "readiness.ca_file";
+    ensure(probe.ca.is_none(), field, || "expected `ca_file` or `ca`, found both".to_owned())?;
+    probe.ca = Some(read_text(&place(&file), MAX_SECRET).map_err(|why| Misfit::new(field, why))?);
+    Ok(())
+}
+
+fn load_secret(secret: &mut SecretFile, field: &str, place: impl Fn(&Path) -> PathBuf) -> Fit {
+    let Some(file) = secret.file.take() else { return Ok(()) };
+    ensure(secret.value.is_none(), field, || "expected `file` or `value`, found both".to_owned())?;
+    let path = place(&file);
+    let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.mode());
+    ensure(mode & OTHERS_READ == 0, field, || {
+        format!("everybody may read {}: chmod o= it first", path.display())
+    })?;
+    let text = read_text(&path, MAX_SECRET).map_err(|why| Misfit::new(field, why))?;
+    secret.value = Some(Secret(text));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::checks::StatusRange;
 use wire::service::{Probe, ProbeKind, ServiceSpec};
 
-use super::{Fit, Misfit, ensure};
+use super::{Fit, Misfit, checks, ensure};
 
 /// The times of a probe, in milliseconds: more often, and it is most of the machine's work; less, and it tells nothing.
 const PERIOD_MS: std::ops::RangeInclusive<u64> = 50..=600_000;
@@ -57,6 +57,11 @@ pub(super) fn check(spec: &ServiceSpec) -> Result<(Liveness, Option<Readiness>),
         None => Liveness::HEARTBEAT,
         Some(probe) => {
             one(probe, "liveness")?;
+            ensure(!probe.kind.is_asked_by_balancers(), "liveness.kind", || {
+                "is asked by balancers, who do not judge whether a machine lives: expected `heartbeat`, `http` or `tcp`, and \
+                 this kind as `readiness`"
+                    .to_owned()
+            })?;
             if let Some(grace) = probe.start_grace_ms {
                 ensure(GRACE_MS.contains(&grace), "liveness.start_grace_ms", || {
                     format!("expected {} to {} milliseconds", GRACE_MS.start(), GRACE_MS.end())
@@ -73,8 +78,9 @@ pub(super) fn check(spec: &ServiceSpec) -> Result<(Liveness, Option<Readiness>),
     ensure(probe.start_grace_ms.is_none(), "readiness.start_grace_ms", || {
         "a machine that is not ready is not ended for it: it is `liveness` that has a grace".to_owned()
     })?;
-    // Heartbeats are a machine's liveness already.
-    let readiness = (probe.kind != ProbeKind::Heartbeat).then(|| Readiness(probe.clone()));
+    // Heartbeats are a machine's liveness already, and what balancers ask this manager does not.
+    let is_ours = probe.kind != ProbeKind::Heartbeat && !probe.kind.is_asked_by_balancers();
+    let readiness = is_ours.then(|| Readiness(probe.clone()));
     Ok((liveness, readiness))
 }
 
@@ -88,6 +94,14 @@ fn one(probe: &Probe, place: &str) -> Fit {
         failure_threshold,
         success_threshold,
         start_grace_ms: _,
+        // What only some kinds have is looked at beside them.
+        user: _,
+        password: _,
+        database: _,
+        galera: _,
+        ca: _,
+        ca_file: _,
+        server_name: _,
     } = probe;
     let field = |name: &str| format!("{place}.{name}");
     let is_path =
@@ -95,9 +109,10 @@ fn one(probe: &Probe, place: &str) -> Fit {
     ensure(is_path, &field("path"), || {
         format!("expected a path of at most {MAX_PATH} bytes that begins with a slash")
     })?;
-    ensure(*kind == ProbeKind::Http || path == "/", &field("path"), || {
-        "only `http` asks for a path".to_owned()
+    ensure(matches!(kind, ProbeKind::Http | ProbeKind::Https) || path == "/", &field("path"), || {
+        "only `http` and `https` ask for a path".to_owned()
     })?;
+    checks::words(probe, place)?;
     ensure(*port != Some(0), &field("port"), || "expected a port from 1 to 65535".to_owned())?;
     for (name, millis, range) in [("period_ms", period_ms, PERIOD_MS), ("timeout_ms", timeout_ms, TIMEOUT_MS)]
     {

@@ -66,15 +66,7 @@ fn one(route: &ServiceRoute, place: &str) -> Fit {
     let field = |name: &str| format!("{place}.{name}");
     ensure(hosts.len() <= MAX_HOSTS, &field("hosts"), || format!("expected at most {MAX_HOSTS}"))?;
     for (index, host) in hosts.iter().enumerate() {
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
-        let fits = (1..=MAX_HOST).contains(&name.len()) && name.bytes().all(letters);
-        ensure(fits, &field(&format!("hosts[{index}]")), || {
-            format!(
-                "expected a host name in lower case without port, such as \"example.org\" or \"*.example.org\", \
-                 found {host:?}"
-            )
-        })?;
+        is_host(host, &field(&format!("hosts[{index}]")))?;
     }
     ensure(path.is_none() || path_exact.is_none(), &field("path_exact"), || {
         "expected `path` or `path_exact`, found both".to_owned()
@@ -91,6 +83,18 @@ fn one(route: &ServiceRoute, place: &str) -> Fit {
     }
     let fits = request_timeout_ms.is_none_or(|millis| (1..=MAX_MILLIS).contains(&millis));
     ensure(fits, &field("request_timeout_ms"), || format!("expected 1 to {MAX_MILLIS} milliseconds"))
+}
+
+pub(super) fn is_host(host: &str, field: &str) -> Fit {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+    let fits = (1..=MAX_HOST).contains(&name.len()) && name.bytes().all(letters);
+    ensure(fits, field, || {
+        format!(
+            "expected a host name in lower case without port, such as \"example.org\" or \"*.example.org\", \
+             found {host:?}"
+        )
+    })
 }
 
 fn pages(spec: &ServiceSpec) -> Fit {
@@ -197,7 +201,7 @@ pub fn of(services: &[Service]) -> Vec<Route> {
     }
     // Stable: equals stay in the order of the services.
     routes.sort_by_key(|(rank, _)| *rank);
-    let rest = services.iter().find(|service| service.spec.routes.is_empty()).map(to);
+    let rest = services.iter().find(|service| !service.is_tcp() && service.spec.routes.is_empty()).map(to);
     routes.into_iter().map(|(_, route)| route).chain(rest).collect()
 }
 

@@ -1,10 +1,11 @@
 //! Refuses standbys and spares that nobody could have.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use wire::service::{ServiceSpec, StandbyMode};
 
-use super::{Fit, MAX_MILLIS, Misfit, ensure};
+use super::{Fit, MAX_MILLIS, Misfit, ensure, tcp};
 use crate::config::Hypervisor;
 
 /// The most standbys of a service on a host.
@@ -56,12 +57,13 @@ pub(super) fn check(spec: &ServiceSpec) -> Result<(Standbys, u32), Misfit> {
     Ok((Standbys { count, mode, hold: Duration::from_millis(hold) }, spares))
 }
 
-/// Whether machines of `hypervisor` can be what `spec` asks for.
+/// Whether machines of `hypervisor`, behind a balancer that takes requests at `ports`, can be what `spec` asks for.
 ///
 /// # Errors
 ///
 /// What they cannot be.
-pub fn fits(spec: &ServiceSpec, hypervisor: Hypervisor) -> Fit {
+pub fn fits(spec: &ServiceSpec, hypervisor: Hypervisor, ports: &BTreeSet<u16>) -> Fit {
+    tcp::collides(spec, ports)?;
     let is_clouds = hypervisor == Hypervisor::Libvirt && spec.user_data.is_some();
     ensure(spec.spares.unwrap_or(0) == 0 || !is_clouds, "spares", || {
         "a machine of a cloud's image (`user_data`) cannot become another one, only those of our own images can: leave \

@@ -71,6 +71,78 @@ replicas = 0
 }
 
 #[test]
+fn services_of_tcp_have_ports_and_names_of_their_own() {
+    let services = |other: &str| {
+        format!(
+            "[[service]]\nname = \"web\"\nreplicas = 1\n\
+             [[service]]\nname = \"db\"\nreplicas = 1\nprotocol = \"tcp\"\nlisten = 5432\nprimary_only = true\n\
+             proxy_protocol = \"v2\"\nidle_timeout_ms = 1000\n\
+             [[service]]\nname = \"other\"\nreplicas = 1\nprotocol = \"tcp\"\n{other}"
+        )
+    };
+    let config = check(&services("listen = 5432\nsni = [\"other.example\"]")).expect("told apart by a name");
+    let [db, other] = &super::tcp_of(&config.services)[..] else { panic!("two") };
+    assert_eq!((db.port, db.pool.as_ref(), db.idle_timeout_ms), (5432, Some(&"db".into()), 1_000));
+    assert_eq!(
+        (other.pool.as_ref(), other.sni[0].names.as_slice()),
+        (None, &["other.example".to_owned()][..])
+    );
+    assert_eq!(other.idle_timeout_ms, wire::tcp::TcpService::IDLE_TIMEOUT_MS);
+    // What is left over of requests is not for them.
+    let routes = super::routes_of(&config.services);
+    assert_eq!(routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>(), ["web"]);
+    let policy = config.services[1].pool_policy().expect("not the default");
+    assert!(policy.primary_only && policy.check.active, "only who is checked can be the primary");
+    for (second, refused) in [
+        ("listen = 5432", "a.toml:21:10: the service `db` has this port"),
+        (
+            "listen = 5432\nsni = [\"a\"]\naccept_proxy_protocol = true",
+            "a.toml:23:25: expected the same as of the service `db`",
+        ),
+        (
+            "listen = 8081\n[[listener]]\naddress = \"0.0.0.0:8081\"",
+            "a.toml:21:10: is the port of a [[listener]]",
+        ),
+    ] {
+        let error = check(&services(second)).expect_err(refused);
+        assert!(error.contains(refused), "{error}");
+    }
+}
+
+#[test]
+fn balancers_ask_what_readiness_says_of_databases() {
+    let asks = |kind: &str| {
+        let text = format!(
+            "[[service]]\nname = \"db\"\nreplicas = 1\nprotocol = \"tcp\"\nlisten = 3306\n\
+             [service.readiness]\nperiod_ms = 300\nfailure_threshold = 2\n{kind}"
+        );
+        let config = check(&text).expect("valid");
+        let [service] = &config.services[..] else { panic!("one") };
+        assert!(service.readiness.is_none(), "its manager does not");
+        let policy = service.pool_policy().expect("a policy");
+        assert_eq!((policy.check.interval_ms, policy.check.fall, policy.check.active), (300, 2, true));
+        serde_json::to_value(&policy.check.ask).expect("JSON")
+    };
+    let login = "user = \"u\"\npassword = { value = \"p\" }";
+    assert_eq!(
+        asks(&format!("kind = \"mysql\"\ngalera = true\n{login}")),
+        serde_json::json!({"mysql": {"user": "u", "password": "p", "galera": true}})
+    );
+    assert_eq!(
+        asks(&format!("kind = \"postgres\"\ndatabase = \"d\"\n{login}")),
+        serde_json::json!({"postgres": {"user": "u", "password": "p", "database": "d"}})
+    );
+    assert_eq!(asks("kind = \"redis\""), serde_json::json!({"redis": {}}));
+    let ca = "-----BEGIN CERTIFICATE-----";
+    let asked = asks(&format!("kind = \"https\"\npath = \"/readyz\"\nserver_name = \"k\"\nca = \"{ca}\""));
+    assert_eq!(
+        (&asked["http"]["path"], &asked["http"]["tls"]["server_name"]),
+        (&"/readyz".into(), &"k".into())
+    );
+    assert_eq!(asked["http"]["tls"]["ca"], ca);
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_where_it_stands() {
     let cases = [
         ("port = 0", "a.toml:9:8: expected a port from 1 to 65535"),
@@ -92,7 +164,10 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ),
         ("[service.policy]\nmax_tries = 0", "a.toml:10:13: expected 1 to 100"),
         ("[service.readiness]\nkind = \"http\"\npath = \"ready\"", "a.toml:11:8: expected a path"),
-        ("[service.readiness]\nkind = \"tcp\"\npath = \"/x\"", "a.toml:11:8: only `http` asks for a path"),
+        (
+            "[service.readiness]\nkind = \"tcp\"\npath = \"/x\"",
+            "a.toml:11:8: only `http` and `https` ask for a path",
+        ),
         (
             "[service.readiness]\nkind = \"tcp\"\nstart_grace_ms = 1000",
             "a.toml:11:18: a machine that is not ready",
@@ -117,6 +192,52 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ),
         ("standbys = 1\nstandby_mode = \"warm\"", "a.toml:10:16: unknown variant `warm`"),
         ("spares = 21", "a.toml:9:10: expected at most 20"),
+        ("listen = 3306", "a.toml:9:10: is for services with `protocol = \"tcp\"`"),
+        ("primary_only = true", "a.toml:9:16: is for services with"),
+        ("sni = [\"db.example.org\"]", "a.toml:9:7: is for services with"),
+        ("idle_timeout_ms = 1000", "a.toml:9:19: is for services with"),
+        ("protocol = \"udp\"", "a.toml:9:12: unknown variant `udp`"),
+        ("protocol = \"tcp\"", "a.toml:6:1: `listen` is missing: at which port"),
+        ("protocol = \"tcp\"\nlisten = 443", "a.toml:10:10: expected a port from 1 to 65535 that is none"),
+        ("protocol = \"tcp\"\nlisten = 25\n[[service.route]]", "a.toml:11:1: is about requests of HTTP"),
+        (
+            "protocol = \"tcp\"\nlisten = 25\n[service.policy]\nmax_pending = 1",
+            "a.toml:12:15: is about requests of HTTP",
+        ),
+        (
+            "protocol = \"tcp\"\nlisten = 25\n[service.policy]\nhash_key = \"path\"",
+            "a.toml:12:12: is about requests of HTTP",
+        ),
+        ("protocol = \"tcp\"\nlisten = 25\nsni = [\"A\"]", "a.toml:11:8: expected a host name in lower case"),
+        ("protocol = \"tcp\"\nlisten = 25\nsni = [\"a\", \"a\"]", "a.toml:11:13: named twice"),
+        (
+            "protocol = \"tcp\"\nlisten = 25\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            "a.toml:11:19: says nothing without `accept_proxy_protocol`",
+        ),
+        ("protocol = \"tcp\"\nlisten = 25\nhalf_close_timeout_ms = 0", "a.toml:11:25: expected 1 to"),
+        ("[service.liveness]\nkind = \"mysql\"", "a.toml:10:8: is asked by balancers"),
+        (
+            "[service.readiness]\nkind = \"tcp\"\nuser = \"x\"",
+            "a.toml:11:8: is for the kinds `mysql`, `postgres`",
+        ),
+        ("[service.readiness]\nkind = \"redis\"\ngalera = true", "a.toml:11:10: is for the kinds `mysql`"),
+        ("[service.readiness]\nkind = \"mysql\"\npath = \"/x\"", "a.toml:11:8: only `http` and `https`"),
+        (
+            "[service.readiness]\nkind = \"mysql\"\npassword = { value = \"planted\" }",
+            "a.toml:9:1: `user` is missing",
+        ),
+        (
+            "[service.readiness]\nkind = \"mysql\"\nuser = \"x\"\npassword = { }",
+            "a.toml:12:1: expected a `value` of 1 to",
+        ),
+        ("[service.readiness]\nkind = \"mysql\"\ngalera = true", "a.toml:9:1: `user` is missing"),
+        ("[service.readiness]\nkind = \"redis\"\nuser = \"x\"", "a.toml:9:1: `password` is missing"),
+        ("[service.readiness]\nkind = \"https\"", "a.toml:9:1: `ca` is missing"),
+        ("[service.readiness]\nkind = \"https\"\nca = \"x\"", "a.toml:11:6: expected certificates as PEM"),
+        (
+            "[service.readiness]\nkind = \"https\"\nca_file = \"/nonexistent/ca\"",
+            "a.toml:11:11: cannot read /nonexistent/ca",
+        ),
         ("endpoints = [\"10.0.0.5:8080\"]", "a.toml:8:12: the servers of `endpoints` are not ours to make"),
     ];
     for (more, expected) in cases {

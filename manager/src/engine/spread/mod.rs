@@ -52,8 +52,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What is remembered between plans.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Spreading {
-    /// The orders, and of which managers they are.
-    orders: Option<(Vec<IpAddr>, BTreeMap<IpAddr, Vec<IpAddr>>)>,
+    orders: Option<Orders>,
     /// What was told last.
     seen: Option<Seen>,
     /// Since when that is so.
@@ -67,6 +66,13 @@ pub(super) struct Spreading {
     look_at: Time,
     /// The balancer has said what priorities it has, and that was not looked at yet.
     read: bool,
+}
+
+/// The orders, and of which managers they are.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Orders {
+    managers: Vec<IpAddr>,
+    of: BTreeMap<IpAddr, Vec<IpAddr>>,
 }
 
 /// What makes calm: who has which address, and who could have one.
@@ -101,12 +107,12 @@ impl Engine {
         let mut managers: Vec<IpAddr> = self.peer_addresses();
         managers.push(self.config.address);
         managers.sort_unstable();
-        let known = self.spreading.orders.as_ref().is_some_and(|(of, _)| *of == managers);
+        let known = self.spreading.orders.as_ref().is_some_and(|orders| orders.managers == managers);
         if !known || self.config.vips.iter().any(|vip| matches!(vip.preference, Preference::Order(_))) {
-            let orders = self.computed_orders(&managers);
-            self.spreading.orders = Some((managers, orders));
+            let of = self.computed_orders(&managers);
+            self.spreading.orders = Some(Orders { managers, of });
         }
-        &self.spreading.orders.get_or_insert_default().1
+        &self.spreading.orders.get_or_insert_default().of
     }
 
     fn computed_orders(&self, managers: &[IpAddr]) -> BTreeMap<IpAddr, Vec<IpAddr>> {
@@ -185,7 +191,7 @@ impl Engine {
 
     /// The names of the hosts in the order of `address`, the preferred one first; empty where there is none.
     pub(super) fn order_of(&self, address: IpAddr) -> Vec<HostName> {
-        let managers = self.spreading.orders.as_ref().and_then(|(_, orders)| orders.get(&address));
+        let managers = self.spreading.orders.as_ref().and_then(|orders| orders.of.get(&address));
         let name = |manager: &IpAddr| {
             let told = || self.peers.get(manager)?.held.as_ref().map(|held| held.host.clone());
             let own = (*manager == self.config.address).then(|| self.config.name.clone());

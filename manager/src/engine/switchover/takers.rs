@@ -143,7 +143,11 @@ impl Engine {
             let lb = self.peer_called(host)?.held.as_ref()?.lb.as_ref()?.address;
             Some(vec![lb, IpAddr::V6(link_local_of(lb))])
         };
-        hosts.iter().filter_map(|(address, host)| Some((*address, speaks(host)?))).collect()
+        // A balancer of before that was thought of does not tell the priority it has while fit, and takes no such order.
+        let told = self.balancer.vip.iter().flat_map(|vip| &vip.routers);
+        let takes_it = told.into_iter().all(|router| router.base.is_some());
+        let named = hosts.iter().filter(|_| takes_it);
+        named.filter_map(|(address, host)| Some((*address, speaks(host)?))).collect()
     }
 
     /// Whether the balancer of `host` uses all endpoints of this host.

@@ -102,6 +102,7 @@ impl Guest {
             vip: VipStatus { routers: routers.collect(), ..VipStatus::default() },
             upstreams: documents.then(|| self.set.clone()),
             config_generation: documents.then_some(self.config.generation),
+            pools: None,
         }))
     }
 }

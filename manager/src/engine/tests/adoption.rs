@@ -21,6 +21,17 @@ fn nothing_is_restarted() {
     assert_eq!(world.missing(), Vec::<String>::new());
 }
 
+/// Spares may outlive a manager, and its successor may want none any more.
+#[test]
+fn spares_that_nobody_wants_are_seen_to_once() {
+    let mut world = World::two_hosts(2);
+    restart(&mut world, 500);
+    world.run_ms(60_000);
+    let asked =
+        world.hosts[0].count(|command| matches!(command, Command::KeepSpares(wanted) if wanted.is_empty()));
+    assert_eq!(asked, 1);
+}
+
 #[test]
 fn no_balancer_ever_has_a_poorer_set() {
     let mut world = World::two_hosts(2);

@@ -16,6 +16,7 @@
 
 mod acceleration;
 mod agent;
+mod becoming;
 mod body;
 mod connection;
 mod control;

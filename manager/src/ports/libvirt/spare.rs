@@ -145,10 +145,10 @@ impl Spare {
     }
 }
 
-/// An image whose machines can be made of spares.
-pub(super) fn suitable(image: &Image, hardware: &Hardware) -> Result<(), HypervisorError> {
-    match image {
-        Image::Bundle(_) => Ok(()),
+/// The image of a machine that can be made of a spare.
+pub(super) fn image_of(hardware: &Hardware) -> Result<Image, HypervisorError> {
+    match Image::load(&hardware.image)? {
+        bundle @ Image::Bundle(_) => Ok(bundle),
         Image::Disk { .. } => Err(HypervisorError::Unsupported(format!(
             "a machine of {} cannot become another one, only those of our own images can: leave `spares` out, or have \
              standbys with `standby_mode = \"hot\"`",

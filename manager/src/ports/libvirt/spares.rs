@@ -14,9 +14,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use guest::channel::{Ask, Told};
 use tokio::sync::Mutex as AsyncMutex;
 use wire::PoolName;
 
@@ -29,9 +28,9 @@ use super::metadata::Metadata;
 use super::spare::{self, Kind, Number, Spare};
 use super::{DIRECTORY_MODE, Libvirt, SPARES, failed, refused};
 use crate::config::Hardware;
-use crate::engine::{MachinePurpose, MachineSpec, SparesWanted};
+use crate::engine::SparesWanted;
 use crate::ports::hypervisor::HypervisorError;
-use crate::ports::machine::directory::{self, Directory};
+use crate::ports::machine::directory::Directory;
 
 /// A spare that has said nothing for so long will not: a guest boots within seconds, on a busy host within a minute.
 const BOOT_TIME: Duration = Duration::from_secs(120);
@@ -40,8 +39,8 @@ const BOOT_TIME: Duration = Duration::from_secs(120);
 #[derive(Default)]
 pub(super) struct Spares {
     all: Mutex<Vec<Spare>>,
-    /// Held by who makes and ends them.
-    keeping: AsyncMutex<()>,
+    /// Held by who makes and ends them: the service for which one was made last.
+    keeping: AsyncMutex<Option<PoolName>>,
 }
 
 impl Spares {
@@ -50,7 +49,7 @@ impl Spares {
     }
 
     /// One of `kind` that waits, which from now on is the body of the machine in `directory` and nobody else's.
-    fn take(&self, kind: &Kind, directory: &Directory) -> io::Result<Option<Spare>> {
+    pub(super) fn take(&self, kind: &Kind, directory: &Directory) -> io::Result<Option<Spare>> {
         let mut all = self.lock();
         let Some(place) = all.iter().position(|spare| spare.kind == *kind && spare.waits()) else {
             return Ok(None);
@@ -83,15 +82,18 @@ impl Spares {
         surplus
     }
 
-    /// The first of `wanted` of which there are too few, unless one boots already: they are not to take the host's
-    /// processors from its machines.
-    fn missing(&self, wanted: &[(Kind, u32)]) -> Option<usize> {
+    /// One of `wanted`, which are in the order of their services, of which there are too few, unless one boots already:
+    /// they are not to take the host's processors from its machines. The services behind the `last` one have their turn
+    /// first: one whose spares never wait must not keep the others from theirs.
+    fn missing(&self, wanted: &[(Kind, u32)], last: Option<&PoolName>) -> Option<usize> {
         let all = self.lock();
         if !all.iter().all(Spare::waits) {
             return None;
         }
         let count = |kind: &Kind| all.iter().filter(|spare| spare.kind == *kind).count() as u64;
-        wanted.iter().position(|(kind, wanted)| count(kind) < u64::from(*wanted))
+        let is_short = |(kind, wanted): &(Kind, u32)| count(kind) < u64::from(*wanted);
+        let next = wanted.iter().position(|wanted| is_short(wanted) && Some(&wanted.0.service) > last);
+        next.or_else(|| wanted.iter().position(is_short))
     }
 
     fn waiting(&self) -> BTreeMap<PoolName, u32> {
@@ -119,33 +121,34 @@ impl Libvirt {
         &self,
         wanted: &BTreeMap<PoolName, SparesWanted>,
     ) -> Result<BTreeMap<PoolName, u32>, HypervisorError> {
-        let _only = self.spares.keeping.lock().await;
+        let mut last = self.spares.keeping.lock().await;
         self.find_spares().await?;
-        let (mut kinds, mut made_of) = (Vec::new(), Vec::new());
+        let (mut kinds, mut made_of, mut trouble) = (Vec::new(), Vec::new(), None);
         for (service, SparesWanted { count, hardware }) in wanted {
-            let image = Image::load(&hardware.image)?;
-            spare::suitable(&image, hardware)?;
-            kinds.push((Kind::new(service, hardware, &image), *count));
-            made_of.push((hardware, image));
+            match spare::image_of(hardware) {
+                Ok(image) => {
+                    kinds.push((Kind::new(service, hardware, &image), *count));
+                    made_of.push((hardware, image));
+                }
+                // What one service cannot have, the others can.
+                Err(error) => trouble = Some(error),
+            }
         }
-        let mut silent = None;
         for spare in self.spares.surplus(&kinds) {
             if spare.is_silent() {
-                silent = Some(spare.kind.service.clone());
+                let (service, seconds) = (&spare.kind.service, BOOT_TIME.as_secs());
+                let message = format!("a spare of {service} gave no sign of life within {seconds} s");
+                trouble = Some(HypervisorError::Failed(message));
             }
             self.end_spare(&spare.body).await?;
         }
-        if let Some(service) = silent {
-            let message =
-                format!("a spare of {service} gave no sign of life within {} s", BOOT_TIME.as_secs());
-            return Err(HypervisorError::Failed(message));
-        }
-        if let Some(place) = self.spares.missing(&kinds) {
-            let (hardware, image) = &made_of[place];
-            let spare = self.make_spare(&kinds[place].0, hardware, image).await?;
+        if let Some(place) = self.spares.missing(&kinds, last.as_ref()) {
+            let ((kind, _), (hardware, image)) = (&kinds[place], &made_of[place]);
+            *last = Some(kind.service.clone());
+            let spare = self.make_spare(kind, hardware, image).await?;
             self.spares.lock().push(spare);
         }
-        Ok(self.spares.waiting())
+        trouble.map_or_else(|| Ok(self.spares.waiting()), Err)
     }
 
     /// Takes over the spares of an earlier manager, and ends what is nobody's.
@@ -183,11 +186,13 @@ impl Libvirt {
         self.network.bridge(&self.bridge).await?;
         let number = Number::draw().map_err(failed)?;
         let body = Body::of_spare(&self.state_dir, number);
-        DirBuilder::new()
+        let root = self.state_dir.join(SPARES);
+        let made = DirBuilder::new()
             .mode(DIRECTORY_MODE)
             .recursive(true)
-            .create(&body.path)
-            .map_err(|error| refused(&body.path, &error))?;
+            .create(&root)
+            .and_then(|()| DirBuilder::new().mode(DIRECTORY_MODE).create(&body.path));
+        made.map_err(|error| refused(&body.path, &error))?;
         match self.start_spare(number, &body, kind, hardware, image).await {
             Ok(spare) => Ok(spare),
             Err(error) => {
@@ -247,140 +252,8 @@ impl Libvirt {
         remove(&body.path).map_err(|error| refused(&body.path, &error))
     }
 
-    async fn end_as_spare(&self, body: &Body) -> Result<(), HypervisorError> {
+    pub(super) async fn end_as_spare(&self, body: &Body) -> Result<(), HypervisorError> {
         let Some(number) = body.spare else { return Ok(()) };
         self.end(body, &Key::Uuid(number.uuid(&self.state_dir)), Some(&number.port())).await
     }
-
-    /// Makes the machine of `spec`, whose `directory` is there, of a spare, if one waits that is what it is to be. Returns
-    /// whether it did; where it did not, nothing of it is left.
-    pub(super) async fn make_of_spare(
-        &self,
-        spec: &MachineSpec,
-        directory: &Directory,
-    ) -> Result<bool, HypervisorError> {
-        // What a machine keeps is on a disk, which a spare does not have.
-        if spec.persistent {
-            return Ok(false);
-        }
-        let image = Image::load(&spec.hardware.image)?;
-        let kind = Kind::new(&spec.purpose.service, &spec.hardware, &image);
-        let Some(spare) = self.spares.take(&kind, directory).map_err(failed)? else { return Ok(false) };
-        let body = spare.body.clone();
-        match self.become_machine(spare, spec, &image, directory).await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                tracing::warn!(machine = %spec.purpose.id, "its spare is of no use, it is made anew: {error}");
-                self.end_as_spare(&body).await?;
-                body.remove(directory).map_err(failed)?;
-                Ok(false)
-            }
-        }
-    }
-
-    async fn become_machine(
-        &self,
-        spare: Spare,
-        spec: &MachineSpec,
-        image: &Image,
-        directory: &Directory,
-    ) -> Result<(), HypervisorError> {
-        let began = Instant::now();
-        let purpose = MachinePurpose { image: Some(image.id()), ..spec.purpose.clone() };
-        directory.store_purpose(&purpose).map_err(|error| refused(&directory.path, &error))?;
-        self.network.plug(&spare.number.port(), &self.bridge).await?;
-        let cabled = began.elapsed();
-        let ask = Ask::Become { seed: Box::new(spec.seed.clone()), mac: spec.mac };
-        let told = spare.control.ask(ask).await?;
-        let Told::Became { files_us, address_us } = told else {
-            return Err(HypervisorError::Failed("its guest does not know what a spare is".to_owned()));
-        };
-        tracing::info!(
-            machine = %purpose.id,
-            spare = %spare.number,
-            cable_us = micros(cabled),
-            files_us,
-            address_us,
-            all_us = micros(began.elapsed()),
-            "made of a spare"
-        );
-        self.label(spare.number, purpose);
-        self.watch(&spec.purpose, &spare.body, spare.process, Some(spare.control));
-        Ok(())
-    }
-
-    /// Has the domain of the spare `number` say that it is what `purpose` says. Nobody waits for it: the machine's directory
-    /// says it too, and what the domain did not learn it is told with the next list.
-    pub(super) fn label(&self, number: Number, purpose: MachinePurpose) {
-        let labelled = self.daemon.label(
-            number.uuid(&self.state_dir),
-            Metadata {
-                state_dir: self.daemon.state_dir.clone(),
-                spare: Some(number),
-                purpose: Some(purpose),
-                generation: 0,
-            },
-        );
-        tokio::spawn(async move {
-            if let Err(error) = labelled.await {
-                tracing::warn!("the domain of spare {number} does not say yet which machine it is: {error}");
-            }
-        });
-    }
-
-    /// Has the host's `domains` and directories agree on what was made of which spare.
-    pub(super) async fn mend_spares(&self, domains: &[Metadata]) -> Result<(), HypervisorError> {
-        let spares = domains.iter().filter_map(|domain| Some((domain.spare?, &domain.purpose)));
-        let spares: Vec<_> = spares.collect();
-        if spares.is_empty() {
-            return Ok(());
-        }
-        let machines = self.bodies()?;
-        for (number, says) in spares {
-            match (machines.get(&number), says) {
-                // One without a purpose is being made.
-                (Some(directory), _) => match directory.purpose() {
-                    Ok(purpose) if says.as_ref() != Some(&purpose) => self.label(number, purpose),
-                    _ => {}
-                },
-                (None, Some(purpose)) => self.restore(purpose, number).await?,
-                (None, None) => {
-                    let body = Body::of_spare(&self.state_dir, number);
-                    if !body.path.exists() {
-                        self.end_spare(&body).await?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The machines that were made of spares, by these.
-    fn bodies(&self) -> Result<BTreeMap<Number, Directory>, HypervisorError> {
-        let machines = directory::list(&self.machines).map_err(failed)?;
-        let bodies = machines.iter().filter_map(|id| {
-            let directory = self.directory(id);
-            Some((Body::of(&directory).spare?, directory))
-        });
-        Ok(bodies.collect())
-    }
-
-    /// Makes the link from the machine of `purpose` to the spare that it runs in anew, where its directory was lost.
-    async fn restore(&self, purpose: &MachinePurpose, number: Number) -> Result<(), HypervisorError> {
-        let _only = self.locks.lock(&purpose.id).await;
-        let (directory, body) = (self.directory(&purpose.id), Body::of_spare(&self.state_dir, number));
-        if directory.path.exists() || body.process().map_err(failed)?.is_none() {
-            return Ok(());
-        }
-        tracing::warn!(machine = %purpose.id, "its directory was lost: it is made anew of what its domain says");
-        let restored = directory
-            .create(DIRECTORY_MODE)
-            .and_then(|()| body.become_of(&directory))
-            .and_then(|()| directory.store_purpose(purpose));
-        restored.map_err(|error| refused(&directory.path, &error))
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

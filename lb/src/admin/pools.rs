@@ -1,0 +1,45 @@
+//! What `GET /pools` says of the health of pools.
+
+use std::collections::BTreeMap;
+
+use wire::pools::{MOST_FAILING, PoolHealth, PoolsHealth, PrimaryHealth};
+
+use crate::proxy::state::State;
+use crate::proxy::state::pool::Pool;
+
+/// The pools of `state` whose upstreams are checked all the time.
+pub(super) fn of(state: &State) -> PoolsHealth {
+    let snapshot = state.snapshot();
+    let checked = snapshot.pools.values().filter(|pool| pool.policy.check.active);
+    PoolsHealth {
+        decides: state.decides.get(),
+        pools: checked.map(|pool| (pool.name.clone(), health(pool))).collect(),
+    }
+}
+
+fn health(pool: &Pool) -> PoolHealth {
+    let (mut upstreams, mut well, mut failing) = (0, 0, BTreeMap::new());
+    for member in pool.eligible() {
+        upstreams += 1;
+        let upstream = &member.upstream;
+        match upstream.health.checks.standing(pool.policy.check.fall) {
+            Some(Ok(_)) if !upstream.is_ejected() => well += 1,
+            Some(Err(fault)) => {
+                failing.insert(upstream.id.clone(), fault.to_string());
+            }
+            Some(Ok(_)) => {
+                failing.insert(upstream.id.clone(), "ejected".to_owned());
+            }
+            None => {}
+        }
+    }
+    while failing.len() > MOST_FAILING {
+        failing.pop_last();
+    }
+    let primary = pool.policy.primary_only.then(|| {
+        let look = pool.lasting.primary.look();
+        let id = look.present.map(|(upstream, _)| upstream.id.clone());
+        PrimaryHealth { id, reason: look.reason, terms: look.terms }
+    });
+    PoolHealth { upstreams, well, failing, primary }
+}
