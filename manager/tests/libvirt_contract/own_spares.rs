@@ -103,9 +103,11 @@ fn one_of_a_spare_is_there_sooner_than_one_that_boots() {
                 all.push(replace(&stage, &driver, &mut ends, &before, &next).await);
             }
             all.sort_by_key(Replaced::all);
-            for Replaced { noticed, fenced, made, answered, worked } in &all {
+            for one @ Replaced { noticed, fenced, made, answered, worked } in &all {
                 println!(
-                    "{what}: noticed {noticed} ms, fenced {fenced}, made {made}, answered {answered}; it worked {worked}"
+                    "{what}: {} ms: noticed {noticed}, fenced {fenced}, made {made}, answered {answered}, in which it \
+                     had a processor for {worked}",
+                    one.all()
                 );
             }
             medians.push(all[COMPARED as usize / 2].all());
