@@ -224,15 +224,15 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ("[service.readiness]\nkind = \"mysql\"\npath = \"/x\"", "a.toml:11:8: only `http` and `https`"),
         (
             "[service.readiness]\nkind = \"mysql\"\npassword = { value = \"planted\" }",
-            "a.toml:9:1: `user` is missing",
+            "a.toml:9:10: `user` is missing",
         ),
         (
             "[service.readiness]\nkind = \"mysql\"\nuser = \"x\"\npassword = { }",
             "a.toml:12:1: expected a `value` of 1 to",
         ),
-        ("[service.readiness]\nkind = \"mysql\"\ngalera = true", "a.toml:9:1: `user` is missing"),
-        ("[service.readiness]\nkind = \"redis\"\nuser = \"x\"", "a.toml:9:1: `password` is missing"),
-        ("[service.readiness]\nkind = \"https\"", "a.toml:9:1: `ca` is missing"),
+        ("[service.readiness]\nkind = \"mysql\"\ngalera = true", "a.toml:9:10: `user` is missing"),
+        ("[service.readiness]\nkind = \"redis\"\nuser = \"x\"", "a.toml:9:10: `password` is missing"),
+        ("[service.readiness]\nkind = \"https\"", "a.toml:9:10: `ca` is missing"),
         ("[service.readiness]\nkind = \"https\"\nca = \"x\"", "a.toml:11:6: expected certificates as PEM"),
         (
             "[service.readiness]\nkind = \"https\"\nca_file = \"/nonexistent/ca\"",
