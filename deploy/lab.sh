@@ -417,9 +417,13 @@ machine_members() {
 # The host's end of a machine's cable: hf and the address in hexadecimal.
 machine_port() {
     local dir=$1 id=$2 address
-    address=$(sed -n 's/.*"address": "\([0-9.]*\)".*/\1/p' "$dir/${id%%-*}/state/machines/$id/machine.json")
-    # shellcheck disable=SC2086 # four words on purpose
-    printf 'hf%02x%02x%02x%02x' ${address//./ }
+    address=$(sed -n 's/.*"address": "\([0-9a-f.:]*\)".*/\1/p' "$dir/${id%%-*}/state/machines/$id/machine.json")
+    if [ "$FAMILY" = 6 ]; then
+        printf 'hf%08x' "0x${address#"$NETWORK"}"
+    else
+        # shellcheck disable=SC2086 # four words on purpose
+        printf 'hf%02x%02x%02x%02x' ${address//./ }
+    fi
 }
 
 # Pulls or plugs a machine's cable. A virtual machine needs no such help: what leaves it, leaves by its

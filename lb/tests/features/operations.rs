@@ -95,6 +95,15 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     ),
     had(
+        "Hosts and machines of IPv6",
+        "`address`, `gateway`, `peers` and `address_pool` of a manager are of one family, IPv4 or IPv6; whether an address is free is asked by neighbour discovery: [settings](configuration.md).",
+        &[
+            "manager::cluster ipv6::a_killed_machine_fails_no_request_and_is_rebuilt_at_its_address_of_ipv6",
+            "manager::cluster ipv6::a_public_address_of_ipv6_moves_when_the_balancer_that_has_it_dies",
+            "manager::neighbours whoever_has_the_address_is_named_at_once",
+        ],
+    ),
+    had(
         "How many balancers and addresses a load takes",
         "`manager plan vips`: what each carries before and after a loss: [how many it takes](vip.md#how-many-it-takes).",
         &[

@@ -1,7 +1,7 @@
 //! What a machine is made from.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use wire::proxy_config::ProxyConfig;
@@ -68,7 +68,7 @@ impl MachineSpec {
     pub fn of_service(config: &Config, service: &Service, slot: &Slot, incarnation: Incarnation) -> Self {
         let settings = ServiceSettings {
             machine: slot.id.as_str(),
-            listen: format!("{}:{}", slot.address, service.port),
+            listen: SocketAddr::new(slot.address, service.port).to_string(),
             heartbeat_interval_ms: config.heartbeat.interval_ms,
         };
         let secrets = service.secrets().map(|(name, value)| (name.clone(), value.clone()));

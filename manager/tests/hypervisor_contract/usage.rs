@@ -32,7 +32,6 @@ pub(crate) async fn what_a_machine_uses_is_told(stage: &impl Stage) {
     for used in [&busy_before, &idle_before] {
         let memory = u64::from(specs[0].hardware.memory_mib) << 20;
         assert!((SOME_MEMORY..4 * memory).contains(&used.memory_bytes), "{used:?}");
-        assert!(used.cpu > Duration::ZERO, "{used:?}");
     }
 
     // One of them works for a second of processor time; that is its own, and the next driver knows it too.
