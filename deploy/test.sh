@@ -13,7 +13,7 @@
 #                HAProxy's; HTTP/2, gRPC and WebSockets with curl, nghttp2 and programs from PyPI; HAProxy before us;
 #                balancers announced by BIRD; certificates from the ACME server pebble; reports of loadtest in
 #                Chromium; rules, alerts and boards with Prometheus; MariaDB with Galera, PostgreSQL, Redis and etcd
-#                behind TCP services
+#                behind TCP services; services that three hosts agree on in etcd
 #
 #   --yes        do not ask before installing Rust, and let `machines` put a newer qemu-utils back to the
 #                distribution's own version where that blocks QEMU

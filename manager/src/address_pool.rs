@@ -48,7 +48,8 @@ impl AddressRange {
     }
 }
 
-fn bits(address: IpAddr) -> u128 {
+/// Its bits as a number; of IPv4 the lower 32.
+pub(crate) fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),

@@ -20,6 +20,7 @@ use crate::pki::LEAF_LIFETIME;
 
 mod acme;
 mod certificate;
+mod etcd;
 mod file;
 mod hardware;
 mod heartbeat;
@@ -31,6 +32,7 @@ mod vip;
 
 pub use acme::{Acme, Challenge, ExternalAccount};
 pub use certificate::CertificateFiles;
+pub use etcd::Etcd;
 use file::File;
 use hardware::DEFAULT_LB_MEMORY_MIB;
 pub use hardware::Hardware;
@@ -114,6 +116,8 @@ pub struct Config {
     pub certificates: Vec<CertificateFiles>,
     /// The same from an ACME server.
     pub acme: Option<Acme>,
+    /// Where what is put of services is kept for all hosts; none: each host keeps its own.
+    pub etcd: Option<Etcd>,
     /// What runs on this host.
     pub services: Vec<Service>,
     /// When a silent machine counts as dead.
@@ -180,6 +184,7 @@ impl Config {
             listeners,
             certificates,
             acme,
+            etcd,
             services,
             heartbeat,
         } = source.parse()?;
@@ -258,6 +263,7 @@ impl Config {
         let listeners = listener::check(source, listeners)?;
         let certificates = certificate::check(source, certificates)?;
         let acme = acme.map(|acme| acme.check(source, &listeners)).transpose()?;
+        let etcd = etcd.map(|etcd| etcd.check(source)).transpose()?;
         let services = service::check_all(source, services, &images)?;
         let ports = request_ports(&listeners);
         for (index, service) in services.iter().enumerate() {
@@ -313,6 +319,7 @@ impl Config {
             listeners,
             certificates,
             acme,
+            etcd,
             services,
             heartbeat,
         })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -32,6 +32,7 @@ use crate::ports::libvirt::Libvirt;
 use crate::ports::namespaces::Namespaces;
 use crate::ports::peers::Peers;
 use crate::ports::transport::Transport;
+use crate::services::agreed::Agreed;
 use crate::services::{Services, changes};
 use crate::store::Store;
 
@@ -79,7 +80,9 @@ async fn serve_host(mut config: Config, file: PathBuf) -> Result<Ended> {
     // Where the store cannot be read, that was said: what runs tells what is wanted.
     let stored = store.load().unwrap_or_default();
     let maintained = maintenance::stored(&store);
-    let services = Services::open(&config, store.clone());
+    let mut services = Services::open(&config, store.clone());
+    let agreed = Agreed::open(&config, &store).map_err(|reason| anyhow!("[etcd]: {reason}"))?;
+    services.agree(agreed.clone());
     config.services = services.all();
     let (exits, ended) = mpsc::unbounded_channel();
     let hypervisor = driver(&config, exits)?;
@@ -132,6 +135,10 @@ async fn serve_host(mut config: Config, file: PathBuf) -> Result<Ended> {
             Arc::new(move |name| changes::take_back(&services, &shared, name))
         },
     };
+    if let Some(agreed) = agreed {
+        // It ends with the process.
+        tokio::spawn(agreed.walk(Arc::clone(&services), Arc::clone(&shared)));
+    }
     let gate = Arc::new(Gate::new(Arc::clone(&shared), tokens, audit));
     let board = Arc::new(Board::new(Arc::clone(&shared), transport.clone()));
     let api = Api {

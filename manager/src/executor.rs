@@ -325,7 +325,10 @@ async fn carry_out(config: &Config, ports: &Ports, told: &Teller, command: Comma
         Command::Rank { lb, priorities } => ports.balancer.rank(lb, priorities).await,
         Command::AskTargets(targets) => uplink::ask(&config.bridge, &targets).await,
         Command::Forward { peer, order } => ports.peers.switch_over(peer, &order).await,
-        Command::Tell { peer, snapshot } => ports.peers.tell(peer, &snapshot.to_wire()).await,
+        Command::Tell { peer, snapshot, base } => {
+            ports.peers.tell(peer, snapshot.host(), &snapshot.words(base.as_ref())).await
+        }
+        Command::Gossip { peer, packets } => ports.peers.gossip(peer, &packets).await,
         Command::Probe(address) => match neighbours::probe(&config.bridge, address).await {
             Ok(None) => Outcome::Done,
             Ok(Some(mac)) => Outcome::Taken(mac),

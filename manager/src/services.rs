@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kit::guess;
 use serde::{Deserialize, Serialize};
@@ -13,18 +14,21 @@ use wire::pools::PoolHealth;
 use wire::service::{RolloutView, ServiceOrigin, ServiceSpec, ServiceView};
 use wire::{PoolName, Problem};
 
+use self::agreed::Agreed;
 use crate::config::service::{Misfit, Service, check, fits};
 use crate::config::{Config, Hypervisor};
 use crate::store::{Store, StoreError, Table};
 
+pub mod agreed;
 pub mod changes;
+mod etcd;
 
 /// One row for each service that was put.
 const SERVICES: Table<Put> = Table::new("services");
 
 /// A service as it is stored, with its secrets: the store is for its owner only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Put {
+pub(crate) struct Put {
     spec: ServiceSpec,
     /// What was put before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +64,20 @@ pub struct Services {
     put: BTreeMap<PoolName, Service>,
     /// What was put before those, where something was.
     before: BTreeMap<PoolName, ServiceSpec>,
+    /// What was put and does not fit here: other hosts may have it.
+    left_out: BTreeMap<String, Put>,
+    /// Where that is kept for all hosts, if it is.
+    agreed: Option<Arc<Agreed>>,
+}
+
+/// What is to become of one that is put.
+pub(crate) enum Change {
+    /// It is this; what it was can be gone back to.
+    Put(Service),
+    /// It is this, which it was before: there is no way further back.
+    PutBack(Service),
+    /// It is not there.
+    Remove(PoolName),
 }
 
 impl Services {
@@ -73,7 +91,7 @@ impl Services {
         let (images, file) = (config.images.clone(), config.services.clone());
         let hypervisor = config.hypervisor;
         let ports = config.request_ports();
-        let mut services = Services {
+        Services {
             store,
             images,
             hypervisor,
@@ -81,14 +99,37 @@ impl Services {
             file,
             put: BTreeMap::new(),
             before: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            agreed: None,
+        }
+        .of_rows(stored)
+    }
+
+    /// Keeps what is put for all hosts, as `agreed` says.
+    pub fn agree(&mut self, agreed: Option<Arc<Agreed>>) {
+        self.agreed = agreed;
+    }
+
+    /// Those of the file, and of `stored` what fits.
+    pub(crate) fn of_rows(&self, stored: BTreeMap<String, Put>) -> Self {
+        let mut services = Services {
+            store: self.store.clone(),
+            images: self.images.clone(),
+            hypervisor: self.hypervisor,
+            ports: self.ports.clone(),
+            file: self.file.clone(),
+            put: BTreeMap::new(),
+            before: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            agreed: self.agreed.clone(),
         };
         // A service of the file that one of them outranks is in nobody's way.
         let is_outranked = |service: &&Service| stored.contains_key(service.name.as_str());
         let mut others: Vec<Service> =
             services.file.iter().filter(|service| !is_outranked(service)).cloned().collect();
         for (name, Put { spec, before }) in stored.clone() {
-            let checked = fits(&spec, hypervisor, &services.ports)
-                .and_then(|()| check(spec, &services.images, &others));
+            let checked = fits(&spec, self.hypervisor, &services.ports);
+            let checked = checked.and_then(|()| check(spec.clone(), &services.images, &others));
             match checked {
                 Ok(service) => {
                     services.before.extend(before.map(|before| (service.name.clone(), before)));
@@ -97,6 +138,7 @@ impl Services {
                 }
                 Err(Misfit { field, message }) => {
                     tracing::error!(service = %name, "it was put at run time and is left out: {field}: {message}");
+                    services.left_out.insert(name, Put { spec, before });
                 }
             }
         }
@@ -223,6 +265,76 @@ impl Services {
             }
             _ => Ok((None, self.without(name)?)),
         }
+    }
+
+    /// Where what is put is kept for all hosts, if it is.
+    pub(crate) fn agreed(&self) -> Option<Arc<Agreed>> {
+        self.agreed.clone()
+    }
+
+    /// All that is put, as it is stored.
+    pub(crate) fn rows(&self) -> BTreeMap<String, Put> {
+        let row = |service: &Service| Put {
+            spec: service.spec.clone(),
+            before: self.before.get(&service.name).cloned(),
+        };
+        let mut rows = self.left_out.clone();
+        rows.extend(self.put.values().map(|service| (service.name.to_string(), row(service))));
+        rows
+    }
+
+    /// The same after `change`.
+    pub(crate) fn rows_after(&self, change: &Change) -> BTreeMap<String, Put> {
+        let mut rows = self.rows();
+        match change {
+            Change::Put(service) => {
+                let was = self.put.get(&service.name).map(|known| known.spec.clone());
+                if was.as_ref() != Some(&service.spec) {
+                    let put = Put { spec: service.spec.clone(), before: was };
+                    rows.insert(service.name.to_string(), put);
+                }
+            }
+            Change::PutBack(service) => {
+                rows.insert(service.name.to_string(), Put { spec: service.spec.clone(), before: None });
+            }
+            Change::Remove(name) => _ = rows.remove(name.as_str()),
+        }
+        rows
+    }
+
+    /// Carries `change` out; it blocks while the disk does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be stored; then nothing has changed.
+    pub(crate) fn carry_out(&mut self, change: Change) -> Result<(), StoreError> {
+        match change {
+            Change::Put(service) => self.put(service),
+            Change::PutBack(service) => self.put_back(service),
+            Change::Remove(name) => self.remove(&name),
+        }
+    }
+
+    /// Stores what `next` has in the place of what these have; it blocks while the disk does.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be stored: what was stored before it stays so.
+    pub(crate) fn replace(&mut self, next: Services) -> Result<(), StoreError> {
+        let gone: Vec<PoolName> =
+            self.put.keys().filter(|name| !next.put.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.remove(&name)?;
+        }
+        self.left_out = next.left_out;
+        for (name, service) in next.put {
+            let before = next.before.get(&name).cloned();
+            let is_known = self.put.get(&name).is_some_and(|known| known.spec == service.spec);
+            if !is_known || self.before.get(&name) != before.as_ref() {
+                self.store(service, before)?;
+            }
+        }
+        Ok(())
     }
 
     /// Stores `service`, and what it takes the place of; it blocks while the disk does. One that is the same changes

@@ -23,6 +23,22 @@ pub struct ClusterView {
     pub hosts: Vec<HostView>,
     /// The public addresses.
     pub vips: Vec<VipView>,
+    /// What all hosts agree on of services, where that is kept in an etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<AgreedView>,
+}
+
+/// What people put of services, as the host that answers has it of all hosts' etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgreedView {
+    /// Counts the edits.
+    pub generation: u64,
+    /// Why no edit is possible, if none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// Why the host does not follow a later edit, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
 }
 
 /// One host.

@@ -88,4 +88,29 @@ pub(crate) const ROWS: &[Row] = &[
             "manager::cluster autoscale::a_ramp_takes_a_service_from_3_machines_to_9_and_back",
         ],
     ),
+    had(
+        "More than two hosts",
+        "Up to 8 ask each other, more find out by SWIM who lives, over their mutual TLS; changes alone are told: [growth](growth.md).",
+        &[
+            "manager sim::growth::sixty_four_managers_with_ten_thousand_endpoints_converge_within_five_seconds_of_a_change",
+            "manager sim::circles::every_promise_is_kept_under_faults_by_hosts_that_gossip",
+            "manager sim::circles::who_cannot_reach_one_other_host_hears_of_it_from_the_rest",
+        ],
+    ),
+    had(
+        "What a larger cluster costs, in numbers",
+        "Heartbeats, snapshots, gossip and pushes at 2, 8 and 64 hosts with 10,000 machines: [growth](growth.md#what-it-costs).",
+        &[
+            "manager sim::growth::the_page_says_what_a_cluster_costs_as_it_grows",
+            "manager sim::growth::a_circle_of_sixty_four_says_less_than_a_mesh",
+        ],
+    ),
+    had(
+        "One edit for all hosts",
+        "`[etcd]`: what is put of services is compared and swapped in an etcd; without a quorum it is frozen, and all serves on: [growth](growth.md#services-that-all-hosts-agree-on).",
+        &[
+            "manager::interop_etcd three_hosts_agree_on_services_as_long_as_two_etcd_members_live",
+            "manager config::etcd::tests::what_cannot_be_meant_is_refused_with_a_remedy",
+        ],
+    ),
 ];

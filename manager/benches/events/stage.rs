@@ -100,6 +100,7 @@ impl Stage {
                 epoch: snapshot.epoch(),
                 version: snapshot.version(),
                 applied: snapshot.version(),
+                own: None,
             }),
             _ => Outcome::Done,
         }

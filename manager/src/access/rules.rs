@@ -256,7 +256,10 @@ pub fn need(method: &Method, route: &str) -> Need {
         asset if reads && asset.starts_with("/page/") && asset != STREAM => Need::Open,
         access if access.starts_with("/access/") => Need::Tokens,
         "/audit" if reads => Need::Records,
-        "/peers/{host}" | "/pki/revocations" if method == Method::PUT => Need::Snapshot,
+        "/peers/{host}" | "/pki/revocations" if method == Method::PUT || method == Method::PATCH => {
+            Need::Snapshot
+        }
+        "/gossip" => Need::Snapshot,
         "/certificates/exchange" => Need::Snapshot,
         "/pki/join" => Need::Enrol,
         // Also to see what can be ordered: it is asked before anything is.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use kit::config::Source;
 use reqwest::Method;
 use serde::Serialize;
-use wire::cluster::ClusterView;
+use wire::cluster::{ClusterView, HostView};
 use wire::placement::ServicePlacement;
 use wire::pools::{PoolHealth, PrimaryHealth};
 use wire::service::{
@@ -70,6 +70,20 @@ struct Told {
     url: String,
 }
 
+/// The managers to be told.
+struct AllTold {
+    hosts: Vec<Told>,
+    /// What one is told, all go by.
+    agree: bool,
+}
+
+impl AllTold {
+    /// Those that are told a definition.
+    fn edited(&self) -> &[Told] {
+        if self.agree { &self.hosts[..self.hosts.len().min(1)] } else { &self.hosts }
+    }
+}
+
 /// What was rolled out, for programs.
 #[derive(Serialize)]
 struct RolledOut<'a> {
@@ -103,10 +117,10 @@ impl Client {
             }
             ServiceCommand::Apply(args) => self.apply(args),
             ServiceCommand::Rm { name, here } => {
-                for Told { host, url } in self.told(*here)? {
+                for Told { host, url } in self.told(*here, false)?.edited() {
                     let path = path_of("/services", name);
                     let _left: Vec<ServiceView> = self
-                        .ask_at(&url, Method::DELETE, &path, None::<&()>)
+                        .ask_at(url, Method::DELETE, &path, None::<&()>)
                         .with_context(|| format!("host {host}"))?;
                     self.print(&name, |name| format!("{name} is being taken away on host {host}"))?;
                 }
@@ -121,9 +135,9 @@ impl Client {
         if specs.is_empty() {
             return Err(source.error_at(None, "expected at least one [[service]]").into());
         }
-        let told = self.told(args.here)?;
+        let told = self.told(args.here, args.roll)?;
         for spec in &specs {
-            for Told { host, url } in &told {
+            for Told { host, url } in told.edited() {
                 let path = path_of("/services", spec.name.as_str());
                 let view: ServiceView = self
                     .ask_at(url, Method::PUT, &path, Some(spec))
@@ -149,13 +163,13 @@ impl Client {
     }
 
     /// Has all hosts build the machines of the service `name` anew, one host after the other.
-    fn roll_out(&self, name: &PoolName, told: &[Told]) -> Result<()> {
-        for (index, host) in told.iter().enumerate() {
+    fn roll_out(&self, name: &PoolName, told: &AllTold) -> Result<()> {
+        for (index, host) in told.hosts.iter().enumerate() {
             let RolloutView { state, total, reason, .. } = self.roll_on(host, name, true)?;
             let there = &host.host;
             match state {
                 RolloutState::RolledBack => {
-                    self.roll_back(name, &told[..index], &told[index + 1..]).with_context(|| {
+                    self.roll_back(name, told, index).with_context(|| {
                         format!(
                             "service {name} is not rolled out ({reason}). Host {there} has made it again what it was \
                              before, others could not"
@@ -176,10 +190,11 @@ impl Client {
         Ok(())
     }
 
-    /// Makes the service `name` again what it was on these hosts, and on those where it was `rolled` out already has its
-    /// machines built anew.
-    fn roll_back(&self, name: &PoolName, rolled: &[Told], untouched: &[Told]) -> Result<()> {
-        for Told { host, url } in rolled.iter().chain(untouched) {
+    /// The host at `index` has made the service `name` again what it was. Others do so too, where that was not for all, and
+    /// those before it, where it was rolled out already, have its machines built anew.
+    fn roll_back(&self, name: &PoolName, told: &AllTold, index: usize) -> Result<()> {
+        let (rolled, untouched) = (&told.hosts[..index], &told.hosts[index + 1..]);
+        for Told { host, url } in rolled.iter().chain(untouched).filter(|_| !told.agree) {
             let path = format!("{}/rollback", path_of("/services", name.as_str()));
             let _was: ServiceView =
                 self.ask_at(url, Method::POST, &path, None::<&()>).with_context(|| format!("host {host}"))?;
@@ -227,11 +242,13 @@ impl Client {
         }
     }
 
-    /// The managers to tell: of all hosts, each of which has to be there.
-    fn told(&self, here: bool) -> Result<Vec<Told>> {
+    /// The managers to tell: of all hosts, each of which has to be there; only the one that is asked where all go by what
+    /// that one is told, unless something has to be done on each (`all`).
+    fn told(&self, here: bool, all: bool) -> Result<AllTold> {
         let view: ClusterView = self.ask(Method::GET, "/cluster", None::<&()>)?;
-        if here {
-            return Ok(vec![Told { host: view.host, url: self.url().to_owned() }]);
+        let agree = view.agreed.is_some();
+        if here || (agree && !all) {
+            return Ok(AllTold { hosts: vec![Told { host: view.host, url: self.url().to_owned() }], agree });
         }
         if let Some(lost) = view.hosts.iter().find(|host| !host.alive) {
             bail!(
@@ -242,8 +259,8 @@ impl Client {
         let url = |name: &HostName, address: IpAddr| {
             if *name == view.host { self.url().to_owned() } else { self.manager_at(address) }
         };
-        let hosts = view.hosts.iter();
-        Ok(hosts.map(|host| Told { host: host.name.clone(), url: url(&host.name, host.address) }).collect())
+        let told = |host: &HostView| Told { host: host.name.clone(), url: url(&host.name, host.address) };
+        Ok(AllTold { hosts: view.hosts.iter().map(told).collect(), agree })
     }
 }
 

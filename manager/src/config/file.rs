@@ -12,6 +12,7 @@ use wire::service::ServiceSpec;
 use super::Hypervisor;
 use super::acme::AcmeFile;
 use super::certificate::CertificateFiles;
+use super::etcd::EtcdFile;
 use super::hardware::HardwareFile;
 use super::heartbeat::Heartbeat;
 use super::listener::ListenerFile;
@@ -109,6 +110,9 @@ pub(super) struct File {
     /// The same from an ACME server, got by one manager for all.
     #[serde(default)]
     pub(super) acme: Option<AcmeFile>,
+    /// Where what is put of services at run time is kept for all hosts; without it, each host keeps its own.
+    #[serde(default)]
+    pub(super) etcd: Option<EtcdFile>,
     /// What runs on this host. The first service takes all requests.
     #[serde(default, rename = "service")]
     pub(super) services: Vec<ServiceSpec>,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use wire::autoscale::MachineTraffic;
 use wire::cluster::Condition;
@@ -112,6 +113,15 @@ pub enum Command {
         peer: IpAddr,
         /// The snapshot.
         snapshot: Telling,
+        /// What it has of it, where that is known.
+        base: Option<Telling>,
+    },
+    /// Give a peer packets of the membership protocol.
+    Gossip {
+        /// The peer's address.
+        peer: IpAddr,
+        /// The packets.
+        packets: Vec<Bytes>,
     },
     /// Tell the host's balancer whether the host's uplink is lost.
     TellUplink {
@@ -179,6 +189,8 @@ pub enum Job {
     Forward,
     /// A peer.
     Tell(IpAddr),
+    /// What a peer is to know of who lives.
+    Gossip(IpAddr),
     /// What the balancer knows of the uplink.
     TellUplink,
     /// The balancer's priorities.
@@ -270,6 +282,8 @@ pub enum Outcome {
     SwitchedOver(Box<Switchover>),
     /// The peer has the snapshot.
     Told(SnapshotAck),
+    /// The peer's answer to packets of the membership protocol: packets again.
+    Gossiped(Vec<Bytes>),
     /// Somebody with this MAC address has the address.
     Taken([u8; 6]),
 }

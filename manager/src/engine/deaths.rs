@@ -156,6 +156,7 @@ impl Engine {
             peer.told = peer.told.map(|told| told + gap);
         }
         self.placing.excuse(gap);
+        self.circle.excuse(gap);
         self.uplink.excuse(gap);
         self.spreading.excuse();
         if let Adoption::Settling { until } = &mut self.adoption {

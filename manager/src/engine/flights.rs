@@ -161,7 +161,10 @@ impl Engine {
             Command::TellUplink { lost, .. } => self.uplink_told(now, lost, outcome),
             Command::AskTargets(_) => self.targets_asked(now, outcome),
             Command::Rank { .. } => self.rank_finished(now, outcome),
-            Command::Tell { peer, snapshot } => self.tell_finished(now, peer, &snapshot, outcome),
+            Command::Tell { peer, snapshot, base } => {
+                self.tell_finished(now, peer, &snapshot, base.is_some(), outcome);
+            }
+            Command::Gossip { peer, .. } => self.gossiped(now, peer, outcome),
             Command::Probe(address) => self.probe_finished(now, address, outcome),
             Command::TakeBack(service) => self.took_back(now, &service, outcome),
             Command::Resign { lb } => {
@@ -187,6 +190,7 @@ impl Command {
             | Command::Resign { .. }
             | Command::TellUplink { .. }
             | Command::Rank { .. }
+            | Command::Gossip { .. }
             | Command::AskTargets(_) => 2,
             Command::HandOver { order, .. } => order.longest_ms() / 1_000 + HAND_OVER_MARGIN,
             Command::Forward { order, .. } => order.timeout_ms / 1_000 + 2 * HAND_OVER_MARGIN,

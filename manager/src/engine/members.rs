@@ -27,7 +27,8 @@ impl Engine {
 
     /// The managers that were heard lately, for others to know.
     pub(super) fn heard_peers(&self, now: Time) -> Vec<IpAddr> {
-        let lately = |peer: &&Peer| peer.heard.is_some_and(|heard| now.saturating_sub(heard) < NAMED_FOR);
+        let lately =
+            |peer: &&Peer| peer.heard_by(now).is_some_and(|heard| now.saturating_sub(heard) < NAMED_FOR);
         self.peers.values().filter(lately).map(|peer| peer.address).collect()
     }
 

@@ -15,7 +15,8 @@
 //! judges who is lost, `standbys` who steps in, `spares` how many machines wait to become one. `placing` has this host's share
 //! of what runs over all hosts, `scaling` says how many these are, of what `usage` was told, and `rollout` builds machines anew.
 //! `switchover` moves public addresses, `spread` says which: who is preferred for each, and what is to go back.
-//! `balancing` tells the balancer, `publish` the peers, `members` knows who these are. `requests` answers both people and peers,
+//! `balancing` tells the balancer, `publish` the peers, `members` knows who these are, `circle` who of them lives where they are
+//! many. `requests` answers both people and peers,
 //! `views` shows the state, and `figures` and `targets` are for who watches it.
 
 mod action;
@@ -23,6 +24,7 @@ mod addresses;
 pub mod autoscale;
 mod balancer;
 mod balancing;
+mod circle;
 mod deaths;
 mod desired;
 mod figures;
@@ -68,16 +70,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use wire::cluster::AgreedView;
 use wire::{Incarnation, MachineId, PoolName};
 
 pub use action::{Action, Asked, Command, Event, Job, LbReading, ObservedMachine, ObservedUsage, Outcome};
+pub use circle::{CIRCLE, MAX_PACKET, MAX_PACKETS};
 pub use desired::{Desired, Slot, lb_id};
 pub use figures::{Addresses, Figures};
 pub use front::Front;
 pub use maintenance::Maintenance;
 pub use members::MAX_PEERS;
 pub use notice::{Notice, Severity, Start};
-pub use shared::{SharedSet, Telling};
+pub use shared::{SharedSet, Telling, Words};
 pub use spec::{MachinePurpose, MachineSpec, SparesWanted};
 pub use targets::Target;
 pub use uplink::UplinkReading;
@@ -85,6 +89,7 @@ pub use uplink::UplinkReading;
 use crate::config::Config;
 use addresses::Foreign;
 use balancer::{Balancer, Pools};
+use circle::Circle;
 use fleet::Machines;
 use flights::Flights;
 use front::Shown;
@@ -187,9 +192,12 @@ pub struct Engine {
     /// When creating, stopping or fencing a machine ended, where a list may not know of it yet.
     built: BTreeMap<MachineId, Time>,
     peers: BTreeMap<std::net::IpAddr, Peer>,
+    circle: Circle,
     placing: Placing,
     balancer: Balancer,
     shown: Shown,
+    /// Where services are agreed on by all hosts.
+    agreed: Option<AgreedView>,
     /// What the balancer knew of other hosts when this manager first read it.
     inherited: Option<Arc<Pools>>,
     /// A balancer that died holding, or perhaps holding, a VIP.
@@ -223,6 +231,9 @@ pub struct Engine {
     /// A mistake made on purpose, for the simulator to find.
     #[cfg(test)]
     pub(crate) bug: Option<crate::sim::bug::Bug>,
+    /// With how many peers it gossips about who lives, where the simulator wants another number.
+    #[cfg(test)]
+    pub(crate) circle_from: Option<usize>,
     /// How often it was asked by those who check its plans.
     #[cfg(test)]
     plans: u64,
@@ -269,9 +280,11 @@ impl Engine {
             foreign: BTreeMap::new(),
             built: BTreeMap::new(),
             peers,
+            circle: Circle::default(),
             placing: Placing::new(now),
             balancer: Balancer::default(),
             shown: Shown::default(),
+            agreed: None,
             inherited: None,
             resign: None,
             switching: None,
@@ -297,6 +310,8 @@ impl Engine {
             #[cfg(test)]
             bug: None,
             #[cfg(test)]
+            circle_from: None,
+            #[cfg(test)]
             plans: 0,
         }
     }
@@ -310,7 +325,7 @@ impl Engine {
     /// may be something to do now; after the heartbeat of a machine that is well there is not, until the
     /// time that the last plan named.
     pub fn observe(&mut self, now: Time, event: Event) -> bool {
-        let looked = self.look(now);
+        let looked = self.look(now) | self.turn_circle(now);
         match event {
             Event::Beat { machine, incarnation }
                 if self.machines.heard(now, &machine, incarnation, self.config.heartbeat.silence()) =>
@@ -359,6 +374,7 @@ impl Engine {
             self.plan_settling(now, &mut plan);
             self.plan_balancer(now, &mut plan);
             self.plan_peers(now, &mut plan);
+            self.plan_circle(now, &mut plan);
         }
         if let Some(deadline) = self.flights.first_deadline() {
             plan.wake_by(deadline, "deadline of an action");

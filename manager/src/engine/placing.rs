@@ -54,6 +54,8 @@ pub(super) struct Placing {
     found: BTreeMap<PoolName, ServicePlacement>,
     /// Whether it is this host that says what finds no room: one says it for all.
     speaks: bool,
+    /// Whether this host has more than its share of something.
+    surplus: bool,
 }
 
 /// What a host has told.
@@ -82,6 +84,7 @@ impl Placing {
             enough: BTreeMap::new(),
             found: BTreeMap::new(),
             speaks: false,
+            surplus: false,
         }
     }
 
@@ -95,6 +98,11 @@ impl Placing {
         self.wait_until += gap;
         self.absent.values_mut().flat_map(|hosts| hosts.values_mut()).for_each(|since| *since += gap);
         self.enough.clear();
+    }
+
+    /// Whether something can be given up as soon as others are known to have it: their word has to be fresh for that.
+    pub(super) fn needs_fresh_word(&self) -> bool {
+        self.surplus
     }
 
     pub(super) fn found(&self) -> &BTreeMap<PoolName, ServicePlacement> {
@@ -213,7 +221,8 @@ impl Engine {
             return;
         }
         if !self.has_placed() {
-            let Placing { absent, enough, found, .. } = &mut self.placing;
+            let Placing { absent, enough, found, surplus, .. } = &mut self.placing;
+            *surplus = false;
             absent.clear();
             enough.clear();
             found.clear();
@@ -228,6 +237,10 @@ impl Engine {
         let divisions = self.divisions(now, &hosts);
         self.placing.speaks = hosts.iter().all(|host| host.name >= self.config.name);
         self.placing.found.retain(|name, _| divisions.iter().any(|division| division.service == *name));
+        let has_too_much = |division: &Division| {
+            self.desired.count(&division.service) > division.share(&self.config.name) as usize
+        };
+        self.placing.surplus = divisions.iter().any(has_too_much);
         for division in &divisions {
             self.take_note(division, &hosts);
             if self.rolls_with(&division.service, division.share(&self.config.name)) {
@@ -276,7 +289,7 @@ impl Engine {
         let others = self.peers.values().filter(tells).filter_map(|peer| {
             let held = peer.held.as_ref()?;
             // Not excused: while this process stood still, anything may have happened there.
-            let is_fresh = now.saturating_sub(peer.held_since) < FRESH;
+            let is_fresh = now.saturating_sub(peer.confirmed) < FRESH;
             let (room, placed) = (held.room, held.placed.clone());
             Some(Host { name: held.host.clone(), is_fresh, room, placed })
         });

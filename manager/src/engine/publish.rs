@@ -10,14 +10,31 @@ use wire::upstreams::UpstreamState;
 use wire::{EndpointId, MAX_COUNT, MachineId};
 
 use super::{
-    Adoption, Command, Engine, Job, Life, Machine, Outcome, Plan, Readiness, Services, Telling, Time, lb_id,
+    Adoption, Command, Engine, Job, Life, Machine, Outcome, Peer, Plan, Readiness, Services, Telling, Time,
+    lb_id,
 };
+use crate::address_pool::bits;
 use crate::config::LB;
 #[cfg(test)]
 use crate::sim::bug::Bug;
 
 /// A peer that knows everything is told again this often, so that it sees we live.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// Where hosts gossip about who lives, it is told so often all the same: what is lost is found.
+const TELL_SELDOM: Duration = Duration::from_secs(20);
+
+/// There, what changes in a short time is told together.
+const TELL_TOGETHER: Duration = Duration::from_millis(100);
+
+/// It is told all of it this often, even if it says that it has that.
+const WHOLE_EVERY: Duration = Duration::from_secs(60);
+
+/// Where hosts gossip, what is told seldom is told to each peer at a time of its own, so much apart …
+const APART: Duration = Duration::from_millis(125);
+
+/// … in as many places.
+const PLACES: u32 = 64;
 
 /// While a machine waits for its endpoint to be known as draining, peers are asked this often.
 const TELL_EVERY_DRAINING: Duration = Duration::from_millis(50);
@@ -48,7 +65,7 @@ impl Engine {
         self.machines.get(&lb_id(&self.config.name)).map(|machine| LbView {
             id: machine.slot.id.clone(),
             address: machine.slot.address,
-            generation: self.balancer.confirmed.as_ref().map_or(0, |set| set.generation),
+            generation: self.told_generation(),
             vips: self.balancer.vip.iter().flat_map(|vip| &vip.routers).map(lb_vip_view).collect(),
             decides: self.balancer.pools.decides,
             primaries: self.primaries_here(),
@@ -77,6 +94,18 @@ impl Engine {
         }
     }
 
+    /// The generation that the balancer uses, as peers are told it. It changes with each change of each host: where there are
+    /// many, it is told along with something else.
+    fn told_generation(&self) -> u64 {
+        let told = self.published.as_ref().and_then(|told| told.rest.lb.as_ref());
+        told.filter(|_| self.in_circle()).map_or_else(|| self.used_generation(), |lb| lb.generation)
+    }
+
+    /// The generation that the balancer uses; 0 for none.
+    pub(super) fn used_generation(&self) -> u64 {
+        self.balancer.confirmed.as_ref().map_or(0, |set| set.generation)
+    }
+
     /// Takes the next version if anything changed since the last.
     fn publish(&mut self, now: Time) {
         self.settle(now);
@@ -84,6 +113,10 @@ impl Engine {
         let told = self.machines.told();
         if self.published.as_ref().is_some_and(|before| before.says(&rest, told)) {
             return;
+        }
+        let generation = self.used_generation();
+        if let Some(lb) = &mut rest.lb {
+            lb.generation = generation;
         }
         self.version += 1;
         if self.published.as_ref().is_none_or(|before| !before.has_endpoints_of(told)) {
@@ -118,7 +151,7 @@ impl Engine {
         let due: Vec<IpAddr> = self
             .peers
             .values()
-            .filter(|peer| now >= peer.tell_at || (peer.failures == 0 && peer.acknowledged != Some(current)))
+            .filter(|peer| now >= self.due_at(peer, current))
             .map(|peer| peer.address)
             .filter(|peer| !self.flights.contains_key(&Job::Tell(*peer)))
             .collect();
@@ -126,12 +159,15 @@ impl Engine {
             let told = Arc::clone(self.machines.told());
             let snapshot = Telling { told, at: now, ..snapshot };
             for peer in due {
-                self.start(now, Job::Tell(peer), Command::Tell { peer, snapshot: snapshot.clone() }, plan);
+                let base = self.peers.get(&peer).filter(|peer| now < self.whole_at(peer, current));
+                let (base, snapshot) = (base.and_then(|peer| peer.base.clone()), snapshot.clone());
+                self.start(now, Job::Tell(peer), Command::Tell { peer, snapshot, base }, plan);
             }
         }
         for peer in self.peers.values() {
-            if peer.tell_at > now {
-                plan.wake_by(peer.tell_at, "tell a peer");
+            let due = self.due_at(peer, current);
+            if due > now {
+                plan.wake_by(due, "tell a peer");
             }
             if let Some(lost_at) = peer.lost_at().filter(|lost_at| *lost_at > now) {
                 plan.wake_by(lost_at, "a peer is due");
@@ -139,29 +175,76 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell_finished(&mut self, now: Time, address: IpAddr, told: &Telling, outcome: Outcome) {
-        self.machines.settle(now);
-        let draining = self.machines.any_draining();
+    /// When `peer` is told all of it again. That can wait while there is something to tell.
+    fn whole_at(&self, peer: &Peer, current: (u64, u64)) -> Time {
+        if peer.acknowledged == Some(current) { peer.whole_at } else { peer.whole_at + WHOLE_EVERY }
+    }
+
+    /// When `peer` is told again; `current` is what there is to tell.
+    fn due_at(&self, peer: &Peer, current: (u64, u64)) -> Time {
+        let circle = self.in_circle();
+        if peer.failures > 0 {
+            return peer.tell_at;
+        }
+        if peer.acknowledged != Some(current) {
+            return if circle { peer.told_at + TELL_TOGETHER } else { Time::ZERO };
+        }
+        let uses_all = peer.applied >= self.endpoints_version;
+        let pace = if self.machines.any_draining() && !(circle && uses_all) {
+            TELL_EVERY_DRAINING
+        } else if circle && uses_all && peer.member == Some(true) && !self.placing.needs_fresh_word() {
+            TELL_SELDOM + apart(peer.address)
+        } else {
+            TELL_EVERY
+        };
+        peer.told_at + pace
+    }
+
+    /// The peer at `address` was told, `as_changes` or all of it.
+    pub(super) fn tell_finished(
+        &mut self,
+        now: Time,
+        address: IpAddr,
+        told: &Telling,
+        as_changes: bool,
+        outcome: Outcome,
+    ) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         match outcome {
-            Outcome::Told(SnapshotAck { epoch, version, applied })
+            Outcome::Told(SnapshotAck { epoch, version, applied, own })
                 if (epoch, version) == (told.epoch(), told.version()) =>
             {
                 peer.failures = 0;
                 peer.heard = Some(now);
-                peer.tell_at = now + if draining { TELL_EVERY_DRAINING } else { TELL_EVERY };
+                peer.told_at = now;
                 peer.acknowledged = Some((epoch, version));
                 peer.applied = applied;
+                peer.base = Some(told.clone());
+                if !as_changes {
+                    peer.whole_at = now + WHOLE_EVERY + apart(address);
+                }
+                if let Some(own) = own {
+                    peer.says_it_is_at(now, own);
+                }
             }
             // It holds something newer, which an earlier life of ours told it: one whose disk was lost,
             // or that ended before its epoch was stored.
             Outcome::Stale(held) => self.go_on_above(now, address, held),
-            Outcome::Told(SnapshotAck { epoch, version, applied: _ })
+            Outcome::Told(SnapshotAck { epoch, version, .. })
                 if (epoch, version) > (told.epoch(), told.version()) =>
             {
                 self.go_on_above(now, address, epoch);
             }
+            // It does not hold what the changes are of: it has started anew, or something was lost.
+            Outcome::Told(_) if as_changes => {
+                peer.failures = 0;
+                peer.heard = Some(now);
+                peer.acknowledged = None;
+                peer.base = None;
+                peer.told_at = Time::ZERO;
+            }
             _ => {
+                peer.base = None;
                 let pause = TELL_AGAIN.saturating_mul(1 << peer.failures.min(8)).min(TELL_AGAIN_MAX);
                 peer.failures += 1;
                 peer.tell_at = now + pause;
@@ -174,6 +257,8 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.heard = Some(now);
             peer.failures = 0;
+            peer.acknowledged = None;
+            peer.base = None;
         }
         // Another peer may have said the same before: then only the telling is to be repeated. What no host
         // can have reached is not followed either.
@@ -214,6 +299,12 @@ impl Engine {
         });
         own && (peers || self.peers.is_empty())
     }
+}
+
+/// How much later than others the peer at `address` is told what is told seldom.
+fn apart(address: IpAddr) -> Duration {
+    let spread = (bits(address) as u32).wrapping_mul(2_654_435_761) >> 16; // Knuth's multiplicative hash
+    APART * (spread % PLACES)
 }
 
 /// Where a machine can be sent requests, if it can.

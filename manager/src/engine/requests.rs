@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kit::guess;
-use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::snapshot::{HostChanges, HostSnapshot, SnapshotAck};
 use wire::{EndpointId, MachineId, PoolName, Problem};
 
 use super::addresses::is_taken;
 use super::desired::Others;
-use super::{Engine, Life, Machine, Peer, Severity, Slot, Time, lb_id, limits};
+use super::{Engine, Life, Machine, Peer, Severity, Slot, Time, lb_id, limits, millis};
 
 impl Engine {
     /// 404: this host has no machine `id`; perhaps another one is meant.
@@ -184,10 +184,7 @@ impl Engine {
         from: IpAddr,
         snapshot: HostSnapshot,
     ) -> Result<SnapshotAck, Problem> {
-        let address = from;
-        if !self.peers.contains_key(&address) {
-            return Err(Problem::forbidden(format!("{from} is not in this manager's list of peers")));
-        }
+        let address = self.peer_at(from)?;
         limits::check(&snapshot)?;
         self.check_name(now, address, &snapshot.host)?;
         self.refuse_doubles(now, address, &snapshot)?;
@@ -203,6 +200,7 @@ impl Engine {
             None => true,
         };
         peer.told = Some(now);
+        peer.confirmed = now;
         if newer {
             let epoch_changed = peer.held.as_ref().is_none_or(|held| held.epoch != snapshot.epoch);
             if epoch_changed {
@@ -214,10 +212,8 @@ impl Engine {
             peer.held_since = now;
             self.learn_peers(&named);
         }
-        let Some(peer) = self.peers.get(&address) else { return Ok(SnapshotAck::default()) };
-        let ack = peer.held.as_ref().map_or(SnapshotAck { epoch: 0, version: 0, applied: 0 }, |held| {
-            SnapshotAck { epoch: held.epoch, version: held.version, applied: peer.using }
-        });
+        let ack = self.holds_of(address);
+        let Some(peer) = self.peers.get(&address) else { return Ok(ack) };
         if first {
             let name = peer.held.as_ref().map_or_else(String::new, |held| held.host.to_string());
             self.note(
@@ -229,6 +225,70 @@ impl Engine {
         }
         self.check_pool_overlap(address);
         Ok(ack)
+    }
+
+    /// A peer at `from` tells what has changed on its host. The answer says what is held afterwards: where that is not what
+    /// the changes lead to, they were of something else, and all of it is to be told.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Engine::receive`], of the snapshot that the changes lead to.
+    pub fn receive_changes(
+        &mut self,
+        now: Time,
+        from: IpAddr,
+        changes: HostChanges,
+    ) -> Result<SnapshotAck, Problem> {
+        let address = self.peer_at(from)?;
+        let known = self.peers.get(&address).and_then(|peer| Some((peer.held.clone()?, peer.held_since)));
+        let Some((held, since)) = known.filter(|(held, _)| held.host == changes.host) else {
+            return Ok(self.holds_nothing());
+        };
+        if changes.epoch < held.epoch {
+            let detail = format!("this host holds epoch {} of {}", held.epoch, held.host);
+            return Err(Problem::stale(held.epoch, detail));
+        }
+        if (changes.epoch, changes.base) != (held.epoch, held.version) {
+            return Ok(self.holds_of(address));
+        }
+        if !changes.is_empty() {
+            let age = millis(now.saturating_sub(since));
+            return self.receive(now, from, changes.apply(&held, age));
+        }
+        if let Some(peer) = self.peers.get_mut(&address) {
+            peer.heard = Some(now);
+            peer.says_it_is_at(now, (held.epoch, held.version));
+        }
+        Ok(self.holds_of(address))
+    }
+
+    /// Who is at `from`.
+    ///
+    /// # Errors
+    ///
+    /// 403 when that is no peer.
+    pub(super) fn peer_at(&self, from: IpAddr) -> Result<IpAddr, Problem> {
+        match self.peers.contains_key(&from) {
+            true => Ok(from),
+            false => Err(Problem::forbidden(format!("{from} is not in this manager's list of peers"))),
+        }
+    }
+
+    fn holds_nothing(&self) -> SnapshotAck {
+        let own = self.published.as_ref().map(|told| (told.epoch(), told.version()));
+        SnapshotAck { own, ..SnapshotAck::default() }
+    }
+
+    /// What is held of the peer at `address`.
+    fn holds_of(&self, address: IpAddr) -> SnapshotAck {
+        let nothing = self.holds_nothing();
+        let peer = self.peers.get(&address).and_then(|peer| Some((peer, peer.held.as_ref()?)));
+        peer.map_or(nothing.clone(), |(peer, held)| SnapshotAck {
+            epoch: held.epoch,
+            version: held.version,
+            applied: peer.using,
+            ..nothing
+        })
     }
 
     /// What two hosts both claim as theirs. Our balancer would take no set with an id in it twice.

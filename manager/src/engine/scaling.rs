@@ -77,6 +77,9 @@ impl Deciding {
 /// Another host that is heard.
 struct Other<'a> {
     told: &'a HostSnapshot,
+    /// When that came.
+    came: Time,
+    /// When it was last true.
     at: Time,
 }
 
@@ -127,7 +130,9 @@ impl Engine {
 
     fn others(&self, now: Time) -> impl Iterator<Item = Other<'_>> {
         let alive = self.peers.values().filter(move |peer| peer.tells(now));
-        alive.filter_map(|peer| Some(Other { told: peer.held.as_deref()?, at: peer.held_since }))
+        alive.filter_map(move |peer| {
+            Some(Other { told: peer.held.as_deref()?, came: peer.held_since, at: peer.said_at(now) })
+        })
     }
 
     /// Begins to decide, or goes on from what those have decided who decide too: they have not heard this host.
@@ -232,12 +237,13 @@ impl Engine {
             .filter(|machine| machine.slot.service == *service)
             .map(|machine| machine.view(now))
             .collect();
-        let others =
-            self.others(now).flat_map(|other| other.told.machines.iter().map(move |view| (view, other.at)));
-        let theirs = others.filter(|(view, _)| view.service == *service);
-        let all = own.iter().map(|view| (view, now)).chain(theirs);
+        let others = self
+            .others(now)
+            .flat_map(|other| other.told.machines.iter().map(move |view| (view, other.came, other.at)));
+        let theirs = others.filter(|(view, ..)| view.service == *service);
+        let all = own.iter().map(|view| (view, now, now)).chain(theirs);
         let mut machines: Vec<Machine> =
-            all.map(|(view, at)| scaled_machine(view, now, at, scale, sent.as_ref())).collect();
+            all.map(|(view, came, at)| scaled_machine(view, now, came, at, scale, sent.as_ref())).collect();
         // What is wanted and has no place yet is on its way.
         let there = machines.iter().filter(|machine| machine.stage != Stage::Ended).count();
         let short = (wanted as usize).saturating_sub(there);
@@ -286,15 +292,16 @@ impl Engine {
     }
 }
 
-/// One machine, as it was told at `at`.
+/// One machine, as it was told when `came`, and last said to be at `at`.
 fn scaled_machine(
     view: &MachineView,
     now: Time,
+    came: Time,
     at: Time,
     scale: &Autoscale,
     sent: Option<&BTreeMap<EndpointId, MachineTraffic>>,
 ) -> Machine {
-    let since = at.saturating_sub(Duration::from_millis(view.for_ms));
+    let since = came.saturating_sub(Duration::from_millis(view.for_ms));
     let was_ready = |since| Stage::Running { started: Time::ZERO, ready: false, since };
     let stage = match view.phase {
         Phase::Booting | Phase::Dead => Stage::Pending,

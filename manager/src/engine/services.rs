@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wire::cluster::AgreedView;
 use wire::{MachineId, PoolName, Problem};
 
 use super::desired::Others;
-use super::{Desired, Engine, Life, Machine, Time, Upstreams};
+use super::{Desired, Engine, Life, Machine, Severity, Time, Upstreams};
 use crate::config::{Config, Service};
 
 /// Some facts of each service whose machines this host has.
@@ -44,6 +45,45 @@ impl Services {
 }
 
 impl Engine {
+    /// What people are to know of services that all hosts agree on.
+    pub fn show_agreed(&mut self, agreed: AgreedView) {
+        let host = self.config.name.to_string();
+        let before = self.agreed.replace(agreed);
+        let is_frozen = self.agreed.as_ref().is_some_and(|agreed| agreed.frozen.is_some());
+        match (before.is_some_and(|before| before.frozen.is_some()), is_frozen) {
+            (false, true) => {
+                let message = "no member of etcd answers with a quorum: edits are refused".to_owned();
+                self.note(Severity::Error, "services.frozen", host, message);
+            }
+            (true, false) => {
+                let message = "etcd answers: services can be changed again".to_owned();
+                self.note(Severity::Info, "services.thawed", host, message);
+            }
+            _ => {}
+        }
+    }
+
+    /// What people are told of it.
+    pub(super) fn agreed_warnings(&self) -> impl Iterator<Item = String> {
+        let told = self.agreed.iter().flat_map(|agreed| {
+            let generation = agreed.generation;
+            let frozen = agreed.frozen.as_ref().map(|reason| {
+                format!(
+                    "services are frozen as generation {generation} has them: no member of etcd answers with a quorum \
+                     ({reason}). Machines, balancers and addresses go on; edits of services are refused until it does"
+                )
+            });
+            let behind = agreed.behind.as_ref().map(|reason| {
+                format!(
+                    "services are those of generation {generation} here, and all hosts agreed on a later one: this one \
+                     cannot follow ({reason})"
+                )
+            });
+            [frozen, behind]
+        });
+        told.flatten()
+    }
+
     /// How many machines of the service `name` this host is to have.
     pub fn desired_of(&self, name: &PoolName) -> usize {
         self.desired.count(name)

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use wire::cluster::MachineView;
-use wire::snapshot::{Endpoint, HostSnapshot};
+use wire::snapshot::{Endpoint, HostChanges, HostSnapshot};
 use wire::upstreams::{Upstream, UpstreamSet};
-use wire::{EndpointId, Generation, PoolName};
+use wire::{EndpointId, Generation, HostName, PoolName};
 
 use super::{Time, millis};
 
@@ -143,6 +143,21 @@ impl Told {
 /// What peers are told of all machines, in the order of their names.
 pub(super) type AllTold = Arc<Vec<Arc<Told>>>;
 
+/// What a peer is sent.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// All of it.
+    Whole(Box<HostSnapshot>),
+    /// What has changed since it last said what it holds.
+    Changes(HostChanges),
+}
+
+/// The machine of `told` is there no more.
+fn gone(changes: &mut HostChanges, told: &Told) {
+    changes.machines_gone.push(told.view.id.clone());
+    changes.endpoints_gone.extend(told.endpoint.as_ref().map(|endpoint| endpoint.id.clone()));
+}
+
 /// A host's snapshot as of some moment, shared.
 #[derive(Clone, Debug)]
 pub struct Telling {
@@ -153,6 +168,11 @@ pub struct Telling {
 }
 
 impl Telling {
+    /// Whose it is.
+    pub fn host(&self) -> &HostName {
+        &self.rest.host
+    }
+
     /// The life of the manager that tells it.
     pub fn epoch(&self) -> u64 {
         self.rest.epoch
@@ -165,15 +185,63 @@ impl Telling {
 
     /// As a peer is told it.
     pub fn to_wire(&self) -> HostSnapshot {
-        let view = |told: &Arc<Told>| MachineView {
-            for_ms: millis(self.at.saturating_sub(told.since)),
-            ..told.view.clone()
-        };
         HostSnapshot {
             endpoints: self.told.iter().filter_map(|told| told.endpoint.clone()).collect(),
-            machines: self.told.iter().map(view).collect(),
+            machines: self.told.iter().map(|told| self.view(told)).collect(),
             ..(*self.rest).clone()
         }
+    }
+
+    /// As a peer is told it that holds `base`.
+    pub fn words(&self, base: Option<&Telling>) -> Words {
+        match base.and_then(|base| self.changes_from(base)) {
+            Some(changes) => Words::Changes(changes),
+            None => Words::Whole(Box::new(self.to_wire())),
+        }
+    }
+
+    /// What makes this of `base`, if that is of the same life and less than half of all.
+    fn changes_from(&self, base: &Telling) -> Option<HostChanges> {
+        if base.epoch() != self.epoch() || base.version() > self.version() {
+            return None;
+        }
+        let none = HostChanges::none(self.rest.host.clone(), self.epoch(), base.version());
+        let mut changes = HostChanges { version: self.version(), ..none };
+        if !Arc::ptr_eq(&self.rest, &base.rest) {
+            let before = HostSnapshot { version: self.version(), ..(*base.rest).clone() };
+            changes.rest = (*self.rest != before).then(|| Box::new((*self.rest).clone()));
+        }
+        if !Arc::ptr_eq(&self.told, &base.told) {
+            self.compare(&base.told, &mut changes);
+        }
+        (changes.len() <= self.told.len()).then_some(changes)
+    }
+
+    /// Notes what is told of machines, and was not in `before`. Both are in the order of the names.
+    fn compare(&self, before: &AllTold, changes: &mut HostChanges) {
+        let mut before = before.iter().peekable();
+        for now in self.told.iter() {
+            while let Some(last) = before.next_if(|before| before.view.id < now.view.id) {
+                gone(changes, last);
+            }
+            let known = before.next_if(|before| before.view.id == now.view.id);
+            if known.is_some_and(|known| Arc::ptr_eq(known, now) || known.says(now)) {
+                continue;
+            }
+            let endpoint = known.and_then(|known| known.endpoint.as_ref());
+            if endpoint != now.endpoint.as_ref() {
+                let is_other = |id: &EndpointId| now.endpoint.as_ref().is_none_or(|now| now.id != *id);
+                let gone = endpoint.map(|endpoint| &endpoint.id).filter(|id| is_other(id));
+                changes.endpoints_gone.extend(gone.cloned());
+                changes.endpoints.extend(now.endpoint.clone());
+            }
+            changes.machines.push(self.view(now));
+        }
+        before.for_each(|last| gone(changes, last));
+    }
+
+    fn view(&self, told: &Told) -> MachineView {
+        MachineView { for_ms: millis(self.at.saturating_sub(told.since)), ..told.view.clone() }
     }
 
     /// Whether `told` and `rest`, whose version does not matter, say what this says.

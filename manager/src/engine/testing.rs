@@ -14,6 +14,9 @@ pub(crate) use guest::Guest;
 pub(crate) use load::Load;
 pub(crate) use world::{Host, Kind, World};
 
+use std::net::IpAddr;
+
+use super::{Command, Engine, Outcome, Time, Words};
 use crate::config::Config;
 
 /// The configuration of host `a` with so many machines of the sample service.
@@ -39,4 +42,23 @@ pub(crate) fn host(name: &str, own: u8, peer: u8, pool: &str, role: &str, replic
 /// The configuration that `text` is.
 pub(crate) fn parse(text: &str) -> Config {
     Config::check(&kit::config::Source::from_text("host.toml", text)).expect("valid")
+}
+
+/// What the manager of `engine` answers to one at `from` that carries out `command`.
+pub(crate) fn take(engine: &mut Engine, now: Time, from: IpAddr, command: &Command) -> Outcome {
+    let told = match command {
+        Command::Tell { snapshot, base, .. } => match snapshot.words(base.as_ref()) {
+            Words::Whole(all) => engine.receive(now, from, *all),
+            Words::Changes(changes) => engine.receive_changes(now, from, changes),
+        },
+        Command::Gossip { packets, .. } => {
+            let answer = engine.gossip(now, from, packets);
+            return answer.map_or_else(|problem| Outcome::Failed(problem.detail), Outcome::Gossiped);
+        }
+        _ => return Outcome::Done,
+    };
+    match told {
+        Ok(ack) => Outcome::Told(ack),
+        Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
+    }
 }

@@ -29,7 +29,15 @@ impl Engine {
         let vips: Vec<VipView> = self.config.vips.iter().map(view).collect();
         let mut missing = missing(&hosts, &vips);
         missing.extend(self.pool_overlaps());
-        ClusterView { host: self.config.name.clone(), whole: missing.is_empty(), missing, hosts, vips }
+        let agreed = self.agreed.clone();
+        ClusterView {
+            host: self.config.name.clone(),
+            whole: missing.is_empty(),
+            missing,
+            hosts,
+            vips,
+            agreed,
+        }
     }
 
     /// The machines of this host.
@@ -105,6 +113,7 @@ impl Engine {
         warnings.extend(self.store_failed.as_ref().map(|reason| {
             format!("the desired state cannot be stored ({reason}): no machine is made until it can be")
         }));
+        warnings.extend(self.agreed_warnings());
         warnings.extend(self.foreign_warnings());
         warnings.extend(self.placement_warnings());
         warnings.extend(self.standby_warnings());
@@ -132,6 +141,9 @@ impl Engine {
     fn own_host(&self, now: Time) -> HostView {
         let mut own = host_view(self.host_snapshot(now), 0);
         own.warnings.extend(self.pool_overlaps());
+        if let Some(lb) = &mut own.lb {
+            lb.generation = self.used_generation();
+        }
         HostView { alive: true, heard_ms_ago: Some(0), ..own }
     }
 
@@ -146,7 +158,7 @@ impl Engine {
         HostView {
             // One that only answered so far has not said what it has.
             alive: peer.is_alive(now) && peer.held.is_some(),
-            heard_ms_ago: peer.heard.map(|heard| millis(now.saturating_sub(heard))),
+            heard_ms_ago: peer.heard_by(now).map(|heard| millis(now.saturating_sub(heard))),
             ..told
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct ClusterGauges {
     peer_age: GaugeVec,
     vip_holders: IntGaugeVec,
     vip_misplaced: IntGaugeVec,
+    frozen: IntGauge,
+    agreed: IntGauge,
     pushed: IntGauge,
     confirmed: IntGauge,
 }
@@ -49,6 +51,14 @@ impl ClusterGauges {
                 "manager_vip_misplaced",
                 "1 while a VIP is to be moved to another balancer, so that all are spread evenly.",
                 &["vip"],
+            )?,
+            frozen: add.gauge(
+                "manager_services_frozen",
+                "Whether edits of services are refused because no etcd member answers with a quorum (1) or not (0).",
+            )?,
+            agreed: add.gauge(
+                "manager_services_generation",
+                "The edit of services that all hosts agreed on and this one goes by; 0 where each has its own.",
             )?,
             pushed: add.gauge(
                 "manager_upstreams_generation_pushed",
@@ -88,6 +98,9 @@ impl ClusterGauges {
             let misplaced = should.is_some_and(|lb| vip.holders.iter().any(|holder| *holder != lb.id));
             self.vip_misplaced.with_label_values(&[&address]).set(i64::from(misplaced));
         }
+        let agreed = view.agreed.as_ref();
+        self.frozen.set(i64::from(agreed.is_some_and(|agreed| agreed.frozen.is_some())));
+        self.agreed.set(agreed.map_or(0, |agreed| generation(agreed.generation)));
         self.pushed.set(generation(figures.generation_pushed));
         self.confirmed.set(generation(figures.generation_confirmed));
     }

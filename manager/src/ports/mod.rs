@@ -9,7 +9,7 @@ pub mod namespaces;
 pub mod neighbours;
 pub mod peers;
 mod probe;
-mod pushed;
+pub(crate) mod pushed;
 pub mod resign;
 pub mod transport;
 pub mod uplink;

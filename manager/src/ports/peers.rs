@@ -3,12 +3,16 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::{Method, StatusCode};
-use wire::snapshot::HostSnapshot;
+use wire::HostName;
+use wire::snapshot::Gossip;
 use wire::switchover::{Switchover, SwitchoverOrder};
 
 use super::transport::Transport;
-use crate::engine::Outcome;
+use crate::engine::{Outcome, Words};
 use crate::tls::client::Answer;
 
 /// A peer that carries out a switchover is asked this often how far it is.
@@ -27,10 +31,16 @@ impl Peers {
         Peers { transport, local }
     }
 
-    /// Gives a peer this host's snapshot.
-    pub async fn tell(&self, peer: IpAddr, snapshot: &HostSnapshot) -> Outcome {
-        let path = format!("peers/{}", snapshot.host);
-        let answer = match self.transport.ask_peer(Method::PUT, peer, &path, Some(snapshot)).await {
+    /// Gives a peer the snapshot of `host`, which is this one, or what has changed of it.
+    pub async fn tell(&self, peer: IpAddr, host: &HostName, words: &Words) -> Outcome {
+        let path = format!("peers/{host}");
+        let answer = match words {
+            Words::Whole(all) => self.transport.ask_peer(Method::PUT, peer, &path, Some(all)).await,
+            Words::Changes(changes) => {
+                self.transport.ask_peer(Method::PATCH, peer, &path, Some(changes)).await
+            }
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(reason) => return Outcome::Failed(reason),
         };
@@ -42,6 +52,17 @@ impl Peers {
                 _ => Outcome::Failed(format!("{} (we are {})", problem.detail, self.local)),
             },
         }
+    }
+
+    /// Gives a peer packets of the membership protocol, and takes those that it answers with.
+    pub async fn gossip(&self, peer: IpAddr, packets: &[Bytes]) -> Outcome {
+        let body = encoded(packets);
+        let answer = match self.transport.ask_peer(Method::POST, peer, "gossip", Some(&body)).await {
+            Ok(answer) => answer,
+            Err(reason) => return Outcome::Failed(reason),
+        };
+        let packets = answer.accepted().map_err(|problem| problem.detail).and_then(|answer| answer.json());
+        packets.and_then(|packets: Gossip| decoded(&packets)).map_or_else(Outcome::Failed, Outcome::Gossiped)
     }
 
     /// Has a peer carry out a switchover, and waits for its end.
@@ -66,4 +87,22 @@ impl Peers {
             answer = self.transport.ask_peer(Method::GET, peer, "switchover", None::<&()>).await;
         }
     }
+}
+
+/// Packets as they go over the wire.
+pub(crate) fn encoded(packets: &[Bytes]) -> Gossip {
+    Gossip { packets: packets.iter().map(|packet| BASE64_STANDARD.encode(packet)).collect() }
+}
+
+/// Packets as they came over the wire.
+///
+/// # Errors
+///
+/// Which of them is none, in words.
+pub(crate) fn decoded(gossip: &Gossip) -> Result<Vec<Bytes>, String> {
+    let decode = |(index, packet): (usize, &String)| {
+        let packet = BASE64_STANDARD.decode(packet);
+        packet.map(Bytes::from).map_err(|error| format!("packets[{index}] is not base64: {error}"))
+    };
+    gossip.packets.iter().enumerate().map(decode).collect()
 }

@@ -13,7 +13,7 @@ use wire::upstreams::UpstreamSet;
 
 /// The set that a balancer said last it has taken.
 #[derive(Debug, Default)]
-pub(super) struct Pushed(Mutex<Option<Held>>);
+pub(crate) struct Pushed(Mutex<Option<Held>>);
 
 #[derive(Debug)]
 struct Held {
@@ -25,7 +25,7 @@ struct Held {
 impl Pushed {
     /// What makes `set` of what the balancer at `lb` holds, if that is known and it is less than all of it. From now on
     /// nothing is known.
-    pub(super) fn changes_to(&self, lb: IpAddr, set: &UpstreamSet) -> Option<UpstreamChanges> {
+    pub(crate) fn changes_to(&self, lb: IpAddr, set: &UpstreamSet) -> Option<UpstreamChanges> {
         let held = self.lock().take().filter(|held| held.lb == lb)?;
         let changes = UpstreamChanges::between(&held.set, held.digest, set)?;
         let all: usize = set.pools.values().map(Vec::len).sum();
@@ -33,7 +33,7 @@ impl Pushed {
     }
 
     /// The balancer at `lb` has taken `set`; its digest, where it is known.
-    pub(super) fn note(&self, lb: IpAddr, set: &UpstreamSet, digest: Option<Digest>) {
+    pub(crate) fn note(&self, lb: IpAddr, set: &UpstreamSet, digest: Option<Digest>) {
         let digest = digest.unwrap_or_else(|| Digest::of(set));
         *self.lock() = Some(Held { lb, set: set.clone(), digest });
     }

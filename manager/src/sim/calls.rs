@@ -14,6 +14,7 @@ use super::guest::Guest;
 use super::speaker::Turn;
 use super::world::{Happening, World};
 use crate::config::Vip;
+use crate::engine::testing::take;
 use crate::engine::{Action, Command, Event, LbReading, Outcome, Time};
 
 /// An answer that has not come by then is not waited for (`ports/balancer.rs`, `ports/peers.rs`).
@@ -70,7 +71,7 @@ impl World {
     fn listener(&self, to: usize, command: &Command) -> Option<Listener> {
         let this = &self.hosts[to];
         match command {
-            Command::Tell { .. } | Command::Forward { .. } => {
+            Command::Tell { .. } | Command::Gossip { .. } | Command::Forward { .. } => {
                 this.manager.as_ref().map(|_| Listener::Manager(this.life))
             }
             _ => this.balancer().map(|guest| Listener::Machine(guest.uid)),
@@ -87,7 +88,7 @@ impl World {
 
     fn target(&self, host: usize, command: &Command) -> Option<usize> {
         match command {
-            Command::Tell { peer, .. } | Command::Forward { peer, .. } => {
+            Command::Tell { peer, .. } | Command::Gossip { peer, .. } | Command::Forward { peer, .. } => {
                 self.hosts.iter().position(|other| other.config.address == *peer)
             }
             _ => Some(host),
@@ -107,7 +108,7 @@ impl World {
         }
         let Call { host, life, ref action, deadline, sent, .. } = call;
         let outcome = match &action.command {
-            Command::Tell { .. } | Command::Forward { .. } => {
+            Command::Tell { .. } | Command::Gossip { .. } | Command::Forward { .. } => {
                 let manager = self.hosts[to].manager.as_ref();
                 match manager.map(|manager| manager.stalled_until) {
                     None => None,
@@ -139,6 +140,7 @@ impl World {
         let arrives = match outcome {
             None => None,
             Some(outcome) => {
+                self.metered(host, &action.command, &outcome);
                 let [way, _] = self.network.stream(to, host, &mut self.dice).0;
                 way.map(|way| (self.now + way, outcome)).filter(|(at, _)| *at <= deadline)
             }
@@ -155,20 +157,18 @@ impl World {
     }
 
     fn receive(&mut self, from: usize, to: usize, command: &Command) -> Outcome {
-        let Command::Tell { snapshot, .. } = command else { return Outcome::Done };
         let (now, sender) = (self.now, self.hosts[from].config.address);
         let twice = self.options.everything_twice;
         let receiver = &mut self.hosts[to];
         let at = now + receiver.ahead;
         let Some(manager) = receiver.manager.as_mut() else { return Outcome::Done };
         manager.dirty = true;
+        // Its certificate says that it belongs to the cluster.
+        manager.engine.admit(sender);
         if twice {
-            let _same = manager.engine.receive(at, sender, snapshot.to_wire());
+            let _same = take(&mut manager.engine, at, sender, command);
         }
-        match manager.engine.receive(at, sender, snapshot.to_wire()) {
-            Ok(ack) => Outcome::Told(ack),
-            Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
-        }
+        take(&mut manager.engine, at, sender, command)
     }
 
     /// The manager of `host` is asked for a switchover. What becomes of it is not waited for.
@@ -223,7 +223,7 @@ impl World {
             self.speaker_turn(host, Turn::Stamp(sent));
         }
         let status = self.vip_status(host);
-        let before = self.living_upstreams(host);
+        let before = if self.options.measured { BTreeSet::new() } else { self.living_upstreams(host) };
         let this = &mut self.hosts[host];
         let Some(balancer) = this.guests.get_mut(&this.lb).and_then(|guest| guest.balancer.as_mut()) else {
             return Outcome::Failed("connection refused".to_owned());

@@ -128,6 +128,9 @@ impl World {
 
     /// What must hold of everything a manager asks for.
     pub(super) fn check_command(&mut self, host: usize, command: &Command) {
+        if self.options.measured {
+            return;
+        }
         match command {
             Command::Create(spec) => {
                 self.check_free(spec, "asked for");

@@ -49,6 +49,7 @@ impl Work {
             | Command::Rank { .. }
             | Command::AskTargets(_)
             | Command::Tell { .. }
+            | Command::Gossip { .. }
             | Command::Resign { .. } => return None,
         })
     }

@@ -33,6 +33,7 @@ impl World {
         let this = &mut self.hosts[host];
         let mut engine = Engine::new(this.config.clone(), this.disk.clone(), now + this.ahead);
         engine.bug = bug;
+        engine.circle_from = self.options.circle_from;
         this.manager = Some(Manager::new(engine));
         // Who was heard by the one before was not heard by this one.
         this.guests.values_mut().for_each(|guest| guest.heard = None);
@@ -119,7 +120,7 @@ impl World {
         }
         manager.dirty = false;
         // What is kept between plans is compared with what is made anew in some of the runs: it takes its time.
-        let checked = self.options.seed.is_multiple_of(COMPARED);
+        let checked = self.options.seed.is_multiple_of(COMPARED) && !self.options.measured;
         let at = now + this.ahead;
         let plan = if checked { manager.engine.plan_checked(at) } else { manager.engine.plan(at) };
         let notices = manager.engine.take_notices();
@@ -142,8 +143,10 @@ impl World {
             }
             self.say(|| format!("{host}: {} {}: {}", notice.kind, notice.subject, notice.message));
         }
-        self.check_sizes(host);
-        self.check_standbys(host);
+        if !self.options.measured {
+            self.check_sizes(host);
+            self.check_standbys(host);
+        }
         for action in plan.actions {
             if self.stepped(host) {
                 return;
@@ -203,7 +206,11 @@ impl World {
         let passes = !link.cut && !self.dice.chance(link.loss);
         let guest = match watch.uid {
             None => this.guests.values().find(|guest| guest.address() == watch.address && guest.running),
-            Some(uid) => this.guests.values().find(|guest| guest.uid == uid && guest.running),
+            // Nearly always it is the machine that is meant, and not another one at its address.
+            Some(uid) => match this.guests.get(&watch.machine).filter(|guest| guest.uid == uid) {
+                Some(guest) => Some(guest).filter(|guest| guest.running),
+                None => this.guests.values().find(|guest| guest.uid == uid && guest.running),
+            },
         };
         let failed = |reason: &str| Some(Outcome::Failed(reason.to_owned()));
         let connected = watch.uid.is_some();
@@ -222,8 +229,17 @@ impl World {
         if let Some(uid) = uid {
             watch.uid = Some(uid);
             let (machine, incarnation) = (watch.machine.clone(), watch.incarnation);
-            if let Some(guest) = self.hosts[host].guests.values_mut().find(|guest| guest.uid == uid) {
+            let guests = &mut self.hosts[host].guests;
+            if guests.get(&machine).is_none_or(|guest| guest.uid != uid) {
+                guests
+                    .values_mut()
+                    .filter(|guest| guest.uid == uid)
+                    .for_each(|guest| guest.heard = Some(now));
+            } else if let Some(guest) = guests.get_mut(&machine) {
                 guest.heard = Some(now);
+            }
+            if let Some(meter) = &mut self.meter {
+                meter.heartbeat();
             }
             self.told(host, life, Event::Beat { machine, incarnation });
         }

@@ -181,7 +181,7 @@ impl World {
 }
 
 /// Nothing but hosts comes and goes, with room on each for all.
-fn hosts_come_and_go(options: Options) -> Report {
+pub(super) fn hosts_come_and_go(options: Options) -> Report {
     let mut dice = Dice::new(options.seed ^ 0x9_1ace);
     let (count, total) = (2 + dice.index(3), 1 + dice.below(6));
     let plain = |index| super::run::config(index, count, 1);

@@ -38,9 +38,11 @@ pub(super) fn words(command: &Command) -> String {
         Command::TellUplink { lost, .. } => format!("uplink lost: {lost}"),
         Command::Rank { priorities, .. } => format!("priorities {priorities:?}"),
         Command::AskTargets(targets) => format!("ask {} targets", targets.len()),
-        Command::Tell { peer, snapshot } => {
-            format!("tell {peer} {}.{}", snapshot.epoch(), snapshot.version())
+        Command::Tell { peer, snapshot, base } => {
+            let what = if base.is_some() { "changes to " } else { "" };
+            format!("tell {peer} {what}{}.{}", snapshot.epoch(), snapshot.version())
         }
+        Command::Gossip { peer, packets } => format!("gossip with {peer}: {} packets", packets.len()),
         Command::Probe(address) => format!("probe {address}"),
         Command::TakeBack(service) => format!("take back {service}"),
         Command::Resign { lb } => format!("resign for {lb}"),

@@ -9,6 +9,7 @@ use super::calls::Call;
 use super::checks::Checks;
 use super::dice::Dice;
 use super::host::Host;
+use super::meter::Meter;
 use super::network::Network;
 use super::queue::Queue;
 use super::reached::Reached;
@@ -82,6 +83,11 @@ pub(super) struct Options {
     pub(super) placed: bool,
     /// So many VIPs more, which are spread over the hosts.
     pub(super) spread: u8,
+    /// It is about what all of it costs: there are many hosts, of one cluster with certificates, and promises are looked at
+    /// in the end only.
+    pub(super) measured: bool,
+    /// With how many peers managers gossip about who lives, where that is another number than usual.
+    pub(super) circle_from: Option<usize>,
     /// Host 0's manager is killed when it has taken so many steps.
     pub(super) kill_at: Option<u64>,
 }
@@ -97,6 +103,8 @@ impl Options {
             traced: false,
             placed: false,
             spread: 0,
+            measured: false,
+            circle_from: None,
             kill_at: None,
         }
     }
@@ -121,6 +129,8 @@ pub(super) struct World {
     pub(super) faults_left: u32,
     pub(super) faults: u32,
     pub(super) trace: Option<Vec<String>>,
+    /// What is said is counted.
+    pub(super) meter: Option<Meter>,
 }
 
 impl World {
@@ -142,9 +152,13 @@ impl World {
             faults_left: options.faults,
             faults: 0,
             trace: options.traced.then(Vec::new),
+            meter: None,
         };
         for host in 0..count {
             world.start_manager(host);
+            if options.measured {
+                continue;
+            }
             let first = world.dice.ms(0, 99);
             world.after(first, Happening::Asks { host });
         }

@@ -7,8 +7,14 @@ use crate::asked_wrongly::{problem, uncovered, wrong_requests};
 use crate::gate::Manager;
 
 /// What managers of a later version may say more of.
-const TOLERANT: [&str; 4] =
-    ["PUT /peers/{host}", "POST /certificates/exchange", "POST /pki/join", "PUT /pki/revocations"];
+const TOLERANT: [&str; 6] = [
+    "PUT /peers/{host}",
+    "PATCH /peers/{host}",
+    "POST /gossip",
+    "POST /certificates/exchange",
+    "POST /pki/join",
+    "PUT /pki/revocations",
+];
 
 /// What is valid JSON and cannot be meant: what is asked, the status, the field at fault, and what is said of it.
 #[rustfmt::skip]
@@ -69,6 +75,9 @@ const TABLE: &[(&str, &str, u16, &str, &str)] = &[
     ("GET /audit?count=1001", "", 400, "count", "at most 1000"),
     ("GET /audit?count=-1", "", 400, "count", "invalid digit"),
     ("PUT /peers/b", r#"{"host":"b"}"#, 400, "", "missing field"),
+    ("PATCH /peers/b", r#"{"host":"b","epoch":1,"base":"x","version":2}"#, 400, "base", "expected u64"),
+    ("PATCH /peers/b", r#"{"host":"c","epoch":1,"base":1,"version":2}"#, 400, "host", "the path says `b`"),
+    ("POST /gossip", r#"{"packets":["%"]}"#, 400, "packets", "packets[0] is not base64"),
     ("DELETE /peers/z", "", 404, "host", "`manager status`"),
     ("POST /certificates/exchange", r#"{"digest":7}"#, 400, "digest", "expected a string"),
     ("POST /pki/join", r#"{"secret":"x","host":"c","address":"here"}"#, 400, "address", "expected an address such as"),
@@ -77,7 +86,7 @@ const TABLE: &[(&str, &str, u16, &str, &str)] = &[
 
 /// Root on the host itself, who may do everything but what only another host may.
 fn origin(path: &str) -> Origin {
-    let of_hosts = ["/peers/", "/pki/revocations", "/certificates/"];
+    let of_hosts = ["/peers/", "/gossip", "/pki/revocations", "/certificates/"];
     if of_hosts.iter().any(|begin| path.starts_with(begin)) {
         let from = From::Network("192.168.10.2:9".parse().expect("an address"));
         return Origin { from, encrypted: true, certified: Some("b".into()) };

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::guest::Guest;
+use super::take;
 use super::world::{Happening, World};
 use crate::address_pool::mac_of;
 use crate::engine::{
@@ -69,7 +70,7 @@ impl World {
                 let (holders, config) = (self.vip_holders.clone(), self.hosts[host].config.clone());
                 self.lb(host).map_or_else(silence, |lb| lb.read(&config, &holders, *documents))
             }
-            Command::Tell { peer, snapshot } => {
+            Command::Tell { peer, .. } | Command::Gossip { peer, .. } => {
                 let from = self.hosts[host].config.address;
                 let cut = self.cut;
                 let peer = self.hosts.iter_mut().find(|other| other.config.address == *peer);
@@ -80,10 +81,7 @@ impl World {
                     return silence();
                 };
                 *peer = true;
-                match engine.receive(now, from, snapshot.to_wire()) {
-                    Ok(ack) => Outcome::Told(ack),
-                    Err(problem) => problem.held.map_or(Outcome::Failed(problem.detail), Outcome::Stale),
-                }
+                take(engine, now, from, command)
             }
             Command::HandOver { order, .. } => self.hand_over(host, order),
             Command::TellUplink { lost, .. } => self.lb(host).map_or_else(silence, |lb| {

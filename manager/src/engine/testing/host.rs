@@ -128,6 +128,7 @@ impl Kind {
             Command::Configure { .. } => Kind::Configure,
             Command::ReadLb { .. } => Kind::ReadLb,
             Command::Tell { .. } => Kind::Tell,
+            Command::Gossip { .. } => Kind::Gossip,
             Command::Resign { .. } => Kind::Resign,
             Command::TakeBack(_) => Kind::TakeBack,
             Command::Probe(_) => Kind::Probe,
@@ -155,6 +156,7 @@ impl Kind {
             | Kind::ReadLb
             | Kind::ReadTraffic
             | Kind::Tell
+            | Kind::Gossip
             | Kind::Resign
             | Kind::TellUplink
             | Kind::Rank => 2,
@@ -177,6 +179,7 @@ pub(super) fn job(command: &Command) -> Job {
         Command::Configure { .. } => Job::Configure,
         Command::ReadLb { .. } => Job::ReadLb,
         Command::Tell { peer, .. } => Job::Tell(*peer),
+        Command::Gossip { peer, .. } => Job::Gossip(*peer),
         Command::Resign { .. } => Job::Resign,
         Command::Probe(address) => Job::Probe(*address),
         Command::HandOver { .. } => Job::HandOver,

@@ -8,6 +8,11 @@ impl Engine {
         self.desired.slot(&self.config.name, id).is_some()
     }
 
+    /// Whether the manager at `address` is heard, or others hear it.
+    pub(crate) fn counts_as_alive(&self, now: crate::engine::Time, address: std::net::IpAddr) -> bool {
+        self.peers.get(&address).is_some_and(|peer| peer.is_alive(now))
+    }
+
     /// The number of things in everything of an engine that grows.
     pub(crate) fn size(&self) -> usize {
         let held = self.peers.values().filter_map(|peer| peer.held.as_ref());
@@ -27,6 +32,7 @@ impl Engine {
             + self.overlaps_told.len()
             + self.recent_deaths.len()
             + self.placing.size()
+            + self.circle.size()
             + self.flights.len()
             + self.notices.len()
             + self.troubles.len()

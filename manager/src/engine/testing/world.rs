@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Configure,
     ReadLb,
     Tell,
+    Gossip,
     Resign,
     HandOver,
     Forward,

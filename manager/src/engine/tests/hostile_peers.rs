@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use wire::snapshot::{HostSnapshot, SnapshotAck};
+use wire::snapshot::{HostChanges, HostSnapshot, SnapshotAck};
 use wire::{MAX_COUNT, Problem};
 
 use crate::engine::testing::{World, config};
@@ -92,6 +93,79 @@ fn an_honest_snapshot_with_anything_changed_does_no_harm() {
 }
 
 #[test]
+fn honest_changes_with_anything_changed_do_no_harm() {
+    let honest = honest();
+    let mut rest = honest.clone();
+    (rest["endpoints"], rest["machines"]) = (json!([]), json!([]));
+    let version = honest["version"].as_u64().expect("a number");
+    let changes = json!({
+        "host": "b", "epoch": honest["epoch"], "base": version, "version": version + 1, "rest": rest,
+        "endpoints": [honest["endpoints"][0]], "endpoints_gone": [honest["endpoints"][1]["id"]],
+        "machines": [honest["machines"][1]], "machines_gone": [honest["machines"][0]["id"]],
+    });
+    let mut taken = false;
+    let case = |mutations: &[_]| {
+        let mut body = changes.clone();
+        mutations.iter().for_each(|mutation: &hostile::Mutation| mutation.apply(&mut body));
+        let bytes = serde_json::to_vec(&body).expect("JSON");
+        let Ok(changes) = serde_json::from_slice::<HostChanges>(&bytes) else { return false };
+        let mut engine = manager(&honest);
+        let before = engine.snapshot(NOW);
+        let answer = engine.receive_changes(NOW, PEER, changes);
+        if let Err(problem) = &answer {
+            assert!(matches!(problem.status, 400 | 409), "{problem:?}");
+            assert_eq!(engine.snapshot(NOW), before, "a refusal changes nothing: {problem:?}");
+        }
+        the_set_can_be_taken(&engine);
+        engine.plan(NOW);
+        answer.is_ok_and(|ack| ack.version == version + 1)
+    };
+    taken |= case(&[]);
+    assert!(taken, "unchanged they are taken");
+    runner(USUAL_CASES)
+        .run(&vec(mutation(), 1..6), |mutations| {
+            case(&mutations);
+            Ok(())
+        })
+        .expect("harmless");
+}
+
+#[test]
+fn packets_of_anything_do_no_harm() {
+    let honest = honest();
+    let packets = vec(vec(any::<u8>(), 0..200), 0..4);
+    runner(USUAL_CASES)
+        .run(&packets, |packets| {
+            let mut engine = manager(&honest);
+            engine.circle_from = Some(1);
+            let mut packets: Vec<Bytes> = packets.into_iter().map(Bytes::from).collect();
+            // What it says itself, from somebody else, and with something behind it.
+            engine.turn_circle(NOW);
+            for action in engine.plan(NOW).actions {
+                if let crate::engine::Command::Gossip { packets: own, .. } = action.command {
+                    packets.extend(own.iter().cloned());
+                    packets.extend(own.iter().map(|packet| [packet.as_ref(), &[7]].concat().into()));
+                }
+            }
+            let answer = engine.gossip(NOW, PEER, &packets).expect("a peer");
+            assert!(answer.len() <= crate::engine::MAX_PACKETS);
+            assert_eq!(engine.peer_addresses(), [PEER], "nobody is admitted by it");
+            engine.plan(NOW + Duration::from_secs(1));
+            Ok(())
+        })
+        .expect("harmless");
+    let mut engine = manager(&honest);
+    let many = vec![Bytes::new(); crate::engine::MAX_PACKETS + 1];
+    let refused = engine.gossip(NOW, PEER, &many).expect_err("too many");
+    assert_eq!((refused.status, refused.parameter.as_deref()), (400, Some("packets")));
+    let large = [Bytes::from(std::vec![0; crate::engine::MAX_PACKET.get() + 1])];
+    let refused = engine.gossip(NOW, PEER, &large).expect_err("too large");
+    assert_eq!((refused.status, refused.parameter.as_deref()), (400, Some("packets[0]")));
+    let stranger = engine.gossip(NOW, IpAddr::from([127, 0, 0, 1]), &[]).expect_err("a stranger");
+    assert_eq!(stranger.status, 403);
+}
+
+#[test]
 fn anything_at_all_does_no_harm() {
     let honest = honest();
     runner(USUAL_CASES)
@@ -110,16 +184,17 @@ fn any_answer_of_a_peer_leaves_an_epoch_to_go_on_with() {
         (number(), number(), number()).prop_map(|(epoch, version, applied)| Outcome::Told(SnapshotAck {
             epoch,
             version,
-            applied
+            applied,
+            own: Some((version, epoch)),
         })),
     ];
     let honest = honest();
     runner(USUAL_CASES)
-        .run(&vec(answer, 1..4), |answers| {
+        .run(&vec((any::<bool>(), answer), 1..4), |answers| {
             let mut engine = manager(&honest);
-            for answer in answers {
+            for (as_changes, answer) in answers {
                 let told = engine.telling(NOW);
-                engine.tell_finished(NOW, PEER, &told, answer);
+                engine.tell_finished(NOW, PEER, &told, as_changes, answer);
                 prop_assert!(engine.host_snapshot(NOW).epoch <= MAX_COUNT);
             }
             engine.plan(NOW);

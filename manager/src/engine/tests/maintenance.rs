@@ -43,6 +43,7 @@ fn deeds(world: &World, host: usize) -> usize {
         | Command::Rank { .. }
         | Command::AskTargets(_)
         | Command::Tell { .. }
+        | Command::Gossip { .. }
         | Command::TakeBack(_) => false,
     })
 }
