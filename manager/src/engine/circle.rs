@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foca::{
-    AccumulatingRuntime, Codec, Foca, Identity, NoCustomBroadcast, PeriodicParams, PostcardCodec, Timer,
+    AccumulatingRuntime, Codec, Foca, Header, Identity, Message, NoCustomBroadcast, PeriodicParams,
+    PostcardCodec, Timer,
 };
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -72,6 +73,13 @@ pub(super) struct Member {
     address: IpAddr,
     /// The epoch of its snapshots, and how often it was taken for lost in that.
     life: (u64, u32),
+}
+
+impl Member {
+    /// Whoever is at `address`.
+    fn at(address: IpAddr) -> Self {
+        Member { address, life: (0, 0) }
+    }
 }
 
 impl Identity for Member {
@@ -232,8 +240,7 @@ impl Engine {
 
     /// Tells a peer of us, which answers with all that it knows.
     fn announce_to(&mut self, now: Time, peer: IpAddr) {
-        let any = Member { address: peer, life: (0, 0) };
-        self.swim(now, |swim, runtime| swim.announce(any, runtime));
+        self.swim(now, |swim, runtime| swim.announce(Member::at(peer), runtime));
     }
 
     /// An earlier life of ours may be known that had a higher epoch than this one began with.
@@ -255,7 +262,16 @@ impl Engine {
     ) {
         let Some(swim) = self.circle.swim.as_deref_mut() else { return };
         let mut runtime = AccumulatingRuntime::new();
+        let life = swim.identity().clone();
         let _senseless = act(swim, &mut runtime);
+        if *swim.identity() != life {
+            // It does not ask in its new life until it hears from somebody, who may be lost by then …
+            let _nothing_to_apply = swim.apply_many(std::iter::empty(), false, &mut runtime);
+            // … and what is sent to the old one is not taken: two that begin anew at once would wait for each other.
+            for peer in self.peers.keys() {
+                let _is_sent_again = swim.announce(Member::at(*peer), &mut runtime);
+            }
+        }
         let lives: BTreeSet<IpAddr> = swim.iter_members().map(|member| member.id().address).collect();
         while let Some((after, timer)) = runtime.to_schedule() {
             self.circle.sequence += 1;
@@ -265,7 +281,9 @@ impl Engine {
             self.admit(*address);
         }
         while let Some((to, packet)) = runtime.to_send() {
-            if self.peers.contains_key(&to.address) {
+            // foca tells whoever was suspected that it is down, when its time is over, even if it has objected.
+            let is_wrong = lives.contains(&to.address) && says_down(&packet);
+            if self.peers.contains_key(&to.address) && !is_wrong {
                 self.circle.send(to.address, packet);
             }
         }
@@ -341,6 +359,14 @@ impl Engine {
 
 /// Whether who sent `packet` is who it says.
 fn is_from(address: IpAddr, packet: &[u8]) -> bool {
-    let header: Result<foca::Header<Member>, _> = PostcardCodec.decode_header(packet);
-    header.is_ok_and(|header| header.src.address == address)
+    header(packet).is_some_and(|header| header.src.address == address)
+}
+
+/// Whether `packet` tells who gets it that it is taken for lost.
+fn says_down(packet: &[u8]) -> bool {
+    header(packet).is_some_and(|header| header.message == Message::TurnUndead)
+}
+
+fn header(packet: &[u8]) -> Option<Header<Member>> {
+    PostcardCodec.decode_header(packet).ok()
 }

@@ -74,7 +74,7 @@ pub(super) struct Checks {
     pub(super) two_hold: BTreeSet<usize>,
     /// How many VIPs were handed over.
     pub(super) handed_over: u64,
-    /// When the last machine of the service over all hosts was lost.
+    /// When a machine of the service over all hosts was last lost, or stood still.
     pub(super) lost_at: Time,
     /// When something last happened to hosts, or ended.
     pub(super) harmed_at: Time,

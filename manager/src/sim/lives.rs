@@ -89,6 +89,7 @@ impl World {
         if guest.balancer.is_some() {
             self.checks.disturbed(now);
         }
+        self.checks.lost_at = self.now;
         self.say(|| {
             format!("{host}: {machine} stands still{}", if hidden { ", and so does its clock" } else { "" })
         });

@@ -100,11 +100,14 @@ impl World {
         if has_slot || !of_it.is_some_and(|rest| rest.starts_with(&format!("-{NAME}-"))) {
             return;
         }
+        // One that did not get as far, because nothing can be stored or made there, is missed by nobody.
+        let served = this.guests.get(machine).is_some_and(super::guest::Guest::serves);
         this.dismissed.insert(machine.clone());
         self.checks.addresses.remove(machine);
         self.reached.given_up += 1;
         let (kept, total) = (self.kept(), self.total());
-        if self.has_room_for_all() && self.now > self.checks.lost_at + WORD && kept < total {
+        let is_known = self.now > self.checks.lost_at + WORD;
+        if served && self.has_room_for_all() && is_known && kept < total {
             self.violated(Checker::Placement, || {
                 format!("{machine} is given up, and {kept} of {total} machines are left")
             });
