@@ -12,6 +12,7 @@
 //! [`settings`] is the file all three read.
 
 pub mod admin;
+mod allocator;
 pub mod link;
 pub mod proxy;
 pub mod settings;

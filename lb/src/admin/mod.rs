@@ -30,6 +30,7 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::credentials::Guard;
+use crate::allocator;
 use crate::link::{self, VipLink};
 use crate::proxy::hand_over::HandOvers;
 use crate::proxy::metrics::StateCollector;
@@ -106,6 +107,8 @@ pub(crate) async fn serve(settings: Arc<Settings>, state: Arc<State>, hand_overs
     let keep = admin.clone();
     let looking = async move { keep.looks.keep(&keep.state).await };
     let (reads, changes) = routers(admin);
+    // This thread has read the settings and made the description of this interface: more than what stays of both.
+    allocator::give_back();
     let reads = listen::reads(settings.admin, reads);
     if open {
         tokio::join!(looking, reads, listen::changes(settings.admin_changes, changes, live, read_again));
