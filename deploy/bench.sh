@@ -9,7 +9,8 @@
 #   loadtest    the load tester itself: its peak, its schedule and its memory, beside wrk, hey and oha
 #   soak        kills, freezes, swaps, hand-overs and bad clients at random, and what is left behind by them
 #   proxy       what a request and a connection cost, in processor time and memory, beside nginx and HAProxy
-#   tcp         the same of connections that are passed on as they come, beside HAProxy's TCP mode and nginx's streams
+#   tcp         the same of connections that are passed on as they come, by us or by the kernel, beside HAProxy's TCP mode and
+#               nginx's streams
 #   engine      what an event costs the manager's engine, with 10, 1,000 and 10,000 machines
 #   manager     what a manager with 200 namespace machines costs: at rest, while machines die, while 500 watch
 #   vrrp        what a balancer with 50 virtual routers costs, and how fast another one takes over

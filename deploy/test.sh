@@ -5,8 +5,8 @@
 #
 #   quick        format, lints, licences, shell scripts, unit tests, the programs on loopback
 #   sim          whole clusters under faults, simulated: 1,000 seeds, at least 20 faults each
-#   namespaces   two hosts, their machines and the VIP in network namespaces, under faults; the commands of the
-#                documentation
+#   namespaces   two hosts, their machines and the VIP in network namespaces, under faults; TCP services that the
+#                kernel forwards; the commands of the documentation
 #   machines     the guest image, and two hosts with libvirt and real virtual machines, under faults;
 #                needs root
 #   interop      our VRRP beside the real keepalived, and what tcpdump thinks of it; our HTTP/1.1 beside nginx's and
@@ -29,7 +29,7 @@ ALL=(quick sim namespaces machines interop)
 
 # Test programs that need namespaces, those that need other people's programs in them, and those that need
 # libvirt; everything else is quick.
-IN_NAMESPACES='binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(neighbours) | binary(resign) | (package(guest) & binary(configure))'
+IN_NAMESPACES='binary(in_kernel) | binary(vip) | binary(cluster) | binary(access) | binary(claims) | binary(hypervisor_contract) | binary(neighbours) | binary(resign) | (package(guest) & binary(configure))'
 WITH_OTHERS='binary(/^interop/) | binary(conformance) | binary(peers)'
 ON_LIBVIRT='binary(/^(libvirt_contract|vms)$/) | test(/with_qemu/)'
 

@@ -16,6 +16,7 @@ mod allocator;
 pub mod link;
 pub mod proxy;
 pub mod settings;
+pub mod shown;
 pub mod signals;
 pub mod supervisor;
 pub mod vip;

@@ -23,6 +23,8 @@ enum Command {
     Proxy(Common),
     /// Speak VRRP and hold the VIP (started by `run`).
     Vip(Common),
+    /// Print the connections of the TCP services, as `ipvsadm -Ln` has them.
+    Connections(ConnectionsArgs),
     /// Print what completes this command line in a shell.
     Completions(CompletionsArgs),
     /// Write this command's manual pages into a directory.
@@ -45,6 +47,16 @@ struct Common {
     check: bool,
 }
 
+#[derive(Args)]
+struct ConnectionsArgs {
+    /// The settings file of the balancer that runs.
+    #[arg(long, default_value = "/etc/holdfast/lb.toml")]
+    config: PathBuf,
+    /// One by one, as `ipvsadm -Lnc` has them; at most 10,000.
+    #[arg(long, short = 'c')]
+    connections: bool,
+}
+
 fn main() -> ExitCode {
     // Before anything else: whoever sends signals does not know how far we are.
     let held = lb::signals::hold();
@@ -57,6 +69,7 @@ fn main() -> ExitCode {
         Command::Run(common) => start(Part::Supervisor, &common),
         Command::Proxy(common) => start(Part::Proxy, &common),
         Command::Vip(common) => start(Part::Speaker, &common),
+        Command::Connections(args) => connections(&args),
         Command::Completions(args) => ended(shell::completions(Cli::command(), &args)),
         Command::Man(args) => ended(shell::man(Cli::command(), &args)),
     }
@@ -96,6 +109,13 @@ fn start(part: Part, common: &Common) -> ExitCode {
         Part::Proxy => lb::proxy::run(settings),
         Part::Speaker => lb::vip::run(&settings),
     })
+}
+
+fn connections(args: &ConnectionsArgs) -> ExitCode {
+    match Settings::load(&args.config) {
+        Ok(settings) => ended(lb::shown::connections(settings.admin, args.connections)),
+        Err(error) => complain(&error.to_string(), 2),
+    }
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

@@ -16,6 +16,7 @@ use crate::clients::{Network, is_default};
 use crate::placement::{ServicePlacement, Spread};
 use crate::pools::PoolHealth;
 use crate::proxy_config::ProxyHeader;
+use crate::tcp::Forwarding;
 use crate::{HostName, PoolName};
 
 /// One service.
@@ -59,6 +60,10 @@ pub struct ServiceSpec {
     /// With `tcp`: only one machine at a time is given connections, the primary; the others stand by.
     #[serde(default, skip_serializing_if = "is_default")]
     pub primary_only: bool,
+    /// With `tcp`: whether the balancer passes connections on, `"proxy"`, or its kernel does; as of the balancer's TCP
+    /// services.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub forwarding: Forwarding,
     /// How many machines a host has of it at first. Instead of `total` and `endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,

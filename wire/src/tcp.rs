@@ -50,7 +50,8 @@ pub struct TcpService {
     /// the balancer takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
-    /// How its connections are passed on.
+    /// How its connections are passed on: `"proxy"`, by the balancer, or by the kernel: `"nftables"`, `"nftables-gateway"` or
+    /// `"nftables-dsr"`; see `docs/tcp.md`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub forwarding: Forwarding,
 }
@@ -72,6 +73,25 @@ pub enum Forwarding {
     /// The balancer takes them, and makes one of its own to an upstream for each.
     #[default]
     Proxy,
+    /// The kernel passes their packets on (nftables, NAT); upstreams see the balancer's address, and answer to it.
+    Nftables,
+    /// The same, but upstreams see the client's address: their answers have to find the way through the balancer, as
+    /// that of their gateway.
+    NftablesGateway,
+    /// The kernel passes their packets on as they are to the link-layer address of an upstream of the same segment, which
+    /// has the public address too, and answers clients directly.
+    NftablesDsr,
+}
+
+impl Forwarding {
+    /// Whether the kernel passes packets on, and the balancer only says where to.
+    #[must_use]
+    pub const fn is_in_kernel(self) -> bool {
+        match self {
+            Forwarding::Proxy => false,
+            Forwarding::Nftables | Forwarding::NftablesGateway | Forwarding::NftablesDsr => true,
+        }
+    }
 }
 
 const fn default_idle_timeout_ms() -> u64 {
@@ -88,6 +108,9 @@ impl TcpService {
 
     /// The longest silence of the side that goes on unless a service says otherwise: a minute, in milliseconds.
     pub const HALF_CLOSE_TIMEOUT_MS: u64 = 60_000;
+
+    /// The shortest silence that a kernel can be told of: a second, in milliseconds.
+    pub const MIN_KERNEL_IDLE_MS: u64 = 1_000;
 
     /// One at `port` that says nothing else; without a `pool` or an `sni` it has nobody to pass connections on to.
     #[must_use]
@@ -134,11 +157,15 @@ mod tests {
         let service: TcpService = serde_json::from_str(text).expect("valid");
         assert_eq!(service.proxy_protocol_out, Some(ProxyHeader::V2));
         assert_eq!(service.pools().collect::<Vec<_>>(), [&PoolName::from("db")]);
+        let text = r#"{"name": "db", "port": 3306, "pool": "db", "forwarding": "nftables-dsr"}"#;
+        let service: TcpService = serde_json::from_str(text).expect("valid");
+        assert!(service.forwarding.is_in_kernel() && !expected.forwarding.is_in_kernel());
         for wrong in [
             r#"{"name": "db"}"#,
             r#"{"name": "db", "port": 70000}"#,
             r#"{"name": "db", "port": 1, "proxy_protocol_out": "v3"}"#,
             r#"{"name": "db", "port": 1, "forwarding": "ipvs"}"#,
+            r#"{"name": "db", "port": 1, "forwarding": "nftables_dsr"}"#,
             r#"{"name": "db", "port": 1, "sni": ["db.example.org"]}"#,
             r#"{"name": "db", "port": 1, "trusted": ["10.0.0.1/8"]}"#,
         ] {

@@ -125,7 +125,7 @@ fn frontend(tcp: &Tcp, service: &Service) -> Line {
     line.set("stot", stats.accepted());
     line.set("bin", received);
     line.set("bout", sent);
-    line.set("status", if tcp.ports.fault(described.port).is_none() { "OPEN" } else { "STOP" });
+    line.set("status", if tcp.fault(service).is_none() { "OPEN" } else { "STOP" });
     line.set("type", FRONTEND);
     line.set("addr", format_args!("*:{}", described.port));
     line

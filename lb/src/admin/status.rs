@@ -85,7 +85,7 @@ struct ConnectionsStatus {
 struct TcpStatus {
     /// Its port.
     port: u16,
-    /// Why the port is not open, if it is not.
+    /// Why the port is not open, or the kernel does not forward as it should, if that is so.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
     /// Connections open now.
@@ -232,7 +232,7 @@ impl TcpStatus {
         let ended = Ended::ALL.into_iter().map(|ended| (ended.name(), stats.ended(ended)));
         let status = TcpStatus {
             port: described.port,
-            fault: admin.state.tcp.ports.fault(described.port),
+            fault: admin.state.tcp.fault(service),
             open: stats.open(),
             most_open: stats.most(),
             accepted: stats.accepted(),

@@ -152,6 +152,16 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         let _ended = ended.drop_guard();
         run_checks(checked, vips)
     })?;
+    let kernel_stops = CancellationToken::new();
+    let kernel = {
+        let (state, stops, ended) = (state.clone(), kernel_stops.clone(), worker_ended.clone());
+        let (interface, state_dir) = (settings.interface.clone(), settings.state_dir.clone());
+        thread::Builder::new().name("kernel".to_owned()).spawn(move || {
+            // Without it the kernel would give connections to who is dead.
+            let _ended = ended.drop_guard();
+            tcp::kernel::run(state, interface, &state_dir, &stops)
+        })?
+    };
     let snapshot = state.snapshot();
     link::set_serving(snapshot.can_serve());
     tracing::info!(
@@ -162,6 +172,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     drop(snapshot);
     let observers = state.observers.clone();
     control(&settings, state, hand_overs, stop, &worker_ended)?;
+    // Public addresses are elsewhere by now.
+    kernel_stops.cancel();
+    kernel.join().map_err(|_panic| anyhow::anyhow!("who keeps the kernel's ruleset panicked"))??;
     for worker in workers {
         worker.join().map_err(|_panic| anyhow::anyhow!("a worker panicked"))??;
     }

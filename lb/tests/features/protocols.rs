@@ -190,8 +190,31 @@ pub(crate) const TCP: &[Row] = &[
     ),
     had(
         "The connection table, as `ipvsadm` has it",
-        "`GET /connections` and `GET /connections/list`: [to see it](tcp.md#to-see-it).",
-        &["lb::tcp seen::the_table_of_connections_is_as_ipvsadm_has_it"],
+        "`GET /connections` and `GET /connections/list`, or `lb connections`: [to see it](tcp.md#to-see-it).",
+        &[
+            "lb::tcp seen::the_table_of_connections_is_as_ipvsadm_has_it",
+            "lb::in_kernel nat::servers_and_balancers_die_and_connections_go_on",
+        ],
+    ),
+    had(
+        "Forwarding in the kernel, by NAT",
+        "`forwarding = \"nftables\"`, or with the clients' addresses `\"nftables-gateway\"`: a ruleset in step with sets and checks, changed in one transaction: [in the kernel](tcp.md#in-the-kernel).",
+        &[
+            "lb::in_kernel nat::servers_and_balancers_die_and_connections_go_on",
+            "lb::in_kernel nat::a_server_sees_the_balancer_or_as_its_gateway_the_client",
+            "lb::in_kernel nat::ipv6_is_forwarded_too_and_weights_and_the_clients_address_count",
+            "lb::in_kernel lifetimes::the_kernel_goes_on_without_the_balancer_which_takes_over_and_clears_up",
+        ],
+    ),
+    had(
+        "Direct server return",
+        "`forwarding = \"nftables-dsr\"`: packets go to a server's link-layer address, answers to the client directly; a connection stays while the set changes: [in the kernel](tcp.md#in-the-kernel).",
+        &[
+            "lb::in_kernel direct::servers_and_balancers_die_and_connections_go_on",
+            "lb::in_kernel direct::a_server_sees_the_client_and_a_connection_stays_while_the_set_changes",
+            "lb::in_kernel direct::where_the_client_decides_a_connection_outlives_its_balancer",
+            "lb::in_kernel direct::what_cannot_be_passed_on_is_said",
+        ],
     ),
     not_yet("UDP", "Only TCP is passed on."),
 ];

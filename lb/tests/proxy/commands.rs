@@ -27,6 +27,13 @@ const TABLE: &[(&[&str], i32, &str)] = &[
     (&["proxy", "--supervised", "--config", "{}/lb.toml"], 2, "--state-dir"),
     (&["vip", "--config", "{}/lb.toml"], 2, "lb.toml:3:1: unknown field `listn`"),
     (&["vip", "--config", "{}/good.toml", "--stat-dir", "x"], 2, "a similar argument exists: '--state-dir'"),
+    (&["connections", "--config", "{}/lb.toml"], 2, "lb.toml:3:1: unknown field `listn`"),
+    (&["connections", "--list"], 2, "unexpected argument '--list'"),
+    (
+        &["connections", "--config", "{}/silent.toml"],
+        1,
+        "nobody answers at 127.0.0.1:1: does the balancer run?",
+    ),
     (&["completions"], 2, "<SHELL>"),
     (&["completions", "bsh"], 2, "a similar value exists: 'bash'"),
     (&["man"], 2, "<DIRECTORY>"),
@@ -45,6 +52,7 @@ fn what_is_typed_wrongly_is_refused_with_what_was_expected() {
     let place = directory.path().to_str().expect("a plain name");
     let good = "machine = \"m\"\naddress = \"127.0.0.1\"\n";
     std::fs::write(directory.path().join("good.toml"), good).expect("written");
+    std::fs::write(directory.path().join("silent.toml"), format!("{good}admin_port = 1\n")).expect("written");
     std::fs::write(directory.path().join("lb.toml"), format!("{good}listn = 1\n")).expect("written");
     for (words, code, said) in TABLE {
         let words: Vec<_> = words.iter().map(|word| word.replace("{}", place)).collect();

@@ -20,6 +20,11 @@ impl Maglev {
     /// The table of `names` with their weights.
     pub(crate) fn new(names: &[(String, u32)]) -> Self {
         let size = if names.len() * SLOTS_EACH <= SIZES[0] { SIZES[0] } else { SIZES[1] };
+        Self::of_size(names, size)
+    }
+
+    /// The same with `size` slots, a prime.
+    pub(crate) fn of_size(names: &[(String, u32)], size: usize) -> Self {
         let mut slots = vec![EMPTY; size].into_boxed_slice();
         let heaviest = names.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or(1).max(1);
         let mut fillers: Vec<_> =
@@ -42,6 +47,11 @@ impl Maglev {
             }
         }
         Maglev(slots)
+    }
+
+    /// Who has each slot, by place in the names.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().filter(|&&owner| owner != EMPTY).map(|&owner| owner as usize)
     }
 
     /// The upstreams in the order in which `key` would have them; each comes many times.

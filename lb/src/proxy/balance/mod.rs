@@ -17,9 +17,9 @@ pub(crate) mod ask;
 pub(crate) mod hash;
 pub(crate) mod latency;
 mod load;
-mod maglev;
+pub(crate) mod maglev;
 mod ring;
-mod round_robin;
+pub(crate) mod round_robin;
 pub(crate) mod spread;
 pub(crate) mod sticky;
 

@@ -26,19 +26,7 @@ impl RoundRobin {
     /// The order for `weights`, beginning at `start`: balancers that begin at the same place would all
     /// call on the same upstream first.
     pub(crate) fn new(weights: &[u32], start: usize) -> Self {
-        let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, u64::from(weight))).max(1);
-        let sum = weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() / divisor;
-        let most = MAX_TURNS.max(weights.len() as u64);
-        let mut turns = Vec::new();
-        for (index, &weight) in (0u32..).zip(weights) {
-            let weight = u64::from(weight) / divisor;
-            let weight = if sum > most { (weight * most / sum).max(1) } else { weight };
-            #[allow(clippy::cast_precision_loss)] // at most MAX_TURNS
-            turns.extend((0..weight).map(|turn| ((turn as f64 + 0.5) / weight as f64, index)));
-        }
-        turns.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
-        let turns = Turns::Weighed(turns.into_iter().map(|(_, index)| index).collect());
-        RoundRobin { turns, next: AtomicUsize::new(start) }
+        RoundRobin { turns: Turns::Weighed(order(weights, MAX_TURNS)), next: AtomicUsize::new(start) }
     }
 
     /// The order for `count` that weigh the same, beginning at `start`.
@@ -67,6 +55,22 @@ impl RoundRobin {
             })
         })
     }
+}
+
+/// The order of turns for `weights`, as places in it, of `most` turns about, if that is as many as there are weights.
+pub(crate) fn order(weights: &[u32], most: u64) -> Box<[u32]> {
+    let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, u64::from(weight))).max(1);
+    let sum = weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() / divisor;
+    let most = most.max(weights.len() as u64);
+    let mut turns = Vec::new();
+    for (index, &weight) in (0u32..).zip(weights) {
+        let weight = u64::from(weight) / divisor;
+        let weight = if sum > most { (weight * most / sum).max(1) } else { weight };
+        #[allow(clippy::cast_precision_loss)] // so many turns are never needed
+        turns.extend((0..weight).map(|turn| ((turn as f64 + 0.5) / weight as f64, index)));
+    }
+    turns.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+    turns.into_iter().map(|(_, index)| index).collect()
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

@@ -13,16 +13,16 @@ const TCP_HEADER: usize = 20;
 
 /// A whole IP packet with a TCP header in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FirstPacket {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct FirstPacket {
+    pub(crate) bytes: Vec<u8>,
     /// Where it goes.
-    pub(super) to: IpAddr,
+    pub(crate) to: IpAddr,
 }
 
 impl FirstPacket {
     /// `packet` as it is to be sent on, if it is whole. Its checksum is computed anew: where both ends are on
     /// one computer, the network leaves that to a card that is not there.
-    pub(super) fn read(packet: &[u8]) -> Option<Self> {
+    pub(crate) fn read(packet: &[u8]) -> Option<Self> {
         let half =
             |at: usize| Some(usize::from(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?])));
         let (header, length, addresses) = match packet.first()? >> 4 {

@@ -15,7 +15,7 @@
 //! close. Each step ends by its own time, whoever asked for the hand-over may be gone by then.
 
 mod filter;
-mod first_packet;
+pub(crate) mod first_packet;
 mod held;
 mod kernel;
 mod listeners;

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -33,6 +34,11 @@ static NEWS: Notify = Notify::const_new();
 /// Notes that something may have changed in who can be a primary.
 pub(crate) fn news() {
     NEWS.notify_waiters();
+}
+
+/// Resolves at the next [`news`].
+pub(crate) fn news_comes() -> Notified<'static> {
+    NEWS.notified()
 }
 
 /// The primary of one pool.

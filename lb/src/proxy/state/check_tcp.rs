@@ -93,7 +93,7 @@ fn service(service: &TcpService, place: &str) -> Checked {
         idle_timeout_ms,
         half_close_timeout_ms,
         max_connections,
-        forwarding: _,
+        forwarding,
     } = service;
     let field = |field: &str| format!("{place}.{field}");
     ensure(*port != 0, &field("port"), || "expected 1 to 65535".to_owned())?;
@@ -130,7 +130,30 @@ fn service(service: &TcpService, place: &str) -> Checked {
         })?;
     }
     let fits = max_connections.is_none_or(|most| (1..=MAX_CONNECTIONS).contains(&most));
-    ensure(fits, &field("max_connections"), || format!("expected 1 to {MAX_CONNECTIONS}"))
+    ensure(fits, &field("max_connections"), || format!("expected 1 to {MAX_CONNECTIONS}"))?;
+    if forwarding.is_in_kernel() { is_for_kernel(service, place) } else { Ok(()) }
+}
+
+/// What only a balancer can do that takes the connections itself is not said of one that the kernel forwards.
+fn is_for_kernel(service: &TcpService, place: &str) -> Checked {
+    for (name, is_given) in [
+        ("sni", !service.sni.is_empty()),
+        ("proxy_protocol_in", service.proxy_protocol_in),
+        ("proxy_protocol_out", service.proxy_protocol_out.is_some()),
+        ("connect_timeout_ms", service.connect_timeout_ms.is_some()),
+        ("half_close_timeout_ms", service.half_close_timeout_ms != TcpService::HALF_CLOSE_TIMEOUT_MS),
+        ("max_connections", service.max_connections.is_some()),
+    ] {
+        ensure(!is_given, &format!("{place}.{name}"), || {
+            "is beyond the kernel, which passes on packets and knows no connections: leave it out, or `forwarding` = \
+             \"proxy\""
+                .to_owned()
+        })?;
+    }
+    let least = TcpService::MIN_KERNEL_IDLE_MS;
+    ensure(service.idle_timeout_ms >= least, &format!("{place}.idle_timeout_ms"), || {
+        format!("expected {least} at least: the kernel counts whole seconds")
+    })
 }
 
 /// A name that clients can ask for (RFC 6066, section 3): of DNS, and no address.
@@ -198,6 +221,14 @@ impl<'a> Port<'a> {
                 )
             })?;
         }
+        let is_alone = std::ptr::eq(service, self.first)
+            || !(service.forwarding.is_in_kernel() || self.first.forwarding.is_in_kernel());
+        ensure(is_alone, &field("port"), || {
+            format!(
+                "{} is the port of {}: a service that the kernel forwards has a port of its own",
+                service.port, self.first.name
+            )
+        })?;
         let alike = service.proxy_protocol_in == self.first.proxy_protocol_in;
         ensure(alike, &field("proxy_protocol_in"), || self.not_alike())?;
         ensure(service.trusted == self.first.trusted, &field("trusted"), || self.not_alike())
@@ -209,12 +240,15 @@ impl<'a> Port<'a> {
 }
 
 /// How upstreams of a pool that `service` gives connections are asked unless its `policy` says otherwise: a connection,
-/// where HTTP is what would be asked by default; and told of nobody, where they expect to be told of clients.
+/// where HTTP is what would be asked by default; told of nobody, where they expect to be told of clients; and all the time,
+/// where the kernel forwards.
 pub(super) fn ask(policy: &mut PoolPolicy, service: &TcpService) {
     policy.proxy_protocol = policy.proxy_protocol.or(service.proxy_protocol_out);
     if policy.check.ask == Ask::Http(HttpAsk::default()) && policy.check.port.is_none() {
         policy.check.ask = Ask::Tcp(wire::checks::TcpAsk::default());
     }
+    // Where the kernel connects, nobody else sees that an upstream is dead.
+    policy.check.active |= service.forwarding.is_in_kernel();
 }
 
 #[cfg(test)]
@@ -278,6 +312,49 @@ mod tests {
             (json!([with(json!({"half_close_timeout_ms": 0}))]), "tcp[0].half_close_timeout_ms", "1 to"),
             (json!([with(json!({"connect_timeout_ms": 0}))]), "tcp[0].connect_timeout_ms", "1 to"),
             (json!([with(json!({"max_connections": 0}))]), "tcp[0].max_connections", "1 to 1000000"),
+            (
+                json!([with(json!({"forwarding": "nftables", "sni": sni(json!(["a.b"]))}))]),
+                "tcp[0].sni",
+                "beyond the kernel",
+            ),
+            (
+                json!([with(json!({"forwarding": "nftables", "proxy_protocol_in": true}))]),
+                "tcp[0].proxy_protocol_in",
+                "beyond the kernel",
+            ),
+            (
+                json!([with(json!({"forwarding": "nftables-gateway", "proxy_protocol_out": "v2"}))]),
+                "tcp[0].proxy_protocol_out",
+                "beyond the kernel",
+            ),
+            (
+                json!([with(json!({"forwarding": "nftables-dsr", "connect_timeout_ms": 5}))]),
+                "tcp[0].connect_timeout_ms",
+                "beyond the kernel",
+            ),
+            (
+                json!([with(json!({"forwarding": "nftables", "half_close_timeout_ms": 5}))]),
+                "tcp[0].half_close_timeout_ms",
+                "beyond the kernel",
+            ),
+            (
+                json!([with(json!({"forwarding": "nftables", "max_connections": 5}))]),
+                "tcp[0].max_connections",
+                "beyond the kernel",
+            ),
+            (
+                json!([with(json!({"forwarding": "nftables", "idle_timeout_ms": 999}))]),
+                "tcp[0].idle_timeout_ms",
+                "1000 at least",
+            ),
+            (
+                json!([
+                    with(json!({"forwarding": "nftables"})),
+                    with(json!({"name": "b", "pool": null, "sni": sni(json!(["b.c"]))}))
+                ]),
+                "tcp[1].port",
+                "a port of its own",
+            ),
             (json!([with(json!({"pool": "tls"}))]), "tcp[0].pool", "speaks TLS"),
             (json!([with(json!({"pool": "h2c"}))]), "tcp[0].pool", "HTTP/2"),
             (json!([with(json!({"pool": "proxied"}))]), "tcp[0].pool", "proxy_protocol_out"),

@@ -39,13 +39,13 @@ impl Leaving {
         lock(&self.0).len()
     }
 
-    /// Cuts the connections of requests to those whose time is up at `now`, and forgets whom nothing is open to. Returns
-    /// those whose time is up.
-    pub(crate) fn sweep(&self, now: Instant) -> Vec<Arc<Upstream>> {
+    /// Cuts the connections of requests to those whose time is up at `now`, and forgets whom nothing is open to, unless
+    /// that cannot be seen because others forward (`unseen`). Returns those whose time is up.
+    pub(crate) fn sweep(&self, now: Instant, unseen: bool) -> Vec<Arc<Upstream>> {
         let mut over = Vec::new();
         lock(&self.0).retain(|gone| {
             if now < gone.until {
-                return now < gone.left + SETTLED || gone.upstream.is_busy();
+                return unseen || now < gone.left + SETTLED || gone.upstream.is_busy();
             }
             over.push(gone.upstream.clone());
             let requests = gone.upstream.in_flight();
@@ -75,7 +75,7 @@ mod tests {
         upstream.adopt(&Arc::new(PoolPolicy { drain_ms: 5_000, ..PoolPolicy::default() }));
         let start = Instant::now();
         let remains = |after: u64| {
-            leaving.sweep(start + Duration::from_millis(after));
+            leaving.sweep(start + Duration::from_millis(after), false);
             leaving.count()
         };
         leaving.add(&upstream, start);
@@ -83,5 +83,9 @@ mod tests {
         assert!(upstream.take_room());
         leaving.add(&upstream, start);
         assert_eq!((remains(4_999), remains(5_000)), (1, 0), "a request is in flight");
+        upstream.give_room_back();
+        leaving.add(&upstream, start);
+        let unseen = |after| leaving.sweep(start + Duration::from_millis(after), true).len();
+        assert_eq!((unseen(4_999), unseen(5_000)), (0, 1), "somebody else may have connections open");
     }
 }

@@ -399,7 +399,7 @@ impl State {
 
     /// Ends what is left of upstreams and services that have gone and had their time, at `now`.
     pub(crate) fn sweep_leaving(&self, now: Instant) {
-        let over = self.leaving.sweep(now);
+        let over = self.leaving.sweep(now, self.tcp.is_in_kernel());
         self.tcp.cut(&over, Ended::Drained);
         self.tcp.sweep(now);
     }

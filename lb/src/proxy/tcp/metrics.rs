@@ -42,7 +42,7 @@ pub(crate) fn families(tcp: &Tcp) -> prometheus::Result<Vec<MetricFamily>> {
     let services = tcp.services();
     for service in services.all() {
         let (name, stats) = (service.described.name.as_str(), &service.stats);
-        let is_open = tcp.ports.fault(service.described.port).is_none();
+        let is_open = tcp.fault(service).is_none();
         listening.with_label_values(&[name]).set(i64::from(is_open));
         open.with_label_values(&[name]).set(signed(stats.open()));
         accepted.with_label_values(&[name]).inc_by(stats.accepted());

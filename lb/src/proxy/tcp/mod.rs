@@ -7,6 +7,8 @@
 //!   time)
 //! ```
 //!
+//! Or the `kernel` passes their packets on, and this process only says where to.
+//!
 //! The same `balance`, `health`, `outlier` and records as with HTTP: an open connection is to them what a request in
 //! flight is. See `docs/tcp.md`.
 
@@ -16,6 +18,7 @@ mod attempt;
 mod dial;
 pub(crate) mod ended;
 mod hello;
+pub(crate) mod kernel;
 pub(crate) mod metrics;
 pub(crate) mod ports;
 mod primary;
@@ -31,6 +34,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 
 use self::ended::Ended;
+use self::kernel::Kernel;
 use self::ports::Ports;
 use self::service::{Port, Service, Services};
 use self::streams::Streams;
@@ -43,6 +47,8 @@ use super::state::upstream::Upstream;
 pub(crate) struct Tcp {
     pub(crate) streams: Arc<Streams>,
     pub(crate) ports: Ports,
+    /// The services whose packets the kernel passes on.
+    pub(crate) kernel: Kernel,
     services: ArcSwap<Services>,
     /// Services that were taken away, and until when their connections may go on.
     leaving: Mutex<Vec<(Arc<Service>, Instant)>>,
@@ -53,6 +59,7 @@ impl Tcp {
         Tcp {
             streams: Arc::new(Streams::new(workers)),
             ports: Ports::default(),
+            kernel: Kernel::default(),
             services: ArcSwap::default(),
             leaving: Mutex::default(),
         }
@@ -87,7 +94,28 @@ impl Tcp {
             leaving.push((service.clone(), now + Duration::from_millis(drain)));
         }
         drop(leaving);
-        self.ports.want(services.ports().collect());
+        self.ports.want(services.ports_to_open().collect());
+        self.kernel.changed();
+    }
+
+    /// Why connections to `service` are not taken, or not all of them, if that is so.
+    pub(crate) fn fault(&self, service: &Service) -> Option<String> {
+        let described = &service.described;
+        if described.forwarding.is_in_kernel() {
+            self.kernel.fault(&described.name)
+        } else {
+            self.ports.fault(described.port)
+        }
+    }
+
+    /// Whether the kernel forwards for any service.
+    pub(crate) fn is_in_kernel(&self) -> bool {
+        self.services.load().all().any(|service| service.described.forwarding.is_in_kernel())
+    }
+
+    /// The services that were taken away, and whose connections have some time left.
+    fn leaving(&self) -> Vec<Arc<Service>> {
+        lock(&self.leaving).iter().map(|(service, _)| service.clone()).collect()
     }
 
     /// Ends the connections of services whose time is over at `now`.
@@ -95,6 +123,10 @@ impl Tcp {
         lock(&self.leaving).retain(|(service, until)| {
             if now < *until {
                 return true;
+            }
+            let port = service.described.port;
+            if service.described.forwarding.is_in_kernel() && self.services.load().at(port).is_none() {
+                self.kernel.cut_port(port);
             }
             let connections = self
                 .streams
@@ -111,6 +143,9 @@ impl Tcp {
 
     /// Ends the connections to `upstreams`, because of `why`.
     pub(crate) fn cut(&self, upstreams: &[Arc<Upstream>], why: Ended) {
+        if self.is_in_kernel() && !upstreams.is_empty() {
+            self.kernel.cut(upstreams.iter().map(|upstream| upstream.address).collect());
+        }
         // Most have none, and to look through all connections takes its time.
         let busy: Vec<_> = upstreams.iter().filter(|upstream| upstream.in_flight() > 0).collect();
         if busy.is_empty() || self.streams.count() == 0 {

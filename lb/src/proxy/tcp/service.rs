@@ -128,6 +128,12 @@ impl Services {
         self.0.keys().copied()
     }
 
+    /// Those of them that the balancer opens itself.
+    pub(crate) fn ports_to_open(&self) -> impl Iterator<Item = u16> {
+        let is_ours = |service: &Arc<Service>| !service.described.forwarding.is_in_kernel();
+        self.0.iter().filter(move |(_, port)| port.services.iter().all(is_ours)).map(|(port, _)| *port)
+    }
+
     /// Every service, by port.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.0.values().flat_map(|port| &port.services)

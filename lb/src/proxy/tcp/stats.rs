@@ -69,6 +69,11 @@ impl Stats {
         true
     }
 
+    /// Counts connections that the kernel forwarded.
+    pub(crate) fn forwarded(&self, connections: u64) {
+        self.accepted.fetch_add(connections, Ordering::Relaxed);
+    }
+
     /// It counts no more.
     pub(crate) fn end(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wire::balancing::HashKey;
 use wire::service::{ServicePolicy, ServiceProtocol, ServiceSpec};
-use wire::tcp::{SniRoute, TcpService};
+use wire::tcp::{Forwarding, SniRoute, TcpService};
 
 use super::{Fit, MAX_MILLIS, Service, ensure, routes};
 use crate::config::{LB_ADMIN_PORT, LB_CHANGES_PORT};
@@ -34,6 +34,7 @@ fn http(spec: &ServiceSpec) -> Fit {
         ("idle_timeout_ms", spec.idle_timeout_ms.is_some()),
         ("half_close_timeout_ms", spec.half_close_timeout_ms.is_some()),
         ("primary_only", spec.primary_only),
+        ("forwarding", spec.forwarding != Forwarding::Proxy),
     ] {
         ensure(!is_given, field, || "is for services with `protocol = \"tcp\"`".to_owned())?;
     }
@@ -98,13 +99,39 @@ fn tcp(spec: &ServiceSpec, others: &[Service]) -> Fit {
         let fits = millis.is_none_or(|millis| (1..=MAX_MILLIS).contains(&millis));
         ensure(fits, field, || format!("expected 1 to {MAX_MILLIS} milliseconds"))?;
     }
+    if spec.forwarding.is_in_kernel() {
+        for_kernel(spec)?;
+    }
     let there = others.iter().filter(|other| other.is_tcp() && other.spec.listen == Some(listen));
     there.map(|other| &other.spec).try_for_each(|other| beside(spec, other))
+}
+
+/// What the kernel of a balancer does not know of connections whose packets it passes on.
+fn for_kernel(spec: &ServiceSpec) -> Fit {
+    for (field, is_given) in [
+        ("sni", !spec.sni.is_empty()),
+        ("proxy_protocol", spec.proxy_protocol.is_some()),
+        ("accept_proxy_protocol", spec.accept_proxy_protocol),
+        ("half_close_timeout_ms", spec.half_close_timeout_ms.is_some()),
+    ] {
+        ensure(!is_given, field, || {
+            "is beyond the kernel, which passes on packets and knows no connections: leave it out, or `forwarding` = \
+             \"proxy\""
+                .to_owned()
+        })?;
+    }
+    let idle_ms = spec.idle_timeout_ms.unwrap_or(TcpService::IDLE_TIMEOUT_MS);
+    ensure(idle_ms >= TcpService::MIN_KERNEL_IDLE_MS, "idle_timeout_ms", || {
+        format!("expected {} at least: the kernel counts whole seconds", TcpService::MIN_KERNEL_IDLE_MS)
+    })
 }
 
 /// Whether `spec` can share its port with `other`.
 fn beside(spec: &ServiceSpec, other: &ServiceSpec) -> Fit {
     let name = &other.name;
+    ensure(!spec.forwarding.is_in_kernel() && !other.forwarding.is_in_kernel(), "listen", || {
+        format!("is the port of the service `{name}`: one that the kernel forwards has a port of its own")
+    })?;
     ensure(!spec.sni.is_empty() || !other.sni.is_empty(), "listen", || {
         format!(
             "the service `{name}` has this port: expected another one, or names (`sni`) to tell them apart"
@@ -154,6 +181,7 @@ fn one(spec: &ServiceSpec) -> Option<TcpService> {
         proxy_protocol_in: spec.accept_proxy_protocol,
         trusted: spec.trusted_proxies.clone(),
         proxy_protocol_out: spec.proxy_protocol,
+        forwarding: spec.forwarding,
         ..TcpService::new(pool, spec.listen?)
     };
     super::set(&mut service.idle_timeout_ms, spec.idle_timeout_ms);

@@ -2,6 +2,7 @@
 
 use kit::config::Source;
 use wire::proxy_config::Route;
+use wire::tcp::Forwarding;
 
 use crate::config::Config;
 
@@ -93,8 +94,13 @@ fn services_of_tcp_have_ports_and_names_of_their_own() {
     assert_eq!(routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>(), ["web"]);
     let policy = config.services[1].pool_policy().expect("not the default");
     assert!(policy.primary_only && policy.check.active, "only who is checked can be the primary");
+    let config = check(&services("listen = 5433\nforwarding = \"nftables-dsr\"")).expect("a port of its own");
+    let forwarding: Vec<_> =
+        super::tcp_of(&config.services).iter().map(|service| service.forwarding).collect();
+    assert_eq!(forwarding, [Forwarding::Proxy, Forwarding::NftablesDsr]);
     for (second, refused) in [
         ("listen = 5432", "a.toml:21:10: the service `db` has this port"),
+        ("listen = 5432\nforwarding = \"nftables\"", "a.toml:21:10: is the port of the service `db`"),
         (
             "listen = 5432\nsni = [\"a\"]\naccept_proxy_protocol = true",
             "a.toml:23:25: expected the same as of the service `db`",
@@ -194,6 +200,7 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
         ("spares = 21", "a.toml:9:10: expected at most 20"),
         ("listen = 3306", "a.toml:9:10: is for services with `protocol = \"tcp\"`"),
         ("primary_only = true", "a.toml:9:16: is for services with"),
+        ("forwarding = \"nftables\"", "a.toml:9:14: is for services with"),
         ("sni = [\"db.example.org\"]", "a.toml:9:7: is for services with"),
         ("idle_timeout_ms = 1000", "a.toml:9:19: is for services with"),
         ("protocol = \"udp\"", "a.toml:9:12: unknown variant `udp`"),
@@ -215,6 +222,26 @@ fn what_cannot_be_used_is_refused_where_it_stands() {
             "a.toml:11:19: says nothing without `accept_proxy_protocol`",
         ),
         ("protocol = \"tcp\"\nlisten = 25\nhalf_close_timeout_ms = 0", "a.toml:11:25: expected 1 to"),
+        (
+            "protocol = \"tcp\"\nlisten = 25\nforwarding = \"nftables\"\nproxy_protocol = \"v2\"",
+            "a.toml:12:18: is beyond the kernel",
+        ),
+        (
+            "protocol = \"tcp\"\nlisten = 25\nforwarding = \"nftables-dsr\"\nsni = [\"a\"]",
+            "a.toml:12:7: is beyond the kernel",
+        ),
+        (
+            "protocol = \"tcp\"\nlisten = 25\nforwarding = \"nftables\"\naccept_proxy_protocol = true",
+            "a.toml:12:25: is beyond the kernel",
+        ),
+        (
+            "protocol = \"tcp\"\nlisten = 25\nforwarding = \"nftables\"\nhalf_close_timeout_ms = 5",
+            "a.toml:12:25: is beyond the kernel",
+        ),
+        (
+            "protocol = \"tcp\"\nlisten = 25\nforwarding = \"nftables\"\nidle_timeout_ms = 999",
+            "a.toml:12:19: expected 1000 at least",
+        ),
         ("[service.liveness]\nkind = \"mysql\"", "a.toml:10:8: is asked by balancers"),
         (
             "[service.readiness]\nkind = \"tcp\"\nuser = \"x\"",
