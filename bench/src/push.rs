@@ -146,6 +146,7 @@ fn upstream(options: &Options, number: usize, life: u32) -> Result<Upstream> {
         zone: "".into(),
         backup: false,
         state: UpstreamState::Ready,
+        checked_elsewhere: false,
     })
 }
 

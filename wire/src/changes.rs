@@ -178,7 +178,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 fn hash(pool: &PoolName, upstream: &Upstream) -> u64 {
-    let Upstream { id, address, port, weight, zone, backup, state } = upstream;
+    let Upstream { id, address, port, weight, zone, backup, state, checked_elsewhere } = upstream;
     let hash = Hash::default().text(pool.as_str()).text(id.as_str());
     let hash = match address {
         std::net::IpAddr::V4(address) => hash.bytes(&address.octets()),
@@ -194,6 +194,7 @@ fn hash(pool: &PoolName, upstream: &Upstream) -> u64 {
         .text(zone.as_str())
         .number(u64::from(*backup))
         .number(state)
+        .flag(*checked_elsewhere)
         .end()
 }
 
@@ -219,6 +220,11 @@ impl Hash {
 
     fn number(self, number: u64) -> Self {
         self.take(number)
+    }
+
+    /// What is not set counts for nothing: who knows no such field has the same digest then.
+    fn flag(self, is_set: bool) -> Self {
+        if is_set { self.take(1) } else { self }
     }
 
     fn take(self, part: u64) -> Self {
@@ -268,6 +274,7 @@ mod tests {
             zone: "a".into(),
             backup: false,
             state: UpstreamState::Ready,
+            checked_elsewhere: false,
         }
     }
 
@@ -325,6 +332,7 @@ mod tests {
             Upstream { backup: true, ..one.clone() },
             Upstream { state: UpstreamState::Suspect, ..one.clone() },
             Upstream { state: UpstreamState::Draining, ..one.clone() },
+            Upstream { checked_elsewhere: true, ..one.clone() },
         ];
         for other in others {
             assert_ne!(digest(other.clone()), digest(one.clone()), "{other:?}");

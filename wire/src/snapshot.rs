@@ -68,6 +68,10 @@ pub struct HostSnapshot {
     /// What is needed to decide how many machines services have.
     #[serde(default, skip_serializing_if = "ScalingTold::is_empty")]
     pub scaling: ScalingTold,
+    /// The pools that the host's balancer checks its part of, where balancers share that out, and whose checks fail in each
+    /// as it sees it. Nothing while it checks nobody.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<PoolName, BTreeSet<EndpointId>>,
 }
 
 /// One machine of a service that can be sent requests.
@@ -210,6 +214,7 @@ fn without_lists(snapshot: &HostSnapshot) -> HostSnapshot {
         warnings: snapshot.warnings.clone(),
         peers: snapshot.peers.clone(),
         scaling: snapshot.scaling.clone(),
+        checks: snapshot.checks.clone(),
     }
 }
 

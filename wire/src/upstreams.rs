@@ -40,6 +40,10 @@ pub struct Upstream {
     /// What its manager says of it.
     #[serde(default)]
     pub state: UpstreamState,
+    /// Other balancers ask it whether it is well, and `state` says what they found: where its pool is checked all the time,
+    /// this one does so only when it has found trouble with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checked_elsewhere: bool,
 }
 
 /// The manager's word on an upstream; it ranks before the balancer's own judgement.
@@ -51,7 +55,7 @@ pub enum UpstreamState {
     /// Its heartbeats arrive.
     #[default]
     Ready,
-    /// Its heartbeats do not arrive; used only when nothing better is left.
+    /// Its heartbeats do not arrive, or the balancers that check it say that it fails; used only when nothing better is left.
     Suspect,
     /// It is about to be taken away; no new requests, those in flight may finish.
     Draining,

@@ -16,6 +16,8 @@ pub(super) struct CheckStatus {
     ask: &'static str,
     /// Asked all the time, and not only while it is ejected.
     active: bool,
+    /// Left to other balancers: asked by this one only while it has found trouble with it.
+    elsewhere: bool,
     /// What it is for as the last check that passed found it: `any`, `writer`, or `standby`, which takes no writes; none
     /// while nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +60,7 @@ impl CheckStatus {
         CheckStatus {
             ask: policy.check.ask.name(),
             active: policy.check.active,
+            elsewhere: upstream.health.checks.is_left_to_others(),
             role: standing.and_then(Result::ok).map(Role::name),
             last,
         }

@@ -279,6 +279,9 @@ fn reason(member: &Member) -> String {
         return check.map_or_else(|| failure.name().replace('_', " "), |fault| fault.to_string());
     }
     match member.state {
+        UpstreamState::Suspect if member.checked_elsewhere => {
+            "its manager misses its heartbeat, or its checks by other balancers fail".to_owned()
+        }
         UpstreamState::Suspect => "its manager misses its heartbeat".to_owned(),
         _ => String::new(),
     }

@@ -111,6 +111,7 @@ fn members(count: usize) -> Vec<Upstream> {
         zone: "".into(),
         backup: false,
         state: UpstreamState::Ready,
+        checked_elsewhere: false,
     };
     (0..count).map(member).collect()
 }

@@ -116,7 +116,7 @@ impl From<UpstreamFile> for Upstream {
         let UpstreamFile { id, address, port, weight, zone, backup, state } = file;
         let id = id.unwrap_or_else(|| EndpointId(SocketAddr::new(address, port).to_string()));
         let zone = zone.unwrap_or_else(|| "".into());
-        Upstream { id, address, port, weight, zone, backup, state }
+        Upstream { id, address, port, weight, zone, backup, state, checked_elsewhere: false }
     }
 }
 

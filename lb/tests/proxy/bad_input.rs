@@ -14,6 +14,7 @@ const TOLERANT: [&str; 2] = ["PUT /upstreams", "PUT /certificate"];
 const TABLE: &[(&str, &str, u16, &str, &str)] = &[
     ("PUT /upstreams", r#"{"generation":1,"pools":{"p":[{"id":"a","address":"here","port":80}]}}"#, 400, "pools.p[0].address", "expected an address such as"),
     ("PUT /upstreams", r#"{"generation":1,"pools":{"p":[{"id":"a","address":"10.0.0.1","port":0}]}}"#, 400, "pools.p[0].port", "expected 1 to 65535"),
+    ("PUT /upstreams", r#"{"generation":1,"pools":{"p":[{"id":"a","address":"10.0.0.1","port":80,"checked_elsewhere":"yes"}]}}"#, 400, "pools.p[0].checked_elsewhere", "expected a boolean"),
     ("PATCH /upstreams", r#"{"base":7,"generation":8,"digest":1,"pools":{}}"#, 400, "digest", "expected"),
     ("PUT /config", "[1,[],{}]", 400, "", "expected an object"),
     ("PUT /config", r#"{"generation":1,"route":[]}"#, 400, "route", "did you mean `routes`?"),

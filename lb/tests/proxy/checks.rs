@@ -171,11 +171,7 @@ async fn the_managers_word_outranks_checks() {
     let balancer = Balancer::start().await;
     let [ready, suspect, draining] = [Checked::start().await, Checked::start().await, Checked::start().await];
     balancer.use_policy(json!({"check": often()})).await;
-    let told = |checked: &Checked, state: &str| {
-        let mut upstream = checked.upstream();
-        upstream["state"] = state.into();
-        upstream
-    };
+    let told = |checked: &Checked, state: &str| told(checked, false, state);
     let set = [told(&ready, "ready"), told(&suspect, "suspect"), told(&draining, "draining")];
     balancer.use_upstreams(&set).await;
     for checked in [&ready, &suspect, &draining] {
@@ -191,6 +187,91 @@ async fn the_managers_word_outranks_checks() {
     ready.answer(500);
     balancer.is_ejected(&ready.backend, true).await;
     assert_eq!(ask().await, [10, 10, 0], "a suspect is better than one that says it is not well");
+}
+
+/// `checked` as its manager says it: whether it is left to other balancers, and its state.
+fn told(checked: &Checked, elsewhere: bool, state: &str) -> Value {
+    let mut upstream = checked.upstream();
+    upstream["checked_elsewhere"] = elsewhere.into();
+    upstream["state"] = state.into();
+    upstream
+}
+
+#[tokio::test]
+async fn what_other_balancers_check_is_asked_after_trouble_only_and_goes_by_their_word() {
+    let balancer = Balancer::start().await;
+    let [theirs, own] = [Checked::start().await, Checked::start().await];
+    // Only checks eject here.
+    balancer.use_policy(json!({"check": often(), "eject_after": 100})).await;
+    balancer.use_upstreams(&[told(&theirs, true, "ready"), told(&own, false, "ready")]).await;
+    let own_is_asked_on = async || {
+        let before = own.asked();
+        eventually("its own one is asked on", async || (own.asked() > before + 20).then_some(())).await;
+    };
+    own_is_asked_on().await;
+    assert_eq!(theirs.asked(), 0, "others ask it");
+    assert_eq!(figure(&balancer, "lb_pool_checked_upstreams{pool=\"p\"}").await, Some(1));
+    let record = balancer.record(&theirs.backend).await;
+    assert_eq!((&record["check"]["active"], &record["check"]["elsewhere"]), (&json!(true), &json!(true)));
+    let health = &balancer.get_json("/pools").await["pools"]["p"];
+    assert_eq!(
+        (&health["upstreams"], &health["well"], &health["elsewhere"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
+    let set = balancer.get_json("/upstreams").await["pools"]["p"].clone();
+    let left = |upstream: &&Value| upstream["checked_elsewhere"] == true;
+    assert_eq!(set.as_array().expect("two").iter().filter(left).count(), 1, "{set}");
+
+    // A request breaks off at both, one after the other: it is asked until it says that it is well.
+    get(balancer.clients(), "/reset").await;
+    eventually("it was asked", async || (theirs.asked() > 0).then_some(())).await;
+    own_is_asked_on().await;
+    let asked = theirs.asked();
+    own_is_asked_on().await;
+    assert_eq!(theirs.asked(), asked, "and not any more");
+
+    // Others say that it fails.
+    balancer.use_upstreams(&[told(&theirs, true, "suspect"), told(&own, false, "ready")]).await;
+    let requests = theirs.requests();
+    for _ in 0..20 {
+        assert_eq!(get(balancer.clients(), "/").await.status(), 200);
+    }
+    assert_eq!(theirs.requests(), requests, "it is out");
+    let shown = balancer.get_json("/pools").await["pools"]["p"].clone();
+    assert_eq!(shown["ill"], json!([]), "that is not what this one found: {shown}");
+    balancer.use_upstreams(&[told(&theirs, true, "ready"), told(&own, false, "ready")]).await;
+    eventually("it has requests again", async || {
+        assert_eq!(get(balancer.clients(), "/").await.status(), 200);
+        (theirs.requests() > requests).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_is_given_an_upstream_to_check_does_so_and_says_whether_it_fails() {
+    let balancer = Balancer::start().await;
+    let [moves, stays] = [Checked::start().await, Checked::start().await];
+    balancer.use_policy(json!({"check": often(), "eject_after": 100})).await;
+    balancer.use_upstreams(&[told(&moves, true, "ready"), told(&stays, false, "ready")]).await;
+    passes(&balancer, &stays, true).await;
+    moves.answer(500);
+    let ill = async || balancer.get_json("/pools").await["pools"]["p"]["ill"].clone();
+    assert_eq!((moves.asked(), ill().await), (0, json!([])));
+
+    balancer.use_upstreams(&[told(&moves, false, "ready"), told(&stays, false, "ready")]).await;
+    let id = moves.backend.id();
+    eventually("it says so", async || (ill().await == json!([id])).then_some(())).await;
+    balancer.is_ejected(&moves.backend, true).await;
+
+    // Taken back: nobody asks for its word any more, and it brings back whom it ejected.
+    balancer.use_upstreams(&[told(&moves, true, "ready"), told(&stays, false, "ready")]).await;
+    assert_eq!(ill().await, json!([]));
+    moves.answer(200);
+    balancer.is_ejected(&moves.backend, false).await;
+    let asked = moves.asked();
+    let before = stays.asked();
+    eventually("the other is asked on", async || (stays.asked() > before + 20).then_some(())).await;
+    assert_eq!(moves.asked(), asked);
 }
 
 #[tokio::test]

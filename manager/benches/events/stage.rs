@@ -232,5 +232,6 @@ pub(crate) fn snapshot(size: usize) -> HostSnapshot {
         warnings: Vec::new(),
         peers: Vec::new(),
         scaling: ScalingTold::default(),
+        checks: std::collections::BTreeMap::new(),
     }
 }

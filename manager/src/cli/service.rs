@@ -278,8 +278,12 @@ fn placed(placement: &ServicePlacement) -> String {
 
 /// How the machines or servers of a service are that balancers check, as comments of its definition.
 fn health(health: &PoolHealth) -> String {
-    let PoolHealth { upstreams, well, failing, primary } = health;
-    let mut text = format!("# {well} of {upstreams} pass the checks of this host's balancer\n");
+    let PoolHealth { upstreams, well, failing, elsewhere, ill: _, primary } = health;
+    let checked = upstreams.saturating_sub(*elsewhere);
+    let mut text = format!("# {well} of {checked} pass the checks of this host's balancer\n");
+    if *elsewhere > 0 {
+        text.push_str(&format!("# {elsewhere} more are checked by those of other hosts\n"));
+    }
     for (id, reason) in failing {
         text.push_str(&format!("#   {id}: {reason}\n"));
     }

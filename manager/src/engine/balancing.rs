@@ -7,6 +7,7 @@ use std::time::Duration;
 use wire::hand_over::HandOverOrder;
 use wire::proxy_config::ProxyConfig;
 
+use super::checkers::without_verdicts;
 use super::shared::{SharedPools, SharedSet};
 use super::{Adoption, Command, Engine, Job, Life, Outcome, Plan, Severity, Time, lb_id};
 use crate::config::service::{routes_of, tcp_of};
@@ -23,8 +24,14 @@ const READ_LB_EVERY_HANDING_OVER: Duration = Duration::from_millis(25);
 const LB_AGAIN: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// Every upstream of every host, as far as known.
+    /// Every upstream of every host, as far as known, and as the balancer of this one is told of it.
     pub(super) fn pools(&mut self, now: Time) -> SharedPools {
+        let pools = self.known_pools(now);
+        self.shared_out(now, pools)
+    }
+
+    /// Every upstream of every host, as far as known, as its manager says it.
+    pub(super) fn known_pools(&mut self, now: Time) -> SharedPools {
         self.settle(now);
         #[cfg(test)]
         if self.bug == Some(Bug::LostPeerIsDropped)
@@ -140,7 +147,7 @@ impl Engine {
             self.balancer.generation = self.balancer.generation.max(set.generation);
             // The first that is read was given by the life before this one, however late it answers.
             let confirmed = SharedSet::of(&set);
-            self.inherited.get_or_insert_with(|| Arc::new(set.pools));
+            self.inherited.get_or_insert_with(|| Arc::new(without_verdicts(set.pools)));
             self.balancer.confirmed = Some(confirmed);
         }
     }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use wire::autoscale::ScalingTold;
 use wire::cluster::{LbView, MachineView};
 use wire::placement::Total;
+use wire::pools::MOST_ILL;
 use wire::snapshot::{Endpoint, HostSnapshot};
 use wire::{MAX_COUNT, Problem};
 
@@ -52,6 +53,7 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
         warnings,
         peers,
         scaling,
+        checks,
     } = snapshot;
     is_name(host.as_str(), || "host".to_owned())?;
     ensure(*epoch <= MAX_COUNT, "epoch", || format!("expected at most {MAX_COUNT}"))?;
@@ -104,6 +106,14 @@ pub(super) fn check(snapshot: &HostSnapshot) -> Result<(), Problem> {
     }
     at_most(peers.len(), MAX_PEERS, "peers")?;
     is_scaling(scaling)?;
+    at_most(checks.len(), MAX_SERVICES, "checks")?;
+    at_most(checks.values().map(BTreeSet::len).sum(), MOST_ILL, "checks")?;
+    for (pool, ill) in checks {
+        is_name(pool.as_str(), || "checks".to_owned())?;
+        for id in ill {
+            is_name(id.as_str(), || format!("checks.{pool}"))?;
+        }
+    }
     Ok(())
 }
 

@@ -16,7 +16,7 @@
 //! of what runs over all hosts, `scaling` says how many these are, of what `usage` was told, and `rollout` builds machines anew.
 //! `switchover` moves public addresses, `spread` says which: who is preferred for each, and what is to go back.
 //! `balancing` tells the balancer, `publish` the peers, `members` knows who these are, `circle` who of them lives where they are
-//! many. `requests` answers both people and peers,
+//! many, and `checkers` who checks which upstream then. `requests` answers both people and peers,
 //! `views` shows the state, and `figures` and `targets` are for who watches it.
 
 mod action;
@@ -24,6 +24,7 @@ mod addresses;
 pub mod autoscale;
 mod balancer;
 mod balancing;
+mod checkers;
 mod circle;
 mod deaths;
 mod desired;
@@ -89,6 +90,7 @@ pub use uplink::UplinkReading;
 use crate::config::Config;
 use addresses::Foreign;
 use balancer::{Balancer, Pools};
+use checkers::Duties;
 use circle::Circle;
 use fleet::Machines;
 use flights::Flights;
@@ -193,6 +195,7 @@ pub struct Engine {
     built: BTreeMap<MachineId, Time>,
     peers: BTreeMap<std::net::IpAddr, Peer>,
     circle: Circle,
+    duties: Duties,
     placing: Placing,
     balancer: Balancer,
     shown: Shown,
@@ -281,6 +284,7 @@ impl Engine {
             built: BTreeMap::new(),
             peers,
             circle: Circle::default(),
+            duties: Duties::default(),
             placing: Placing::new(now),
             balancer: Balancer::default(),
             shown: Shown::default(),
@@ -394,6 +398,7 @@ impl Engine {
     pub(crate) fn forget_derived(&mut self) {
         self.machines.forget_indexes();
         self.upstreams = Upstreams::new(self.config.name.clone(), &self.config.services);
+        self.duties = Duties::default();
         self.compared = None;
     }
 

@@ -64,7 +64,7 @@ impl Engine {
 }
 
 fn warning(name: &PoolName, pool: &PoolHealth) -> Option<String> {
-    let PoolHealth { upstreams, well, failing, primary } = pool;
+    let PoolHealth { upstreams, well, failing, elsewhere, ill: _, primary } = pool;
     let no_primary = primary.as_ref().filter(|primary| primary.id.is_none());
     if failing.is_empty() && no_primary.is_none() {
         return None;
@@ -73,7 +73,8 @@ fn warning(name: &PoolName, pool: &PoolHealth) -> Option<String> {
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
     let nobody =
         no_primary.map_or(String::new(), |primary| format!(", and has no primary: {}", primary.reason));
-    Some(format!("service {name}: {well} of {upstreams} pass the balancer's checks{why}{nobody}"))
+    let checked = upstreams.saturating_sub(*elsewhere);
+    Some(format!("service {name}: {well} of {checked} pass the balancer's checks{why}{nobody}"))
 }
 
 #[cfg(test)]
@@ -95,6 +96,12 @@ mod tests {
         assert_eq!(
             warning(&"db".into(), &one).as_deref(),
             Some("service db: 2 of 3 pass the balancer's checks (db-1: no answer in time)")
+        );
+        let shared = PoolHealth { upstreams: 60, elsewhere: 57, primary: None, ..one };
+        assert_eq!(
+            warning(&"db".into(), &shared).as_deref(),
+            Some("service db: 2 of 3 pass the balancer's checks (db-1: no answer in time)"),
+            "what others check is not counted"
         );
         let primary = PrimaryHealth { reason: "none is well".to_owned(), ..PrimaryHealth::default() };
         let nobody = PoolHealth { well: 0, primary: Some(primary), ..well };

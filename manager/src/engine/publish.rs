@@ -91,6 +91,7 @@ impl Engine {
             warnings: self.warnings(),
             peers: self.heard_peers(now),
             scaling: self.scaling_told(now),
+            checks: self.checks_told(),
         }
     }
 

@@ -227,6 +227,7 @@ pub(super) fn servers(service: &Service, host: &HostName) -> Vec<Arc<Placed>> {
             zone: host.clone(),
             backup: false,
             state: UpstreamState::Ready,
+            checked_elsewhere: false,
         };
         Arc::new(Placed { upstream, origin: Origin::Own })
     };
@@ -242,5 +243,6 @@ pub(super) fn upstream(endpoint: &Endpoint, zone: &HostName) -> Upstream {
         zone: zone.clone(),
         backup: endpoint.backup,
         state: endpoint.state,
+        checked_elsewhere: false,
     }
 }

@@ -183,6 +183,7 @@ fn host_view(snapshot: HostSnapshot, age_ms: u64) -> HostView {
         warnings,
         peers: _,
         scaling: _,
+        checks: _,
     } = snapshot;
     let older =
         |machine: MachineView| MachineView { for_ms: machine.for_ms.saturating_add(age_ms), ..machine };

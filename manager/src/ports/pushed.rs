@@ -60,6 +60,7 @@ mod tests {
             zone: "a".into(),
             backup: false,
             state: UpstreamState::Ready,
+            checked_elsewhere: false,
         };
         UpstreamSet { generation, pools: [("p".into(), ids.iter().map(upstream).collect())].into() }
     }

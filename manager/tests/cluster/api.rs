@@ -121,6 +121,7 @@ fn snapshot(name: &str, epoch: u64) -> String {
         warnings: Vec::new(),
         peers: Vec::new(),
         scaling: wire::autoscale::ScalingTold::default(),
+        checks: std::collections::BTreeMap::new(),
     };
     serde_json::to_string(&snapshot).expect("JSON")
 }

@@ -35,7 +35,7 @@ struct Family {
 type Sometimes = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
 
 /// Those that this run cannot be sure to see.
-const SOMETIMES: [Sometimes; 25] = [
+const SOMETIMES: [Sometimes; 26] = [
     (
         "lb_access_log_dropped_total",
         "counter",
@@ -44,6 +44,13 @@ const SOMETIMES: [Sometimes; 25] = [
         "with an access log",
     ),
     ("lb_access_log_lines_total", "counter", &[], "Lines written to the access log.", "with an access log"),
+    (
+        "lb_pool_checked_upstreams",
+        "gauge",
+        &["pool"],
+        "Upstreams that this balancer checks all the time; the rest of the pool is left to other balancers.",
+        "with `check.active`",
+    ),
     (
         "lb_pool_has_primary",
         "gauge",

@@ -33,6 +33,7 @@ fn described(name: &str) -> wire::upstreams::Upstream {
         zone: "".into(),
         backup: false,
         state: UpstreamState::Ready,
+        checked_elsewhere: false,
     }
 }
 

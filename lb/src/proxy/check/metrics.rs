@@ -22,7 +22,19 @@ pub(crate) fn families(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFami
         Opts::new("lb_upstream_check_duration_seconds", "How long the last check of an upstream took."),
         &["pool", "upstream"],
     )?;
+    let asked = IntGaugeVec::new(
+        Opts::new(
+            "lb_pool_checked_upstreams",
+            "Upstreams that this balancer checks all the time; the rest of the pool is left to other balancers.",
+        ),
+        &["pool"],
+    )?;
     for pool in snapshot.pools.values() {
+        if pool.policy.check.active {
+            let own = pool.members().iter().filter(|member| !member.checked_elsewhere).count();
+            let own = i64::try_from(own).unwrap_or(i64::MAX);
+            asked.with_label_values(&[pool.name.as_str()]).set(own);
+        }
         for upstream in pool.members().iter().map(|member| &member.upstream) {
             let Some(last) = upstream.health.checks.last() else { continue };
             let (name, id) = (pool.name.as_str(), upstream.id.as_str());
@@ -36,5 +48,5 @@ pub(crate) fn families(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFami
             took.with_label_values(&[name, id]).set(last.took.as_secs_f64());
         }
     }
-    Ok([total.collect(), passing.collect(), took.collect()].concat())
+    Ok([total.collect(), passing.collect(), took.collect(), asked.collect()].concat())
 }

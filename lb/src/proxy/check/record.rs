@@ -60,10 +60,12 @@ pub(crate) struct Record {
     counts: [AtomicU64; RESULTS.len()],
     /// Somebody looks after it.
     is_watched: AtomicBool,
-    /// Wakes who does: any of the below, another policy, or the end.
+    /// Wakes who does: any of the below, another policy, others who check it, or the end.
     pub(super) news: Notify,
     trouble: AtomicBool,
     wanted: AtomicBool,
+    /// Other balancers do so.
+    is_elsewhere: AtomicBool,
     ejection: Mutex<Option<Ejection>>,
     /// The TLS of checks that have one of their own, as it was described.
     tls: Mutex<Option<(Described, Arc<UpstreamTls>)>>,
@@ -115,6 +117,18 @@ impl Record {
     /// Takes in that there is another policy, or that the upstream is not in the set any more.
     pub(crate) fn changed(&self) {
         self.news.notify_one();
+    }
+
+    /// Takes in whether other balancers check it on behalf of all.
+    pub(crate) fn leave_to_others(&self, is_elsewhere: bool) {
+        if self.is_elsewhere.swap(is_elsewhere, Ordering::Relaxed) != is_elsewhere {
+            self.news.notify_one();
+        }
+    }
+
+    /// Whether other balancers check it on behalf of all.
+    pub(crate) fn is_left_to_others(&self) -> bool {
+        self.is_elsewhere.load(Ordering::Relaxed)
     }
 
     /// The last check, if there was any.

@@ -11,7 +11,8 @@
 //!             wanted          ─▶ at once: nobody is left
 //! ```
 //!
-//! In use without `active`: only when wanted. Waits vary at random by `jitter`.
+//! In use without `active`: only when wanted. In use while other balancers check it: only when wanted or in trouble, and then
+//! until it passes or is ejected. Waits vary at random by `jitter`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Schedule {
     policy: Arc<PoolPolicy>,
+    /// Other balancers check it.
+    is_elsewhere: bool,
     is_out: bool,
     /// What the last check came to, and how many before it the same.
     passing: bool,
@@ -56,6 +59,7 @@ impl Schedule {
         let penalty = Duration::from_millis(policy.eject_min_ms);
         let mut schedule = Schedule {
             policy,
+            is_elsewhere: false,
             is_out,
             passing: true,
             in_a_row: 0,
@@ -90,6 +94,19 @@ impl Schedule {
         is_new
     }
 
+    /// Goes on with other balancers checking it, or without them.
+    pub(super) fn leave_to_others(&mut self, is_elsewhere: bool, now: Instant, rng: &mut impl Rng) {
+        if is_elsewhere == self.is_elsewhere {
+            return;
+        }
+        self.is_elsewhere = is_elsewhere;
+        if !self.is_asked() {
+            self.due = None;
+        } else if self.due.is_none() {
+            self.begin(now, rng);
+        }
+    }
+
     /// Takes in that it was ejected at `now`.
     pub(super) fn ejected(&mut self, ejection: Ejection, now: Instant, rng: &mut impl Rng) {
         self.is_out = true;
@@ -103,9 +120,11 @@ impl Schedule {
 
     /// Takes in that a request to it failed.
     pub(super) fn trouble(&mut self, now: Instant) {
-        if let Some(due) = self.due.filter(|_| !self.is_out) {
-            self.due = Some(due.min(self.begun.map_or(now, |begun| now.max(begun + self.edge()))));
+        if self.is_out || !self.policy.check.active {
+            return;
         }
+        let soon = self.begun.map_or(now, |begun| now.max(begun + self.edge()));
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
     /// Takes in that requests wait for it, for nobody is left.
@@ -159,7 +178,7 @@ impl Schedule {
     }
 
     fn is_asked(&self) -> bool {
-        self.is_out || self.policy.check.active
+        self.is_out || self.policy.check.active && !(self.is_elsewhere && self.passing)
     }
 
     fn edge(&self) -> Duration {

@@ -136,6 +136,7 @@ fn hear(watched: &Watched, schedule: &mut Schedule) {
     if schedule.adopt(upstream.policy(), now, &mut rand::rng()) {
         watched.checks().forget();
     }
+    schedule.leave_to_others(watched.checks().is_left_to_others(), now, &mut rand::rng());
     if let Some(ejection) = watched.checks().take_ejection() {
         schedule.ejected(ejection, now, &mut rand::rng());
     }

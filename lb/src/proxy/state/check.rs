@@ -66,7 +66,7 @@ pub(crate) fn upstreams(set: &UpstreamSet) -> Checked {
 ///
 /// The name of the first field that cannot, and why.
 pub(super) fn upstream(upstream: &Upstream) -> Result<(), (&'static str, String)> {
-    let Upstream { id, address, port, weight, zone, backup: _, state: _ } = upstream;
+    let Upstream { id, address, port, weight, zone, backup: _, state: _, checked_elsewhere: _ } = upstream;
     if !fits_as_name(id.as_str()) {
         return Err(("id", not_a_name(id.as_str())));
     }

@@ -211,6 +211,7 @@ mod tests {
             zone: "".into(),
             backup: false,
             state: UpstreamState::Ready,
+            checked_elsewhere: false,
         }
     }
 

@@ -408,6 +408,7 @@ impl State {
     fn told<'a>(&self, members: impl Iterator<Item = &'a Member>) {
         for member in members {
             health::told(&member.upstream, member.state != UpstreamState::Suspect);
+            member.upstream.health.checks.leave_to_others(member.checked_elsewhere);
             // Who is in maintenance keeps no connections; one in use is not kept afterwards.
             if member.rank == Rank::Maintenance {
                 member.upstream.forget_connections();

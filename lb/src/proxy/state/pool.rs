@@ -84,6 +84,8 @@ pub(crate) struct Member {
     pub(crate) state: UpstreamState,
     /// Whether it is meant for when no other can be used.
     pub(crate) backup: bool,
+    /// Whether other balancers check it.
+    pub(crate) checked_elsewhere: bool,
     /// Whether it is in this balancer's zone, or that does not matter.
     pub(crate) near: bool,
     /// Its zone. Shared, because each try of a request keeps the member it went to.
@@ -137,6 +139,7 @@ impl Member {
             rank: Rank::of(described.state, described.backup),
             state: described.state,
             backup: described.backup,
+            checked_elsewhere: described.checked_elsewhere,
             near: true,
             zone,
             ordered: None,
@@ -153,18 +156,29 @@ impl Member {
             zone: HostName::clone(&self.zone),
             backup: self.backup,
             state: self.state,
+            checked_elsewhere: self.checked_elsewhere,
         }
     }
 
     /// Whether the set that it is of describes it like this.
     pub(crate) fn is_described_as(&self, described: &wire::upstreams::Upstream) -> bool {
-        let wire::upstreams::Upstream { id, address: _, port: _, weight, zone, backup, state } = described;
+        let wire::upstreams::Upstream {
+            id,
+            address: _,
+            port: _,
+            weight,
+            zone,
+            backup,
+            state,
+            checked_elsewhere,
+        } = described;
         self.upstream.id == *id
             && self.upstream.address == described.socket()
             && self.described_weight == *weight
             && *self.zone == *zone
             && self.backup == *backup
             && self.state == *state
+            && self.checked_elsewhere == *checked_elsewhere
     }
 
     /// The same, seen from `zone` (none: wherever) and under a person's `order`.

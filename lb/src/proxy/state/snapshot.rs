@@ -253,6 +253,7 @@ mod tests {
                 zone: "a".into(),
                 backup: false,
                 state: wire::upstreams::UpstreamState::Ready,
+                checked_elsewhere: false,
             });
             (PoolName::from(name), upstreams.collect())
         });

@@ -283,6 +283,7 @@ mod tests {
             zone: HostName(format!("z{}", kind / 8 % 2)),
             backup: kind % 16 == 1,
             state: state[usize::from(kind % 4)],
+            checked_elsewhere: kind % 8 == 7,
         }
     }
 

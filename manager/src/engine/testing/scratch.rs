@@ -22,7 +22,8 @@ impl Engine {
         assert_eq!(self.notices, anew.notices, "at {now:?}");
         let actions = |plan: &Plan| format!("{:?}", plan.actions);
         assert_eq!(actions(&plan), actions(&expected), "at {now:?}");
-        assert_eq!(self.pools(now).to_wire(), self.pools_from_scratch(), "at {now:?}");
+        assert_eq!(self.known_pools(now).to_wire(), self.pools_from_scratch(), "at {now:?}");
+        assert_eq!(self.pools(now).to_wire(), anew.pools(now).to_wire(), "at {now:?}");
         if let (Some(published), Adoption::Settled) = (&self.published, self.adoption) {
             let told = Telling { told: self.machines.told().clone(), at: now, ..published.clone() };
             assert_eq!(told.to_wire(), self.host_snapshot(now), "at {now:?}");

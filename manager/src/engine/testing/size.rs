@@ -16,7 +16,11 @@ impl Engine {
     /// The number of things in everything of an engine that grows.
     pub(crate) fn size(&self) -> usize {
         let held = self.peers.values().filter_map(|peer| peer.held.as_ref());
-        let told: usize = held.map(|held| held.endpoints.len() + held.machines.len()).sum();
+        let told = held.map(|held| {
+            let ill: usize = held.checks.values().map(std::collections::BTreeSet::len).sum();
+            held.endpoints.len() + held.machines.len() + ill
+        });
+        let told: usize = told.sum();
         let inherited = self
             .inherited
             .iter()
@@ -33,6 +37,7 @@ impl Engine {
             + self.recent_deaths.len()
             + self.placing.size()
             + self.circle.size()
+            + self.duties.size()
             + self.flights.len()
             + self.notices.len()
             + self.troubles.len()

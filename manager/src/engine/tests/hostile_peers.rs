@@ -9,6 +9,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use wire::pools::MOST_ILL;
 use wire::snapshot::{HostChanges, HostSnapshot, SnapshotAck};
 use wire::{MAX_COUNT, Problem};
 
@@ -28,7 +29,9 @@ const USUAL_CASES: u32 = 3_000;
 fn honest() -> Value {
     let world = World::two_hosts(2);
     let engine = world.hosts[1].engine.as_ref().expect("it runs");
-    serde_json::to_value(engine.host_snapshot(world.now)).expect("JSON")
+    let mut told = serde_json::to_value(engine.host_snapshot(world.now)).expect("JSON");
+    told["checks"] = json!({"stateless": ["a-stateless-1.1", "b-stateless-2.1"]});
+    told
 }
 
 /// A manager that has heard `honest`.
@@ -208,6 +211,7 @@ fn each_limit_is_named() {
     let honest = honest();
     let endpoint = |n: usize| json!({"id": format!("b-x-{n}"), "service": "x", "address": "10.0.0.1", "port": 1, "state": "ready"});
     let endpoints: Vec<Value> = (0..10_001).map(endpoint).collect();
+    let ids = |count: usize| -> Vec<String> { (0..count).map(|n| format!("b-x-{n}")).collect() };
     for (field, value, parameter) in [
         ("host", json!("b".repeat(201)), "host"),
         ("host", json!(""), "host"),
@@ -219,6 +223,9 @@ fn each_limit_is_named() {
         ("warnings", json!(vec![""; 1_001]), "warnings"),
         ("warnings", json!(["x".repeat(4_097)]), "warnings[0]"),
         ("driver", json!("x".repeat(4_097)), "driver"),
+        ("checks", json!({"x": ids(MOST_ILL), "y": ids(1)}), "checks"),
+        ("checks", json!({"": ids(1)}), "checks"),
+        ("checks", json!({"x": [""]}), "checks.x"),
     ] {
         let mut body = honest.clone();
         body[field] = value;

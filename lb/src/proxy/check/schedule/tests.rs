@@ -134,3 +134,39 @@ fn what_says_nothing_counts_for_nothing_and_waits_vary() {
     let waits: std::collections::BTreeSet<_> = (0..50).map(|_| story.next(true).0).skip(1).collect();
     assert!(waits.len() > 10 && waits.iter().all(|wait| (1_600..=2_400).contains(wait)), "{waits:?}");
 }
+
+#[test]
+fn what_others_check_is_asked_only_after_trouble_and_until_it_passes() {
+    let mut story = Story::of(exact());
+    assert_eq!(story.next(true).1, Step::None);
+    story.schedule.leave_to_others(true, story.now, &mut story.rng);
+    assert_eq!(story.schedule.due(), None);
+    story.now += Duration::from_secs(60);
+    story.schedule.trouble(story.now);
+    assert_eq!(story.next(false), (0, Step::None), "at once");
+    assert_eq!(story.next(false), (250, Step::None), "it has to say that it is well");
+    assert_eq!(story.next(true), (250, Step::None));
+    assert_eq!(story.schedule.due(), None);
+
+    story.schedule.wanted(story.now);
+    assert_eq!(story.next(true), (0, Step::None), "nobody else is left");
+    assert_eq!(story.schedule.due(), None);
+
+    story.schedule.trouble(story.now);
+    for step in [Step::None, Step::None, Step::Eject(3)] {
+        assert_eq!(story.next(false).1, step);
+    }
+    story.ejected(0, 1_000);
+    assert_eq!(story.next(false), (250, Step::None), "who ejected it brings it back");
+    assert_eq!(story.next(true), (375, Step::None));
+    assert_eq!(story.next(true), (250, Step::Readmit));
+    assert_eq!(story.schedule.due(), None);
+
+    story.schedule.leave_to_others(false, story.now, &mut story.rng);
+    assert!(story.next(true).0 <= 250, "whoever is to check it begins soon");
+    assert_eq!(story.next(true), (2_000, Step::None));
+    story.schedule.leave_to_others(true, story.now, &mut story.rng);
+    assert!(story.schedule.adopt(policy(Check { active: false, ..exact() }), story.now, &mut story.rng));
+    story.schedule.trouble(story.now);
+    assert_eq!(story.schedule.due(), None, "where nobody is asked, trouble changes nothing");
+}

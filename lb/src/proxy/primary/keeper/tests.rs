@@ -66,6 +66,7 @@ fn member(id: &str) -> Member {
         zone: "".into(),
         backup: false,
         state: UpstreamState::Ready,
+        checked_elsewhere: false,
     };
     let upstream = Upstream::new(described.id.clone(), described.socket(), 1);
     Member::in_zone(Arc::new(upstream), &described, Arc::new("".into()))
