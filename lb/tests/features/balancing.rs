@@ -134,6 +134,16 @@ pub(crate) const HEALTH: &[Row] = &[
         &["manager::interop_databases etcd::one_lost_clients_go_on_and_two_lost_the_state_is_shown"],
     ),
     had(
+        "Checks shared out over many balancers",
+        "Above 8 hosts three balancers check each upstream, the rest go by what most of these find: [growth](growth.md#who-checks-what).",
+        &[
+            "manager sim::checkers::what_fails_the_checks_of_three_is_suspect_to_all_others_and_well_again_after",
+            "manager sim::checkers::the_part_of_a_lost_host_is_taken_over_and_nobody_elses",
+            "manager sim::checkers::who_alone_cannot_reach_it_convicts_nobody",
+            "lb::proxy checks::what_other_balancers_check_is_asked_after_trouble_only_and_goes_by_their_word",
+        ],
+    ),
+    had(
         "Passive ejection",
         "Who refuses, breaks off or is silent is out at once or after `eject_after` failures: [balancing](balancing.md#who-is-left-out).",
         &[

@@ -99,7 +99,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     had(
         "What a larger cluster costs, in numbers",
-        "Heartbeats, snapshots, gossip and pushes at 2, 8 and 64 hosts with 10,000 machines: [growth](growth.md#what-it-costs).",
+        "Heartbeats, checks, snapshots, gossip and pushes at 2, 8 and 64 hosts with 10,000 machines: [growth](growth.md#what-it-costs).",
         &[
             "manager sim::growth::the_page_says_what_a_cluster_costs_as_it_grows",
             "manager sim::growth::a_circle_of_sixty_four_says_less_than_a_mesh",

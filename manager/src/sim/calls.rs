@@ -223,6 +223,8 @@ impl World {
             self.speaker_turn(host, Turn::Stamp(sent));
         }
         let status = self.vip_status(host);
+        let asks = matches!(command, Command::ReadLb { pools: true, .. });
+        let pools = asks.then(|| self.pools_health(host));
         let before = if self.options.measured { BTreeSet::new() } else { self.living_upstreams(host) };
         let this = &mut self.hosts[host];
         let Some(balancer) = this.guests.get_mut(&this.lb).and_then(|guest| guest.balancer.as_mut()) else {
@@ -253,7 +255,7 @@ impl World {
                     vip,
                     upstreams: documents.then(|| balancer.proxy.set.clone()),
                     config_generation: documents.then_some(balancer.proxy.config.generation),
-                    pools: None,
+                    pools,
                 }));
             }
             _ => return Outcome::Done,

@@ -26,7 +26,8 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 #[test]
 fn every_promise_is_kept_under_faults_by_hosts_that_gossip() {
     for seed in seeds() {
-        let options = Options { circle_from: Some(1), placed: seed % 2 == 0, ..Options::of(seed) };
+        let (placed, checked) = (seed % 2 == 0, seed % 4 == 1);
+        let options = Options { circle_from: Some(1), placed, checked, ..Options::of(seed) };
         if let Some(violation) = run(options).violation {
             let told = run(Options { traced: true, ..options }).trace;
             println!("{}", told[told.len().saturating_sub(200)..].join("\n"));

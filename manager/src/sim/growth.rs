@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use wire::EndpointId;
 
+use super::checked::CHECKED;
 use super::meter::{Said, Sum};
 use super::world::{Options, World};
 use crate::config::Config;
@@ -38,6 +39,8 @@ const END: &str = "<!-- made by `GROWTH_TABLE=write`: end -->\n";
 /// What was found of a cluster.
 struct Figures {
     hosts: usize,
+    /// The checks that all balancers begin in a second, where each that is checked is asked once a second by whoever does.
+    checks: f64,
     idle: BTreeMap<Said, Sum>,
     /// From a machine's end until no balancer has it in its set.
     gone_after: Duration,
@@ -49,8 +52,8 @@ struct Figures {
     lost_after: Duration,
 }
 
-/// Host number `index` of `count`, with its share of all endpoints.
-fn config(index: usize, count: usize) -> Config {
+/// Host number `index` of `count`, with its share of all endpoints, and further lines for its service.
+fn config(index: usize, count: usize, more: &str) -> Config {
     let own = index + 1;
     let replicas = ENDPOINTS / count + usize::from(index < ENDPOINTS % count);
     let peers: Vec<String> =
@@ -59,17 +62,19 @@ fn config(index: usize, count: usize) -> Config {
         "name = \"h{index:02}\"\naddress = \"10.{own}.0.1\"\nprefix = 8\npeers = [{}]\n\
          gateway = \"10.{own}.0.1\"\nhypervisor = \"namespaces\"\naddress_pool = [\"10.{own}.1.0-10.{own}.39.255\"]\n\
          [[vip]]\naddress = \"10.255.255.120\"\nvrid = 50\nrole = \"{}\"\n\
-         [[service]]\nname = \"stateless\"\nreplicas = {replicas}\n",
+         [[service]]\nname = \"stateless\"\nreplicas = {replicas}\n{more}",
         peers.join(", "),
         if index == 0 { "master" } else { "secondary" },
     ))
 }
 
-/// So many hosts, ready; `is_mesh`: all of them ask each other, however many they are.
+/// So many hosts, ready, whose balancers check all machines; `is_mesh`: all of them ask each other, however many they are, and
+/// no balancer asks anybody.
 fn ready(count: usize, is_mesh: bool) -> World {
     let circle_from = is_mesh.then_some(usize::MAX);
     let options = Options { faults: 0, measured: true, circle_from, ..Options::of(count as u64) };
-    let mut world = World::of(options, (0..count).map(|index| config(index, count)).collect());
+    let more = if is_mesh { "" } else { CHECKED };
+    let mut world = World::of(options, (0..count).map(|index| config(index, count, more)).collect());
     world.run_for(START);
     assert!(world.checks.violation.is_none(), "{:?}", world.checks.violation);
     assert_eq!(ids(&world, count - 1).len(), ENDPOINTS, "{count} hosts are ready");
@@ -154,13 +159,14 @@ fn a_manager_dies(world: &mut World) -> Duration {
 
 fn figures(count: usize, is_mesh: bool) -> Figures {
     let mut world = ready(count, is_mesh);
+    let checks = world.checks_a_second();
     world.measure();
     world.run_for(IDLE);
     let idle = world.take_measured();
     let (gone_after, back_after) = a_machine_dies(&mut world);
     let change = world.take_measured();
     let lost_after = a_manager_dies(&mut world);
-    Figures { hosts: count, idle, gone_after, back_after, change, lost_after }
+    Figures { hosts: count, checks, idle, gone_after, back_after, change, lost_after }
 }
 
 impl Figures {
@@ -210,11 +216,15 @@ fn kilobytes(bytes: f64) -> String {
 type Line = (&'static str, fn(&Figures) -> String);
 
 fn table(all: &[Figures]) -> String {
-    let lines: [Line; 12] = [
+    let lines: [Line; 14] = [
         ("machines of each host", |of| about((ENDPOINTS / of.hosts) as f64)),
         ("**of each host in a second, while nothing happens**", |_| String::new()),
         ("heartbeats heard", |of| about(of.each_second(Said::Heartbeat).0)),
         ("questions to the own balancer", |of| about(of.each_second(Said::ReadLb).0)),
+        ("checks by its balancer, of machines that are each asked once a second", |of| {
+            about(of.checks / of.hosts as f64)
+        }),
+        ("checks of each of its machines, by all balancers", |of| about(of.checks / ENDPOINTS as f64)),
         ("snapshots told to other managers", |of| {
             let (messages, bytes) = of.each_second(Said::Snapshot);
             format!("{}, {}", about(messages), kilobytes(bytes))

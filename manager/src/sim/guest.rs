@@ -45,6 +45,8 @@ pub(super) struct Guest {
     pub(super) heard: Option<Time>,
     /// Its heartbeats do not come; all else goes on.
     pub(super) mute_until: Time,
+    /// It lives, and fails the checks of balancers.
+    pub(super) ill: bool,
     /// What it is if it is a balancer.
     pub(super) balancer: Option<Balancer>,
 }
@@ -62,6 +64,7 @@ impl Guest {
             ahead: Duration::ZERO,
             heard: None,
             mute_until: Time::ZERO,
+            ill: false,
             balancer: is_lb.then(|| Balancer::new(&spec.seed)),
         }
     }

@@ -23,7 +23,7 @@ pub(super) enum Said {
     Gossip,
     /// An upstream set or its changes, to the own balancer.
     Push,
-    /// The question for its part in the VIPs, to the own balancer.
+    /// The questions for its part in the VIPs and for the health of its pools, to the own balancer.
     ReadLb,
 }
 
@@ -79,7 +79,10 @@ impl Meter {
                 pushed.note(*lb, &set, changes.map(|changes| changes.digest));
                 self.note(Said::Push, question);
             }
-            (Command::ReadLb { .. }, Outcome::LbRead(answer)) => self.note(Said::ReadLb, size(&answer.vip)),
+            (Command::ReadLb { .. }, Outcome::LbRead(answer)) => {
+                let pools = answer.pools.as_ref().map_or(0, size);
+                self.note(Said::ReadLb, size(&answer.vip) + pools);
+            }
             _ => {}
         }
     }

@@ -22,6 +22,8 @@ pub(crate) mod bug;
 mod balancer;
 mod bites;
 mod calls;
+mod checked;
+mod checkers;
 mod checks;
 mod circles;
 mod clients;

@@ -73,9 +73,10 @@ pub(super) fn text(index: usize, count: usize, replicas: u32, more: &str) -> Str
 pub(super) fn world(options: Options) -> World {
     let mut dice = super::dice::Dice::new(options.seed ^ 0x5eed);
     let count = if dice.chance(15) { 3 } else { 2 };
-    let standbys = super::standbys::drawn(options.seed);
+    let checked = if options.checked { super::checked::CHECKED } else { "" };
+    let more = format!("{}{checked}", super::standbys::drawn(options.seed));
     let mut configs: Vec<Config> =
-        (0..count).map(|index| parse(&text(index, count, 1 + dice.below(3) as u32, standbys))).collect();
+        (0..count).map(|index| parse(&text(index, count, 1 + dice.below(3) as u32, &more))).collect();
     if options.placed {
         super::placed::add_to(&mut configs, &mut dice);
     }

@@ -81,6 +81,8 @@ pub(super) struct Options {
     pub(super) traced: bool,
     /// Besides a service of which each host has its own machines there is one that runs over all hosts.
     pub(super) placed: bool,
+    /// Balancers check the machines of the service of which each host has its own, where that is the only one.
+    pub(super) checked: bool,
     /// So many VIPs more, which are spread over the hosts.
     pub(super) spread: u8,
     /// It is about what all of it costs: there are many hosts, of one cluster with certificates, and promises are looked at
@@ -102,6 +104,7 @@ impl Options {
             bug: None,
             traced: false,
             placed: false,
+            checked: false,
             spread: 0,
             measured: false,
             circle_from: None,
