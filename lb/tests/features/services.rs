@@ -102,7 +102,7 @@ pub(crate) const ROWS: &[Row] = &[
         "Heartbeats, checks, snapshots, gossip and pushes at 2, 8 and 64 hosts with 10,000 machines: [growth](growth.md#what-it-costs).",
         &[
             "manager sim::growth::the_page_says_what_a_cluster_costs_as_it_grows",
-            "manager sim::growth::a_circle_of_sixty_four_says_less_than_a_mesh",
+            "manager sim::growth::a_circle_of_twenty_four_says_less_than_a_mesh",
         ],
     ),
     had(

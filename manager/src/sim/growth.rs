@@ -289,19 +289,19 @@ fn the_page_says_what_a_cluster_costs_as_it_grows() {
     assert!(written == table, "docs/growth.md is out of date (GROWTH_TABLE=write writes it anew):\n{table}");
 }
 
-/// Why there is gossip.
+/// Why there is gossip. A mesh costs the square of the number of hosts, here too: so 24, and not 64.
 #[test]
 #[ignore = "takes long in a debug build: deploy/test.sh sim runs it"]
-fn a_circle_of_sixty_four_says_less_than_a_mesh() {
-    let [circle, mesh] = [false, true].map(|is_mesh| figures(64, is_mesh));
+fn a_circle_of_twenty_four_says_less_than_a_mesh() {
+    let [circle, mesh] = [false, true].map(|is_mesh| figures(24, is_mesh));
     let all = |figures: &Figures| figures.each_second(Said::Snapshot).0 + figures.each_second(Said::Gossip).0;
     println!("each host in a second: {:.1} messages in a circle, {:.1} in a mesh", all(&circle), all(&mesh));
-    assert!(8.0 * all(&circle) < all(&mesh), "{} and {}", all(&circle), all(&mesh));
+    assert!(4.0 * all(&circle) < all(&mesh), "{} and {}", all(&circle), all(&mesh));
     let messages = |figures: &Figures| figures.of_change(Said::Snapshot).0;
     println!(
         "for a change, all hosts: {:.0} messages in a circle, {:.0} in a mesh",
         messages(&circle),
         messages(&mesh)
     );
-    assert!(8.0 * messages(&circle) < messages(&mesh), "{} and {}", messages(&circle), messages(&mesh));
+    assert!(4.0 * messages(&circle) < messages(&mesh), "{} and {}", messages(&circle), messages(&mesh));
 }
