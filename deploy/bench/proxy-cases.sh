@@ -103,7 +103,8 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.6f", b ? a / b : 0 }'; }
 idle() {
     local count=$1 to=("${@:2}") before held
     # Both sides need some files more.
-    [ "$count" -le $((FILES - 500)) ] || count=$((FILES - 500))
+    local most=$(((FILES - 500) / FILES_EACH))
+    [ "$count" -le "$most" ] || count=$most
     on_load_cores "$BENCH" load "${to[@]}" --connections 16 --duration "$SECONDS_OF_WARMING" >/dev/null || return 1
     before=$("$BENCH" memory "$SUBJECT_PID")
     coproc HOLDER { on_load_cores "$BENCH" load "${to[@]}" --idle --connections "$count" 2>"$DIR/load.err"; }
