@@ -10,8 +10,11 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let is_target = |key: &str, value: &str| std::env::var(key).is_ok_and(|of| of == value);
     let is_gnu = is_target("CARGO_CFG_TARGET_OS", "linux") && is_target("CARGO_CFG_TARGET_ENV", "gnu");
+    // One that is linked statically has no loader, and relocates itself.
+    let is_static =
+        std::env::var("CARGO_CFG_TARGET_FEATURE").is_ok_and(|features| features.contains("crt-static"));
     // Programs run on what they are built on, or on something newer.
-    if is_gnu && glibc().is_some_and(|version| version >= GLIBC) {
+    if is_gnu && !is_static && glibc().is_some_and(|version| version >= GLIBC) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
