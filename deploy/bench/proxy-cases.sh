@@ -19,9 +19,6 @@ SATURATED=(keepalive-saturated post-keepalive tls-keepalive h2 upstreams-2 upstr
 # on_load_cores COMMAND…
 on_load_cores() { timeout -k 5 120 taskset -c "$LOAD_CORES" "$@"; }
 
-# of FILE NAME prints the number there.
-of() { awk -v name="$2" '$1 == name { print $2 }' "$DIR/$1"; }
-
 # metered COMMAND… leaves in DIR/load what the command printed, and in DIR/meter what the subject used.
 metered() {
     local counters=()
@@ -68,9 +65,6 @@ warm_up() {
     on_load_cores "$BENCH" load "$PLAIN_AT" --duration "$SECONDS_OF_WARMING" "$@" >/dev/null
 }
 
-# note METRIC UNIT VALUE notes a figure of the case and subject that are being measured.
-note() { printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$ROUND" "$CASE" "$SUBJECT" "$1" "$2" "$3" >>"$PENDING"; }
-
 # note_load notes what there is to say of every load. It fails if the load does not count.
 note_load() {
     local requests failed
@@ -96,8 +90,6 @@ note_latency() {
     local quantile
     for quantile in p50_ms p99_ms p999_ms; do note "$quantile" ms "$(of load "$quantile")"; done
 }
-
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.6f", b ? a / b : 0 }'; }
 
 # idle COUNT TARGET [ARGUMENT…] measures what connections cost that do nothing.
 idle() {

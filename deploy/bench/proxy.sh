@@ -30,6 +30,8 @@ set -euo pipefail
 . "$ROOT/deploy/bench/proxy-subjects.sh"
 # shellcheck source=deploy/bench/proxy-cases.sh
 . "$ROOT/deploy/bench/proxy-cases.sh"
+# shellcheck source=deploy/bench/measuring.sh
+. "$ROOT/deploy/bench/measuring.sh"
 # shellcheck source=deploy/bench/proxy-figures.sh
 . "$ROOT/deploy/bench/proxy-figures.sh"
 
@@ -50,8 +52,6 @@ fi
 
 # What is not in order after so many seconds never will be.
 PATIENCE=30
-# A measurement that does not count is repeated so often.
-REPEATS=3
 # How many open files 20,000 connections may take; where fewer may be had, that case has fewer connections. Below the
 # second figure the largest cases are left out.
 FILES=131072
@@ -78,23 +78,13 @@ if [ "${1:-}" != inside ]; then
     need_more
     # Where a processor counts instructions.
     ! compgen -G '/sys/bus/event_source/devices/cpu*' >/dev/null || need perf:linux-perf
-    for program in lb bench; do
-        [ -x "$HOLDFAST_BIN/$program" ] || STATUS=3 die "there is no $program in $HOLDFAST_BIN"
-    done
-    user=()
-    [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
-    exec unshare "${user[@]}" --net --mount --pid --mount-proc --fork --kill-child "$SELF" inside
+    enter_namespaces
 fi
-
-# The cores that we may use: the first is the subject's, the others are the load's.
-cores() { taskset -pc $$ | sed 's/.*: //' | tr , '\n' | awk -F- '{ for (c = $1; c <= ($2 == "" ? $1 : $2); c++) print c }'; }
 
 set_up() {
     local own
     mapfile -t own < <(cores)
-    [ ${#own[@]} -ge 2 ] || STATUS=3 die "at least two processors are needed, one for who is measured and one for the load"
-    FIRST_CORE=${own[0]}
-    OTHER_CORES=$(IFS=, && echo "${own[*]:1}")
+    share_cores "${own[@]}"
     TWO_CORES=${own[0]},${own[1]}
     mount -t tmpfs tmpfs /run
     ip link set lo up
@@ -187,23 +177,6 @@ rounds_of() {
     else
         echo "$ROUNDS"
     fi
-}
-
-# measure: CASE with SUBJECT in ROUND, until it counts.
-measure() {
-    local attempt
-    for attempt in $(seq $REPEATS); do
-        : >"$PENDING"
-        if run_case; then
-            cat "$PENDING" >>"$RESULTS"
-            awk -F'\t' -v who="$CASE $SUBJECT" '
-                { text = text "  " $4 " " ($6 >= 100 ? int($6) : $6 + 0) }
-                END { print "  " who ":" text }' "$PENDING" >&2
-            return 0
-        fi
-        say "$CASE, $SUBJECT: attempt $attempt does not count"
-    done
-    STATUS=3 die "$CASE, $SUBJECT: no attempt counts"
 }
 
 measure_all() {

@@ -16,6 +16,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source=deploy/bench/common.sh
 . "$ROOT/deploy/bench/common.sh"
+# shellcheck source=deploy/bench/measuring.sh
+. "$ROOT/deploy/bench/measuring.sh"
 # shellcheck source=deploy/bench/proxy-figures.sh
 . "$ROOT/deploy/bench/proxy-figures.sh"
 
@@ -26,7 +28,7 @@ SUBJECTS=(lb lb-nftables lb-nftables-dsr haproxy)
 ALL=(forwarded-requests forwarded-new-connection forwarded-body-1m)
 PUBLIC=10.78.0.100 PORT=8080
 AT=$PUBLIC:$PORT
-PATIENCE=30 REPEATS=3 SECONDS_OF_LOAD=3 SECONDS_OF_WARMING=0.5
+PATIENCE=30 SECONDS_OF_LOAD=3 SECONDS_OF_WARMING=0.5
 
 MEASURED=0
 trap leave_suite EXIT
@@ -38,15 +40,8 @@ if [ "${1:-}" != inside ]; then
     need_lab
     need taskset:util-linux nft:nftables
     need_stopped /usr/sbin/haproxy:haproxy
-    for program in lb bench; do
-        [ -x "$HOLDFAST_BIN/$program" ] || STATUS=3 die "there is no $program in $HOLDFAST_BIN"
-    done
-    user=()
-    [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
-    exec unshare "${user[@]}" --net --mount --pid --mount-proc --fork --kill-child "$SELF" inside
+    enter_namespaces
 fi
-
-cores() { taskset -pc $$ | sed 's/.*: //' | tr , '\n' | awk -F- '{ for (c = $1; c <= ($2 == "" ? $1 : $2); c++) print c }'; }
 
 # mask CORE… prints them as the kernel wants them.
 mask() {
@@ -72,9 +67,7 @@ machine() {
 set_up() {
     local own
     mapfile -t own < <(cores)
-    [ ${#own[@]} -ge 2 ] || STATUS=3 die "at least two processors are needed, one for who is measured and one for the load"
-    FIRST_CORE=${own[0]}
-    OTHER_CORES=$(IFS=, && echo "${own[*]:1}")
+    share_cores "${own[@]}"
     mount -t tmpfs tmpfs /run
     mkdir /run/netns
     WORK=$(mktemp -d /run/holdfast-bench-kernel.XXXXXX)
@@ -198,10 +191,6 @@ busy() {
         '$1 == core { printf "%.0f\n", ($2 + $3 + $4 + $7 + $8) * 1000000 / tick }' /proc/stat
 }
 
-of() { awk -v name="$2" '$1 == name { print $2 }' "$DIR/$1"; }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.6f", b ? a / b : 0 }'; }
-note() { printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$ROUND" "$CASE" "$SUBJECT" "$1" "$2" "$3" >>"$PENDING"; }
-
 on_load_cores() { timeout -k 5 120 taskset -c "$OTHER_CORES" ip netns exec clients "$BENCH" load "$AT" "$@"; }
 
 # run_case measures CASE with SUBJECT once. It fails if what was measured does not count.
@@ -228,22 +217,6 @@ run_case() {
     fi
     end_subject
     return $status
-}
-
-measure() {
-    local attempt
-    for attempt in $(seq $REPEATS); do
-        : >"$PENDING"
-        if run_case; then
-            cat "$PENDING" >>"$RESULTS"
-            awk -F'\t' -v who="$CASE $SUBJECT" '
-                { text = text "  " $4 " " ($6 >= 100 ? int($6) : $6 + 0) }
-                END { print "  " who ":" text }' "$PENDING" >&2
-            return 0
-        fi
-        say "$CASE, $SUBJECT: attempt $attempt does not count"
-    done
-    STATUS=3 die "$CASE, $SUBJECT: no attempt counts"
 }
 
 set_up
