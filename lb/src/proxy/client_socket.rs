@@ -64,6 +64,8 @@ pub(super) struct Socket {
     pub(super) fault: Option<Fault>,
     /// Someone has begun to serve the present request.
     pub(super) taken: bool,
+    /// The body of the present request is read while it is answered.
+    pub(super) uploads: bool,
     half_closed: Option<Box<HalfClosed>>,
     pub(super) answer_by: Option<Instant>,
     pub(super) aborted: bool,
@@ -110,6 +112,7 @@ impl Socket {
             chunked: None,
             fault: None,
             taken: false,
+            uploads: false,
             half_closed: None,
             answer_by: None,
             aborted: false,
@@ -136,7 +139,8 @@ impl Socket {
     }
 
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.input.is_empty() {
+        // Whoever uploads finds out by reading.
+        if !self.input.is_empty() || (self.uploads && self.phase != Phase::Body(0)) {
             return Poll::Pending;
         }
         let found = if self.transport.is_tls() {
@@ -199,6 +203,7 @@ impl Socket {
     /// What is known of one request alone is forgotten.
     pub(super) fn forget_request(&mut self) {
         (self.chunked, self.fault, self.taken, self.body_bytes) = (None, None, false, 0);
+        self.uploads = false;
         (self.body_pace, self.send_pace) = (Pace::default(), Pace::default());
     }
 

@@ -268,6 +268,16 @@ impl ClientStream {
         self.socket().expect(Phase::Body(length));
     }
 
+    /// The body of the present request will be read without being waited for: that says when the client is gone.
+    pub(crate) fn begin_upload(&self) {
+        self.socket().uploads = true;
+    }
+
+    /// Whether all of the present request's body was read, where its length was said.
+    pub(crate) fn has_body_come(&self) -> bool {
+        self.socket().phase == Phase::Body(0)
+    }
+
     /// What comes belongs to the present request until its chunked body ends.
     pub(crate) fn expect_chunked(&self) {
         self.socket().expect(Phase::Chunked);

@@ -34,7 +34,6 @@ use super::downstream::direct::Direct;
 use super::ending::{When, close_idle, end};
 use super::entrance::{Next, enter};
 use super::error_page::Refusal;
-use super::forward::KEPT_BODY;
 use super::hand_over::{OnVip, Vips};
 use super::http2;
 use super::patience::Patience;
@@ -221,7 +220,7 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         return Box::pin(refuse_head(client, server, begun, refusal)).await;
     }
     let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
-    if let Some(direct) = Direct::of(client, KEPT_BODY) {
+    if let Some(direct) = Direct::of(client) {
         let after = tokio::select! {
             biased;
             after = answer(client, server, direct) => after,
@@ -264,7 +263,7 @@ async fn through_pingora(
     }
 }
 
-/// Answers a request past Pingora, whose body is short; none: its upstreams speak something else, and it goes Pingora's
+/// Answers a request past Pingora; none: its upstreams speak something else, and it goes Pingora's
 /// way.
 async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> Option<After> {
     let mut account = None;

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   client ─▶ route ─▶ guard ─▶ action ── answered here
-//!                         └──▶ all of it at hand? ─ yes ─▶ forward ── answered
+//!                         └──▶ all of it at hand, or its length known? ─ yes ─▶ forward ── answered
 //!                                       └ no: it streams, Pingora's way (`app`)
 //! ```
+
+use std::sync::Arc;
 
 use pingora_error::Result;
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use super::context::Account;
 use super::downstream::Downstream;
 use super::error_page::{self, Refusal};
 use super::forward::tries::Tries;
-use super::forward::{self, is_repeatable};
+use super::forward::{self, Body, is_repeatable};
 use super::limits::guard;
 use super::observe::mark::Shown;
 use super::route;
@@ -119,14 +121,23 @@ pub(crate) async fn enter(
         at_hand: kept.is_some(),
         ..Ask::of(&route.pool, asked, sender.address)
     };
+    let is_upload_repeatable = kept.is_none() && is_repeatable(asked, &route);
     let mut tries = Tries::new(route.clone(), ask, trace);
-    let Some(length) = kept else { return Ok(Next::Streams(tries, until)) };
-    let Some(body) = downstream.read_body(length).await? else {
-        downstream.close();
-        return Ok(Next::Answered);
+    let (body, until) = match kept {
+        None => match downstream.upload(is_upload_repeatable, until, route.timeout) {
+            Some(upload) => (Body::Upload(Arc::new(upload)), until),
+            None => return Ok(Next::Streams(tries, until)),
+        },
+        Some(length) => {
+            let Some(body) = downstream.read_body(length).await? else {
+                downstream.close();
+                return Ok(Next::Answered);
+            };
+            // A slow upload was the client's time.
+            let until = if length > 0 { Instant::now() + (until - begun) } else { until };
+            (Body::AtHand(body), until)
+        }
     };
-    // A slow upload was the client's time.
-    let until = if length > 0 { Instant::now() + (until - begun) } else { until };
     let asked = downstream.asked();
     let learned = state.learned.cell(&route.name, asked.method(), asked.path());
     forward::forward(downstream, client, app, &mut tries, body, learned, until).await?;

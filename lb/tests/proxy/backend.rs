@@ -27,6 +27,10 @@ pub(crate) enum Reply {
     Endless(Vec<u8>),
     /// Sends nothing.
     Nothing,
+    /// Reads so many bytes of the request's body and closes the connection. Of a hasty backend.
+    LeaveAfter(usize),
+    /// Sends these bytes while it reads the request's body, and notes the whole as seen once more. Of a hasty backend.
+    Early(Vec<u8>),
 }
 
 type Handler = dyn Fn(&Message) -> Reply + Send + Sync;
@@ -40,6 +44,8 @@ pub(crate) struct Backend {
 
 struct Shared {
     handler: Box<Handler>,
+    /// Answers requests by their heads.
+    hasty: bool,
     seen: Mutex<Vec<Message>>,
     frozen: AtomicBool,
     open: AtomicUsize,
@@ -51,17 +57,27 @@ impl Backend {
         Self::start_at("127.0.0.1:0".parse().expect("address"), handler).await
     }
 
+    /// One that answers as soon as it has a request's head: what it has seen has no body.
+    pub(crate) async fn hasty(handler: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve_at("127.0.0.1:0".parse().expect("address"), Box::new(handler), true).await
+    }
+
     pub(crate) async fn start_at(
         address: SocketAddr,
         handler: impl Fn(&Message) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::serve_at(address, Box::new(handler), false).await
+    }
+
+    async fn serve_at(address: SocketAddr, handler: Box<Handler>, hasty: bool) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().expect("socket");
         socket.set_reuseaddr(true).expect("option");
         socket.bind(address).expect("bound");
         let listener = socket.listen(1024).expect("listening");
         let address = listener.local_addr().expect("address");
         let shared = Arc::new(Shared {
-            handler: Box::new(handler),
+            handler,
+            hasty,
             seen: Mutex::default(),
             frozen: AtomicBool::new(false),
             open: AtomicUsize::new(0),
@@ -146,7 +162,7 @@ impl Drop for Count {
 
 async fn serve(tcp: TcpStream, shared: &Shared) {
     let mut reader = Reader::new(tcp);
-    while let Some(request) = reader.request().await {
+    while let Some(mut request) = if shared.hasty { reader.head().await } else { reader.request().await } {
         let is_probe = request.headers.get("user-agent").is_some_and(|agent| agent == "lb-probe");
         if !is_probe {
             shared.seen.lock().expect("lock").push(request.clone());
@@ -192,6 +208,18 @@ async fn serve(tcp: TcpStream, shared: &Shared) {
                 return;
             }
             Reply::Nothing => {}
+            Reply::LeaveAfter(length) => {
+                let mut read = 0;
+                while read < length {
+                    let Some(bytes) = reader.some().await else { return };
+                    read += bytes.len();
+                }
+                return;
+            }
+            Reply::Early(bytes) => {
+                reader.body_beside(&mut request, &bytes).await;
+                shared.seen.lock().expect("lock").push(request);
+            }
         }
     }
 }

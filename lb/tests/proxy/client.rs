@@ -51,6 +51,18 @@ impl Reader {
         !self.buffer.is_empty() || tokio::time::timeout(wait, self.tcp.readable()).await.is_ok()
     }
 
+    /// Reads the body of `request`, whose head was read, while it sends `bytes`.
+    pub(crate) async fn body_beside(&mut self, request: &mut Message, bytes: &[u8]) {
+        let length = request.headers.get("content-length").map_or(0, |text| text.parse().expect("length"));
+        let Reader { tcp, buffer } = self;
+        let (mut reading, mut writing) = tcp.split();
+        let read =
+            async { while buffer.len() < length && matches!(reading.read_buf(buffer).await, Ok(1..)) {} };
+        let _ = tokio::join!(read, writing.write_all(bytes));
+        request.whole = buffer.len() >= length;
+        request.body = buffer.drain(..length.min(buffer.len())).collect();
+    }
+
     /// Sends no more, and says so.
     pub(crate) fn end_own_side(&self) {
         socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write).expect("ended");

@@ -47,4 +47,5 @@ mod supervised;
 mod swaps;
 mod traced;
 mod trouble;
+mod uploads;
 mod vanished;

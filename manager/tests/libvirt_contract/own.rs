@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use manager::engine::MachineSpec;
 use manager::ports::hypervisor::{Hypervisor, HypervisorError};
@@ -30,19 +31,24 @@ fn seeds_are_for_their_machine_alone() {
 fn the_balancers_machine_goes_before_the_others() {
     on_stage("own::the_balancers_machine_goes_before_the_others", async |stage| {
         let (driver, _ends) = stage.driver();
-        for (name, last, service, niceness) in [("a-lb", 11, "lb", "-10"), ("a-x-1", 12, "x", "0")] {
+        let own = niceness(Path::new("/proc/self"));
+        for (name, last, service, expected) in [("a-lb", 11, "lb", -10), ("a-x-1", 12, "x", own)] {
             let mut spec = stage.spec(name, last, 1);
             spec.purpose.service = service.into();
             driver.create(&spec).await.expect("created");
             let process = stage.process(&spec).expect("it runs");
             for thread in fs::read_dir(format!("/proc/{process}/task")).expect("threads") {
-                let stat =
-                    fs::read_to_string(thread.expect("a thread").path().join("stat")).expect("its state");
-                let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-                assert_eq!(fields[16], niceness, "{name}: {stat}");
+                assert_eq!(niceness(&thread.expect("a thread").path()), expected, "{name}");
             }
         }
     });
+}
+
+/// Of a process or thread by its directory in `/proc` (proc_pid_stat(5)).
+fn niceness(of: &Path) -> i32 {
+    let stat = fs::read_to_string(of.join("stat")).expect("its state");
+    let fields = stat.rsplit_once(')').expect("a name").1;
+    fields.split_whitespace().nth(16).expect("a field").parse().expect("a number")
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! A request of HTTP/1 that is answered past Pingora: its head is read once, its body is short, and what is written goes
-//! to the client's connection as it is.
+//! A request of HTTP/1 that is answered past Pingora: its head is read once, its body is short or passed on while it comes
+//! (`forward::upload`), and what is written goes to the client's connection as it is.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -9,11 +10,14 @@ use http::{HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, OkOrErr as _, Result};
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use pingora_core::protocols::http::date::get_cached_date;
 
 use super::super::client_stream::{ClientStream, GATHER};
+use super::super::forward::KEPT_BODY;
 use super::super::forward::http1::answer::Head;
+use super::super::forward::upload::Upload;
 use super::super::observe::mark::Shown;
 use super::as_came;
 use super::framing::Framing;
@@ -24,6 +28,8 @@ pub(crate) struct Direct {
     client: ClientStream,
     head: RequestHead,
     is_read: bool,
+    /// Its body is passed on while it comes.
+    uploads: bool,
     keeps: bool,
     framing: Framing,
     status: Option<u16>,
@@ -33,11 +39,11 @@ pub(crate) struct Direct {
 impl Direct {
     /// The request that `client` has sent the head of, if it is one that is answered this way. Nothing of it is taken
     /// otherwise.
-    pub(crate) fn of(client: &ClientStream, most: u64) -> Option<Self> {
-        let head = client.with_head(|head| RequestHead::read(head, most))?;
+    pub(crate) fn of(client: &ClientStream) -> Option<Self> {
+        let head = client.with_head(RequestHead::read)?;
         let (is_read, keeps) = (head.length() == 0, head.keeps());
         let (client, framing) = (client.clone(), Framing::None);
-        Some(Direct { client, head, is_read, keeps, framing, status: None, bytes: 0 })
+        Some(Direct { client, head, is_read, uploads: false, keeps, framing, status: None, bytes: 0 })
     }
 
     /// Takes it: what follows its head on the connection is its body.
@@ -58,6 +64,17 @@ impl Direct {
         self.head.length()
     }
 
+    /// Whether its body is to be passed on while it comes: it is long, or its client waits for a word before it sends it.
+    pub(super) fn streams(&self) -> bool {
+        self.head.length() > KEPT_BODY || self.head.expects()
+    }
+
+    /// Its body, to be passed on while it comes. `until` and `timeout` are those of [`Upload::new`].
+    pub(super) fn upload(&mut self, is_repeatable: bool, until: Instant, timeout: Duration) -> Upload {
+        self.uploads = true;
+        Upload::new(self.client.clone(), is_repeatable, until, timeout)
+    }
+
     pub(super) fn is_last(&self) -> bool {
         self.client.is_closing()
     }
@@ -68,7 +85,7 @@ impl Direct {
 
     /// Whether the connection goes on.
     pub(crate) fn keeps(&self) -> bool {
-        self.keeps
+        self.keeps && (!self.uploads || self.client.has_body_come())
     }
 
     /// The status of the answer, if one was written, and the length of its body in bytes.
@@ -95,7 +112,10 @@ impl Direct {
 
     /// Whether all of the request has come, be it that nobody wanted its body.
     fn has_come(&mut self) -> bool {
-        self.is_read || matches!(self.read_body().now_or_never(), Some(Ok(Some(_))))
+        match self.streams() {
+            true => self.client.has_body_come(),
+            false => self.is_read || matches!(self.read_body().now_or_never(), Some(Ok(Some(_)))),
+        }
     }
 
     pub(super) async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> Result<()> {
@@ -133,8 +153,9 @@ impl Direct {
             return Error::e_explain(ErrorType::InternalError, "an answer was begun before");
         }
         self.framing = framing;
-        // A client that is still sending is told that nobody listens.
-        self.keeps &= framing != Framing::Close && self.has_come();
+        // A client that is still sending is told that nobody listens, unless somebody seems to.
+        let is_listened_to = self.uploads && status.is_success();
+        self.keeps &= framing != Framing::Close && (is_listened_to || self.has_come());
         self.status = Some(status.as_u16());
         Ok(())
     }

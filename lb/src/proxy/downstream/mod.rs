@@ -1,12 +1,14 @@
 //! Whoever is to be answered, as the way of a request at hand sees it: through Pingora, or past it.
 //!
 //! Pingora's session serves what is passed on as it comes. It costs a request more than its upstream does, so one of HTTP/1
-//! whose body is short and has a length is read and answered by [`direct`], and one of HTTP/2 that has none by its stream.
+//! whose body has a length is read and answered by [`direct`], and one of HTTP/2 that has none by its stream.
 
 mod as_came;
 pub(crate) mod direct;
 mod framing;
 pub(crate) mod request;
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -14,6 +16,7 @@ use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
+use tokio::time::Instant;
 use wire::proxy_config::Protocol;
 
 use self::direct::Direct;
@@ -21,6 +24,7 @@ use super::asked::Asked;
 use super::context::is_last;
 use super::forward::http1::answer::Head;
 use super::forward::streams;
+use super::forward::upload::Upload;
 use super::http2;
 use super::observe::mark;
 use super::route::Route;
@@ -61,8 +65,7 @@ impl Downstream<'_> {
     /// Whether more than an answer is to pass before all of the request has come.
     pub(crate) fn streams(&self) -> bool {
         match self {
-            // It was not taken otherwise.
-            Downstream::Direct(_) => false,
+            Downstream::Direct(direct) => direct.streams(),
             Downstream::Pingora(_) | Downstream::Http2(_) => streams(self.request()),
         }
     }
@@ -138,6 +141,20 @@ impl Downstream<'_> {
             }
             Downstream::Direct(direct) => direct.read_body().await,
             Downstream::Http2(_) => Ok(None),
+        }
+    }
+
+    /// Its body, to be passed on while it comes, if that can be done past Pingora. `until` and `timeout` are those of
+    /// [`Upload::new`].
+    pub(crate) fn upload(
+        &mut self,
+        is_repeatable: bool,
+        until: Instant,
+        timeout: Duration,
+    ) -> Option<Upload> {
+        match self {
+            Downstream::Direct(direct) => Some(direct.upload(is_repeatable, until, timeout)),
+            Downstream::Pingora(_) | Downstream::Http2(_) => None,
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct RequestHead {
     host: Option<Range<usize>>,
     /// Of its body, as it says.
     length: u64,
+    /// Its client waits for a word before it sends the body.
+    expects: bool,
     /// The client wants to go on with the connection.
     keeps: bool,
     /// The same as a header, once somebody has asked for it.
@@ -46,9 +48,9 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// The request that `head` is, if it is one that is answered past Pingora: all of its body is announced, in at most
-    /// `most` bytes, and nobody waits for a word before sending it.
-    pub(crate) fn read(head: &[u8], most: u64) -> Option<Self> {
+    /// The request that `head` is, if it is one that is answered past Pingora: it says how long its body is, and switches
+    /// no protocol.
+    pub(crate) fn read(head: &[u8]) -> Option<Self> {
         let first = memchr::memchr(b'\n', head)?;
         let mut words = head[..first].trim_ascii_end().splitn(3, |&byte| byte == b' ');
         let (method, target, version) = (words.next()?, words.next()?, words.next()?);
@@ -58,7 +60,7 @@ impl RequestHead {
             from..from + part.len()
         };
         let path = memchr::memchr(b'?', target).unwrap_or(target.len());
-        let (mut host, mut length, mut count) = (None, 0, 0);
+        let (mut host, mut length, mut expects, mut count) = (None, 0, false, 0);
         let mut options = Vec::new();
         for (name, value) in fields(&head[first + 1..]) {
             count += 1;
@@ -68,7 +70,7 @@ impl RequestHead {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             match name.len() {
                 4 if is("host") => host = Some(at(value)),
-                6 if is("expect") => return None,
+                6 if is("expect") => expects = true,
                 7 if is("upgrade") && value.eq_ignore_ascii_case(b"websocket") => return None,
                 10 if is("connection") => options.push(value),
                 14 if is("content-length") => length = std::str::from_utf8(value).ok()?.parse().ok()?,
@@ -77,8 +79,11 @@ impl RequestHead {
             }
         }
         // What a URI cannot have in its path (RFC 3986, section 3.3) and `strict` lets through is for Pingora to refuse.
-        if length > most || count > MAX_FIELDS || target.len() > MAX_TARGET || target[..path].contains(&b'`')
-        {
+        if count > MAX_FIELDS || target.len() > MAX_TARGET || target[..path].contains(&b'`') {
+            return None;
+        }
+        // HTTP/1.0 knows no word to wait for (RFC 9110, section 10.1.1), and for nothing nobody waits.
+        if expects && (length == 0 || version == Version::HTTP_10) {
             return None;
         }
         Some(RequestHead {
@@ -88,6 +93,7 @@ impl RequestHead {
             path,
             host,
             length,
+            expects,
             keeps: keeps_connection(version, options.into_iter()),
             made: OnceLock::new(),
             is_changed: false,
@@ -133,6 +139,11 @@ impl RequestHead {
     /// The length of its body, in bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Whether its client waits for a word (100) before it sends the body.
+    pub(super) fn expects(&self) -> bool {
+        self.expects
     }
 
     /// Whether its client wants to go on with the connection (RFC 9112, section 9.3).
@@ -237,7 +248,7 @@ mod tests {
             let fields: String = fields.iter().map(|&field| format!("{}\r\n", FIELDS[field])).collect();
             let text = format!("{method} {} HTTP/1.{minor}\r\n{fields}\r\n", TARGETS[target]);
             let is_sound = check(text.as_bytes(), &LIMITS).is_ok();
-            let Some(head) = RequestHead::read(text.as_bytes(), 100) else { return Ok(()) };
+            let Some(head) = RequestHead::read(text.as_bytes()) else { return Ok(()) };
             if !is_sound {
                 return Ok(());
             }
@@ -260,13 +271,14 @@ mod tests {
         for (head, expected) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n", true),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n", true),
+            ("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n", false),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false),
             ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\n\r\n", false),
             ("GET /` HTTP/1.1\r\nHost: a\r\n\r\n", false),
         ] {
-            assert_eq!(RequestHead::read(head.as_bytes(), 100).is_some(), expected, "{head:?}");
+            assert_eq!(RequestHead::read(head.as_bytes()).is_some(), expected, "{head:?}");
         }
     }
 }

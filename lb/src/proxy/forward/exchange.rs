@@ -39,6 +39,7 @@ use super::connect::{ConnectFailure, Connection, Purpose};
 use super::http1::answer::{Head, Kind};
 use super::http1::{ReadError, Session};
 use super::sound::MAX_INTERIM;
+use super::upload::Upload;
 
 /// On a connection that takes no more, what is to be read has come, or is about to.
 const REASON_WAIT: Duration = Duration::from_millis(100);
@@ -60,8 +61,10 @@ pub(crate) const COPIED_BODY: usize = 2 << 10;
 pub(crate) struct Message {
     /// The head, and a body that is short, as they are written.
     wire: BytesMut,
-    /// Any other body.
+    /// Any other body that is at hand.
     body: Bytes,
+    /// One that is not.
+    pub(super) upload: Option<Arc<Upload>>,
     /// It asks for the head of an answer alone.
     asks_for_head: bool,
     /// The host that it asks for, without port.
@@ -98,7 +101,12 @@ impl Message {
             body = Bytes::new();
         }
         let (asks_for_head, host) = (asked.method() == Method::HEAD, asked.host().to_owned());
-        Message { wire, body, asks_for_head, host, client, worker, asks_as: None }
+        Message { wire, body, upload: None, asks_for_head, host, client, worker, asks_as: None }
+    }
+
+    /// Has it end with a body that is passed on while it comes.
+    pub(crate) fn uploading(self, upload: Option<Arc<Upload>>) -> Self {
+        Message { upload, ..self }
     }
 
     /// Has each try say which one it is, where the request is part of a trace that is recorded.
@@ -113,7 +121,8 @@ impl Message {
         let (mut wire, body, host) = (self.wire.clone(), self.body.clone(), self.host.clone());
         asks_as.say(&mut wire, span);
         let Message { asks_for_head, client, worker, .. } = **self;
-        Arc::new(Message { wire, body, asks_for_head, host, client, worker, asks_as: None })
+        let upload = self.upload.clone();
+        Arc::new(Message { wire, body, upload, asks_for_head, host, client, worker, asks_as: None })
     }
 }
 
@@ -136,6 +145,8 @@ pub(crate) enum Outcome {
     Interim(Box<Exchange>, Box<ResponseHeader>),
     /// Nothing; another upstream may be tried.
     Failed(Retry),
+    /// Nothing, as the client has not sent what it announced.
+    NotSent,
 }
 
 /// Whether any of the request can have reached the upstream; none: it goes over a kept connection.
@@ -209,6 +220,10 @@ pub(crate) fn begin(
 
 impl Exchange {
     async fn send(mut self, message: &Message) -> Outcome {
+        if let Some(upload) = &message.upload {
+            self.session.begin_to_send(&message.wire, upload.clone());
+            return self.go_on().await;
+        }
         if self.session.send(&message.wire, &message.body).await.is_err() {
             return Box::pin(self.refused_or_broken()).await;
         }
@@ -233,6 +248,7 @@ impl Exchange {
     pub(crate) async fn go_on(mut self) -> Outcome {
         let head = match self.session.read_head().await {
             Ok(head) => head,
+            Err(ReadError::NotSent) => return Outcome::NotSent,
             Err(error) => {
                 return match unread_by(&error, &self.upstream) {
                     Some(failure) if !self.reused && self.interim == 0 => {
@@ -265,9 +281,15 @@ impl Exchange {
         let head_at = self.session.heard();
         let first_byte = self.sent_at.map_or(Duration::ZERO, |at| head_at.saturating_duration_since(at));
         let mut held = SmallVec::new();
-        if !self.session.is_body_done() && self.hold(&mut held).await.is_err() {
-            self.reused = false;
-            return self.broken();
+        if !self.session.is_body_done() {
+            match self.hold(&mut held).await {
+                Ok(()) => {}
+                Err(ReadError::NotSent) => return Outcome::NotSent,
+                Err(_) => {
+                    self.reused = false;
+                    return self.broken();
+                }
+            }
         }
         health::answered(&self.upstream);
         let answer = Answer { upstream: self.session, status: status.as_u16(), head_at, held, first_byte };
@@ -314,7 +336,7 @@ pub(crate) fn unread(error: &Error, upstream: &Upstream) -> Option<ConnectFailur
 fn unread_by(error: &ReadError, upstream: &Upstream) -> Option<ConnectFailure> {
     match error {
         ReadError::Io(error) => refused(error, upstream),
-        ReadError::Closed | ReadError::Unsound(_) => None,
+        ReadError::Closed | ReadError::Unsound(_) | ReadError::NotSent => None,
     }
 }
 

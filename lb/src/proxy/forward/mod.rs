@@ -32,13 +32,14 @@ mod relay;
 pub(crate) mod respond;
 pub(crate) mod sound;
 pub(crate) mod tries;
+pub(crate) mod upload;
 pub(crate) mod watch;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header;
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 use wire::proxy_config::Protocol;
@@ -48,6 +49,7 @@ use self::hold::Held;
 use self::race::{Call, Ended};
 use self::respond::Ending;
 use self::tries::Tries;
+use self::upload::Upload;
 use super::app::App;
 use super::asked::Asked;
 use super::client::Client;
@@ -111,33 +113,45 @@ pub(crate) fn is_upgrade(request: &RequestHeader) -> bool {
         .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Answers a request that is at hand.
+/// The body of a request that is driven from here.
+pub(crate) enum Body {
+    AtHand(Bytes),
+    /// It is passed on while it comes.
+    Upload(Arc<Upload>),
+}
+
+/// Answers a request that is at hand, or whose body is passed on while it comes.
 ///
 /// # Errors
 ///
-/// When its head cannot be forwarded or the client cannot be written to.
+/// When its head cannot be forwarded, its body does not come, or the client cannot be written to.
 pub(crate) async fn forward(
     downstream: &mut Downstream<'_>,
     client: &Client,
     app: &App,
     tries: &mut Tries,
-    body: Bytes,
+    body: Body,
     learned: Cell<'_>,
     until: Instant,
 ) -> Result<()> {
     let App { state, alarms, worker, .. } = app;
+    let (body, upload) = match body {
+        Body::AtHand(body) => (body, None),
+        Body::Upload(upload) => (Bytes::new(), Some(upload)),
+    };
     if !body.is_empty() {
         // It took its time to come.
         tries.follow(state);
     }
     let message = message(downstream.asked(), client, tries, body, *worker)?.traced(tries.trace());
-    let message = Arc::new(message);
+    let message = Arc::new(message.uploading(upload));
     let call = Call { state, alarms, message: &message, client, learned, until };
     let mut held_since = None;
     loop {
         if !tries.are_new() {
             tries.follow(state);
         }
+        let until = call.until();
         let next = match queue::next(tries, state, until).await {
             Ok(next) => next,
             Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
@@ -170,6 +184,9 @@ pub(crate) async fn forward(
             Ended::ClientGone => {
                 downstream.close();
                 return Ok(());
+            }
+            Ended::NotSent => {
+                return Err(Error::explain(ErrorType::ReadError, "a body did not come").into_down());
             }
             Ended::OutOfTime => {
                 return refuse(Refusal::TooSlow, downstream, client, tries).await;

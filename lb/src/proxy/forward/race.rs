@@ -51,6 +51,29 @@ pub(crate) struct Call<'a> {
     pub(crate) until: Instant,
 }
 
+impl Call<'_> {
+    /// The same, as it is while the request's body comes.
+    pub(super) fn until(&self) -> Instant {
+        self.message.upload.as_ref().map_or(self.until, |upload| upload.until())
+    }
+
+    async fn overdue(&self) {
+        while Instant::now() < self.until() {
+            sleep_until(self.until()).await;
+        }
+    }
+
+    /// Whether the request may be sent again, be it that it was executed.
+    fn may_be_repeated(&self, tries: &Tries) -> bool {
+        tries.is_repeatable() || self.message.upload.as_ref().is_some_and(|upload| upload.may_be_repeated())
+    }
+
+    /// Whether all of it is still there to be sent again.
+    fn is_whole(&self) -> bool {
+        self.message.upload.as_ref().is_none_or(|upload| upload.is_whole())
+    }
+}
+
 /// How the tries ended.
 pub(crate) enum Ended {
     /// With an answer.
@@ -59,6 +82,8 @@ pub(crate) enum Ended {
     Failed,
     /// The client went away.
     ClientGone,
+    /// The client has not sent the body that it announced.
+    NotSent,
     /// The request's time is up.
     OutOfTime,
     /// It was sent, is not answered and may not be sent again.
@@ -95,8 +120,9 @@ pub(crate) async fn run(
             return answered(call, tries, first.choice, first.in_flight, answer);
         }
         Some(Outcome::Failed(reason)) => {
-            return failed(tries, first.choice, first.in_flight, reason);
+            return failed(call, tries, first.choice, first.in_flight, reason);
         }
+        Some(Outcome::NotSent) => return Ended::NotSent,
         Some(Outcome::Interim(exchange, head)) => {
             if pass_on(downstream, head).await.is_err() {
                 return Ended::ClientGone;
@@ -143,7 +169,7 @@ async fn race<'a>(
             event = next_event(&mut racers) => event,
             () = call.client.gone() => Event::ClientGone,
             why = &mut lost => Event::Lost(why),
-            () = sleep_until(call.until) => Event::OutOfTime,
+            () = call.overdue() => Event::OutOfTime,
         };
         match event {
             Event::ClientGone => return Ended::ClientGone,
@@ -152,7 +178,7 @@ async fn race<'a>(
                 // It has no more than one try under way.
                 let Some(racer) = racers.pop() else { return Ended::Failed };
                 let reason = if racer.sent.is() { why.reason() } else { Retry::Connect };
-                return match failed(tries, racer.choice, racer.in_flight, reason) {
+                return match failed(call, tries, racer.choice, racer.in_flight, reason) {
                     Ended::Lost(_) => Ended::Lost(why.refusal()),
                     ended => ended,
                 };
@@ -172,9 +198,10 @@ async fn race<'a>(
                 }
                 racers[index].exchange = Box::pin(Exchange::go_on(*exchange));
             }
+            Event::Outcome(_, Outcome::NotSent) => return Ended::NotSent,
             Event::Outcome(index, Outcome::Failed(reason)) => {
                 let racer = racers.swap_remove(index);
-                let ended = failed(tries, racer.choice, racer.in_flight, reason);
+                let ended = failed(call, tries, racer.choice, racer.in_flight, reason);
                 if racers.is_empty() {
                     return ended;
                 }
@@ -189,7 +216,7 @@ async fn race<'a>(
                         && tries.may_move_to_trusted(std::time::Instant::now())
                     {
                         let racer = racers.swap_remove(index);
-                        return failed(tries, racer.choice, racer.in_flight, Retry::Connect);
+                        return failed(call, tries, racer.choice, racer.in_flight, Retry::Connect);
                     }
                 } else if let Some(reason) = reason_to_join(tries, &racers[index].choice, signal, alone)
                     && let Some((choice, in_flight)) = tries.join(reason)
@@ -213,13 +240,15 @@ fn answered(
     mut in_flight: InFlight,
     answer: Box<Answer>,
 ) -> Ended {
-    call.learned.learn(answer.first_byte);
+    if call.message.upload.is_none() {
+        call.learned.learn(answer.first_byte);
+    }
     in_flight.answered(answer.status, answer.head_at);
     if has_failed_its_trial(tries, &in_flight, answer.status) {
         tries.failed(choice, Retry::Ejected);
         return Ended::Failed;
     }
-    if tries.is_repeatable() && tries.would_rather_ask_another(answer.status) {
+    if call.may_be_repeated(tries) && tries.would_rather_ask_another(answer.status) {
         respond::keep_connection(*answer, &mut in_flight);
         tries.failed(choice, Retry::Status);
         return Ended::Failed;
@@ -228,9 +257,15 @@ fn answered(
 }
 
 /// Notes that a try came to nothing, and says what follows if it was the last one under way.
-fn failed(tries: &mut Tries, choice: Choice, mut in_flight: InFlight, reason: Retry) -> Ended {
+fn failed(
+    call: &Call<'_>,
+    tries: &mut Tries,
+    choice: Choice,
+    mut in_flight: InFlight,
+    reason: Retry,
+) -> Ended {
     in_flight.failed(reason);
-    if reason != Retry::Connect && !tries.is_repeatable() {
+    if !call.is_whole() || (reason != Retry::Connect && !call.may_be_repeated(tries)) {
         return Ended::Lost(Refusal::BadGateway);
     }
     tries.failed(choice, reason);

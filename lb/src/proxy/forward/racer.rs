@@ -70,7 +70,8 @@ impl Racer<'_> {
                         in_flight.late(answer.status, answer.head_at);
                         respond::keep_connection(*answer, &mut in_flight);
                     }
-                    Err(reason) => in_flight.failed(reason),
+                    Err(Some(reason)) => in_flight.failed(reason),
+                    Err(None) => {}
                 },
                 () = upstream.health.distrust.notified() => in_flight.left(left),
                 () = sleep(UNHEARD) => in_flight.left(left),
@@ -80,11 +81,12 @@ impl Racer<'_> {
 }
 
 /// The end of a try for which nobody waits.
-async fn unheard(mut exchange: BoxFuture<'static, Outcome>) -> Result<Box<Answer>, Retry> {
+async fn unheard(mut exchange: BoxFuture<'static, Outcome>) -> Result<Box<Answer>, Option<Retry>> {
     loop {
         match exchange.await {
             Outcome::Answered(answer) => return Ok(answer),
-            Outcome::Failed(reason) => return Err(reason),
+            Outcome::Failed(reason) => return Err(Some(reason)),
+            Outcome::NotSent => return Err(None),
             Outcome::Interim(next, _) => exchange = Box::pin(Exchange::go_on(*next)),
         }
     }

@@ -1,8 +1,6 @@
 //! Passes an upstream's answer on: what was held of it at once, the rest as it comes; of that no more is read
 //! than the client takes.
 
-use std::pin::pin;
-
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
@@ -19,6 +17,7 @@ use super::super::state::in_flight::InFlight;
 use super::super::state::upstream::Upstream;
 use super::exchange::Answer;
 use super::http1;
+use super::http1::ReadError;
 use super::http1::answer::{Head, ends_with_chunked};
 use super::tries::Tries;
 
@@ -71,61 +70,91 @@ pub(crate) async fn respond(
     }
     for chunk in held {
         let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
-        if pass_on(downstream, chunk).await.is_err() {
+        if upstream.beside(pass_on(downstream, chunk)).await.is_err() {
             return Ok(Ending::ClientGone);
         }
     }
     let mut done = upstream.is_body_done();
     while !done {
         let chunk = {
-            let mut read = pin!(upstream.read_body());
-            match read.as_mut().now_or_never() {
+            match upstream.read_body().now_or_never() {
                 Some(chunk) => chunk,
                 None => {
                     // Nothing more for now: what was gathered goes out before we wait.
                     if let Some(encoder) = &mut encoder {
                         let Ok(rest) = encoder.flush() else { return Ok(Ending::BrokenOff) };
-                        if pass_on(downstream, rest).await.is_err() {
+                        if upstream.beside(pass_on(downstream, rest)).await.is_err() {
                             return Ok(Ending::ClientGone);
                         }
                     }
-                    if client.send_gathered().await.is_err() {
+                    if upstream.beside(client.send_gathered()).await.is_err() {
                         return Ok(Ending::ClientGone);
                     }
                     tokio::select! {
                         biased;
-                        chunk = read => chunk,
+                        chunk = upstream.read_body() => chunk,
                         () = client.gone() => return Ok(Ending::ClientGone),
                     }
                 }
             }
         };
-        let Ok(chunk) = chunk else {
-            in_flight.broke_off();
-            return Ok(Ending::BrokenOff);
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(ReadError::NotSent) => return Ok(Ending::BrokenOff),
+            Err(_) => {
+                in_flight.broke_off();
+                return Ok(Ending::BrokenOff);
+            }
         };
         done = upstream.is_body_done();
         if let Some(chunk) = chunk {
             let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
-            if pass_on(downstream, chunk).await.is_err() {
+            if upstream.beside(pass_on(downstream, chunk)).await.is_err() {
                 return Ok(Ending::ClientGone);
             }
         }
+    }
+    if upstream.is_sending() {
+        // Boxed: few are answered before they have come.
+        return Ok(Box::pin(finish_early(downstream, encoder, head.status, upstream, in_flight)).await);
     }
     // The connection is free before the client has the last byte: its next request may need it.
     keep(upstream, &in_flight);
     in_flight.done();
     drop(in_flight);
+    Ok(finish(downstream, encoder).await)
+}
+
+/// Sends the end of an answer.
+async fn finish(downstream: &mut Downstream<'_>, encoder: Option<Box<Encoder>>) -> Ending {
     if let Some(mut encoder) = encoder {
-        let Ok(rest) = encoder.part(&[], true) else { return Ok(Ending::BrokenOff) };
+        let Ok(rest) = encoder.part(&[], true) else { return Ending::BrokenOff };
         if pass_on(downstream, rest).await.is_err() {
-            return Ok(Ending::ClientGone);
+            return Ending::ClientGone;
         }
     }
     match downstream.finish().await {
-        Ok(()) => Ok(Ending::Complete),
-        Err(_) => Ok(Ending::ClientGone),
+        Ok(()) => Ending::Complete,
+        Err(_) => Ending::ClientGone,
     }
+}
+
+/// The same of an answer that was complete before the request had come. An upstream that has said yes may want the rest of
+/// it; after any other answer nobody does.
+async fn finish_early(
+    downstream: &mut Downstream<'_>,
+    encoder: Option<Box<Encoder>>,
+    status: StatusCode,
+    mut upstream: http1::Session,
+    mut in_flight: InFlight,
+) -> Ending {
+    let ending = upstream.beside(finish(downstream, encoder)).await;
+    if ending == Ending::Complete && status.is_success() {
+        upstream.send_rest().await;
+    }
+    keep(upstream, &in_flight);
+    in_flight.done();
+    ending
 }
 
 /// Writes a head that is made of `head` field by field, and says what its body goes through; none: the client is gone.

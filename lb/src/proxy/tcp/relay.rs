@@ -6,13 +6,11 @@
 //!     └── the other side takes no more, and has ended itself ──▶ Discarding ─┘   (each way for itself)
 //! ```
 //!
-//! A worker has one buffer for all its connections: what is read is written at once. Only what the other side has no room
-//! for is kept, and while there is any nothing more is read: so a connection on which nothing happens has no buffer, a
-//! slow reader has one, and whoever sends to it feels it.
+//! What is read is written at once ([`super::super::passing`]), and nothing more is read while the other side has no room for
+//! it: whoever sends to a slow reader feels it.
 //!
 //! Ends are passed on as they come: the end of what one side says (FIN) while the other goes on, and a reset as one.
 
-use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -24,15 +22,9 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::super::passing::{ROUNDS, Unwritten, with_space};
 use super::ended::Ended;
 use super::streams::{Entry, Phase};
-
-/// As much is read at once, in bytes. With four times as much a MiB costs three quarters more processor time: it does not stay in
-/// the processor's nearest cache between reading and writing, and more of it is left over for who is slow.
-const BUFFER: usize = 16 << 10;
-
-/// After so many reads each way others have their turn.
-const ROUNDS: usize = 64;
 
 /// What a client still says after its upstream has ended is read away for so long, so that what the upstream said last is
 /// not lost to a reset …
@@ -40,10 +32,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// … and up to so many bytes.
 const LINGER_BYTES: u64 = 4 << 20;
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
-}
 
 /// How long a connection may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +47,7 @@ pub(super) struct Silence {
 pub(super) struct Way {
     flow: Flow,
     /// What was read and the other side has no room for.
-    kept: Vec<u8>,
-    written: usize,
+    kept: Unwritten,
     /// The other side has reset the connection: how its own way ends does not matter.
     was_reset: bool,
     /// The bytes that were read to be passed on, and those that were not.
@@ -89,7 +76,7 @@ enum Broken {
 impl Way {
     /// One that begins with `said`, which the other side is told ahead of what comes.
     pub(super) fn beginning_with(said: Vec<u8>) -> Self {
-        Way { kept: said, ..Way::default() }
+        Way { kept: said.into(), ..Way::default() }
     }
 
     /// Passes on what there is. Resolves when it has ended.
@@ -97,7 +84,7 @@ impl Way {
         &mut self,
         context: &mut Context<'_>,
         (from, to): (&mut TcpStream, &mut TcpStream),
-        scratch: &mut [u8],
+        space: &mut [u8],
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..ROUNDS {
             ready!(self.poll_kept(context, to)).map_err(Broken::Writing)?;
@@ -111,8 +98,12 @@ impl Way {
                 }
                 Flow::Ended => return Poll::Ready(Ok(())),
             }
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *from).poll_read(context, &mut buffer)).map_err(Broken::Reading)?;
+            let mut buffer = ReadBuf::new(space);
+            let read = Pin::new(&mut *from).poll_read(context, &mut buffer);
+            if read.is_pending() {
+                self.kept.push(to);
+            }
+            ready!(read).map_err(Broken::Reading)?;
             let read = buffer.filled();
             self.moves += 1;
             match (self.flow, read) {
@@ -121,7 +112,7 @@ impl Way {
                 (_, []) => self.flow = Flow::Ending,
                 (_, read) => {
                     self.read += read.len() as u64;
-                    self.write(context, to, read).map_err(Broken::Writing)?;
+                    self.kept.write(context, to, read).map_err(Broken::Writing)?;
                 }
             }
         }
@@ -131,28 +122,10 @@ impl Way {
 
     /// Writes what was kept.
     fn poll_kept(&mut self, context: &mut Context<'_>, to: &mut TcpStream) -> Poll<io::Result<()>> {
-        while let left @ [_, ..] = self.kept.get(self.written..).unwrap_or_default() {
-            self.written += ready!(Pin::new(&mut *to).poll_write(context, left))?;
-            self.moves += 1;
-        }
-        if !self.kept.is_empty() {
-            (self.kept, self.written) = (Vec::new(), 0);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Writes `bytes`, and keeps what there is no room for.
-    fn write(&mut self, context: &mut Context<'_>, to: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match Pin::new(&mut *to).poll_write(context, bytes) {
-                Poll::Ready(count) => bytes = bytes.get(count?..).unwrap_or_default(),
-                Poll::Pending => {
-                    self.kept = bytes.to_vec();
-                    break;
-                }
-            }
-        }
-        Ok(())
+        let before = self.kept.left();
+        let written = self.kept.poll(context, to);
+        self.moves += u64::from(self.kept.left() < before);
+        written
     }
 
     fn is_over(&self) -> bool {
@@ -200,7 +173,7 @@ impl Relay<'_> {
             return Poll::Ready(ended);
         }
         let before = (self.up.read, self.down.read, self.up.moves + self.down.moves);
-        let ended = SCRATCH.with_borrow_mut(|scratch| self.poll_ways(context, scratch));
+        let ended = with_space(|space| self.poll_ways(context, space));
         let (up, down) = (self.up.read - before.0, self.down.read - before.1);
         self.entry.moved(up, down);
         if let Some(whose) = self.entry.whose() {
@@ -243,21 +216,21 @@ impl Relay<'_> {
         }
     }
 
-    fn poll_ways(&mut self, context: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Ended> {
+    fn poll_ways(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<Ended> {
         let Relay { client, upstream, up, down, .. } = self;
-        match down.poll(context, (&mut *upstream, &mut *client), scratch) {
+        match down.poll(context, (&mut *upstream, &mut *client), space) {
             Poll::Ready(Err(Broken::Reading(error))) => return Poll::Ready(lost(&error)),
             Poll::Ready(Err(Broken::Writing(_))) => return Poll::Ready(Ended::ClientReset),
             // Whoever was told of the reset while it wrote reads an end like any other.
             Poll::Ready(Ok(())) if up.was_reset => return Poll::Ready(Ended::UpstreamReset),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        match up.poll(context, (client, upstream), scratch) {
+        match up.poll(context, (client, upstream), space) {
             Poll::Ready(Err(Broken::Reading(_))) => return Poll::Ready(Ended::ClientReset),
             Poll::Ready(Err(Broken::Writing(error))) => {
                 // It takes no more, but what it said last may still be on its way.
                 up.was_reset = error.kind() == io::ErrorKind::ConnectionReset && !down.is_over();
-                (up.flow, up.kept, up.written) = (Flow::Discarding, Vec::new(), 0);
+                (up.flow, up.kept) = (Flow::Discarding, Unwritten::default());
                 context.waker().wake_by_ref();
             }
             Poll::Ready(Ok(())) | Poll::Pending => {}

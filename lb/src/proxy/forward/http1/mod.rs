@@ -6,7 +6,8 @@
 //!                 └──────▶ read_body … ──▶ done ──▶ into_kept: the next request
 //! ```
 //!
-//! Each wait may be left and taken up again: nothing that was read is lost.
+//! Each wait may be left and taken up again: nothing that was read is lost. Where the request's body is passed on while it
+//! comes, each of them does that too.
 
 pub(crate) mod answer;
 mod body;
@@ -16,6 +17,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ use tokio::time::timeout;
 use self::answer::Head;
 use self::body::Body;
 use super::connect::Connection;
+use super::upload::{Flow, Sending, Upload};
 
 /// A request that cannot be written in this time will not be: it fits into any socket's buffer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,12 +53,16 @@ pub(crate) enum ReadError {
     Closed,
     #[error("it is no answer of HTTP/1.1: {0}")]
     Unsound(&'static str),
+    #[error("the request's body broke off")]
+    NotSent,
 }
 
 /// A connection, and the exchange that goes over it.
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
+    /// The body that is passed on to it while it comes, until all of it was.
+    sending: Option<Box<Sending>>,
     /// Read and not given out.
     input: BytesMut,
     head: Option<Head>,
@@ -70,7 +77,16 @@ impl Session {
     /// A session over `connection`, whose request asks for a head alone (HEAD) or not.
     pub(crate) fn new(connection: Connection, asks_for_head: bool) -> Self {
         let (input, body) = (BytesMut::new(), Body::Unknown);
-        Session { connection, input, head: None, body, at_once: BODY_READ, asks_for_head, keeps: false }
+        Session {
+            connection,
+            sending: None,
+            input,
+            head: None,
+            body,
+            at_once: BODY_READ,
+            asks_for_head,
+            keeps: false,
+        }
     }
 
     /// Sends a request that is written in `wire`, with what is left of its `body`.
@@ -93,6 +109,46 @@ impl Session {
             Some(written) => written,
             None => timeout(WRITE_TIMEOUT, writing).await?,
         }
+    }
+
+    /// Begins to send a request with the head `wire`, whose body is passed on while it comes.
+    pub(crate) fn begin_to_send(&mut self, wire: &[u8], body: Arc<Upload>) {
+        self.sending = Some(Box::new(Sending::new(body, wire)));
+    }
+
+    /// Whether some of the request's body is still to be passed on, if the upstream takes it.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Passes on what there is of the request's body.
+    fn poll_sending(&mut self, context: &mut Context<'_>) -> Flow {
+        let Some(sending) = &mut self.sending else { return Flow::Ended };
+        let flow = sending.poll(context, &mut self.connection);
+        if flow == Flow::Ended {
+            self.sending = None;
+        }
+        flow
+    }
+
+    /// Passes on the rest of the request's body, as far as the client sends it and the upstream takes it.
+    pub(crate) async fn send_rest(&mut self) {
+        poll_fn(|context| match self.poll_sending(context) {
+            Flow::Open => Poll::Pending,
+            Flow::Ended | Flow::Refused | Flow::BrokeOff => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    /// Does `other` while the request's body is passed on.
+    pub(crate) async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        poll_fn(|context| {
+            // Whoever reads on finds out what came of it.
+            self.poll_sending(context);
+            other.as_mut().poll(context)
+        })
+        .await
     }
 
     /// Reads the head of the next answer; after an interim one there is another.
@@ -166,22 +222,33 @@ impl Session {
 
     /// Reads what a head and a small body are. They are most often far shorter than there is room for here, and so is what is
     /// allocated for them.
-    fn poll_fill_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_fill_first(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, ReadError>> {
         let mut space = [MaybeUninit::uninit(); FIRST_READ];
         let mut buffer = ReadBuf::uninit(&mut space);
+        if self.poll_sending(context) == Flow::BrokeOff {
+            return Poll::Ready(Err(ReadError::NotSent));
+        }
         ready!(Pin::new(&mut self.connection).poll_read(context, &mut buffer))?;
         self.input.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    async fn fill(&mut self, most: usize) -> io::Result<usize> {
+    async fn fill(&mut self, most: usize) -> Result<usize, ReadError> {
         self.input.reserve(self.body.at_most().map_or(most, |left| left.min(most)));
-        self.connection.read_buf(&mut self.input).await
+        poll_fn(|context| {
+            if self.poll_sending(context) == Flow::BrokeOff {
+                return Poll::Ready(Err(ReadError::NotSent));
+            }
+            let Session { connection, input, .. } = self;
+            pin!(connection.read_buf(input)).poll(context).map_err(ReadError::Io)
+        })
+        .await
     }
 
     /// The connection, if another request may go over it.
     pub(crate) fn into_kept(self) -> Option<Connection> {
-        (self.keeps && self.body.is_done() && self.input.is_empty()).then_some(self.connection)
+        (self.keeps && self.body.is_done() && self.input.is_empty() && self.sending.is_none())
+            .then_some(self.connection)
     }
 }
 
