@@ -18,6 +18,7 @@ use super::context::Account;
 use super::downstream::Downstream;
 use super::error_page::{self, Refusal};
 use super::forward::tries::Tries;
+use super::forward::upload::Again;
 use super::forward::{self, Body, is_repeatable};
 use super::limits::guard;
 use super::observe::mark::Shown;
@@ -121,10 +122,14 @@ pub(crate) async fn enter(
         at_hand: kept.is_some(),
         ..Ask::of(&route.pool, asked, sender.address)
     };
-    let is_upload_repeatable = kept.is_none() && is_repeatable(asked, &route);
+    let again = match kept {
+        None if is_repeatable(asked, &route) => Again::Repeatable,
+        None if route.pool.policy.tls.is_some() => Again::Unread,
+        _ => Again::Never,
+    };
     let mut tries = Tries::new(route.clone(), ask, trace);
     let (body, until) = match kept {
-        None => match downstream.upload(is_upload_repeatable, until, route.timeout) {
+        None => match downstream.upload(again, until, route.timeout) {
             Some(upload) => (Body::Upload(Arc::new(upload)), until),
             None => return Ok(Next::Streams(tries, until)),
         },

@@ -17,7 +17,7 @@ use pingora_core::protocols::http::date::get_cached_date;
 use super::super::client_stream::{ClientStream, GATHER};
 use super::super::forward::KEPT_BODY;
 use super::super::forward::http1::answer::Head;
-use super::super::forward::upload::Upload;
+use super::super::forward::upload::{Again, Upload};
 use super::super::observe::mark::Shown;
 use super::as_came;
 use super::framing::Framing;
@@ -69,10 +69,10 @@ impl Direct {
         self.head.length() > KEPT_BODY || self.head.expects()
     }
 
-    /// Its body, to be passed on while it comes. `until` and `timeout` are those of [`Upload::new`].
-    pub(super) fn upload(&mut self, is_repeatable: bool, until: Instant, timeout: Duration) -> Upload {
+    /// Its body, to be passed on while it comes as [`Upload::new`] says.
+    pub(super) fn upload(&mut self, again: Again, until: Instant, timeout: Duration) -> Upload {
         self.uploads = true;
-        Upload::new(self.client.clone(), is_repeatable, until, timeout)
+        Upload::new(self.client.clone(), again, until, timeout)
     }
 
     pub(super) fn is_last(&self) -> bool {

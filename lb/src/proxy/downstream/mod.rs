@@ -24,7 +24,7 @@ use super::asked::Asked;
 use super::context::is_last;
 use super::forward::http1::answer::Head;
 use super::forward::streams;
-use super::forward::upload::Upload;
+use super::forward::upload::{Again, Upload};
 use super::http2;
 use super::observe::mark;
 use super::route::Route;
@@ -144,16 +144,10 @@ impl Downstream<'_> {
         }
     }
 
-    /// Its body, to be passed on while it comes, if that can be done past Pingora. `until` and `timeout` are those of
-    /// [`Upload::new`].
-    pub(crate) fn upload(
-        &mut self,
-        is_repeatable: bool,
-        until: Instant,
-        timeout: Duration,
-    ) -> Option<Upload> {
+    /// Its body, to be passed on while it comes as [`Upload::new`] says, if that can be done past Pingora.
+    pub(crate) fn upload(&mut self, again: Again, until: Instant, timeout: Duration) -> Option<Upload> {
         match self {
-            Downstream::Direct(direct) => Some(direct.upload(is_repeatable, until, timeout)),
+            Downstream::Direct(direct) => Some(direct.upload(again, until, timeout)),
             Downstream::Pingora(_) | Downstream::Http2(_) => None,
         }
     }

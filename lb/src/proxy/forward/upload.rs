@@ -24,11 +24,20 @@ use super::connect::Connection;
 #[derive(Debug)]
 pub(crate) struct Upload {
     client: ClientStream,
-    /// The request may be executed twice.
-    is_repeatable: bool,
+    again: Again,
     /// The answer may take so long from when the last of the body came.
     timeout: Duration,
     so_far: Mutex<SoFar>,
+}
+
+/// When another upstream may be asked although this one was sent something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// The request may be executed twice.
+    Repeatable,
+    /// Where TLS is refused after its handshake, which is before anybody has read the request.
+    Unread,
+    Never,
 }
 
 #[derive(Debug)]
@@ -42,10 +51,10 @@ struct SoFar {
 impl Upload {
     /// The body that `client` is about to send, with a request that is to be answered until then or, while the body
     /// comes, in that time from each part of it.
-    pub(crate) fn new(client: ClientStream, is_repeatable: bool, until: Instant, timeout: Duration) -> Self {
+    pub(crate) fn new(client: ClientStream, again: Again, until: Instant, timeout: Duration) -> Self {
         client.begin_upload();
         let so_far = Mutex::new(SoFar { begun: Some(Vec::new()), until });
-        Upload { client, is_repeatable, timeout, so_far }
+        Upload { client, again, timeout, so_far }
     }
 
     /// By when the answer must have begun, unless more of the body comes.
@@ -60,14 +69,14 @@ impl Upload {
 
     /// Whether another may be asked although this one may have executed the request.
     pub(super) fn may_be_repeated(&self) -> bool {
-        self.is_repeatable && self.is_whole()
+        self.again == Again::Repeatable && self.is_whole()
     }
 
     fn note(&self, part: &[u8]) {
         let mut so_far = lock(&self.so_far);
         so_far.until = Instant::now() + self.timeout;
         if let Some(begun) = &mut so_far.begun {
-            if begun.len() + part.len() > KEPT_BODY as usize {
+            if self.again == Again::Never || begun.len() + part.len() > KEPT_BODY as usize {
                 so_far.begun = None;
             } else {
                 begun.extend_from_slice(part);
