@@ -25,7 +25,7 @@ trap 'exit 143' TERM
 arguments=(--rounds "$ROUNDS")
 for case in "${cases[@]}"; do arguments+=(--case "$case"); done
 say "The engine alone, on one processor, $ROUNDS rounds"
-(cd "$ROOT" && cargo bench --profile "${BENCH_PROFILE:-release}" --locked --quiet -p manager --bench events -- "${arguments[@]}") \
+(cd "$ROOT" && cargo bench --profile "${BENCH_PROFILE:-release}" --locked --quiet --workspace --bench events -- "${arguments[@]}") \
     >"$RESULTS" || STATUS=3 die "the engine cannot be measured"
 cat "$RESULTS" >>"$FIGURES"
 MEASURED=1
