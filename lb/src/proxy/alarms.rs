@@ -13,17 +13,17 @@
 //! as those that come end later than it, as they do.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use slab::Slab;
 use tokio::time::{Instant, sleep_until};
 
-use super::lock;
+use super::one_thread::OneThread;
 
 /// The alarms of one worker.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Alarms(Arc<Mutex<Set>>);
+pub(crate) struct Alarms(Arc<OneThread<Set>>);
 
 #[derive(Debug, Default)]
 struct Set {
@@ -60,7 +60,7 @@ impl Alarms {
         std::future::poll_fn(|context| {
             loop {
                 let next = {
-                    let mut set = lock(&self.0);
+                    let mut set = self.0.look();
                     if !set.ring.as_ref().is_some_and(|ring| ring.will_wake(context.waker())) {
                         set.ring = Some(context.waker().clone());
                     }
@@ -71,8 +71,8 @@ impl Alarms {
                     timer.as_mut().reset(next);
                 }
                 ready!(timer.as_mut().poll(context));
-                // Not under the lock: what a waker does is its own business.
-                let due = lock(&self.0).due(Instant::now());
+                // Not while it is looked into: what a waker does is its own business.
+                let due = self.0.look().due(Instant::now());
                 due.into_iter().for_each(Waker::wake);
             }
         })
@@ -103,7 +103,7 @@ impl Future for Alarm<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut set = lock(&self.alarms.0);
+        let mut set = self.alarms.0.look();
         let Some(slot) = self.slot else {
             let slot = set.slots.insert(Slot { at: self.at, waker: Some(context.waker().clone()) });
             if set.next.is_none_or(|next| self.at < next) {
@@ -127,7 +127,7 @@ impl Future for Alarm<'_> {
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            let left = lock(&self.alarms.0).slots.try_remove(slot);
+            let left = self.alarms.0.look().slots.try_remove(slot);
             drop(left);
         }
     }
@@ -161,7 +161,7 @@ mod tests {
         for (millis, waited) in [50, 10, 30, 10, 90, 0].map(|millis| (millis, wait(millis))) {
             assert_eq!(waited.await.expect("ended"), u128::from(millis));
         }
-        assert!(lock(&alarms.0).slots.is_empty());
+        assert!(alarms.0.look().slots.is_empty());
         alarms.at(Instant::now() + Duration::from_millis(5)).await;
         assert_eq!(begun.elapsed().as_millis(), 95);
     }
@@ -174,7 +174,7 @@ mod tests {
             assert!(alarms.at(begun + Duration::from_millis(10)).now_or_never().is_none());
         }
         assert!(later.as_mut().now_or_never().is_none());
-        assert_eq!(lock(&alarms.0).slots.len(), 1);
+        assert_eq!(alarms.0.look().slots.len(), 1);
         assert!(timeout(Duration::from_millis(15), later.as_mut()).await.is_err());
         later.await;
         assert_eq!(begun.elapsed().as_millis(), 20);

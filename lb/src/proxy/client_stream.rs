@@ -4,12 +4,13 @@
 //! Pingora owns a handle that gives it exactly one request's bytes, so that what a client sends ahead
 //! stays here for the next one; we keep another handle to notice a client that goes away.
 
+use std::cell::RefMut;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::hand_over::OnVip;
 use super::headers::Origin;
 use super::http2::PREFACE;
 use super::limits::hops::Told;
-use super::lock;
+use super::one_thread::OneThread;
 use super::patience::Patience;
 use super::plain_stream::plain_stream;
 use super::request_head::head_length;
@@ -42,7 +43,7 @@ pub(super) const HANDSHAKE_RECORD: u8 = 22;
 
 /// A handle to a client's socket.
 #[derive(Clone, Debug)]
-pub(crate) struct ClientStream(Arc<Mutex<Socket>>);
+pub(crate) struct ClientStream(Arc<OneThread<Socket>>);
 
 /// What became of the wait for a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(crate) enum HeadRead {
 
 impl ClientStream {
     pub(crate) fn new(arrived: Arrived, on_vip: Option<Arc<OnVip>>) -> Self {
-        ClientStream(Arc::new(Mutex::new(Socket::new(arrived, on_vip))))
+        ClientStream(Arc::new(OneThread::new(Socket::new(arrived, on_vip))))
     }
 
     /// The virtual address it came to, if it is one.
@@ -418,8 +419,8 @@ impl ClientStream {
         self.socket().transport.tcp().as_raw_fd()
     }
 
-    fn socket(&self) -> MutexGuard<'_, Socket> {
-        lock(&self.0)
+    fn socket(&self) -> RefMut<'_, Socket> {
+        self.0.look()
     }
 }
 

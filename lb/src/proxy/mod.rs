@@ -46,6 +46,7 @@ pub mod measured;
 pub(crate) mod metrics;
 mod metrics_balance;
 pub(crate) mod observe;
+pub(crate) mod one_thread;
 pub(crate) mod outlier;
 pub(crate) mod passing;
 mod patience;

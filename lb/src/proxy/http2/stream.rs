@@ -4,10 +4,11 @@
 //! request looks through the other whether the client is still there. Both are of one task, as h2 wakes only the one
 //! that asked last.
 
+use std::cell::RefMut;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::client::Likeness;
 use super::super::headers::Origin;
 use super::super::limits::hops::Told;
-use super::super::lock;
+use super::super::one_thread::OneThread;
 use super::super::route::sender::Sender;
 use super::Facts;
 
@@ -33,7 +34,7 @@ pub(crate) struct Stream(Arc<Shared>);
 
 struct Shared {
     facts: Arc<Facts>,
-    state: Mutex<State>,
+    state: OneThread<State>,
 }
 
 struct State {
@@ -74,7 +75,7 @@ impl Stream {
             look: None,
             told: None,
         };
-        Stream(Arc::new(Shared { facts, state: Mutex::new(state) }))
+        Stream(Arc::new(Shared { facts, state: OneThread::new(state) }))
     }
 
     /// What upstreams are told of the client.
@@ -262,8 +263,8 @@ impl Stream {
         self.state().ended
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0.state)
+    fn state(&self) -> RefMut<'_, State> {
+        self.0.state.look()
     }
 }
 

@@ -2,7 +2,7 @@
 //! it is told: as a line of the access log, and as spans.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Version, header};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::access_log::{About, Ended, Entry};
 use super::super::asked;
-use super::super::lock;
+use super::super::one_thread::OneThread;
 use super::super::state::upstream::Upstream;
 use super::context::{Context, SpanId};
 use super::otlp::{Asked, Finished};
@@ -23,7 +23,7 @@ pub(crate) struct Trace {
     observers: Arc<Observers>,
     begun: std::time::Instant,
     context: Option<Context>,
-    known: Mutex<Known>,
+    known: OneThread<Known>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ impl Trace {
         context: Option<Context>,
     ) -> Arc<Self> {
         let entry = observers.log().map(|log| Entry::begin(log, about));
-        let known = Mutex::new(Known { entry, asked, ..Known::default() });
+        let known = OneThread::new(Known { entry, asked, ..Known::default() });
         Arc::new(Trace { observers, begun: begun.into_std(), context, known })
     }
 
@@ -151,12 +151,12 @@ impl Trace {
 
     /// Notes where it goes.
     pub(crate) fn routed(&self, route: &str, pool: &str) {
-        lock(&self.known).goes(route, pool);
+        self.known.look().goes(route, pool);
     }
 
     /// Notes how it was answered, and that it ended at `now`.
     pub(crate) fn ended(&self, status: Option<u16>, bytes: u64, now: Instant) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.look();
         known.status = status;
         known.bytes = bytes;
         known.duration_us = micros(now.into_std().saturating_duration_since(self.begun));
@@ -165,7 +165,7 @@ impl Trace {
     /// Adds an attempt that began at `begun`.
     pub(crate) fn attempted(&self, begun: std::time::Instant, mut attempt: Attempt) {
         attempt.begun_us = micros(begun.saturating_duration_since(self.begun));
-        lock(&self.known).attempts.push(attempt);
+        self.known.look().attempts.push(attempt);
     }
 }
 
@@ -185,7 +185,7 @@ impl Known {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        let mut known = std::mem::take(&mut *lock(&self.known));
+        let mut known = std::mem::take(self.known.get_mut());
         known.goes("", "");
         if known.attempts.len() > 1 {
             known.attempts.sort_by_key(|attempt| attempt.begun_us);
