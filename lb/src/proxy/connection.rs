@@ -15,6 +15,7 @@ use std::future::Future as _;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -22,6 +23,7 @@ use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::app::App;
@@ -67,6 +69,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Whether no more requests are to be taken than those that have come. As long as nobody has said anything, that is known
+    /// without a lock.
+    fn is_stopping(&self) -> bool {
+        self.stop.has_changed().unwrap_or(true) && *self.stop.borrow()
+    }
+
     /// What a refusal is like: as the request's `own` route says it, or as any other.
     pub(super) fn look(&self, own: Option<Likeness>) -> Likeness {
         own.unwrap_or_else(|| Likeness { look: self.state.snapshot().look.clone(), json: false, shown: None })
@@ -86,13 +94,13 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
     };
     client.allow(&server.patience);
     let mut is_first = true;
-    let mut timer = pin!(sleep_until(Instant::now() + idle));
+    let (mut timer, mut whom) = (pin!(sleep_until(Instant::now() + idle)), None);
     loop {
         let by = Instant::now() + idle;
         let begins = tokio::select! {
             biased;
             begins = client.next_begins() => begins,
-            () = until(timer.as_mut(), by) => false,
+            () = until(timer.as_mut(), &mut whom, by) => false,
             on_vip = to_end() => {
                 if !client.has_sent() {
                     return Box::pin(close_idle(&client, on_vip)).await;
@@ -131,15 +139,28 @@ pub(crate) async fn serve(client: ClientStream, open: Open, server: Arc<Server>)
 }
 
 /// Resolves at `by`. `timer` ends no later, and is set anew only when it has: most often a request comes before, and to set a
-/// timer for each would cost more than to look once in a while.
-async fn until(mut timer: Pin<&mut Sleep>, by: Instant) {
-    loop {
-        timer.as_mut().await;
-        if Instant::now() >= by {
-            return;
+/// timer for each would cost more than to look once in a while. So does to tell it again `whom` it is to wake, who is the
+/// same from request to request.
+async fn until(mut timer: Pin<&mut Sleep>, whom: &mut Option<Waker>, by: Instant) {
+    poll_fn(|context| {
+        let knows_whom = whom.as_ref().is_some_and(|whom| whom.will_wake(context.waker()));
+        if knows_whom && !timer.is_elapsed() {
+            return Poll::Pending;
         }
-        timer.as_mut().reset(by);
-    }
+        loop {
+            // Without budget a timer is not asked, and is told nothing.
+            let is_told = has_budget_remaining();
+            if timer.as_mut().poll(context).is_pending() {
+                *whom = is_told.then(|| context.waker().clone());
+                return Poll::Pending;
+            }
+            if Instant::now() >= by {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(by);
+        }
+    })
+    .await;
 }
 
 /// Serves a client that speaks HTTP/2.
@@ -269,7 +290,7 @@ async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> O
     let mut account = None;
     let asker = Client::Http1(client.clone());
     let length = Some(direct.length());
-    if *server.stop.borrow() {
+    if server.is_stopping() {
         // Its next request is for whoever comes after us.
         direct.close();
     }
@@ -346,7 +367,7 @@ async fn tell_cut(client: &ClientStream, on_vip: &OnVip, server: &Server, refusa
 pub(super) async fn overdue(deadline: impl Fn() -> Option<Instant>) {
     let mut timer = None;
     poll_fn(|context| {
-        let Some(deadline) = deadline() else { return std::task::Poll::Pending };
+        let Some(deadline) = deadline() else { return Poll::Pending };
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
