@@ -9,16 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
+pub(crate) use super::durations::BUCKETS;
+use super::durations::Durations;
 use super::state::State;
 use super::state::snapshot::Snapshot;
 use super::{check, metrics_balance, primary, tcp, tls, upstream_tls};
-
-/// Upper bounds of the duration histogram, in seconds. On one segment most requests take less than a millisecond.
-pub(crate) const BUCKETS: [f64; 16] =
-    [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The classes answers are counted in.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -94,30 +92,12 @@ impl Limited {
 }
 
 /// What happened on one route. It outlives snapshots, as the route's name does.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RouteStats {
     answers: [AtomicU64; CLASSES.len()],
     retries: [AtomicU64; Retry::ALL.len()],
     limited: [AtomicU64; Limited::ALL.len()],
-    duration: Histogram,
-}
-
-impl Default for RouteStats {
-    fn default() -> Self {
-        let options = HistogramOpts::new(
-            "lb_request_duration_seconds",
-            "From a request's head to the end of its answer.",
-        )
-        .buckets(BUCKETS.to_vec());
-        RouteStats {
-            answers: Default::default(),
-            retries: Default::default(),
-            limited: Default::default(),
-            // Name and buckets are constants that are valid together.
-            #[allow(clippy::expect_used)]
-            duration: Histogram::with_opts(options).expect("valid histogram"),
-        }
-    }
+    durations: Durations,
 }
 
 impl RouteStats {
@@ -125,7 +105,7 @@ impl RouteStats {
     pub(crate) fn count(&self, status: Option<u16>, took: Duration) {
         let class = usize::from(status.unwrap_or(0) / 100).min(CLASSES.len() - 1);
         self.answers[class].fetch_add(1, Ordering::Relaxed);
-        self.duration.observe(took.as_secs_f64());
+        self.durations.observe(took);
     }
 
     /// Requests so far, by class.
@@ -135,15 +115,7 @@ impl RouteStats {
 
     /// How many requests so far took at most as long as each of [`BUCKETS`], and how many there were.
     pub(crate) fn durations(&self) -> ([u64; BUCKETS.len()], u64) {
-        let mut counts = [0; BUCKETS.len()];
-        let families = self.duration.collect();
-        let histogram =
-            families.iter().flat_map(MetricFamily::get_metric).next().map(|one| one.get_histogram());
-        let Some(histogram) = histogram else { return (counts, 0) };
-        for (count, bucket) in counts.iter_mut().zip(histogram.get_bucket()) {
-            *count = bucket.cumulative_count();
-        }
-        (counts, histogram.get_sample_count())
+        self.durations.counts()
     }
 
     /// Further tries so far.
@@ -243,7 +215,10 @@ fn routes(snapshot: &Snapshot, state: &State) -> prometheus::Result<Vec<MetricFa
         ),
         &["route", "pool", "outcome"],
     )?;
-    let mut durations: Option<MetricFamily> = None;
+    let mut durations = MetricFamily::default();
+    durations.set_name("lb_request_duration_seconds".to_owned());
+    durations.set_help("From a request's head to the end of its answer.".to_owned());
+    durations.set_field_type(MetricType::HISTOGRAM);
     let routed =
         snapshot.routes.iter().map(|route| (route.name.as_str(), route.pool.name.as_str(), &route.stats));
     for (route, pool, stats) in routed.chain([("", "", &state.unrouted)]) {
@@ -260,17 +235,11 @@ fn routes(snapshot: &Snapshot, state: &State) -> prometheus::Result<Vec<MetricFa
                 limited.with_label_values(&[route, pool, name]).inc_by(count);
             }
         }
-        for mut family in stats.duration.collect() {
-            for metric in family.mut_metric() {
-                metric.set_label(vec![label("route", route), label("pool", pool)]);
-            }
-            match &mut durations {
-                None => durations = Some(family),
-                Some(all) => all.mut_metric().extend(family.take_metric()),
-            }
-        }
+        let mut metric = stats.durations.metric();
+        metric.set_label(vec![label("route", route), label("pool", pool)]);
+        durations.mut_metric().push(metric);
     }
-    Ok([requests.collect(), retries.collect(), limited.collect(), durations.into_iter().collect()].concat())
+    Ok([requests.collect(), retries.collect(), limited.collect(), vec![durations]].concat())
 }
 
 fn upstreams(snapshot: &Snapshot) -> prometheus::Result<Vec<MetricFamily>> {

@@ -30,6 +30,7 @@ pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod doubt;
 mod downstream;
+mod durations;
 mod ending;
 mod entrance;
 pub(crate) mod error_page;
