@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::super::observe::{Attempt, Context};
 use super::combined::Combined;
-use super::line::{Line, name};
+use super::line::{Line, first, name};
 use super::{AccessLog, Rules};
 use crate::settings::{LogFormat, Only};
 
@@ -18,7 +18,7 @@ const MAX_TEXT: usize = 2_048;
 /// From this status on an answer is an error of ours or of an upstream.
 const ERRORS_FROM: u16 = 500;
 
-/// What is known of a request at its beginning. Text may be empty.
+/// What is known of a request at its beginning. Text may be empty; `referer` and `agent` are where nobody tells them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About<'a> {
     pub(crate) time: SystemTime,
@@ -116,14 +116,12 @@ impl Entry {
 
 fn json(about: &About<'_>) -> Line {
     let mut line = Line::new();
-    line.time(name!("time"), about.time);
+    line.time(first!("time"), about.time);
     line.address(name!("client"), about.client);
     line.address(name!("peer"), about.peer);
-    for (name, value) in
-        [(name!("method"), about.method), (name!("host"), about.host), (name!("target"), about.target)]
-    {
-        line.bytes(name, value);
-    }
+    line.bytes(name!("method"), about.method);
+    line.bytes(name!("host"), about.host);
+    line.bytes(name!("target"), about.target);
     if let Some(id) = about.id {
         line.bytes(name!("request_id"), id.as_bytes());
     }
@@ -135,11 +133,11 @@ fn json(about: &About<'_>) -> Line {
 }
 
 fn attempt(line: &mut Line, attempt: &Attempt) {
-    line.text(name!("upstream"), attempt.upstream.id.as_str());
+    line.text(first!("upstream"), attempt.upstream.id.as_str());
     line.number(name!("begun_us"), Some(attempt.begun_us));
     line.number(name!("took_us"), Some(attempt.took_us));
-    line.text(name!("phase"), attempt.phase);
-    line.text(name!("outcome"), attempt.outcome);
+    line.word(name!("phase"), attempt.phase);
+    line.word(name!("outcome"), attempt.outcome);
     line.number(name!("status"), attempt.status.map(u64::from));
     line.number(name!("head_us"), attempt.head_us);
     line.flag(name!("reused"), attempt.reused);

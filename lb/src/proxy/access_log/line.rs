@@ -11,7 +11,8 @@ use super::super::address;
 /// Most lines are no longer, in bytes.
 const USUAL: usize = 640;
 
-/// A name as it stands ahead of a value, after one before it: most of a line is names, and each is written in one piece.
+/// A name as it stands ahead of a value, after one before it: most of a line is names, and each is written in one piece, whose
+/// length is known where it is written.
 macro_rules! name {
     ($name:literal) => {
         $crate::proxy::access_log::line::Name(concat!(",\"", $name, "\":"))
@@ -19,7 +20,15 @@ macro_rules! name {
 }
 pub(super) use name;
 
-/// Made by [`name!`].
+/// The same of the first name in its object.
+macro_rules! first {
+    ($name:literal) => {
+        $crate::proxy::access_log::line::Name(concat!("\"", $name, "\":"))
+    };
+}
+pub(super) use first;
+
+/// Made by [`name!`] or [`first!`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Name(pub(super) &'static str);
 
@@ -35,33 +44,46 @@ impl Line {
         Line(line)
     }
 
+    #[inline(always)]
     fn name(&mut self, Name(name): Name) {
-        // The first one in its object has no comma.
-        let from = usize::from(self.0.last() == Some(&b'{'));
-        self.0.extend_from_slice(&name.as_bytes()[from..]);
+        self.0.extend_from_slice(name.as_bytes());
     }
 
+    #[inline(always)]
     pub(super) fn text(&mut self, name: Name, text: &str) {
-        self.name(name);
-        if text.bytes().fold(false, |odd, byte| odd | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
-            // Text can always be written as JSON.
-            let _ = serde_json::to_writer(&mut self.0, text);
-            return;
-        }
-        self.0.reserve(text.len() + 2);
-        self.0.push(b'"');
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(b'"');
+        self.bytes(name, text.as_bytes());
     }
 
     /// The same of what may be no text: what is none in it is replaced.
+    #[inline(always)]
     pub(super) fn bytes(&mut self, name: Name, bytes: &[u8]) {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.text(name, text),
-            Err(_) => self.text(name, &String::from_utf8_lossy(bytes)),
-        }
+        self.name(name);
+        self.string(bytes);
     }
 
+    /// The same of a word of ours, which JSON has as it is.
+    #[inline(always)]
+    pub(super) fn word(&mut self, name: Name, word: &'static str) {
+        self.name(name);
+        self.quoted(word.as_bytes());
+    }
+
+    fn string(&mut self, bytes: &[u8]) {
+        if is_plain(bytes) {
+            return self.quoted(bytes);
+        }
+        // Text can always be written as JSON.
+        let _ = serde_json::to_writer(&mut self.0, &String::from_utf8_lossy(bytes));
+    }
+
+    fn quoted(&mut self, plain: &[u8]) {
+        self.0.reserve(plain.len() + 2);
+        self.0.push(b'"');
+        self.0.extend_from_slice(plain);
+        self.0.push(b'"');
+    }
+
+    #[inline(always)]
     pub(super) fn address(&mut self, name: Name, address: IpAddr) {
         self.name(name);
         self.0.push(b'"');
@@ -84,14 +106,24 @@ impl Line {
     }
 
     /// A number, or null.
+    #[inline(always)]
     pub(super) fn number(&mut self, name: Name, number: Option<u64>) {
         self.name(name);
         match number {
-            Some(number) => self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+            Some(number) => self.digits(number),
             None => self.0.extend_from_slice(b"null"),
         }
     }
 
+    fn digits(&mut self, number: u64) {
+        match u8::try_from(number) {
+            // Most are that short: counts, and times of what is near.
+            Ok(short @ 0..10) => self.0.push(b'0' + short),
+            _ => self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn flag(&mut self, name: Name, is: bool) {
         self.name(name);
         self.0.extend_from_slice(if is { b"true" } else { b"false" });
@@ -114,6 +146,26 @@ impl Line {
         self.0.extend_from_slice(b"}\n");
         &self.0
     }
+}
+
+/// Whether JSON has `bytes` as they are, between quotes: ASCII from the space on, without quotes and backslashes. They are looked at
+/// eight at a time, which most texts are not much longer than.
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const TOP: u64 = ONES << 7;
+    let are_plain = |eight: [u8; 8]| {
+        let eight = u64::from_ne_bytes(eight);
+        // In each byte that is less than 0x80 the top bit of a difference says whether it is less than what is taken away;
+        // what is borrowed from a neighbour only ever says so of more bytes.
+        let less = eight.wrapping_sub(ONES * u64::from(b' '));
+        let is_quote = (eight ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let is_backslash = (eight ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        (eight | less | is_quote | is_backslash) & TOP == 0
+    };
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last.iter_mut().zip(rest).for_each(|(last, byte)| *last = *byte);
+    eights.iter().all(|eight| are_plain(*eight)) && are_plain(last)
 }
 
 fn digit(digit: u32) -> u8 {
@@ -152,7 +204,7 @@ mod tests {
     #[test]
     fn it_is_json_whatever_is_in_it() {
         let mut line = Line::new();
-        line.time(name!("time"), SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_000));
+        line.time(first!("time"), SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_000));
         line.address(name!("address"), [10, 0, 0, 255].into());
         line.text(name!("plain"), "a/b?c=d'\u{7f}\u{e4}");
         line.text(name!("odd"), "a\"b\\c\n\u{1}");
@@ -162,7 +214,7 @@ mod tests {
         line.flag(name!("flag"), true);
         line.list(name!("empty"), &[0; 0], |_, _| {});
         line.list(name!("list"), &["x", "y"], |line, item| {
-            line.text(name!("name"), item);
+            line.text(first!("name"), item);
             line.flag(name!("is"), false);
         });
         let expected = concat!(
@@ -184,7 +236,7 @@ mod tests {
         for micros in [0, 1, 999_999, 1_000_000, 1_800_000_000_123_456, 1_800_000_000_999_999, 7] {
             let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
             let mut line = Line::new();
-            line.time(name!("time"), time);
+            line.time(first!("time"), time);
             let expected = format!("{{\"time\":\"{}\"}}\n", humantime::format_rfc3339_micros(time));
             assert_eq!(line.end(), expected.as_bytes());
         }

@@ -87,6 +87,11 @@ impl AccessLog {
         Ok(log)
     }
 
+    /// Whether its lines say what clients call themselves, and where they come from.
+    pub(crate) fn tells_agents(&self) -> bool {
+        self.rules.format == LogFormat::Combined
+    }
+
     /// Adds a line, which ends with a line feed.
     fn append(&self, line: &[u8]) {
         let mut lines = lock(&self.lines);

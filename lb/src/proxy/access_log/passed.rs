@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::observe::micros;
 use super::combined::Combined;
-use super::line::{Line, name};
+use super::line::{Line, first, name};
 use super::{About, AccessLog};
 use crate::settings::LogFormat;
 
@@ -71,7 +71,7 @@ impl AccessLog {
 
 fn json(passed: &Passed<'_>) -> Line {
     let mut line = Line::new();
-    line.time(name!("time"), passed.time);
+    line.time(first!("time"), passed.time);
     line.address(name!("client"), passed.client.ip());
     line.number(name!("client_port"), Some(passed.client.port().into()));
     line.address(name!("peer"), passed.peer.ip());

@@ -9,7 +9,7 @@ use http::{HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
-use super::super::access_log::{About, Ended, Entry};
+use super::super::access_log::{About, AccessLog, Ended, Entry};
 use super::super::asked;
 use super::super::one_thread::OneThread;
 use super::super::state::upstream::Upstream;
@@ -76,7 +76,9 @@ impl Trace {
         is_secure: bool,
         (id, context): (Option<&HeaderValue>, Option<Context>),
     ) -> Arc<Self> {
-        let field = |name| request.field(name).unwrap_or_default();
+        // To look a field up costs more than to write it, and few formats have a place for these.
+        let is_told = observers.exports() || observers.log().is_some_and(AccessLog::tells_agents);
+        let field = |name| if is_told { request.field(name).unwrap_or_default() } else { Default::default() };
         let about = About {
             time: SystemTime::now(),
             client: from.0,
