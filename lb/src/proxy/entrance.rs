@@ -127,9 +127,11 @@ pub(crate) async fn enter(
         None if route.pool.policy.tls.is_some() => Again::Unread,
         _ => Again::Never,
     };
-    let mut tries = Tries::new(route.clone(), ask, trace);
+    let learned = state.learned.cell(&route.name, ask.kind);
+    let timeout = route.timeout;
+    let mut tries = Tries::new(route, ask, trace);
     let (body, until) = match kept {
-        None => match downstream.upload(again, until, route.timeout) {
+        None => match downstream.upload(again, until, timeout) {
             Some(upload) => (Body::Upload(Arc::new(upload)), until),
             None => return Ok(Next::Streams(tries, until)),
         },
@@ -143,8 +145,6 @@ pub(crate) async fn enter(
             (Body::AtHand(body), until)
         }
     };
-    let asked = downstream.asked();
-    let learned = state.learned.cell(&route.name, asked.method(), asked.path());
     forward::forward(downstream, client, app, &mut tries, body, learned, until).await?;
     Ok(Next::Answered)
 }

@@ -97,14 +97,17 @@ fn millis(now: Instant) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Usual(Box<[AtomicU64]>);
 
-/// The kind of a request: its cell.
+/// The kind of a request: the hash of its method and its path, without the query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kind(u16);
+pub(crate) struct Kind(u64);
 
 impl Kind {
     pub(crate) fn of(method: &str, path: &str) -> Self {
-        let hash = hash::with(hash::hash(path.as_bytes()), hash::hash(method.as_bytes()));
-        Kind(u16::try_from(hash::below(hash, CELLS)).unwrap_or_default())
+        Kind(hash::with(hash::hash(path.as_bytes()), hash::hash(method.as_bytes())))
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
     }
 }
 
@@ -118,7 +121,7 @@ impl Usual {
     /// How many times the usual time of its kind a request took. A failed one says nothing about what is
     /// usual.
     pub(crate) fn compare(&self, kind: Kind, took: Duration, failed: bool) -> f64 {
-        let cell = &self.0[usize::from(kind.0)];
+        let cell = &self.0[hash::below(kind.0, CELLS)];
         let took = if failed { took.max(FAILED) } else { took };
         let sample = i64::try_from(took.as_micros()).unwrap_or(i64::MAX).clamp(1, 1 << 40);
         let usual = i64::try_from(cell.load(Ordering::Relaxed)).unwrap_or_default();

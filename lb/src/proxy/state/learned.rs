@@ -15,11 +15,13 @@
 //!         | usual in microseconds | answers within the hedge time |
 //! ```
 
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wire::proxy_config::PoolPolicy;
+
+use super::super::balance::hash;
+use super::super::balance::latency::Kind;
 
 /// The number of cells.
 const CELLS: usize = 1024;
@@ -78,13 +80,9 @@ impl Default for Learned {
 }
 
 impl Learned {
-    /// The cell for requests with `method` to `path` (without query) on `route`.
-    pub(crate) fn cell(&self, route: &str, method: &http::Method, path: &str) -> Cell<'_> {
-        let mut hasher = std::hash::DefaultHasher::new();
-        (route, method, path).hash(&mut hasher);
-        #[allow(clippy::cast_possible_truncation)] // the low bits are as good as any
-        let index = hasher.finish() as usize % CELLS;
-        Cell(&self.0[index])
+    /// The cell for requests of this `kind`, by method and path, on `route`.
+    pub(crate) fn cell(&self, route: &str, kind: Kind) -> Cell<'_> {
+        Cell(&self.0[hash::below(hash::with(hash::hash(route.as_bytes()), kind.number()), CELLS)])
     }
 }
 
@@ -149,7 +147,7 @@ mod tests {
 
     fn after(samples: impl IntoIterator<Item = u64>) -> Deadlines {
         let learned = Learned::default();
-        let cell = learned.cell("r", &http::Method::GET, "/");
+        let cell = learned.cell("r", Kind::of("GET", "/"));
         for millis in samples {
             cell.learn(Duration::from_millis(millis));
         }
@@ -186,7 +184,7 @@ mod tests {
     #[test]
     fn quick_answers_are_counted_once_it_is_known_what_is_quick() {
         let learned = Learned::default();
-        let cell = learned.cell("r", &http::Method::GET, "/");
+        let cell = learned.cell("r", Kind::of("GET", "/"));
         for (millis, times, expected) in [(3, 8, 0), (3, 5, 5), (500, 5, 5), (15, 1, 6)] {
             (0..times).for_each(|_| cell.learn(Duration::from_millis(millis)));
             assert_eq!(cell.quick_answers(), expected);
