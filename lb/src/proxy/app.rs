@@ -158,7 +158,7 @@ impl ProxyHttp for App {
             context.refusal = Some(refusal);
             return Err(Error::new_in(ErrorType::HTTPStatus(refusal.status())));
         };
-        let upstream = &choice.member.upstream;
+        let upstream = in_flight.upstream();
         let policy = &tries.pool().policy;
         // Requests share a connection of HTTP/2; what is lost with it is told as what is lost with one of their own.
         let may_reuse = is_repeatable(session.req_header().into(), tries.route())
@@ -198,9 +198,9 @@ impl ProxyHttp for App {
                 _ => Some(ConnectFailure::Other),
             };
             if let Some(failure) = failure {
-                health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+                health::failed(tries.pool(), in_flight.upstream(), Failure::Connect(failure));
             }
-            tries.failed(choice, Retry::Connect);
+            tries.failed(choice, in_flight.upstream(), Retry::Connect);
         }
         // Nothing was sent, so this is safe for every method; `upstream_peer` says when it is enough.
         error.set_retry(true);
@@ -219,16 +219,16 @@ impl ProxyHttp for App {
         let dialled = context.dial.as_ref().and_then(|dial| dial.fd());
         let fd = dialled.unwrap_or(fd);
         // A kept connection says nothing about whether a new one could be had.
-        if let Some((choice, in_flight)) = &mut context.present {
+        if let Some((_, in_flight)) = &mut context.present {
             in_flight.connected(reused);
             if !reused {
                 if dialled.is_none() {
-                    choice.member.upstream.sockets.add(fd);
+                    in_flight.upstream().sockets.add(fd);
                 }
-                health::connected(&choice.member.upstream);
+                health::connected(in_flight.upstream());
             }
             let pool = context.tries.as_ref().map(Tries::pool);
-            context.lookout = pool.and_then(|pool| Lookout::begin(pool, &choice.member.upstream, fd));
+            context.lookout = pool.and_then(|pool| Lookout::begin(pool, in_flight.upstream(), fd));
         }
         Ok(())
     }
@@ -278,14 +278,14 @@ impl ProxyHttp for App {
         };
         if std::mem::take(&mut context.is_unwanted) {
             in_flight.done();
-            tries.failed(choice, Retry::Status);
+            tries.failed(choice, in_flight.upstream(), Retry::Status);
             error.set_retry(true);
             return error;
         }
         let lost = context.lookout.take().and_then(|lookout| lookout.found());
-        let unread = unread(&error, &choice.member.upstream);
+        let unread = unread(&error, in_flight.upstream());
         if let Some(failure) = unread {
-            health::failed(tries.pool(), &choice.member.upstream, Failure::Connect(failure));
+            health::failed(tries.pool(), in_flight.upstream(), Failure::Connect(failure));
         }
         let refused = h2c::was_refused(&error) || unread.is_some();
         let reason = match (lost, reused) {
@@ -293,7 +293,7 @@ impl ProxyHttp for App {
             _ if refused => Retry::Refused,
             (None, true) => Retry::Stale,
             (None, false) => {
-                health::failed(tries.pool(), &choice.member.upstream, Failure::Broken);
+                health::failed(tries.pool(), in_flight.upstream(), Failure::Broken);
                 Retry::Broken
             }
         };
@@ -301,7 +301,7 @@ impl ProxyHttp for App {
         // Once sent, only what may be executed twice is sent again, and only if we still have all of it.
         let whole = !session.as_ref().retry_buffer_truncated();
         if whole && (refused || may_repeat(session, tries)) && context.refusal.is_none() {
-            tries.failed(choice, reason);
+            tries.failed(choice, in_flight.upstream(), reason);
             error.set_retry(true);
         } else if let Some(lost) = lost {
             context.refusal.get_or_insert(lost.refusal());
@@ -319,12 +319,12 @@ impl ProxyHttp for App {
         if context.interim > MAX_INTERIM {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
-        if let Some((choice, in_flight)) = &mut context.present {
-            choice.member.upstream.touch();
+        if let Some((_, in_flight)) = &mut context.present {
+            in_flight.upstream().touch();
             if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS
             {
                 context.lookout = None;
-                health::answered(&choice.member.upstream);
+                health::answered(in_flight.upstream());
                 in_flight.answered(response.status.as_u16(), std::time::Instant::now());
             }
         }
@@ -362,8 +362,8 @@ impl ProxyHttp for App {
         end: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        if let Some((choice, in_flight)) = &mut context.present {
-            choice.member.upstream.touch();
+        if let Some((_, in_flight)) = &mut context.present {
+            in_flight.upstream().touch();
             if end {
                 in_flight.done();
             }
@@ -379,10 +379,10 @@ impl ProxyHttp for App {
     ) -> Result<()> {
         headers::forward_response(response)?;
         mark::show(session.req_header(), response);
-        if let (Some(tries), Some((choice, _))) = (&context.tries, &context.present)
+        if let (Some(tries), Some((_, in_flight))) = (&context.tries, &context.present)
             && !response.status.is_informational()
         {
-            tries.keep_client(response, &choice.member.upstream);
+            tries.keep_client(response, in_flight.upstream());
             if let Some(client) = &context.client {
                 tries.route().look().edit(response, session.req_header(), || Sender::of(client));
             }

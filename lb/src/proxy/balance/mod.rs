@@ -24,6 +24,7 @@ pub(crate) mod spread;
 pub(crate) mod sticky;
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::ask::Ask;
@@ -59,10 +60,10 @@ pub(crate) enum Nobody {
 pub(crate) fn pick<'a>(
     pool: &'a Pool,
     ask: &Ask,
-    tried: &[Member],
+    tried: &[Arc<Upstream>],
     now: Instant,
 ) -> Result<Pick<'a>, Nobody> {
-    let untried = |member: &Member| !tried.iter().any(|other| same(&other.upstream, &member.upstream));
+    let untried = |member: &Member| !tried.iter().any(|other| same(other, &member.upstream));
     let fits = |member: &Member| member.upstream.has_room() && untried(member);
     let signals = pool.signals();
     if signals.trial_wanted {

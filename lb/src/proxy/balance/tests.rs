@@ -78,9 +78,9 @@ fn first<'a>(pool: &'a Pool, ask: &Ask) -> &'a str {
 fn order(pool: &Pool) -> Vec<String> {
     let mut tried = Vec::new();
     while let Ok(pick) = pick(pool, &Ask::default(), &tried, Instant::now()) {
-        tried.push(pick.member.clone());
+        tried.push(pick.member.upstream.clone());
     }
-    tried.iter().map(|member| member.upstream.id.to_string()).collect()
+    tried.iter().map(|upstream| upstream.id.to_string()).collect()
 }
 
 fn shares(pool: &Pool, picks: u64) -> BTreeMap<String, u64> {
@@ -128,11 +128,11 @@ fn who_owes_an_answer_too_long_comes_after_its_peers_until_a_byte_comes() {
         assert_eq!(pick(&pool, &ask, &[], then).expect("someone").member.upstream.id.as_str(), "well");
     }
     let well = pool.members()[1].clone();
-    let second = pick(&pool, &ask, std::slice::from_ref(&well), then).expect("someone");
+    let second = pick(&pool, &ask, std::slice::from_ref(&well.upstream), then).expect("someone");
     assert_eq!(second.member.upstream.id.as_str(), "silent", "rather than a backup");
     assert!(second.in_doubt.is_some_and(|member| same(&member.upstream, silent)));
     silent.touch();
-    assert!(pick(&pool, &ask, &[well], then).expect("someone").in_doubt.is_none());
+    assert!(pick(&pool, &ask, &[well.upstream], then).expect("someone").in_doubt.is_none());
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn everyone_is_found_however_many_there_are_and_whoever_is_out() {
         let pool = pool_by(with(algorithm), members);
         let mut tried = Vec::new();
         while let Ok(pick) = pick(&pool, &asking(7), &tried, Instant::now()) {
-            tried.push(pick.member.clone());
+            tried.push(pick.member.upstream.clone());
         }
-        let mut order: Vec<_> = tried.iter().map(|member| member.upstream.id.to_string()).collect();
+        let mut order: Vec<_> = tried.iter().map(|upstream| upstream.id.to_string()).collect();
         order.sort();
         order.dedup();
         assert_eq!(order.len(), 200, "{algorithm:?}");

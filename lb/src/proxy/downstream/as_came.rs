@@ -40,7 +40,7 @@ pub(super) fn framing(head: &Head, version: Version, method: &Method) -> Option<
 }
 
 /// Whether a value of `Connection` says more than what becomes of the connection.
-fn names_fields(value: &[u8]) -> bool {
+pub(in super::super) fn names_fields(value: &[u8]) -> bool {
     let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     options
         .any(|option| !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive"))

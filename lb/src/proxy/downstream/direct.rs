@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::{HeaderValue, StatusCode, Version, header};
-use pingora_error::{Error, ErrorType, OkOrErr as _, Result};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
@@ -165,9 +165,10 @@ impl Direct {
             Framing::None => {}
             _ if part.is_empty() => {}
             Framing::Length(left) => {
-                *left = left
-                    .checked_sub(part.len() as u64)
-                    .or_err(ErrorType::InternalError, "a body is longer than its head says")?;
+                let Some(rest) = left.checked_sub(part.len() as u64) else {
+                    return Error::e_explain(ErrorType::InternalError, "a body is longer than its head says");
+                };
+                *left = rest;
                 self.write(part).await?;
             }
             Framing::Close => self.write(part).await?,

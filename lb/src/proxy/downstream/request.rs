@@ -10,9 +10,11 @@ use bytes::Bytes;
 use http::{Method, Version};
 use httparse::{Request, Status};
 use pingora_http::{RequestHeader, header_value_from_raw};
+use smallvec::SmallVec;
 
 use super::super::asked::Asked;
 use super::super::headers::keeps_connection;
+use super::as_came::names_fields;
 
 /// As many fields as any limit allows are looked at here; requests with more go Pingora's way.
 const MAX_FIELDS: usize = 128;
@@ -41,8 +43,10 @@ pub(crate) struct RequestHead {
     expects: bool,
     /// The client wants to go on with the connection.
     keeps: bool,
-    /// The same as a header, once somebody has asked for it.
-    made: OnceLock<RequestHeader>,
+    /// It came through another proxy, or `Connection` says more than what becomes of the connection.
+    has_own: bool,
+    /// The same as a header, once somebody has asked for it. Boxed: few do, and the head is moved about.
+    made: OnceLock<Box<RequestHeader>>,
     /// Which is another one than was sent.
     is_changed: bool,
 }
@@ -60,8 +64,8 @@ impl RequestHead {
             from..from + part.len()
         };
         let path = memchr::memchr(b'?', target).unwrap_or(target.len());
-        let (mut host, mut length, mut expects, mut count) = (None, 0, false, 0);
-        let mut options = Vec::new();
+        let (mut host, mut length, mut expects, mut count, mut has_own) = (None, 0, false, 0, false);
+        let mut options = SmallVec::<[&[u8]; 2]>::new();
         for (name, value) in fields(&head[first + 1..]) {
             count += 1;
             if name.len() > MAX_NAME {
@@ -69,10 +73,14 @@ impl RequestHead {
             }
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             match name.len() {
+                3 if is("via") => has_own = true,
                 4 if is("host") => host = Some(at(value)),
                 6 if is("expect") => expects = true,
                 7 if is("upgrade") && value.eq_ignore_ascii_case(b"websocket") => return None,
-                10 if is("connection") => options.push(value),
+                10 if is("connection") => {
+                    has_own |= names_fields(value);
+                    options.push(value);
+                }
                 14 if is("content-length") => length = std::str::from_utf8(value).ok()?.parse().ok()?,
                 17 if is("transfer-encoding") => return None,
                 _ => {}
@@ -95,6 +103,7 @@ impl RequestHead {
             length,
             expects,
             keeps: keeps_connection(version, options.into_iter()),
+            has_own,
             made: OnceLock::new(),
             is_changed: false,
             raw: Bytes::copy_from_slice(head),
@@ -131,6 +140,12 @@ impl RequestHead {
         fields(&self.raw[first + 1..])
     }
 
+    /// Whether it says anything that is between its client and us, other than what becomes of the connection: `Via`, or
+    /// fields named in `Connection`.
+    pub(crate) fn has_own(&self) -> bool {
+        self.has_own
+    }
+
     /// How long it is, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.raw.len()
@@ -159,7 +174,7 @@ impl RequestHead {
     /// The same as a header, to be changed.
     pub(super) fn header_mut(&mut self) -> &mut RequestHeader {
         self.is_changed = true;
-        let made = self.made.take().unwrap_or_else(|| made(&self.raw));
+        let made = self.made.take().unwrap_or_else(|| Box::new(made(&self.raw)));
         self.made = OnceLock::from(made);
         match self.made.get_mut() {
             Some(made) => made,
@@ -169,7 +184,7 @@ impl RequestHead {
 
     /// The same as a header.
     pub(crate) fn header(&self) -> &RequestHeader {
-        self.made.get_or_init(|| made(&self.raw))
+        self.made.get_or_init(|| Box::new(made(&self.raw)))
     }
 }
 
@@ -183,7 +198,7 @@ fn made(head: &Bytes) -> RequestHeader {
 }
 
 /// Names and values of the field lines that `lines` begins with.
-fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let end = memchr::memchr(b'\n', lines)?;
         let line = &lines[..end];

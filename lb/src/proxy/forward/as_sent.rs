@@ -3,7 +3,6 @@
 //!
 //! What is written is what [`headers::forward_request`] makes; a test holds one against the other.
 
-use bytes::{BufMut as _, BytesMut};
 use pingora_http::HeaderNameVariant;
 use wire::clients::Forwarded;
 
@@ -26,7 +25,7 @@ pub(super) fn written(
     origin: &Origin,
     forwarded: Forwarded,
     body: usize,
-) -> Option<BytesMut> {
+) -> Option<Vec<u8>> {
     let target = asked.target();
     if !target.starts_with(b"/") {
         return None;
@@ -34,7 +33,9 @@ pub(super) fn written(
     let mut own = Own::default();
     let room = match asked {
         Asked::Head(head) => {
-            head.fields().for_each(|(name, value)| own.note(name, value));
+            if head.has_own() {
+                head.fields().for_each(|(name, value)| own.note(name, value));
+            }
             head.size()
         }
         Asked::Header(header) => {
@@ -45,13 +46,13 @@ pub(super) fn written(
         }
     };
     let is_trusted = origin.told.is_some();
-    let mut out = BytesMut::with_capacity(room + ADDED + body);
+    let mut out = Vec::with_capacity(room + ADDED + body);
     for part in [asked.method().as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"] {
-        out.put_slice(part);
+        out.extend_from_slice(part);
     }
     let mut add = |name: &[u8], value: &[u8]| {
         for part in [name, b": ", value, b"\r\n"] {
-            out.put_slice(part);
+            out.extend_from_slice(part);
         }
     };
     match asked {
@@ -86,7 +87,7 @@ pub(super) fn written(
         own.via.push(headers::VIA.as_bytes());
         add(b"Via", &own.via.join(&b", "[..]));
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
     Some(out)
 }
 

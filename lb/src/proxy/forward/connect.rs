@@ -120,9 +120,7 @@ impl Connection {
         let pool_key = if ahead.is_some() { NEVER_KEPT } else { upstream.pool_key() };
         upstream.counters.connects.fetch_add(1, Ordering::Relaxed);
         let opened = upstream.opening();
-        // Boxed: few requests open a connection, and none should carry the space for it.
-        let connecting = Box::pin(TcpStream::connect(upstream.address));
-        let mut tcp = tokio::time::timeout(limit, connecting)
+        let mut tcp = tokio::time::timeout(limit, TcpStream::connect(upstream.address))
             .await
             .map_err(|_elapsed| ConnectFailure::TimedOut)?
             .map_err(|error| classify(&error))?;
@@ -141,7 +139,7 @@ impl Connection {
             Security::Unusable => return Err(ConnectFailure::Other),
             Security::Tls(tls) => {
                 let heard = Heard::new(tcp, Some(upstream.clone()));
-                // Boxed, as above.
+                // Boxed: it is larger than all the rest.
                 let shaking = Box::pin(tls.handshake(heard, upstream.address, name.as_deref()));
                 Stream::Tls(Box::new(shaking.await.map_err(ConnectFailure::Tls)?))
             }

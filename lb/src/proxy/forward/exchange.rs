@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::Method;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_error::{Error, ErrorType, Result};
@@ -26,10 +27,12 @@ use smallvec::SmallVec;
 use tokio::time::{timeout, timeout_at};
 
 use super::super::asked::Asked;
+use super::super::downstream::request::fields;
 use super::super::health::{self, Failure};
 use super::super::metrics::Retry;
 use super::super::observe::mark::AsksAs;
 use super::super::observe::{SpanId, Trace};
+use super::super::route::without_port;
 use super::super::state::pool::Pool;
 use super::super::state::upstream::{Reuse, Upstream};
 use super::super::upstream_tls;
@@ -60,15 +63,13 @@ pub(crate) const COPIED_BODY: usize = 2 << 10;
 #[derive(Debug)]
 pub(crate) struct Message {
     /// The head, and a body that is short, as they are written.
-    wire: BytesMut,
+    wire: Vec<u8>,
     /// Any other body that is at hand.
     body: Bytes,
     /// One that is not.
     pub(super) upload: Option<Arc<Upload>>,
     /// It asks for the head of an answer alone.
     asks_for_head: bool,
-    /// The host that it asks for, without port.
-    host: String,
     /// Who sent it.
     client: IpAddr,
     worker: usize,
@@ -85,12 +86,12 @@ impl Message {
     pub(crate) fn new(head: &RequestHeader, body: Bytes, client: IpAddr, worker: usize) -> Result<Self> {
         let wire =
             http_req_header_to_wire(head).ok_or_else(|| Error::new_in(ErrorType::InvalidHTTPHeader))?;
-        Ok(Self::written(wire, body, head.into(), client, worker))
+        Ok(Self::written(wire.into(), body, head.into(), client, worker))
     }
 
     /// The same, of a request whose head is written already.
     pub(crate) fn written(
-        mut wire: BytesMut,
+        mut wire: Vec<u8>,
         mut body: Bytes,
         asked: Asked<'_>,
         client: IpAddr,
@@ -100,8 +101,8 @@ impl Message {
             wire.extend_from_slice(&body);
             body = Bytes::new();
         }
-        let (asks_for_head, host) = (asked.method() == Method::HEAD, asked.host().to_owned());
-        Message { wire, body, upload: None, asks_for_head, host, client, worker, asks_as: None }
+        let asks_for_head = asked.method() == Method::HEAD;
+        Message { wire, body, upload: None, asks_for_head, client, worker, asks_as: None }
     }
 
     /// Has it end with a body that is passed on while it comes.
@@ -118,11 +119,19 @@ impl Message {
     /// What the try `span` sends.
     pub(crate) fn of_try(self: &Arc<Self>, span: Option<SpanId>) -> Arc<Self> {
         let (Some(asks_as), Some(span)) = (self.asks_as, span) else { return self.clone() };
-        let (mut wire, body, host) = (self.wire.clone(), self.body.clone(), self.host.clone());
+        let (mut wire, body) = (self.wire.clone(), self.body.clone());
         asks_as.say(&mut wire, span);
         let Message { asks_for_head, client, worker, .. } = **self;
         let upload = self.upload.clone();
-        Arc::new(Message { wire, body, upload, asks_for_head, host, client, worker, asks_as: None })
+        Arc::new(Message { wire, body, upload, asks_for_head, client, worker, asks_as: None })
+    }
+
+    /// The host that it asks for, without port; empty where it names none. Looked for when somebody wants to know.
+    fn host(&self) -> &str {
+        let lines = self.wire.splitn(2, |&byte| byte == b'\n').nth(1).unwrap_or_default();
+        let named = fields(lines).find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
+        let host = named.and_then(|(_, value)| std::str::from_utf8(value).ok());
+        without_port(host.filter(|host| host.is_ascii()).unwrap_or_default())
     }
 }
 
@@ -182,21 +191,24 @@ pub(crate) fn begin(
     message: Arc<Message>,
     reuse: Reuse,
     now: Instant,
-) -> (Sent, impl Future<Output = Outcome> + Send + 'static) {
-    let name = if pool.policy.tls.is_some() { upstream.name_for(&message.host) } else { None };
+) -> (Sent, BoxFuture<'static, Outcome>) {
+    let name = if pool.policy.tls.is_some() { upstream.name_for(message.host()) } else { None };
     let version = pool.policy.proxy_protocol;
     let ahead = version.map(|version| announce::header(version, Some(message.client), upstream.address));
     let reuse = if ahead.is_some() { Reuse::None } else { reuse };
     let kept = upstream.take_idle(message.worker, name.as_deref(), reuse, now);
     let sent = Sent(kept.is_none().then(Arc::default));
     let begun = sent.0.clone();
-    let exchange = async move {
+    // Boxed here: to hand it on first would copy it.
+    let exchange = Box::pin(async move {
         let reused = kept.is_some();
         let connection = match kept {
             Some(connection) => connection,
             None => {
                 let limit = Duration::from_millis(pool.policy.connect_timeout_ms);
-                match Connection::open(&upstream, limit, message.worker, Purpose { name, ahead }).await {
+                let purpose = Purpose { name, ahead };
+                // Boxed: few requests open a connection, and none should carry the space for it.
+                match Box::pin(Connection::open(&upstream, limit, message.worker, purpose)).await {
                     Ok(connection) => {
                         health::connected(&upstream);
                         connection
@@ -214,7 +226,7 @@ pub(crate) fn begin(
         let session = Session::new(connection, message.asks_for_head);
         let exchange = Exchange { pool, upstream, session, reused, sent_at: None, interim: 0 };
         exchange.send(&message).await
-    };
+    });
     (sent, exchange)
 }
 
@@ -310,7 +322,8 @@ impl Exchange {
         }
         let end = tokio::time::Instant::now() + limit;
         while !self.session.is_body_done() && size < HELD_BODY {
-            let Ok(chunk) = timeout_at(end, self.session.read_body()).await else { return Ok(()) };
+            // Boxed, as it is not often waited for.
+            let Ok(chunk) = Box::pin(timeout_at(end, self.session.read_body())).await else { return Ok(()) };
             let Some(chunk) = chunk? else { return Ok(()) };
             size += chunk.len();
             held.push(chunk);
@@ -363,6 +376,22 @@ fn held_for(head: &Head) -> Option<Duration> {
 mod tests {
     use super::super::http1;
     use super::*;
+
+    #[test]
+    fn the_host_that_is_asked_for_is_found_where_somebody_wants_to_know() {
+        for (fields, expected) in [
+            (&[("Accept", "host: no"), ("Host", "a.example:81")][..], "a.example"),
+            (&[("HOST", "[2001:db8::7]")], "[2001:db8::7]"),
+            (&[("Accept", "*/*")], ""),
+        ] {
+            let mut head = RequestHeader::build("POST", b"/", None).expect("a request");
+            for (name, value) in fields {
+                head.append_header(*name, *value).expect("a field");
+            }
+            let message = Message::new(&head, "host: no\r\n".into(), [192, 0, 2, 7].into(), 0);
+            assert_eq!(message.expect("written").host(), expected);
+        }
+    }
 
     #[test]
     fn small_bodies_are_held_and_streams_are_not() {

@@ -32,7 +32,7 @@ use super::super::outlier;
 use super::super::state::State;
 use super::super::state::in_flight::InFlight;
 use super::super::state::learned::Cell;
-use super::super::state::upstream::Reuse;
+use super::super::state::upstream::{Reuse, Upstream};
 use super::exchange::{self, Answer, Exchange, Message, Outcome};
 use super::lost::{Lost, lost};
 use super::racer::{Racer, Running};
@@ -106,9 +106,9 @@ pub(crate) async fn run(
     (choice, in_flight): (Choice, InFlight),
 ) -> Ended {
     let mut first = begin(call, tries, choice, in_flight);
-    let deadlines = first.watch.deadlines();
+    let begun = Instant::from_std(first.in_flight.begun());
     // Until then there is no reason to look at anything else.
-    let soon = first.watch.begun() + deadlines.hedge.min(deadlines.doubt);
+    let soon = begun + first.deadlines.hedge.min(first.deadlines.doubt);
     let outcome = tokio::select! {
         biased;
         outcome = &mut first.exchange => Some(outcome),
@@ -135,34 +135,32 @@ pub(crate) async fn run(
     Box::pin(race(call, downstream, tries, first)).await
 }
 
-fn begin<'a>(call: &Call<'a>, tries: &Tries, choice: Choice, mut in_flight: InFlight) -> Running<'a> {
-    let pool = tries.pool().clone();
-    let upstream = choice.member.upstream.clone();
+fn begin(call: &Call<'_>, tries: &Tries, choice: Choice, mut in_flight: InFlight) -> Running {
+    let (pool, upstream) = (in_flight.pool().clone(), in_flight.upstream().clone());
     let deadlines = call.learned.deadlines(&pool.policy);
     let begun = in_flight.begun();
     upstream.asked(begun, deadlines.doubt);
     let reuse = if choice.fresh { Reuse::None } else { tries.reuse() };
     let message = call.message.of_try(in_flight.span());
-    let (sent, exchange) = exchange::begin(pool.clone(), upstream.clone(), message, reuse, begun);
+    let (sent, exchange) = exchange::begin(pool, upstream, message, reuse, begun);
     in_flight.connecting(&sent);
-    let watch = Watch::new(pool, upstream, sent, call.learned, deadlines, begun.into());
-    Running { choice, in_flight, exchange: Box::pin(exchange), watch }
+    Running { choice, in_flight, exchange, sent, deadlines }
 }
 
 async fn race<'a>(
     call: &Call<'a>,
     downstream: &mut Downstream<'_>,
     tries: &mut Tries,
-    first: Running<'a>,
+    first: Running,
 ) -> Ended {
     let repeatable = tries.is_repeatable();
-    let (pool, upstream) = (tries.pool().clone(), first.choice.member.upstream.clone());
-    let first_byte = first.watch.deadlines().first_byte;
+    let (pool, upstream) = (tries.pool().clone(), first.in_flight.upstream().clone());
+    let first_byte = first.deadlines.first_byte;
     // What may be repeated is sent elsewhere instead.
     let mut lost = pin!(async {
         if repeatable { std::future::pending().await } else { lost(&pool, &upstream, first_byte).await }
     });
-    let mut racers = vec![Racer::from(first)];
+    let mut racers = vec![Racer::new(first, call.learned)];
     loop {
         let event = tokio::select! {
             biased;
@@ -218,12 +216,13 @@ async fn race<'a>(
                         let racer = racers.swap_remove(index);
                         return failed(call, tries, racer.choice, racer.in_flight, Retry::Connect);
                     }
-                } else if let Some(reason) = reason_to_join(tries, &racers[index].choice, signal, alone)
+                } else if let Some(reason) =
+                    reason_to_join(tries, racers[index].in_flight.upstream(), signal, alone)
                     && let Some((choice, in_flight)) = tries.join(reason)
                 {
                     racers[index].left = Some(reason);
                     let running = begin(call, tries, choice, in_flight);
-                    racers.push(Racer::from(running));
+                    racers.push(Racer::new(running, call.learned));
                     continue;
                 }
                 racers[index].watch = Some(Box::pin(watch.next()));
@@ -245,12 +244,12 @@ fn answered(
     }
     in_flight.answered(answer.status, answer.head_at);
     if has_failed_its_trial(tries, &in_flight, answer.status) {
-        tries.failed(choice, Retry::Ejected);
+        tries.failed(choice, in_flight.upstream(), Retry::Ejected);
         return Ended::Failed;
     }
     if call.may_be_repeated(tries) && tries.would_rather_ask_another(answer.status) {
         respond::keep_connection(*answer, &mut in_flight);
-        tries.failed(choice, Retry::Status);
+        tries.failed(choice, in_flight.upstream(), Retry::Status);
         return Ended::Failed;
     }
     Ended::Answered(answer, in_flight)
@@ -268,7 +267,7 @@ fn failed(
     if !call.is_whole() || (reason != Retry::Connect && !call.may_be_repeated(tries)) {
         return Ended::Lost(Refusal::BadGateway);
     }
-    tries.failed(choice, reason);
+    tries.failed(choice, in_flight.upstream(), reason);
     Ended::Failed
 }
 
@@ -282,12 +281,12 @@ fn has_failed_its_trial(tries: &Tries, in_flight: &InFlight, status: u16) -> boo
 }
 
 /// As what another upstream may be asked too, if it may.
-fn reason_to_join(tries: &Tries, choice: &Choice, signal: Signal, alone: bool) -> Option<Retry> {
+fn reason_to_join(tries: &Tries, upstream: &Upstream, signal: Signal, alone: bool) -> Option<Retry> {
     if !tries.is_repeatable() {
         return None;
     }
     let now = std::time::Instant::now();
-    let distrusted = health::is_distrusted(&choice.member.upstream);
+    let distrusted = health::is_distrusted(upstream);
     let (reason, may) = match signal {
         Signal::Distrusted => (Retry::Ejected, tries.may_move_to_ready()),
         Signal::Hedge => (Retry::Hedge, alone && tries.may_move_to_trusted(now) && tries.afford_hedge()),

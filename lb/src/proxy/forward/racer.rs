@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::super::health;
 use super::super::metrics::Retry;
 use super::super::state::in_flight::InFlight;
+use super::super::state::learned::{Cell, Deadlines};
 use super::exchange::{Answer, Exchange, Outcome, Sent};
 use super::respond;
 use super::tries::Choice;
@@ -28,11 +29,12 @@ use super::watch::{Signal, Watch};
 const UNHEARD: Duration = Duration::from_secs(3);
 
 /// One try that is under way.
-pub(super) struct Running<'a> {
+pub(super) struct Running {
     pub(super) choice: Choice,
     pub(super) in_flight: InFlight,
     pub(super) exchange: BoxFuture<'static, Outcome>,
-    pub(super) watch: Watch<'a>,
+    pub(super) sent: Sent,
+    pub(super) deadlines: Deadlines,
 }
 
 /// A try in a race.
@@ -47,18 +49,18 @@ pub(super) struct Racer<'a> {
     pub(super) watch: Option<BoxFuture<'a, (Watch<'a>, Signal)>>,
 }
 
-impl<'a> From<Running<'a>> for Racer<'a> {
-    fn from(Running { choice, in_flight, exchange, watch }: Running<'a>) -> Self {
-        let sent = watch.sent().clone();
+impl<'a> Racer<'a> {
+    /// `running`, which is watched from now on. Most tries are over before.
+    pub(super) fn new(running: Running, learned: Cell<'a>) -> Self {
+        let Running { choice, in_flight, exchange, sent, deadlines } = running;
+        let watch = Watch::new(&in_flight, sent.clone(), learned, deadlines);
         Racer { choice, in_flight, left: None, sent, exchange, watch: Some(Box::pin(watch.next())) }
     }
-}
 
-impl Racer<'_> {
     /// Lets the try go on unheard where its upstream lives and is only slow; else ends it.
     pub(super) fn leave(self) {
-        let Racer { choice, mut in_flight, left, exchange, .. } = self;
-        let upstream = choice.member.upstream;
+        let Racer { mut in_flight, left, exchange, .. } = self;
+        let upstream = in_flight.upstream().clone();
         if health::is_distrusted(&upstream) || upstream.is_in_doubt(std::time::Instant::now()) {
             in_flight.left(left);
             return;

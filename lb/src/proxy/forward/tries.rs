@@ -36,24 +36,23 @@ pub(crate) struct Tries {
     route: Arc<Route>,
     ask: Ask,
     trace: Option<Arc<Trace>>,
-    tried: SmallVec<[Member; 1]>,
+    tried: SmallVec<[Arc<Upstream>; 1]>,
     /// Counted tries, the present one included.
     counted: u32,
     renewals: u32,
     /// The last try failed because its upstream could not be reached or died: it may be back.
     excused: bool,
     /// Broke off on a kept connection: it may be tried once more when nobody else is left.
-    stale: Option<Member>,
+    stale: Option<Arc<Upstream>>,
     /// An upstream was sent the request and failed it.
     was_sent: bool,
     /// Why the last try came to nothing.
     last: Option<Retry>,
 }
 
-/// The upstream for a try.
-#[derive(Clone, Debug)]
+/// How the upstream for a try was chosen, which is that of the request in flight.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
-    pub(crate) member: Member,
     /// Use no kept connection.
     pub(crate) fresh: bool,
     was_down: bool,
@@ -124,8 +123,9 @@ impl Tries {
             self.route.pool.sticky()?.index_of(machine)
         });
         let is_new = |member: &Member| {
-            let known = |other: &Member| same(&other.upstream, &member.upstream);
-            !before.pool.members().iter().any(known) && !self.tried.iter().any(known)
+            let is_same = |other: &Upstream| same(other, &member.upstream);
+            !before.pool.members().iter().any(|other| is_same(&other.upstream))
+                && !self.tried.iter().any(|other| is_same(other))
         };
         if self.renewals < MAX_RENEWALS && self.counted > 0 && self.route.pool.eligible().iter().any(is_new) {
             self.renewals += 1;
@@ -168,7 +168,7 @@ impl Tries {
             self.route.stats.count_retry(reason);
         }
         self.counted += 1;
-        self.tried.push(choice.member.clone());
+        self.tried.push(in_flight.upstream().clone());
         Ok((choice, in_flight))
     }
 
@@ -183,26 +183,24 @@ impl Tries {
             if let Some(member) = pick.ok().and_then(|pick| pick.in_doubt) {
                 doubt::look_into(pool, &member.upstream);
             }
-            let (choice, is_trial) = match (pick, &self.stale) {
+            let (upstream, choice, is_trial) = match (pick, &self.stale) {
                 (Ok(pick), _) => {
                     let upstream = &pick.member.upstream;
                     let choice = Choice {
-                        member: pick.member.clone(),
                         fresh: false,
                         was_down: upstream.is_down(),
                         was_on_trial: !upstream.health.trial.is_over(),
                     };
-                    (choice, pick.is_trial)
+                    (upstream, choice, pick.is_trial)
                 }
-                (Err(_), Some(member)) => {
-                    let member = member.clone();
-                    (Choice { member, fresh: true, was_down: false, was_on_trial: false }, false)
+                (Err(_), Some(upstream)) => {
+                    (upstream, Choice { fresh: true, was_down: false, was_on_trial: false }, false)
                 }
                 (Err(Nobody::HasRoom), None) => return Err(Refusal::Busy),
                 (Err(Nobody::Left), None) => return Err(self.refusal()),
             };
             // Another worker may have taken the last room since we looked.
-            match InFlight::begin(pool, &choice.member.upstream, self.ask, is_trial, now) {
+            match InFlight::begin(pool, upstream, self.ask, is_trial, now) {
                 Some(in_flight) => {
                     if choice.fresh {
                         self.stale = None;
@@ -239,7 +237,7 @@ impl Tries {
         let fits = |member: &Member| {
             !member.upstream.is_down()
                 && member.upstream.has_room()
-                && !self.tried.iter().any(|other| same(&other.upstream, &member.upstream))
+                && !self.tried.iter().any(|other| same(other, &member.upstream))
                 && wanted(member)
         };
         pool.eligible().iter().any(fits)
@@ -276,9 +274,8 @@ impl Tries {
         next
     }
 
-    /// Notes that the try of `choice` came to nothing.
-    pub(crate) fn failed(&mut self, choice: Choice, reason: Retry) {
-        let upstream = &choice.member.upstream;
+    /// Notes that the try of `choice` at `upstream` came to nothing.
+    pub(crate) fn failed(&mut self, choice: Choice, upstream: &Arc<Upstream>, reason: Retry) {
         // That one which comes and goes is gone again is no news: it would be a storm.
         let is_news = !choice.was_down && !choice.was_on_trial && !upstream.has_relapsed();
         let died = is_news && upstream.is_down();
@@ -300,7 +297,7 @@ impl Tries {
             }
             Retry::Stale => {
                 self.was_sent = true;
-                self.stale = Some(choice.member);
+                self.stale = Some(upstream.clone());
             }
             Retry::Broken => {
                 self.was_sent = true;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::super::doubt;
 use super::super::health::{self, Failure};
+use super::super::state::in_flight::InFlight;
 use super::super::state::learned::{Cell, Deadlines};
 use super::super::state::pool::Pool;
 use super::super::state::upstream::Upstream;
@@ -65,17 +66,11 @@ pub(crate) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(
-        pool: Arc<Pool>,
-        upstream: Arc<Upstream>,
-        sent: Sent,
-        learned: Cell<'a>,
-        deadlines: Deadlines,
-        begun: Instant,
-    ) -> Self {
+    pub(crate) fn new(in_flight: &InFlight, sent: Sent, learned: Cell<'a>, deadlines: Deadlines) -> Self {
+        let begun = Instant::from_std(in_flight.begun());
         Watch {
-            pool,
-            upstream,
+            pool: in_flight.pool().clone(),
+            upstream: in_flight.upstream().clone(),
             sent,
             learned,
             deadlines,
@@ -121,18 +116,6 @@ impl<'a> Watch<'a> {
     /// The try is abandoned for one elsewhere at no cost: nothing was sent.
     pub(crate) fn is_connecting(&self) -> bool {
         !self.sent.is()
-    }
-
-    pub(crate) fn sent(&self) -> &Sent {
-        &self.sent
-    }
-
-    pub(crate) fn begun(&self) -> Instant {
-        self.begun
-    }
-
-    pub(crate) fn deadlines(&self) -> Deadlines {
-        self.deadlines
     }
 
     async fn distrusted(&self) {

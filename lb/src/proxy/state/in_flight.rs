@@ -158,6 +158,11 @@ impl InFlight {
         &self.upstream
     }
 
+    /// Its upstream's pool, as it was when it was begun.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// When it was begun.
     pub(crate) fn begun(&self) -> Instant {
         self.begun

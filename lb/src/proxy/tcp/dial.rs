@@ -55,7 +55,7 @@ struct Search<'a> {
     state: &'a Arc<State>,
     pool: &'a PoolName,
     client: IpAddr,
-    tried: SmallVec<[Member; 1]>,
+    tried: SmallVec<[Arc<Upstream>; 1]>,
     /// Tries that are not free.
     counted: u32,
     renewals: u32,
@@ -175,7 +175,7 @@ impl Search<'_> {
             let was_down = upstream.is_down();
             // Another worker may have taken the last room since we looked.
             if let Some(attempt) = Attempt::begin(&pool, upstream, pick.is_trial, now) {
-                self.tried.push(pick.member.clone());
+                self.tried.push(upstream.clone());
                 return Ok(Choice { pool, ask, attempt, was_down });
             }
         }

@@ -74,7 +74,7 @@ proptest! {
                 member.upstream.asked(now, Duration::ZERO);
             }
             if drawn.tried {
-                tried.push(member.clone());
+                tried.push(member.upstream.clone());
             }
         }
         let ask = Ask { key: Some(key), repeatable, ..Ask::default() };
