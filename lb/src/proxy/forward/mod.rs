@@ -38,7 +38,7 @@ pub(crate) mod watch;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header;
+use http::header::{self, HeaderName};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
@@ -65,12 +65,12 @@ use super::state::learned::Cell;
 pub(crate) const KEPT_BODY: u64 = 64 << 10;
 
 /// Says that whoever executes the request twice does no harm (draft-ietf-httpapi-idempotency-key-header).
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Whether the request `asked` may be executed more than once: its method is idempotent (RFC 9110, section 9.2.2), its
 /// client gave it a key, or its route says so.
 pub(crate) fn is_repeatable(asked: Asked<'_>, route: &Route) -> bool {
-    asked.method().is_idempotent() || route.repeatable || asked.headers().contains_key(IDEMPOTENCY_KEY)
+    asked.method().is_idempotent() || route.repeatable || asked.field(&IDEMPOTENCY_KEY).is_some()
 }
 
 /// The length of the body to keep, where the request can be driven from here: all of it will be at hand, no
