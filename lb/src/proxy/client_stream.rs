@@ -161,7 +161,10 @@ impl ClientStream {
         }
         let first = poll_fn(|context| {
             let mut socket = self.socket();
-            ready!(socket.transport.poll_readable(context))?;
+            // TLS has a buffer as soon as it is asked to read.
+            if socket.transport.is_tls() {
+                ready!(socket.transport.poll_readable(context))?;
+            }
             let first = socket.poll_fill(context);
             if first.is_pending() {
                 // Ready was a hint only.

@@ -240,8 +240,9 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
         let begun = begun.unwrap_or_else(Instant::now);
         return Box::pin(refuse_head(client, server, begun, refusal)).await;
     }
-    let moving = if client.asks_idempotently() { Refusal::Moving } else { Refusal::MovingMidway };
+    let moving = |is_idempotent| if is_idempotent { Refusal::Moving } else { Refusal::MovingMidway };
     if let Some(direct) = Direct::of(client) {
+        let moving = moving(direct.asks_idempotently());
         let after = tokio::select! {
             biased;
             after = answer(client, server, direct) => after,
@@ -253,6 +254,7 @@ async fn request(client: &ClientStream, on_vip: Option<&OnVip>, server: &Server)
             return after;
         }
     }
+    let moving = moving(client.asks_idempotently());
     // Boxed: what Pingora needs must not be carried along by what is answered past it.
     Box::pin(through_pingora(client, on_vip, server, moving)).await
 }

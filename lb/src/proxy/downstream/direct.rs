@@ -64,6 +64,11 @@ impl Direct {
         self.head.length()
     }
 
+    /// Whether it may be sent twice by its method.
+    pub(crate) fn asks_idempotently(&self) -> bool {
+        self.head.method().is_idempotent()
+    }
+
     /// Whether its body is to be passed on while it comes: it is long, or its client waits for a word before it sends it.
     pub(super) fn streams(&self) -> bool {
         self.head.length() > KEPT_BODY || self.head.expects()
