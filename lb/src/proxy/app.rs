@@ -277,7 +277,7 @@ impl ProxyHttp for App {
             return error;
         };
         if std::mem::take(&mut context.is_unwanted) {
-            in_flight.done();
+            in_flight.done(std::time::Instant::now());
             tries.failed(choice, in_flight.upstream(), Retry::Status);
             error.set_retry(true);
             return error;
@@ -346,7 +346,7 @@ impl ProxyHttp for App {
             && tries.route().look().intercepts(response.status.as_u16())
         {
             if let Some((_, in_flight)) = &mut context.present {
-                in_flight.done();
+                in_flight.done(std::time::Instant::now());
             }
             context.replaced = Some(Box::new(response.clone()));
             // `fail_to_proxy` answers.
@@ -365,7 +365,7 @@ impl ProxyHttp for App {
         if let Some((_, in_flight)) = &mut context.present {
             in_flight.upstream().touch();
             if end {
-                in_flight.done();
+                in_flight.done(std::time::Instant::now());
             }
         }
         Ok(None)

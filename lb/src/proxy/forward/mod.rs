@@ -170,7 +170,7 @@ pub(crate) async fn forward(
         };
         match race::run(&call, downstream, tries, next).await {
             Ended::Answered(answer, in_flight) => {
-                match respond::respond(downstream, client, *answer, in_flight, tries).await? {
+                match respond::respond(downstream, client, answer, in_flight, tries).await? {
                     Ending::Complete => {}
                     Ending::ClientGone => downstream.close(),
                     Ending::BrokenOff => {

@@ -40,17 +40,18 @@ pub(crate) enum Ending {
 pub(crate) async fn respond(
     downstream: &mut Downstream<'_>,
     client: &Client,
-    answer: Answer,
+    mut answer: Box<Answer>,
     mut in_flight: InFlight,
     tries: &Tries,
 ) -> Result<Ending> {
-    let Answer { mut upstream, held, .. } = answer;
+    // What it is read from stays where it is: this future would have room for it twice.
+    let (upstream, mut held) = (&mut answer.upstream, std::mem::take(&mut answer.held));
     let Some(head) = upstream.take_head() else { return Ok(Ending::BrokenOff) };
     let look = tries.route().look();
     if look.intercepts(head.status.as_u16()) {
         let header = head.to_header(downstream.request().has_case())?;
         // Boxed: few answers are.
-        return Box::pin(replace(downstream, client, &header, upstream, in_flight, tries)).await;
+        return Box::pin(replace(downstream, client, &header, answer.upstream, in_flight, tries)).await;
     }
     if client.is_closing() {
         downstream.close();
@@ -119,8 +120,8 @@ pub(crate) async fn respond(
         return Ok(Box::pin(finish_early(downstream, encoder, head.status, upstream, in_flight)).await);
     }
     // The connection is free before the client has the last byte: its next request may need it.
-    keep(upstream, &in_flight);
-    in_flight.done();
+    in_flight.done(upstream.heard());
+    keep(answer.upstream, &in_flight);
     drop(in_flight);
     Ok(finish(downstream, encoder).await)
 }
@@ -200,13 +201,14 @@ async fn replace(
     mut in_flight: InFlight,
     tries: &Tries,
 ) -> Result<Ending> {
+    let heard = upstream.heard();
     let look = tries.route().look();
     let (mut head, body) = error_page::instead_of(head, downstream.request(), Sender::of(client), look)?;
     tries.keep_client(&mut head, in_flight.upstream());
     if upstream.is_body_done() {
         keep(upstream, &in_flight);
     }
-    in_flight.done();
+    in_flight.done(heard);
     drop(in_flight);
     match error_page::write(downstream, head, body).await {
         Ok(()) => Ok(Ending::Complete),
@@ -217,8 +219,8 @@ async fn replace(
 /// Keeps the connection of an answer that nobody wants, if there is nothing left to read.
 pub(crate) fn keep_connection(answer: Answer, in_flight: &mut InFlight) {
     if answer.upstream.is_body_done() {
+        in_flight.done(answer.upstream.heard());
         keep(answer.upstream, in_flight);
-        in_flight.done();
     }
 }
 

@@ -116,6 +116,7 @@ pub(crate) struct InFlight {
     replayed: bool,
     status: Option<u16>,
     head_after: Option<Duration>,
+    done_at: Option<Instant>,
 }
 
 impl InFlight {
@@ -151,6 +152,7 @@ impl InFlight {
             replayed: false,
             status: None,
             head_after: None,
+            done_at: None,
         })
     }
 
@@ -224,9 +226,10 @@ impl InFlight {
         self.outcome = Outcome::Late;
     }
 
-    /// Notes that all of the answer came.
-    pub(crate) fn done(&mut self) {
+    /// Notes that all of the answer came, the last of it at `now`.
+    pub(crate) fn done(&mut self, now: Instant) {
         self.phase = Phase::Done;
+        self.done_at = Some(now);
     }
 
     /// Notes that the upstream broke off in the middle of its answer.
@@ -283,11 +286,12 @@ impl Drop for InFlight {
         }
         self.upstream.counters.count_outcome(self.outcome);
         if let Some(trace) = self.trace.take() {
+            let ended = self.done_at.unwrap_or_else(Instant::now);
             let attempt = Attempt {
                 upstream: self.upstream.clone(),
                 span: self.span,
                 begun_us: 0,
-                took_us: micros(self.begun.elapsed()),
+                took_us: micros(ended.saturating_duration_since(self.begun)),
                 phase: self.phase().name(),
                 outcome: self.outcome.name(),
                 status: self.status,

@@ -169,8 +169,11 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     let port_fits = match port {
         [] | [b':'] => true,
         [b':', digits @ ..] => {
-            digits.iter().all(u8::is_ascii_digit)
-                && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+            let number = digits.iter().try_fold(0_u16, |number, digit| {
+                let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+                number.checked_mul(10)?.checked_add(digit)
+            });
+            number.is_some()
         }
         _ => false,
     };
