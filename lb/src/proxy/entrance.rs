@@ -87,7 +87,8 @@ pub(crate) async fn enter(
         match guard::judge(guards, downstream.request(), sender, &route.stats) {
             Ok(None) => {}
             Ok(Some(waiting)) => {
-                if !guard::wait(waiting, client).await {
+                // Boxed, as all below that few requests come to.
+                if !Box::pin(guard::wait(waiting, client)).await {
                     downstream.close();
                     return Ok(Next::Answered);
                 }

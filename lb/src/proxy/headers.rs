@@ -146,9 +146,14 @@ pub(super) fn keeps_connection<'a>(version: Version, values: impl Iterator<Item 
 
 /// All that `headers` say in `Via`, and ourselves at its end.
 pub(super) fn via(headers: &HeaderMap) -> HeaderValue {
+    via_behind(headers.get_all(header::VIA).iter().map(HeaderValue::as_bytes))
+}
+
+/// The same behind these `values`.
+pub(super) fn via_behind<'a>(values: impl Iterator<Item = &'a [u8]>) -> HeaderValue {
     let mut list = Vec::new();
-    for value in headers.get_all(header::VIA) {
-        list.extend_from_slice(value.as_bytes());
+    for value in values {
+        list.extend_from_slice(value);
         list.extend_from_slice(b", ");
     }
     if list.is_empty() {

@@ -3,7 +3,7 @@
 //! Pingora's session serves what is passed on as it comes. It costs a request more than its upstream does, so one of HTTP/1
 //! whose body has a length is read and answered by [`direct`], and one of HTTP/2 that has none by its stream.
 
-mod as_came;
+pub(super) mod as_came;
 pub(crate) mod direct;
 mod framing;
 pub(crate) mod request;
@@ -132,9 +132,10 @@ impl Downstream<'_> {
     pub(crate) async fn read_body(&mut self, length: u64) -> Result<Option<Bytes>> {
         match self {
             Downstream::Pingora(_) | Downstream::Http2(_) if length == 0 => Ok(Some(Bytes::new())),
+            // Boxed, as all that Pingora does here: what is done past it must not carry the space for it.
             Downstream::Pingora(session) => {
                 let mut body = BytesMut::new();
-                while let Some(part) = session.as_downstream_mut().read_request_body().await? {
+                while let Some(part) = Box::pin(session.as_downstream_mut().read_request_body()).await? {
                     body.extend_from_slice(&part);
                 }
                 Ok((body.len() as u64 == length).then(|| body.freeze()))
@@ -160,7 +161,9 @@ impl Downstream<'_> {
     pub(crate) async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> Result<()> {
         mark::show(self.request(), &mut head);
         match self {
-            Downstream::Pingora(session) => session.as_downstream_mut().write_response_header(head).await,
+            Downstream::Pingora(session) => {
+                Box::pin(session.as_downstream_mut().write_response_header(head)).await
+            }
             Downstream::Direct(direct) => direct.write_head(head).await,
             Downstream::Http2(session) => session.respond(head, false),
         }
@@ -173,8 +176,9 @@ impl Downstream<'_> {
     /// As above.
     pub(crate) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
         match self {
-            Downstream::Pingora(_) | Downstream::Http2(_) => Ok(false),
+            Downstream::Pingora(_) => Ok(false),
             Downstream::Direct(direct) => direct.write_as_came(head),
+            Downstream::Http2(session) => session.write_as_came(head),
         }
     }
 
@@ -185,9 +189,26 @@ impl Downstream<'_> {
     /// As above.
     pub(crate) async fn write_body(&mut self, part: Bytes, end: bool) -> Result<()> {
         match self {
-            Downstream::Pingora(session) => session.as_downstream_mut().write_response_body(part, end).await,
+            Downstream::Pingora(session) => {
+                Box::pin(session.as_downstream_mut().write_response_body(part, end)).await
+            }
             Downstream::Direct(direct) => direct.write_body(&part, end).await,
             Downstream::Http2(session) => session.send(part, end).await,
+        }
+    }
+
+    /// Writes the last part of the body, and ends it.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) async fn write_last(&mut self, part: Bytes) -> Result<()> {
+        match self {
+            Downstream::Pingora(_) => {
+                self.write_body(part, false).await?;
+                self.finish().await
+            }
+            Downstream::Direct(_) | Downstream::Http2(_) => self.write_body(part, true).await,
         }
     }
 
@@ -198,7 +219,7 @@ impl Downstream<'_> {
     /// As above.
     pub(crate) async fn finish(&mut self) -> Result<()> {
         match self {
-            Downstream::Pingora(session) => session.as_downstream_mut().finish_body().await,
+            Downstream::Pingora(session) => Box::pin(session.as_downstream_mut().finish_body()).await,
             Downstream::Direct(direct) => direct.finish().await,
             Downstream::Http2(session) => session.end(),
         }
@@ -214,7 +235,7 @@ impl Downstream<'_> {
         match self {
             Downstream::Pingora(session) => {
                 let whole = vec![HttpTask::Header(Box::new(head), true)];
-                session.as_downstream_mut().response_duplex_vec(whole).await.map(drop)
+                Box::pin(session.as_downstream_mut().response_duplex_vec(whole)).await.map(drop)
             }
             Downstream::Direct(direct) => {
                 direct.write_head(Box::new(head)).await?;

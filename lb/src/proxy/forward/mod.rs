@@ -91,7 +91,8 @@ pub(crate) async fn kept_body(
         Some(length) => (length <= KEPT_BODY).then_some(length),
         None => {
             // Of gRPC the first message may be a question that has to be answered before the second.
-            let length = client.gather(KEPT_BODY.min(most), !grpc::is_grpc(downstream.request())).await?;
+            let may_wait = !grpc::is_grpc(downstream.request());
+            let length = Box::pin(client.gather(KEPT_BODY.min(most), may_wait)).await?;
             downstream.set_length(length).ok()?;
             Some(length)
         }
@@ -157,7 +158,8 @@ pub(crate) async fn forward(
             Err(refusal) if refusal == Refusal::Busy || !tries.is_hopeless() => {
                 return refuse(refusal, downstream, client, tries).await;
             }
-            Err(_) => match hold::hold(state, tries, client, &mut held_since, until).await {
+            // Boxed, as what is refused.
+            Err(_) => match Box::pin(hold::hold(state, tries, client, &mut held_since, until)).await {
                 Held::Again => continue,
                 Held::InVain => {
                     return refuse(Refusal::NoUpstream, downstream, client, tries).await;

@@ -124,7 +124,8 @@ pub(crate) async fn run(
         }
         Some(Outcome::NotSent) => return Ended::NotSent,
         Some(Outcome::Interim(exchange, head)) => {
-            if pass_on(downstream, head).await.is_err() {
+            // Boxed: few answers have one.
+            if Box::pin(pass_on(downstream, head)).await.is_err() {
                 return Ended::ClientGone;
             }
             first.exchange = Box::pin(exchange.go_on());

@@ -69,6 +69,8 @@ pub(crate) async fn respond(
         }
         Err(_) => return Ok(Ending::ClientGone),
     }
+    // What ends an answer that came whole goes out with its end.
+    let last = if upstream.is_body_done() && encoder.is_none() { held.pop() } else { None };
     for chunk in held {
         let Some(chunk) = encoded(&mut encoder, chunk) else { return Ok(Ending::BrokenOff) };
         if upstream.beside(pass_on(downstream, chunk)).await.is_err() {
@@ -117,24 +119,32 @@ pub(crate) async fn respond(
     }
     if upstream.is_sending() {
         // Boxed: few are answered before they have come.
-        return Ok(Box::pin(finish_early(downstream, encoder, head.status, upstream, in_flight)).await);
+        return Ok(Box::pin(finish_early(downstream, encoder, last, head.status, answer, in_flight)).await);
     }
     // The connection is free before the client has the last byte: its next request may need it.
     in_flight.done(upstream.heard());
     keep(answer.upstream, &in_flight);
     drop(in_flight);
-    Ok(finish(downstream, encoder).await)
+    Ok(finish(downstream, encoder, last).await)
 }
 
 /// Sends the end of an answer.
-async fn finish(downstream: &mut Downstream<'_>, encoder: Option<Box<Encoder>>) -> Ending {
+async fn finish(
+    downstream: &mut Downstream<'_>,
+    encoder: Option<Box<Encoder>>,
+    last: Option<Bytes>,
+) -> Ending {
     if let Some(mut encoder) = encoder {
         let Ok(rest) = encoder.part(&[], true) else { return Ending::BrokenOff };
         if pass_on(downstream, rest).await.is_err() {
             return Ending::ClientGone;
         }
     }
-    match downstream.finish().await {
+    let ended = match last {
+        Some(last) => downstream.write_last(last).await,
+        None => downstream.finish().await,
+    };
+    match ended {
         Ok(()) => Ending::Complete,
         Err(_) => Ending::ClientGone,
     }
@@ -145,16 +155,18 @@ async fn finish(downstream: &mut Downstream<'_>, encoder: Option<Box<Encoder>>) 
 async fn finish_early(
     downstream: &mut Downstream<'_>,
     encoder: Option<Box<Encoder>>,
+    last: Option<Bytes>,
     status: StatusCode,
-    mut upstream: http1::Session,
+    answer: Box<Answer>,
     mut in_flight: InFlight,
 ) -> Ending {
-    let ending = upstream.beside(finish(downstream, encoder)).await;
+    let mut upstream = answer.upstream;
+    in_flight.done(upstream.heard());
+    let ending = upstream.beside(finish(downstream, encoder, last)).await;
     if ending == Ending::Complete && status.is_success() {
         upstream.send_rest().await;
     }
     keep(upstream, &in_flight);
-    in_flight.done();
     ending
 }
 

@@ -10,6 +10,7 @@
 //!                             alarm: nothing more is read, and the connection ends with the reason
 //! ```
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +19,6 @@ use std::time::Duration;
 
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::limits::{COSTS_AT_ONCE, COSTS_PER_SECOND, RESET_COSTS};
@@ -52,26 +52,19 @@ pub(super) struct Watched<T> {
 
 /// Says when the client has gone too far.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
-    reason: OnceLock<Reason>,
-    notify: Notify,
-}
+pub(super) struct Alarm(OnceLock<Reason>);
 
 impl Alarm {
-    /// Resolves when it has, with what the connection ends for.
+    /// Resolves when it has, with what the connection ends for. To be waited for by the task that reads the connection.
     pub(super) async fn raised(&self) -> Reason {
-        loop {
-            if let Some(reason) = self.reason.get() {
-                return *reason;
-            }
-            self.notify.notified().await;
-        }
+        poll_fn(|_| self.0.get().map_or(Poll::Pending, |reason| Poll::Ready(*reason))).await
     }
 
-    fn raise(&self, reason: Reason) {
+    /// Raises it in the task of `context`, which reads and will look at it again.
+    fn raise(&self, reason: Reason, context: &Context<'_>) {
         // The first one counts.
-        let _ = self.reason.set(reason);
-        self.notify.notify_one();
+        let _ = self.0.set(reason);
+        context.waker().wake_by_ref();
     }
 }
 
@@ -102,7 +95,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.alarm.reason.get().is_some() {
+        if self.alarm.0.get().is_some() {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -116,7 +109,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         }
         if let Err(reason) = taken {
             buffer.set_filled(before);
-            self.alarm.raise(reason);
+            self.alarm.raise(reason, context);
             return Poll::Pending;
         }
         read

@@ -14,12 +14,14 @@
 //! A stream that is not processed is refused (REFUSED_STREAM) or lies behind the last one that GOAWAY names, so that
 //! its client may send it again whatever its method.
 
+mod as_came;
 mod frames;
 mod head;
 mod limits;
 mod session;
 mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +114,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Serving<T> {
         let facts = self.facts.clone();
         let (on_vip, worker) = (facts.on_vip.as_deref(), facts.server.worker);
         let mut stop = facts.server.stop.clone();
+        // Not anew for each request.
+        let mut stopping = pin!(stop.wait_for(|stop| *stop));
         let idle = Duration::from_millis(facts.server.limits.idle_timeout_ms);
         loop {
             let is_idle = self.streams.is_empty();
@@ -129,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Serving<T> {
                     Some(Err(_)) | None => return,
                 },
                 _ = self.streams.join_next(), if !is_idle => self.idle_since = Instant::now(),
-                _ = stop.wait_for(|stop| *stop), if !self.ending => self.say_goodbye(),
+                _ = &mut stopping, if !self.ending => self.say_goodbye(),
                 on_vip = to_end(on_vip, worker), if !self.ending => {
                     if is_idle {
                         on_vip.count_idle_closed();
@@ -172,7 +176,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Serving<T> {
         match head::head(parts) {
             Ok(head) => {
                 let stream = Stream::new(self.facts.clone(), body, respond);
-                self.streams.spawn(answer(head, stream, self.facts.clone()));
+                // Boxed: the runtime moves a task about before it is begun, and what is left of it at its end.
+                self.streams.spawn(Box::pin(answer(head, stream, self.facts.clone())));
             }
             Err(unusable) => {
                 match unusable {
@@ -215,7 +220,7 @@ async fn answer(head: RequestHeader, stream: Stream, facts: Arc<Facts>) {
     if let Some(refusal) = refusal
         && !stream.has_answered()
     {
-        let _ = timeout(REFUSE, refuse(&stream, refusal, is_grpc, server)).await;
+        let _ = timeout(REFUSE, Box::pin(refuse(&stream, refusal, is_grpc, server))).await;
     }
     // What has not ended by now never will, and must not look as if it had.
     stream.abort();
@@ -234,8 +239,8 @@ async fn pass(mut session: Session, stream: &Stream, client: &Client, server: &S
             Err(_) => {
                 if session.answered().0.is_none() {
                     let Likeness { look, .. } = server.look(None);
-                    let _ =
-                        Refusal::BadGateway.answer(&mut Downstream::Http2(&mut session), client, &look).await;
+                    let mut downstream = Downstream::Http2(&mut session);
+                    let _ = Box::pin(Refusal::BadGateway.answer(&mut downstream, client, &look)).await;
                 }
                 true
             }

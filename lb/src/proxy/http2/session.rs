@@ -2,11 +2,12 @@
 //! where nothing else can see whether the client is still there, and drops interim answers.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::Stream as FuturesStream;
+use futures_util::{FutureExt as _, Stream as FuturesStream};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
@@ -19,6 +20,9 @@ use pingora_error::{Error, ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::timeout;
 
+use super::super::forward::http1::answer::Head;
+use super::super::observe::mark::Shown;
+use super::as_came;
 use super::stream::Stream;
 
 /// The largest request body that is kept to be sent again, as on Pingora's path for HTTP/1.
@@ -92,10 +96,8 @@ impl Session {
         if self.written.is_some() {
             return Ok(());
         }
-        for name in &NOT_IN_HTTP2 {
-            head.remove_header(name);
-        }
         if head.status.is_informational() {
+            forget(&mut head);
             // There is nothing in HTTP/2 to switch to (RFC 9113, section 8.6).
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 to a stream of HTTP/2"));
@@ -105,18 +107,27 @@ impl Session {
                 .or_err(ErrorType::WriteError, "an interim answer")
                 .map_err(|error| error.into_down());
         }
-        if !head.headers.contains_key(header::DATE) {
-            head.insert_header(header::DATE, get_cached_date())?;
+        complete(&mut head)?;
+        self.begin(Response::from_parts((*head).into(), ()), end)
+    }
+
+    /// Writes the head of an answer as it came. Returns whether it can be; nothing is written otherwise.
+    pub(crate) fn write_as_came(&mut self, head: &Head) -> Result<bool> {
+        if self.written.is_some() {
+            return Ok(false);
         }
+        let Some(made) = as_came::made(head, Shown::of((&self.head).into())) else { return Ok(false) };
+        self.begin(made, false).map(|()| true)
+    }
+
+    /// Sends the head of an answer; `end`: without a body.
+    fn begin(&mut self, head: Response<()>, end: bool) -> Result<()> {
         let has_no_body = self.head.method == Method::HEAD
-            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // Whoever asks later wants to know no more of it.
-        self.written = Some(Box::new(ResponseHeader::build_no_case(head.status, Some(0))?));
-        let sent = self
-            .stream
-            .write_head(Response::from_parts((*head).into(), ()), end || has_no_body)
-            .or_err(ErrorType::WriteError, "the head of an answer");
-        sent.map_err(|error| error.into_down())
+        self.written = Some(Box::new(ResponseHeader::build_no_case(head.status(), Some(0))?));
+        let sent = self.stream.write_head(head, end || has_no_body);
+        sent.or_err(ErrorType::WriteError, "the head of an answer").map_err(|error| error.into_down())
     }
 
     /// Writes a part of the body, the last one or not.
@@ -129,12 +140,15 @@ impl Session {
             return Ok(());
         }
         self.sent += data.len();
-        let sending = self.stream.write_data(data, end);
-        let sent = match self.write_timeout {
-            Some(limit) => {
-                timeout(limit, sending).await.map_err(|_elapsed| Error::new_down(ErrorType::WriteTimedout))?
+        let mut sending = pin!(self.stream.write_data(data, end));
+        let sent = match (sending.as_mut().now_or_never(), self.write_timeout) {
+            // Most often there is room for it, and no timer is needed.
+            (Some(sent), _) => sent,
+            (None, Some(limit)) => {
+                let sent = Box::pin(timeout(limit, sending)).await;
+                sent.map_err(|_elapsed| Error::new_down(ErrorType::WriteTimedout))?
             }
-            None => sending.await,
+            (None, None) => sending.await,
         };
         sent.or_err(ErrorType::WriteError, "the body of an answer").map_err(|error| error.into_down())
     }
@@ -166,6 +180,22 @@ impl Session {
         }
         Ok(part)
     }
+}
+
+/// Takes out of `head` what HTTP/2 does not have.
+fn forget(head: &mut ResponseHeader) {
+    for name in &NOT_IN_HTTP2 {
+        head.remove_header(name);
+    }
+}
+
+/// The same, and says when it was written.
+pub(super) fn complete(head: &mut ResponseHeader) -> Result<()> {
+    forget(head);
+    if !head.headers.contains_key(header::DATE) {
+        head.insert_header(header::DATE, get_cached_date())?;
+    }
+    Ok(())
 }
 
 #[async_trait]

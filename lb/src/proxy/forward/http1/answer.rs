@@ -97,6 +97,18 @@ impl Head {
         self.fields.iter().map(move |&(kind, name, value)| (kind, part(name), part(value)))
     }
 
+    /// How many fields it has.
+    pub(crate) fn count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The same, with values that can be kept.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (Kind, &[u8], Bytes)> {
+        self.fields
+            .iter()
+            .map(|&(kind, name, value)| (kind, &self.raw[name.range()], self.raw.slice(value.range())))
+    }
+
     /// The values of its fields of one kind.
     pub(crate) fn values(&self, wanted: Kind) -> impl Iterator<Item = &[u8]> {
         self.fields().filter(move |&(kind, ..)| kind == wanted).map(|(_, _, value)| value)

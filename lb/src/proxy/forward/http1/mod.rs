@@ -107,7 +107,7 @@ impl Session {
         // Most often the kernel takes it at once, and no timer is needed.
         match writing.as_mut().now_or_never() {
             Some(written) => written,
-            None => timeout(WRITE_TIMEOUT, writing).await?,
+            None => Box::pin(timeout(WRITE_TIMEOUT, writing)).await?,
         }
     }
 
