@@ -125,7 +125,7 @@ machines() {
     need /usr/bin/python3:python3 openssl:openssl busybox:busybox
     cargo build --workspace --bins --locked --quiet || return 1
     # What is tested is not what they cost: without link-time optimization they are there in half the time.
-    CARGO_PROFILE_RELEASE_LTO=off build_images || return 1
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 build_images || return 1
     step "machines: images" alpine-image/test.sh || status=1
     step "machines: bridge examples" network_examples || status=1
     HOLDFAST_MACHINES=vms HOLDFAST_BIN=$(target_directory)/debug \
