@@ -22,7 +22,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use wire::proxy_config::PoolPolicy;
 
-use super::super::passing::Sink;
 use super::super::plain_stream::plain_stream;
 use super::super::state::kept::MAX_IDLE_AGE;
 use super::super::state::upstream::{Opened, Security, Upstream, new_pool_key};
@@ -337,21 +336,6 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
             Stream::Tls(tls) => Pin::new(tls).poll_shutdown(context),
-        }
-    }
-}
-
-impl Sink for Connection {
-    fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(tcp) => tcp.poll_write_more(context, bytes),
-            Stream::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
-        }
-    }
-
-    fn push(&mut self) {
-        if let Stream::Plain(tcp) = &mut self.stream {
-            tcp.push();
         }
     }
 }

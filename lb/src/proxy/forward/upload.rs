@@ -138,7 +138,6 @@ impl Sending {
                 Poll::Pending => return Poll::Pending,
             }
             if client.has_body_come() {
-                self.kept.push(connection);
                 let flushed = Pin::new(connection).poll_flush(context);
                 return flushed.map(|flushed| if flushed.is_ok() { Flow::Ended } else { Flow::Refused });
             }
@@ -147,7 +146,6 @@ impl Sending {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Flow::BrokeOff),
                 Poll::Pending => {
-                    self.kept.push(connection);
                     // TLS may keep some of what was written.
                     let flushed = Pin::new(connection).poll_flush(context);
                     return if matches!(flushed, Poll::Ready(Err(_))) {

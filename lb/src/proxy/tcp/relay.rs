@@ -99,11 +99,7 @@ impl Way {
                 Flow::Ended => return Poll::Ready(Ok(())),
             }
             let mut buffer = ReadBuf::new(space);
-            let read = Pin::new(&mut *from).poll_read(context, &mut buffer);
-            if read.is_pending() {
-                self.kept.push(to);
-            }
-            ready!(read).map_err(Broken::Reading)?;
+            ready!(Pin::new(&mut *from).poll_read(context, &mut buffer)).map_err(Broken::Reading)?;
             let read = buffer.filled();
             self.moves += 1;
             match (self.flow, read) {
