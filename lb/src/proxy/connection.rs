@@ -286,8 +286,7 @@ async fn through_pingora(
     }
 }
 
-/// Answers a request past Pingora; none: its upstreams speak something else, and it goes Pingora's
-/// way.
+/// Answers a request past Pingora; none: its upstreams speak something else, and it goes Pingora's way.
 async fn answer(client: &ClientStream, server: &Server, mut direct: Direct) -> Option<After> {
     let mut account = None;
     let asker = Client::Http1(client.clone());

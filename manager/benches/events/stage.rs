@@ -1,7 +1,6 @@
 //! A host of any size around an engine: every action ends at once and well, every machine is heard.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 

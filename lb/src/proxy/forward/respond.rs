@@ -79,25 +79,23 @@ pub(crate) async fn respond(
     }
     let mut done = upstream.is_body_done();
     while !done {
-        let chunk = {
-            match upstream.read_body().now_or_never() {
-                Some(chunk) => chunk,
-                None => {
-                    // Nothing more for now: what was gathered goes out before we wait.
-                    if let Some(encoder) = &mut encoder {
-                        let Ok(rest) = encoder.flush() else { return Ok(Ending::BrokenOff) };
-                        if upstream.beside(pass_on(downstream, rest)).await.is_err() {
-                            return Ok(Ending::ClientGone);
-                        }
-                    }
-                    if upstream.beside(client.send_gathered()).await.is_err() {
+        let chunk = match upstream.read_body().now_or_never() {
+            Some(chunk) => chunk,
+            None => {
+                // Nothing more for now: what was gathered goes out before we wait.
+                if let Some(encoder) = &mut encoder {
+                    let Ok(rest) = encoder.flush() else { return Ok(Ending::BrokenOff) };
+                    if upstream.beside(pass_on(downstream, rest)).await.is_err() {
                         return Ok(Ending::ClientGone);
                     }
-                    tokio::select! {
-                        biased;
-                        chunk = upstream.read_body() => chunk,
-                        () = client.gone() => return Ok(Ending::ClientGone),
-                    }
+                }
+                if upstream.beside(client.send_gathered()).await.is_err() {
+                    return Ok(Ending::ClientGone);
+                }
+                tokio::select! {
+                    biased;
+                    chunk = upstream.read_body() => chunk,
+                    () = client.gone() => return Ok(Ending::ClientGone),
                 }
             }
         };

@@ -55,33 +55,11 @@ mod tests {
     use pingora_http::RequestHeader;
     use proptest::prelude::*;
 
-    use super::super::super::forward::{http1, respond};
+    use super::super::super::forward::http1::{self, FIELDS};
+    use super::super::super::forward::respond;
     use super::super::super::headers;
     use super::super::session::complete;
     use super::*;
-
-    const FIELDS: [&str; 20] = [
-        "Content-Length: 5",
-        "content-length: 5",
-        "Content-Length: 5, 5",
-        "Transfer-Encoding: chunked",
-        "Transfer-Encoding: gzip, chunked",
-        "Connection: keep-alive",
-        "connection: X-Mine, close",
-        "Keep-Alive: timeout=5",
-        "Proxy-Connection: close",
-        "Trailer: X-Mine",
-        "Upgrade: h2c",
-        "via: 1.0 a",
-        "Via: 1.1 b (c)",
-        "Date: Tue, 15 Nov 1994 08:12:31 GMT",
-        "X-Mine: 1",
-        "x-EMPTY:",
-        "Set-Cookie: a=b",
-        "Set-Cookie: c=d; Path=/",
-        "Content-Type: text/html",
-        "X-Folded: a\r\n  b",
-    ];
 
     fn fields(headers: &HeaderMap) -> BTreeSet<(String, Vec<Vec<u8>>)> {
         let values = |name| headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect();

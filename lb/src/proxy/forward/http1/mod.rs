@@ -258,3 +258,29 @@ pub(crate) fn head_of(text: &str) -> Result<Head, ReadError> {
     let found = head::take(&mut bytes::BytesMut::from(text), false)?;
     Ok(found.expect("a whole head").head)
 }
+
+/// Fields of answers of many kinds, those that are said twice or in two ways among them.
+#[cfg(test)]
+pub(crate) const FIELDS: [&str; 21] = [
+    "Content-Length: 5",
+    "content-length: 5",
+    "Content-Length: 5, 5",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: gzip, chunked",
+    "Connection: keep-alive",
+    "connection: X-Mine, close",
+    "Connection: close",
+    "Proxy-Connection: close",
+    "Keep-Alive: timeout=5",
+    "Trailer: X-Mine",
+    "Upgrade: h2c",
+    "via: 1.0 a",
+    "Via: 1.1 b (c)",
+    "Date: Tue, 15 Nov 1994 08:12:31 GMT",
+    "X-Mine: 1",
+    "x-EMPTY:",
+    "Set-Cookie: a=b",
+    "Set-Cookie: c=d; Path=/",
+    "Content-Type: text/html",
+    "X-Folded: a\r\n  b",
+];
